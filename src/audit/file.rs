@@ -1,0 +1,241 @@
+//! The interim journal: JSON lines in one file, each with a sequence number, in exactly the bytes that were hashed out.
+//!
+//! One writer at a time (the file is locked). A record is `written` when the operating system has it and `synced`
+//! when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`].
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::event::{Event, VERSION};
+use super::receipt::Receipt;
+use crate::enforce::ports::{Journal, JournalUnavailable};
+use crate::policy::Durability;
+use crate::telemetry::metrics;
+
+/// How long a buffered record may stay in memory.
+pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// A buffer of this size is written at once.
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// The journal's file name in its directory.
+pub const FILE_NAME: &str = "audit.jsonl";
+
+/// Why the journal can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit file `{path}` can't be used: {cause}; {remedy}")]
+pub struct OpenError {
+    path: PathBuf,
+    cause: String,
+    remedy: &'static str,
+}
+
+struct Writer {
+    file: File,
+    pending: Vec<u8>,
+    next_sequence: u64,
+    /// The last record that the operating system has.
+    written_sequence: u64,
+    origin: Box<str>,
+    closed: bool,
+}
+
+struct Shared {
+    writer: Mutex<Writer>,
+    wake: Condvar,
+    /// Bytes of the file that the disk is known to have; its lock makes one thread sync for all that wait.
+    synced: Mutex<u64>,
+    sync_handle: File,
+}
+
+/// A journal in one file.
+pub struct FileJournal {
+    shared: Arc<Shared>,
+}
+
+impl FileJournal {
+    /// Opens (or creates) the journal in `dir` and takes its lock. `origin` names this process in every record.
+    ///
+    /// # Errors
+    /// The directory or file can't be made, or another process holds it.
+    pub fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
+        let path = dir.join(FILE_NAME);
+        let fail = |cause: &dyn std::fmt::Display, remedy| OpenError { path: path.clone(), cause: cause.to_string(), remedy };
+        std::fs::create_dir_all(dir).map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
+        let file = open_private(&path).map_err(|cause| fail(&cause, "let this user write to it"))?;
+        file.try_lock().map_err(|cause| fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`"))?;
+        let next_sequence = last_sequence(&path).map_err(|cause| fail(&cause, "let this user read it"))? + 1;
+        let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
+        let writer = Writer { file, pending: Vec::with_capacity(FLUSH_BYTES), next_sequence, written_sequence: 0, origin: origin.into(), closed: false };
+        let shared = Arc::new(Shared { writer: Mutex::new(writer), wake: Condvar::new(), synced: Mutex::new(0), sync_handle });
+        let flusher = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("audit-flush".to_owned())
+            .spawn(move || flusher.flush_for_ever())
+            .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
+        Ok(Self { shared })
+    }
+}
+
+impl FileJournal {
+    /// Hands everything that waits to the operating system: called before the process ends.
+    pub fn flush(&self) {
+        if let Err(error) = self.shared.lock().write_out() {
+            tracing::error!(%error, "the last audit records could not be written");
+        }
+    }
+}
+
+impl Drop for FileJournal {
+    fn drop(&mut self) {
+        self.flush();
+        let mut writer = self.shared.lock();
+        writer.closed = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+#[async_trait]
+impl Journal for FileJournal {
+    async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable> {
+        let sequence = self.shared.append(event, durability).map_err(|error| {
+            metrics().audit_failures.inc();
+            tracing::error!(%error, "an audit record could not be written; the request it belongs to is refused");
+            JournalUnavailable
+        })?;
+        if durability == Durability::Synced {
+            let shared = Arc::clone(&self.shared);
+            let synced = tokio::task::spawn_blocking(move || shared.sync(sequence)).await;
+            if !matches!(synced, Ok(Ok(()))) {
+                metrics().audit_failures.inc();
+                tracing::error!("an audit record could not be brought to disk; the request it belongs to is refused");
+                return Err(JournalUnavailable);
+            }
+        }
+        metrics().audit_records.with_label_values(&[event.name()]).inc();
+        Ok(Receipt::new(sequence, event.decision()))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // Nothing that can panic runs under the lock, and a buffer is whole between any two statements of it.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, event: &Event<'_>, durability: Durability) -> io::Result<u64> {
+        thread_local! { static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048)); }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            serde_json::to_writer(&mut *scratch, event).map_err(io::Error::other)?;
+            // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
+            let body = scratch.get(1..).unwrap_or_default();
+            let mut writer = self.lock();
+            let sequence = writer.push(body)?;
+            if durability > Durability::Buffered || writer.pending.len() >= FLUSH_BYTES {
+                writer.write_out()?;
+            }
+            metrics().audit_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
+            Ok(sequence)
+        })
+    }
+
+    /// Waits until the disk has everything up to and including `sequence`; one waiter syncs for all before it.
+    fn sync(&self, sequence: u64) -> io::Result<()> {
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if *synced >= sequence {
+            return Ok(());
+        }
+        let written = self.lock().written_sequence;
+        self.sync_handle.sync_data()?;
+        *synced = written.max(sequence);
+        Ok(())
+    }
+
+    fn flush_for_ever(&self) {
+        let mut writer = self.lock();
+        loop {
+            if writer.closed {
+                return;
+            }
+            if let Err(error) = writer.write_out() {
+                metrics().audit_failures.inc();
+                tracing::error!(%error, "buffered audit records can't be written; they are kept and tried again");
+            }
+            let waited = self.wake.wait_timeout(writer, FLUSH_EVERY);
+            writer = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
+        }
+    }
+}
+
+impl Writer {
+    /// Puts one record behind those that wait; on a full buffer the record is refused, never half kept.
+    fn push(&mut self, body: &[u8]) -> io::Result<u64> {
+        if self.pending.len() > 16 * FLUSH_BYTES {
+            return Err(io::Error::other("too many records wait to be written"));
+        }
+        let sequence = self.next_sequence;
+        writeln!(
+            self.pending,
+            r#"{{"seq":{sequence},"origin":"{}","time":"{:.6}","v":{VERSION},{}"#,
+            self.origin,
+            jiff::Timestamp::now(),
+            std::str::from_utf8(body).map_err(io::Error::other)?,
+        )?;
+        self.next_sequence += 1;
+        Ok(sequence)
+    }
+
+    /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the
+    /// next attempt goes on at the very byte where this one stopped.
+    fn write_out(&mut self) -> io::Result<()> {
+        let mut done = 0;
+        let result = loop {
+            match self.pending.get(done..) {
+                None | Some([]) => break Ok(()),
+                Some(rest) => match self.file.write(rest) {
+                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                    Ok(bytes) => done += bytes,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        self.pending.drain(..done);
+        if result.is_ok() {
+            self.written_sequence = self.next_sequence - 1;
+        }
+        result
+    }
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// The sequence number of the last whole record, 0 for an empty file. A torn last line is completed with a newline
+/// by the caller's next append being preceded by one here.
+fn last_sequence(path: &Path) -> io::Result<u64> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    const TAIL: u64 = 256 * 1024;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    if tail.last().is_some_and(|byte| *byte != b'\n') {
+        // A crash cut the last record short: end its line, so that the next record stands on its own.
+        OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
+    }
+    #[derive(serde::Deserialize)]
+    struct Head {
+        seq: u64,
+    }
+    Ok(tail.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Head>(line).ok()).map_or(0, |head| head.seq))
+}

@@ -1,0 +1,108 @@
+//! The command line.
+
+mod check;
+mod explain;
+mod routes;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::settings::Compiled;
+use crate::telemetry::{LogFormat, start_logs};
+
+/// An authorization gateway for health care: asks for proof in proportion to the risk of the action.
+#[derive(Debug, Parser)]
+#[command(name = "wardgate", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    ///
+    /// Checks the configuration first, `cases` included, and refuses to start where anything is wrong. SIGTERM stops
+    /// it gracefully: `/readyz` says no at once, requests are served for `shutdown.lame_duck`, and running ones may
+    /// take `shutdown.grace` more. Logs go to standard error; set WARDGATE_LOG to change their level (`debug`).
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How logs look.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
+    },
+    /// Check a configuration file and run its `cases`; starts nothing.
+    ///
+    /// Prints every fault and warning with file, line, column and remedy. Exits with 0 where the file can be run
+    /// (warnings allowed), else 1.
+    Check {
+        /// The configuration file.
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show what each route asks for, as a table.
+    Routes {
+        /// The configuration file.
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Print JSON instead.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain step by step how a request would be decided, without sending it.
+    ///
+    /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
+    Explain(explain::Arguments),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config, log_format } => run(&config, log_format),
+        Command::Check { config } => check::check(&config),
+        Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
+        Command::Explain(arguments) => with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled)),
+    }
+}
+
+fn run(path: &Path, log_format: LogFormat) -> ExitCode {
+    start_logs(log_format);
+    let Some(compiled) = load(path) else { return ExitCode::FAILURE };
+    match crate::app::run(compiled) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_config(path: &Path, command: impl FnOnce(Compiled) -> ExitCode) -> ExitCode {
+    load(path).map_or(ExitCode::FAILURE, command)
+}
+
+/// Loads a configuration; prints what is wrong or doubtful with it.
+fn load(path: &Path) -> Option<Compiled> {
+    match config::load_file(path) {
+        Ok((compiled, warnings)) => {
+            print_diagnostics(&warnings);
+            Some(compiled)
+        }
+        Err(diagnostics) => {
+            print_diagnostics(&diagnostics);
+            None
+        }
+    }
+}
+
+fn print_diagnostics(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+}

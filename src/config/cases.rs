@@ -1,0 +1,89 @@
+//! Policy tests that stand in the configuration itself, checked for sense but not yet run.
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::diagnostic::Place;
+use crate::identity::Level;
+use crate::policy::TierIndex;
+
+/// One policy test: who asks for what, and what must come of it.
+#[derive(Debug)]
+pub struct Case {
+    /// What it shows, in the author's words.
+    pub name: Box<str>,
+    /// Where it stands in the file, for a diagnostic when it fails.
+    pub place: Place,
+    /// Who asks.
+    pub caller: CaseCaller,
+    /// The method.
+    pub method: Method,
+    /// The request target as a client would send it. It begins with `/`, but may be one that is refused as unreadable.
+    pub target: Box<str>,
+    /// The host asked for, in lower case; `None` where the author does not care.
+    pub host: Option<Box<str>>,
+    /// The body, sent as JSON.
+    pub body: Option<Value>,
+    /// What must come of it.
+    pub expect: Expectation,
+}
+
+/// Who makes a test's request.
+#[derive(Debug)]
+pub enum CaseCaller {
+    /// A request without a token.
+    Nobody,
+    /// A request with one.
+    Known(Box<Persona>),
+}
+
+/// A caller as an issuer would vouch for them.
+#[derive(Debug)]
+pub struct Persona {
+    /// The issuer's position in the policy.
+    pub issuer: usize,
+    /// `sub`, where it matters.
+    pub subject: Option<Box<str>>,
+    /// The patient record that is the caller's own.
+    pub patient: Option<Box<str>>,
+    /// Roles.
+    pub roles: Vec<Box<str>>,
+    /// Scopes.
+    pub scopes: Vec<Box<str>>,
+    /// The client the token was issued to.
+    pub client: Option<Box<str>>,
+    /// The level of assurance; [`Level::NONE`] for services.
+    pub level: Level,
+    /// `amr`.
+    pub methods: Vec<Box<str>>,
+    /// Seconds since the authentication, or since a service's token was issued.
+    pub age: i64,
+    /// The one who acts for the caller.
+    pub actor: Option<Box<str>>,
+    /// Further claims, for conditions.
+    pub claims: Map<String, Value>,
+}
+
+/// What must come of a test's request. What is `None` is not looked at.
+#[derive(Debug)]
+pub struct Expectation {
+    /// The decision.
+    pub outcome: ExpectedOutcome,
+    /// The reason's code.
+    pub reason: Option<Box<str>>,
+    /// The tier that the request ends up in.
+    pub tier: Option<TierIndex>,
+    /// The action: a route's id, or that of its `lower_risk_if_only`.
+    pub action: Option<Box<str>>,
+}
+
+/// A decision, as far as a test can tell decisions apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedOutcome {
+    /// The request is forwarded.
+    Permit,
+    /// More proof is asked for.
+    Challenge,
+    /// The request is refused.
+    Deny,
+}

@@ -1,0 +1,146 @@
+//! Every diagnostic's code: its number never changes its meaning, so that it can be searched for and linked to.
+
+/// Whether a diagnostic refuses the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is taken, but somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// The word a diagnostic begins with.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// Makes the enum and its three tables from one list, so that no code can lack a meaning.
+macro_rules! codes {
+    ($($number:literal $severity:ident $name:ident $meaning:literal;)*) => {
+        /// What a diagnostic is about.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable name, such as `WG014`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $number,)*
+                }
+            }
+
+            /// Whether it refuses the configuration.
+            pub const fn severity(self) -> Severity {
+                match self {
+                    $(Self::$name => Severity::$severity,)*
+                }
+            }
+
+            /// One line for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // The text and its shape.
+    "WG001" Error FileUnreadable "the file can't be read, is larger than 1 MiB, or is not UTF-8";
+    "WG002" Error NotYaml "the text is not YAML, or uses a part of YAML that is not accepted";
+    "WG003" Error UnknownKey "a key that does not exist at this place";
+    "WG004" Error RepeatedKey "a key that occurs twice in one map";
+    "WG005" Error WrongShape "a list, a map or a single value stands where another of them is expected";
+    "WG006" Error MissingKey "a key that must be there is not";
+    "WG007" Error Empty "a value, text or list is empty where something is needed";
+    "WG008" Error UnsupportedVersion "the schema's version is not one that this program reads";
+    // Values and names.
+    "WG009" Error UnknownWord "a word that is none of the choices at this place";
+    "WG010" Error BadQuantity "a duration, size or number that can't be read or is out of range";
+    "WG011" Error BadName "a name with characters that names don't have";
+    "WG012" Error RepeatedName "two things of one kind have the same name";
+    "WG013" Error UnknownIssuer "a name that is no issuer's";
+    "WG014" Error UnknownTier "a name that is no tier's";
+    "WG015" Error UnknownUpstream "a name that is no upstream's";
+    "WG016" Error UnknownLevel "a name that is no level of assurance";
+    "WG017" Error UnknownDataClass "a name that is no data class";
+    "WG018" Error UnknownStepUp "a name that is no way to step up";
+    "WG019" Error UnknownRoute "a name that is no route's";
+    // Listeners.
+    "WG020" Error BadAddress "an address that is not `ip:port`, or no address or range of a proxy";
+    "WG021" Error AddressInUse "two listeners would take the same address";
+    "WG022" Warning BroadTrust "a whole range of peers is believed about who the client is";
+    // Issuers.
+    "WG030" Error BadUrl "not an absolute https URL without query, fragment and user information";
+    "WG031" Error PlainHttp "an http:// URL of an issuer that is not listed under `insecure.plain_http_issuers`";
+    "WG032" Warning PlainHttpAllowed "an issuer is spoken to over plain HTTP";
+    "WG033" Warning AllowanceNotNeeded "an entry under `insecure` that nothing makes use of";
+    "WG034" Error BadAlgorithm "a signature algorithm that is unknown or symmetric";
+    "WG035" Error ConflictingKeySources "more than one source of keys for one issuer";
+    "WG036" Error KeyLifetimes "key lifetimes that contradict each other";
+    "WG037" Error SecondOpaqueIssuer "a second issuer with introspection: a token that is not a JWT would not say whose it is";
+    "WG038" Error AmbiguousWord "one `acr` or `amr` value stands for two levels at one issuer";
+    "WG039" Error FileMissing "a file that the configuration names can't be read or is empty";
+    // Tiers.
+    "WG040" Error ProofWithoutAge "`each_action_needs_new_proof` without `max_age`";
+    "WG041" Warning TierOrder "a tier asks for less than one before it";
+    "WG042" Error NeedsSingleReplica "single-use proof while what is used up is known to one replica only";
+    "WG043" Error BuiltInTiers "the built-in tiers ask for levels that are not configured";
+    // Upstreams.
+    "WG050" Error BadEndpoint "an endpoint that is not `host:port`";
+    "WG051" Error SeveralEndpoints "an upstream with more than one endpoint";
+    "WG052" Error BadHeader "a header that can't be injected or sent";
+    "WG053" Error BadPlaceholder "an injected value that can't be filled in";
+    "WG054" Warning UnqualifiedId "an injected subject id without its issuer where there are several issuers";
+    // Routes.
+    "WG060" Error BadPath "a path template that is malformed or that no request can match";
+    "WG061" Error BadHost "a host that is not a plain name or address";
+    "WG062" Error BadMethod "a method that can't be routed";
+    "WG063" Warning UnusualMethod "a method that no registered one is spelled like";
+    "WG064" Error AmbiguousRoutes "two routes that could both win for one request";
+    "WG065" Error PublicRouteRule "a rule about the caller on a route that asks for none";
+    "WG066" Error NoWayIn "a protected route or an entry of `any_of` that says nothing about who is allowed";
+    "WG067" Error IssuerNotNamed "an entry of `any_of` without `issuer` where there are several issuers, or none";
+    "WG068" Error BadPatientSource "a place to find the patient that does not exist";
+    "WG069" Error ClaimNotMapped "a rule about a claim that the issuer's `claims` do not name";
+    "WG070" Error SelfWithoutPatient "`patient: self` on a route that does not say which patient it is about";
+    "WG071" Error BadCondition "a condition that does not compile";
+    "WG072" Error BodyNeverPresent "a rule about the body on a route whose requests have none";
+    "WG073" Error LowerRiskNotLower "the tier of `lower_risk_if_only` is not below the route's tier";
+    "WG074" Warning RefineWithoutEffect "the tier of a `refine` rule is not above the route's tier";
+    "WG075" Error NobodyCanPass "no issuer of a route can meet what its tier or data class asks for";
+    "WG076" Warning RuleNeverPasses "one entry or `refine` rule asks for what its issuers can't meet";
+    "WG077" Warning NoAcrToAskFor "a level has no `acr` value, so a challenge can't name it";
+    "WG078" Error BadOrigin "an origin that is not exactly what browsers send";
+    // The whole.
+    "WG080" Warning Unused "something is configured that no route uses";
+    "WG081" Warning NoRoutes "there is no route, so every request is refused";
+    // Cases.
+    "WG090" Error BadCase "a policy test that can't be run as it is written";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_and_meanings_are_lines() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name()));
+        for code in Code::ALL {
+            assert!(code.name().len() == 5 && code.name().starts_with("WG"), "{code:?}");
+            assert!(!code.meaning().contains('\n') && !code.meaning().ends_with('.'), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Policy tests: what they refer to must exist, so that a failing one says something about the policy.
+
+use std::collections::HashSet;
+
+use http::Method;
+use serde_saphyr::Spanned;
+
+use super::assurance;
+use super::matching::compile_host;
+use super::routes::Known;
+use crate::config::cases::{Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
+use crate::config::report::Report;
+use crate::config::schema::{Caller as CallerSchema, Case as Schema, File, Given, Person, Text};
+use crate::config::values::{self, FOREVER, seconds};
+use crate::identity::{Caller, Level};
+
+/// Compiles `cases`, in the order of the file; one that can't be run is left out, since it was reported.
+pub(super) fn compile(file: &File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Case> {
+    let actions = actions(file);
+    let mut cases = Vec::new();
+    for item in file.cases.items() {
+        let report = &mut report.within("case", item.value.name.text());
+        cases.extend(case(report, known, &actions, item));
+    }
+    cases
+}
+
+fn case(
+    report: &mut Report<'_>,
+    known: &Known<'_>,
+    actions: &HashSet<&str>,
+    item: &Spanned<Schema>,
+) -> Option<Case> {
+    let schema = &item.value;
+    let name = report.required(&schema.name, "name", item.into(), "a patient reads her own results");
+    let caller = report.required(&schema.r#as, "as", item.into(), "nobody");
+    let caller = caller.and_then(|schema| self::caller(report, known, schema));
+    let request = report.required(&schema.request, "request", item.into(), "GET /patients/p1/results");
+    let request = request.and_then(|text| request_line(report, text));
+    let expect = expectation(report, known, actions, item);
+    let host = schema.host.as_ref().map(|host| compile_host(report, host));
+    let (method, target) = request?;
+    Some(Case {
+        name: name?.value.as_str().into(),
+        place: name?.into(),
+        caller: caller?,
+        method,
+        target,
+        host: host.flatten(),
+        body: schema.body.as_ref().cloned(),
+        expect: expect?,
+    })
+}
+
+fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {
+    let parts = text.value.split_once(' ').filter(|(_, target)| target.starts_with('/') && !target.contains(' '));
+    let request = parts.and_then(|(method, target)| Some((Method::from_bytes(method.as_bytes()).ok()?, target.into())));
+    if request.is_none() {
+        let message = format!("`{}` is not a request", text.value);
+        report.add(Code::BadCase, text, message, "write the method, a space and the path, such as `GET /patients/p1`");
+    }
+    request
+}
+
+fn caller(report: &mut Report<'_>, known: &Known<'_>, schema: &Spanned<CallerSchema>) -> Option<CaseCaller> {
+    match &schema.value {
+        CallerSchema::Word(word) if word == "nobody" => Some(CaseCaller::Nobody),
+        CallerSchema::Word(word) => {
+            let help = "write `nobody`, or a caller such as `{ issuer: patients, level: aal1 }`";
+            report.add(Code::BadCase, schema, format!("`{word}` is no caller"), help);
+            None
+        }
+        CallerSchema::Person(person) => {
+            persona(report, known, person, schema.into()).map(|persona| CaseCaller::Known(Box::new(persona)))
+        }
+    }
+}
+
+fn persona(report: &mut Report<'_>, known: &Known<'_>, person: &Person, place: Place) -> Option<Persona> {
+    let issuer = report.required(&person.issuer, "issuer", place, "patients");
+    let issuer = issuer.and_then(|text| known.issuer(report, text));
+    let callers = issuer.and_then(|at| known.issuers.get(at)).map(|issuer| issuer.rules.callers);
+    if callers == Some(Caller::Person) {
+        report.required(&person.level, "level", place, "aal1");
+    }
+    let level = match person.level.as_ref() {
+        Some(text) => assurance::level(report, known.levels, text)?,
+        None => Level::NONE,
+    };
+    let age = values::duration(report, &person.age, seconds(0), seconds(0)..=FOREVER);
+    let text = |given: &Given<Text>| given.text().map(Into::into);
+    Some(Persona {
+        issuer: issuer?,
+        subject: text(&person.subject),
+        patient: text(&person.patient),
+        roles: values::texts(report, &person.roles),
+        scopes: values::texts(report, &person.scopes),
+        client: text(&person.client),
+        level,
+        methods: values::texts(report, &person.methods),
+        age: i64::try_from(age.as_secs()).unwrap_or(i64::MAX),
+        actor: text(&person.actor),
+        claims: person.claims.entries().iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+    })
+}
+
+fn expectation(
+    report: &mut Report<'_>,
+    known: &Known<'_>,
+    actions: &HashSet<&str>,
+    item: &Spanned<Schema>,
+) -> Option<Expectation> {
+    let schema = &item.value;
+    report.required(&schema.expect, "expect", item.into(), "permit")?;
+    let outcomes = [
+        ("permit", ExpectedOutcome::Permit),
+        ("challenge", ExpectedOutcome::Challenge),
+        ("deny", ExpectedOutcome::Deny),
+    ];
+    if let Some(action) = schema.route.as_ref().filter(|action| !actions.contains(action.value.as_str())) {
+        report.unknown(Code::UnknownRoute, "route", action, actions.iter().copied());
+    }
+    Some(Expectation {
+        outcome: values::choice(report, &schema.expect, &outcomes, ExpectedOutcome::Deny),
+        reason: schema.reason.text().map(Into::into),
+        tier: schema.tier.as_ref().and_then(|text| known.tiers.find(report, text)),
+        action: schema.route.text().map(Into::into),
+    })
+}
+
+/// The ids of routes, and those of their `lower_risk_if_only`.
+fn actions(file: &File) -> HashSet<&str> {
+    let routes = file.routes.items().iter().map(|item| &item.value);
+    routes
+        .flat_map(|route| {
+            let lower = route.lower_risk_if_only.as_ref().and_then(|lower| lower.value.id.text());
+            route.id.text().into_iter().chain(lower)
+        })
+        .collect()
+}

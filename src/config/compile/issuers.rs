@@ -1,0 +1,154 @@
+//! Who vouches for callers, and how their tokens are read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_saphyr::Spanned;
+
+use super::assurance::{self, Mapping};
+use super::keys;
+use crate::config::codes::Code;
+use crate::config::insecure::PlainHttp;
+use crate::config::report::{Report, instead};
+use crate::config::schema::{Claims, File, Given, Issuer as Schema, Text, Texts};
+use crate::config::settings::{IssuerSettings, KeySource};
+use crate::config::values::{self, Names};
+use crate::identity::algorithm::SignatureAlgorithm;
+use crate::identity::assurance::Levels;
+use crate::identity::issuer::ClaimNames;
+use crate::identity::{Caller, IssuerRules};
+
+/// The algorithms where the file names none: what almost every issuer signs with.
+const DEFAULT_ALGORITHMS: &[SignatureAlgorithm] = &[SignatureAlgorithm::RS256, SignatureAlgorithm::ES256];
+
+/// An issuer, compiled.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    pub(super) rules: IssuerRules,
+    pub(super) settings: IssuerSettings,
+    /// What it says about assurance; `None` where that was reported, so that nothing is concluded from it.
+    pub(super) mapping: Option<Mapping>,
+}
+
+/// Compiles `issuers`, in the order of the file.
+pub(super) fn compile<'s>(
+    file: &'s File,
+    levels: &Levels,
+    plain_http: &mut PlainHttp<'s>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Vec<Issuer> {
+    let (mut names, mut urls) = (Names::default(), Names::default());
+    let mut opaque: Option<&str> = None;
+    let mut issuers = Vec::new();
+    for item in file.issuers.items() {
+        let schema = &item.value;
+        let report = &mut report.within("issuer", schema.name.text());
+        if let Some(name) = report.required(&schema.name, "name", item.into(), "patients") {
+            values::name(report, name);
+            names.add(report, "issuer", name);
+        }
+        if let Some(url) = schema.issuer.as_ref() {
+            urls.add(report, "issuer", url);
+        }
+        let issuer = issuer(item, issuers.len(), levels, plain_http, base_dir, report);
+        if let (KeySource::Introspection { .. }, Some(first)) = (&issuer.settings.source, opaque) {
+            let message = format!("`{first}` is asked about tokens that are no JWTs already");
+            let help = "only one issuer may have `introspection`: such a token does not say whose it is";
+            report.add(Code::SecondOpaqueIssuer, schema.introspection.as_ref().map_or(item.into(), Into::into), message, help);
+        }
+        if matches!(issuer.settings.source, KeySource::Introspection { .. }) {
+            opaque = opaque.or(schema.name.text());
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+fn issuer<'s>(
+    item: &'s Spanned<Schema>,
+    index: usize,
+    levels: &Levels,
+    plain_http: &mut PlainHttp<'s>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Issuer {
+    let schema = &item.value;
+    let text = |given: &Given<Text>| given.as_ref().map(|text| text.value.clone()).unwrap_or_default();
+    let name: Arc<str> = text(&schema.name).into();
+    report.required(&schema.issuer, "issuer", item.into(), "https://login.clinic.example/realms/patients");
+    report.required(&schema.audiences, "audiences", item.into(), "[portal-api]");
+    if let Some(url) = schema.issuer.as_ref() {
+        keys::url(report, url, &name, plain_http);
+    }
+    let mapping = assurance::mapping(report, levels, &schema.assurance);
+    let callers = [("people", Caller::Person), ("services", Caller::Service)];
+    let rules = IssuerRules {
+        name: Arc::clone(&name),
+        index,
+        issuer: text(&schema.issuer).into(),
+        audiences: values::texts(report, &schema.audiences),
+        algorithms: algorithms(report, &schema.algorithms),
+        callers: values::choice(report, &schema.callers, &callers, Caller::Person),
+        plain_jwt: takes_plain_jwt(report, &schema.token_types),
+        max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
+        assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
+        claims: claims(report, schema.claims.as_ref()),
+    };
+    let settings = IssuerSettings {
+        name: name.as_ref().into(),
+        issuer: rules.issuer.clone(),
+        source: keys::source(report, schema, plain_http, base_dir),
+        keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
+    };
+    Issuer { rules, settings, mapping }
+}
+
+fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
+    if schema.is_none() {
+        return DEFAULT_ALGORITHMS.to_vec();
+    }
+    // An empty list would refuse every token.
+    values::texts(report, schema);
+    let mut algorithms = Vec::new();
+    for text in schema.items() {
+        let Some(algorithm) = SignatureAlgorithm::from_name(&text.value) else {
+            let (message, help) = why_not(&text.value);
+            report.add(Code::BadAlgorithm, text, message, help);
+            continue;
+        };
+        if !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
+    }
+    algorithms
+}
+
+fn why_not(name: &str) -> (String, String) {
+    match name {
+        "HS256" | "HS384" | "HS512" => (
+            format!("`{name}` is signed with a secret that whoever verifies could sign with too"),
+            "let the issuer sign with `ES256` or `RS256`".to_owned(),
+        ),
+        "none" => ("`none` is no signature".to_owned(), "let the issuer sign with `ES256` or `RS256`".to_owned()),
+        _ => {
+            let known = SignatureAlgorithm::ALL.iter().map(|algorithm| algorithm.name());
+            (format!("unknown algorithm `{name}`"), instead(name, known))
+        }
+    }
+}
+
+/// Whether tokens are taken that do not say they are access tokens. RFC 9068's are always taken.
+fn takes_plain_jwt(report: &mut Report<'_>, schema: &Given<Texts>) -> bool {
+    values::texts(report, schema);
+    for text in schema.items().iter().filter(|text| text.value != "JWT" && text.value != "at+jwt") {
+        report.unknown(Code::UnknownWord, "token type", text, ["at+jwt", "JWT"]);
+    }
+    schema.items().iter().any(|text| text.value == "JWT")
+}
+
+fn claims(report: &mut Report<'_>, schema: Option<&Claims>) -> ClaimNames {
+    let Some(schema) = schema else { return ClaimNames::default() };
+    let mut claim = |given: &Given<Text>| given.as_ref().map(|text| values::filled(report, text).into());
+    ClaimNames { patient: claim(&schema.patient), roles: claim(&schema.roles) }
+}

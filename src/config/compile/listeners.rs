@@ -1,0 +1,148 @@
+//! Where the gateway listens, and how it stops.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
+use crate::config::report::Report;
+use crate::config::schema::{File, Given, Limits, Listener, Text, Texts};
+use crate::config::settings::{ListenerSettings, ShutdownSettings};
+use crate::config::values::{self, seconds};
+use crate::request::facts::Reading;
+
+/// The HTTP parser's own limits, beyond which a greater setting would mean nothing.
+const MOST_HEADER_BYTES: u64 = 1024 * 1024;
+const MOST_HEADERS: usize = 256;
+
+/// What the process as a whole does.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) listeners: Vec<ListenerSettings>,
+    pub(super) telemetry: Option<SocketAddr>,
+    pub(super) shutdown: ShutdownSettings,
+    pub(super) threads: Option<usize>,
+}
+
+/// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
+pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
+    let start = Place { line: 1, column: 1, length: 1 };
+    let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
+    if let Some(list) = report.required(&file.listeners, "listeners", start, example)
+        && list.value.is_empty()
+    {
+        report.add(Code::Empty, list, "there is no listener", format!("write `listeners: {example}`"));
+    }
+    let mut taken = Taken::default();
+    let mut names = values::Names::default();
+    let mut listeners = Vec::new();
+    for item in file.listeners.items() {
+        let report = &mut report.within("listener", item.value.name.text());
+        if let Some(name) = report.required(&item.value.name, "name", item.into(), "edge") {
+            values::name(report, name);
+            names.add(report, "listener", name);
+        }
+        listeners.extend(listener(&item.value, item.into(), &mut taken, report));
+    }
+    let telemetry = file.telemetry.as_ref().and_then(|map| {
+        let report = &mut report.within("telemetry", None);
+        let address = report.required(&map.value.address, "address", map.into(), "\"127.0.0.1:9901\"")?;
+        taken.address(address, report)
+    });
+    let threads = values::count(report, &file.threads, 1..=1024);
+    Listening { listeners, telemetry, shutdown: shutdown(file, report), threads }
+}
+
+fn listener<'s>(
+    schema: &'s Listener,
+    place: Place,
+    taken: &mut Taken<'s>,
+    report: &mut Report<'_>,
+) -> Option<ListenerSettings> {
+    let trusted_proxies = trusted_proxies(&schema.trusted_proxies, report);
+    let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
+    let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
+    let address = taken.address(text, report)?;
+    let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
+    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
+}
+
+fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
+    let absent = Limits::default();
+    let limits = schema.unwrap_or(&absent);
+    let bytes = values::size(report, &limits.header_bytes, 32 * 1024, 1024..=MOST_HEADER_BYTES);
+    let count = values::count(report, &limits.header_count, 1..=MOST_HEADERS);
+    (bytes, count.unwrap_or(100))
+}
+
+fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet> {
+    let mut ranges = Vec::new();
+    for text in schema.items() {
+        let one = text.value.parse::<IpAddr>().map(IpNet::from).ok();
+        let Some(range) = one.or_else(|| text.value.parse::<IpNet>().ok()) else {
+            let message = format!("`{}` is not an address or a range of addresses", text.value);
+            report.add(Code::BadAddress, text, message, "write the proxy's address, such as `10.40.0.7`");
+            continue;
+        };
+        if range.prefix_len() < range.max_prefix_len() {
+            let message = format!("every peer in {} is believed about who the client is", range.trunc());
+            report.add(Code::BroadTrust, text, message, "name the addresses of the proxies one by one");
+        }
+        ranges.push(range.trunc());
+    }
+    ranges
+}
+
+fn shutdown(file: &File, report: &mut Report<'_>) -> ShutdownSettings {
+    let (lame_duck, grace) = (seconds(5), seconds(30));
+    let Some(schema) = file.shutdown.as_ref() else { return ShutdownSettings { lame_duck, grace } };
+    let report = &mut report.within("shutdown", None);
+    ShutdownSettings {
+        lame_duck: values::duration(report, &schema.lame_duck, lame_duck, seconds(0)..=seconds(600)),
+        grace: values::duration(report, &schema.grace, grace, seconds(0)..=seconds(3_600)),
+    }
+}
+
+/// The addresses that are taken already, with what takes them.
+#[derive(Debug, Default)]
+struct Taken<'s>(Vec<(SocketAddr, &'s Text)>);
+
+impl<'s> Taken<'s> {
+    fn address(&mut self, text: &'s Text, report: &mut Report<'_>) -> Option<SocketAddr> {
+        let Ok(address) = text.value.parse::<SocketAddr>() else {
+            let message = format!("`{}` is not an address to listen on", text.value);
+            report.add(Code::BadAddress, text, message, "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`");
+            return None;
+        };
+        if let Some((_, first)) = self.0.iter().find(|(other, _)| overlap(*other, address)) {
+            let message = format!("`{address}` is taken by `{}` in line {}", first.value, Place::from(*first).line);
+            report.add(Code::AddressInUse, text, message, "choose another port");
+        }
+        self.0.push((address, text));
+        Some(address)
+    }
+}
+
+/// Whether two sockets can't both be opened: `0.0.0.0` takes every address. Port 0 is whatever is free.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_family && (one.ip() == other.ip() || everywhere)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_overlaps_each() {
+        let overlap = |one: &str, other: &str| super::overlap(one.parse().expect("one"), other.parse().expect("other"));
+        assert!(overlap("0.0.0.0:80", "10.0.0.1:80"));
+        assert!(overlap("10.0.0.1:80", "10.0.0.1:80"));
+        assert!(!overlap("10.0.0.1:80", "10.0.0.2:80"));
+        assert!(!overlap("0.0.0.0:80", "0.0.0.0:81"));
+        assert!(!overlap("0.0.0.0:0", "0.0.0.0:0"));
+        assert!(!overlap("0.0.0.0:80", "[::1]:80"));
+    }
+}

@@ -1,0 +1,209 @@
+//! Routes: every part compiled on its own, then put together.
+
+use http::Method;
+use serde_saphyr::Spanned;
+
+use super::assurance::DataFloor;
+use super::issuers::Issuer;
+use super::rules::Ground;
+use super::tiers::Tiers;
+use super::{cors, entries, matching};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
+use crate::config::report::{Report, list};
+use crate::config::schema::{File, Route as Schema, Text};
+use crate::config::settings::UpstreamSettings;
+use crate::config::values::{self, Names};
+use crate::identity::Level;
+use crate::identity::assurance::Levels;
+use crate::policy::{Access, Index, Route, TierIndex};
+
+/// What routes and policy tests refer to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'k> {
+    pub(super) issuers: &'k [Issuer],
+    pub(super) tiers: &'k Tiers,
+    pub(super) levels: &'k Levels,
+    pub(super) data_classes: &'k [DataFloor],
+    pub(super) upstreams: &'k [UpstreamSettings],
+}
+
+impl Known<'_> {
+    /// Finds an issuer by its name.
+    pub(super) fn issuer(&self, report: &mut Report<'_>, text: &Text) -> Option<usize> {
+        let names = || self.issuers.iter().map(|issuer| issuer.rules.name.as_ref());
+        let at = names().position(|name| name == text.value);
+        if at.is_none() {
+            report.unknown(Code::UnknownIssuer, "issuer", text, names());
+        }
+        at
+    }
+
+    fn upstream(&self, report: &mut Report<'_>, text: &Text) -> Option<usize> {
+        let names = || self.upstreams.iter().map(|upstream| upstream.name.as_ref());
+        let at = names().position(|name| name == text.value);
+        if at.is_none() {
+            report.unknown(Code::UnknownUpstream, "upstream", text, names());
+        }
+        at
+    }
+
+    fn data_floor(&self, report: &mut Report<'_>, text: &Text) -> Option<Level> {
+        let found = self.data_classes.iter().find(|class| class.name.as_ref() == text.value);
+        if found.is_none() {
+            let names = self.data_classes.iter().map(|class| class.name.as_ref());
+            report.unknown(Code::UnknownDataClass, "data class", text, names);
+        }
+        found.and_then(|class| class.floor)
+    }
+}
+
+/// A route, compiled, with what later checks must not conclude from.
+#[derive(Debug)]
+pub(super) struct Draft<'s> {
+    pub(super) route: Route,
+    pub(super) schema: &'s Schema,
+    /// Where its path stands.
+    pub(super) path: Place,
+    /// The base tier; `None` where it was reported as unknown.
+    pub(super) tier: Option<TierIndex>,
+    /// The data class's level; `None` where it was reported as unknown.
+    pub(super) floor: Option<Level>,
+}
+
+/// Compiles `routes`, in the order of the file; one without a path is left out.
+pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Draft<'s>> {
+    let start = Place { line: 1, column: 1, length: 1 };
+    report.required(&file.routes, "routes", start, "[]");
+    if let Some(list) = file.routes.as_ref().filter(|list| list.value.is_empty()) {
+        report.add(Code::NoRoutes, list, "there is no route, so every request is refused", "write the routes that are served");
+    }
+    let mut ids = Names::default();
+    let mut drafts = Vec::new();
+    for item in file.routes.items() {
+        let report = &mut report.within("route", item.value.id.text());
+        if let Some(id) = report.required(&item.value.id, "id", item.into(), "results.read") {
+            check_id(report, id, &mut ids);
+        }
+        if let Some(id) = item.value.lower_risk_if_only.as_ref().and_then(|lower| lower.value.id.as_ref()) {
+            check_id(report, id, &mut ids);
+        }
+        drafts.extend(route(report, known, item));
+    }
+    drafts
+}
+
+fn check_id<'s>(report: &mut Report<'_>, id: &'s Text, ids: &mut Names<'s>) {
+    values::name(report, id);
+    if id.value.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        report.add(Code::BadName, id, format!("`{}` has capitals", id.value), "write ids in lower case");
+    }
+    ids.add(report, "route", id);
+}
+
+fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schema>) -> Option<Draft<'s>> {
+    let schema = &item.value;
+    let place = schema.id.as_ref().map_or(item.into(), Place::from);
+    let matched = report.required(&schema.r#match, "match", place, "{ path: \"/\", methods: [GET] }");
+    let matched = matched.and_then(|map| matching::compile(report, map));
+    let upstream = report.required(&schema.upstream, "upstream", place, "portal");
+    let upstream = upstream.and_then(|text| known.upstream(report, text));
+    let words = [("public", Access::Public), ("protected", Access::Protected)];
+    let access = values::choice(report, &schema.access, &words, Access::Protected);
+    let tier = tier(report, known, schema, access, place);
+    let floor = match schema.data_class.as_ref() {
+        Some(text) => known.data_floor(report, text),
+        None => Some(Level::NONE),
+    };
+    let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier };
+    if access == Access::Public {
+        check_public(report, schema);
+    } else if schema.any_of.is_none() {
+        let help = "write `any_of: [{ issuer: … }]`, or `access: public`";
+        report.add(Code::NoWayIn, place, "the route does not say who is allowed", help);
+    }
+    let patient = schema.patient.as_ref().and_then(|patient| ground.patient(report, patient));
+    let has_patient = schema.patient.is_some();
+    let refine = ground.refine(report, &schema.refine);
+    let lower_risk = schema.lower_risk_if_only.as_ref().and_then(|lower| ground.lower_risk(report, lower));
+    let deny = ground.deny(report, &schema.deny);
+    let any_of = schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
+    let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
+    let matched = matched?;
+    let route = Route {
+        id: schema.id.text().unwrap_or_default().into(),
+        label: schema.label.as_ref().map(|label| values::filled(report, label).into()),
+        host: matched.host,
+        template: matched.template,
+        methods: matched.methods,
+        websocket: matched.websocket,
+        upstream: upstream.unwrap_or_default(),
+        access,
+        tier: tier.unwrap_or(TierIndex(u8::MAX)),
+        data_floor: floor.unwrap_or_default(),
+        patient,
+        refine,
+        lower_risk,
+        deny,
+        any_of: any_of.unwrap_or_default(),
+        cors,
+    };
+    let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
+    Some(Draft { route, schema, path, tier, floor })
+}
+
+/// The base tier: required on protected routes, the first one on public ones.
+fn tier(
+    report: &mut Report<'_>,
+    known: &Known<'_>,
+    schema: &Schema,
+    access: Access,
+    place: Place,
+) -> Option<TierIndex> {
+    let text = match access {
+        Access::Public if schema.tier.is_none() => return Some(TierIndex(0)),
+        Access::Public | Access::Protected => report.required(&schema.tier, "tier", place, "moderate")?,
+    };
+    known.tiers.find(report, text)
+}
+
+/// Reports what makes no sense where nobody is asked for.
+fn check_public(report: &mut Report<'_>, schema: &Schema) {
+    let rules: [(&str, Option<Place>); 6] = [
+        ("any_of", schema.any_of.as_ref().map(Into::into)),
+        ("patient", schema.patient.as_ref().map(Into::into)),
+        ("data_class", schema.data_class.as_ref().map(Into::into)),
+        ("refine", schema.refine.as_ref().map(Into::into)),
+        ("lower_risk_if_only", schema.lower_risk_if_only.as_ref().map(Into::into)),
+        ("deny", schema.deny.as_ref().map(Into::into)),
+    ];
+    for (key, place) in rules {
+        if let Some(place) = place {
+            let message = format!("a public route asks for no caller, so `{key}` can't hold");
+            report.add(Code::PublicRouteRule, place, message, format!("take `{key}` or `access: public` out"));
+        }
+    }
+}
+
+/// Builds the index, and reports each route that an earlier one leaves undecided. `places` are those of the paths.
+pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>) -> Index {
+    let mut ambiguous = match Index::build(routes) {
+        Ok(index) => return index,
+        Err(ambiguous) => ambiguous,
+    };
+    // One finding for each route suffices: the pairs come grouped by the later one.
+    ambiguous.dedup_by_key(|pair| pair.second);
+    for pair in ambiguous {
+        let (first, second) = (routes.get(pair.first), routes.get(pair.second));
+        let (at_first, at_second) = (places.get(pair.first), places.get(pair.second));
+        if let (Some(first), Some(second), Some(at_first), Some(at_second)) = (first, second, at_first, at_second) {
+            let both: Vec<&str> =
+                second.methods.iter().filter(|method| first.methods.contains(method)).map(Method::as_str).collect();
+            let report = &mut report.within("route", Some(&second.id));
+            let message = format!("route `{}` in line {} takes {} here as well", first.id, at_first.line, list(&both));
+            let help = "no order decides between routes: give them different paths, hosts or methods (`GET` brings `HEAD`)";
+            report.add(Code::AmbiguousRoutes, *at_second, message, help);
+        }
+    }
+    Index::default()
+}

@@ -1,0 +1,94 @@
+//! Floor 2: from text to a policy.
+//!
+//! ```text
+//! text ──parse──▶ schema ──compile──▶ Policy + Settings + Cases
+//!        shape:            meaning:
+//!        the first error   every error and warning at once
+//! ```
+//!
+//! [`load`] is the only way in. [`parse`] reads YAML with bounds on size, depth and aliases, refuses keys that are
+//! unknown or occur twice, and gives the shape with the place of each value ([`schema`]). [`compile`] gives it meaning:
+//! it looks up names, reads durations, compiles conditions, builds the route index, and asks whether anybody could ever
+//! meet what a route wants. What it finds are [`Diagnostic`]s, whose codes stand in [`codes`]. Every safe default that
+//! a file gives up is gathered in [`insecure`].
+//!
+//! Nothing here keeps state or opens a socket; the only files looked at are those that the configuration names.
+
+mod cases;
+mod codes;
+mod compile;
+mod diagnostic;
+mod insecure;
+mod parse;
+mod report;
+mod schema;
+mod schema_routes;
+pub mod settings;
+mod values;
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+pub use cases::{Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
+pub use codes::{Code, Severity};
+pub use diagnostic::{Diagnostic, Place, Source};
+pub use settings::Compiled;
+
+use report::Report;
+
+/// Loads a configuration from its text.
+///
+/// `name` is what diagnostics call the file; relative paths in it begin at `base_dir`. A configuration that is taken
+/// comes with its warnings.
+///
+/// # Errors
+/// Every error and warning, in the order of the file. What is not YAML or has not the shape of a configuration is
+/// reported alone, since nothing can be read behind it.
+pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let source = Source::new(name, text);
+    let file = parse::parse(&source).map_err(|diagnostic| vec![diagnostic])?;
+    let mut found = Vec::new();
+    let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
+    found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.code));
+    let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    if refused { Err(found) } else { Ok((compiled, found)) }
+}
+
+/// Loads a configuration from a file; relative paths in it begin at the file's directory.
+///
+/// # Errors
+/// As [`load`], or the file can't be read.
+pub fn load_file(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|(message, help)| {
+        vec![Diagnostic::new(&Source::new(&name, ""), Code::FileUnreadable, Place::FILE, message, help)]
+    })?;
+    load(&name, &text, path.parent().unwrap_or_else(|| Path::new("")))
+}
+
+/// Reads at most what is accepted, so that a path to something endless does no harm.
+fn read(path: &Path) -> Result<String, (String, &'static str)> {
+    let mut text = String::new();
+    let most = u64::try_from(parse::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let reason = values::reason(&error);
+            Err((format!("the file can't be read: {reason}"), "name a UTF-8 file that the gateway's user may read"))
+        }
+    }
+}
+
+/// The first 8 bytes of the text's SHA-256, in hex.
+fn version(text: &str) -> Box<str> {
+    let mut version = String::with_capacity(16);
+    for byte in digest(&SHA256, text.as_bytes()).as_ref().iter().take(8) {
+        // Writing to a string can't fail.
+        let _ = write!(version, "{byte:02x}");
+    }
+    version.into()
+}

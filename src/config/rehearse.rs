@@ -1,0 +1,169 @@
+//! Decides requests that nobody sent: for the configuration's `cases` and for `wardgate explain`.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Map, Value};
+
+use super::cases::{Case, CaseCaller, ExpectedOutcome};
+use crate::decision::trace::{Silent, Stage, Trace};
+use crate::decision::{BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Question, Reason, Revocation, Step, step};
+use crate::identity::{Caller, Subject};
+use crate::policy::{Match, Policy};
+use crate::request::body::BodyFacts;
+use crate::request::facts::{RawRequest, Reading};
+use crate::request::{Facts, Unreadable};
+
+/// A request and its caller.
+#[derive(Debug, Clone)]
+pub struct Rehearsal<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The target, as a client would send it.
+    pub target: &'r str,
+    /// The host; `None` is `localhost`, which only routes for any host match.
+    pub host: Option<&'r str>,
+    /// The body, sent as JSON.
+    pub body: Option<&'r Value>,
+    /// Who asks.
+    pub identity: Identity,
+    /// The moment, in Unix seconds.
+    pub now: i64,
+}
+
+/// What would come of it.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// The decision.
+    pub decision: Decision,
+    /// What led to it.
+    pub findings: Findings,
+    /// The route that matched, by position.
+    pub route: Option<usize>,
+}
+
+/// Decides a request as the gateway would, with every dependency in good order and nothing revoked.
+pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mut T) -> Rehearsed {
+    let refused = |reason, route| Rehearsed { decision: Decision::Deny(Denial::new(reason)), findings: Findings::default(), route };
+    let mut facts = match facts(rehearsal) {
+        Ok(facts) => facts,
+        Err(why) => {
+            trace.note(Stage::Canonicalise, || format!("the request can be read in more than one way: {}", why.code()));
+            return refused(Reason::Unreadable(why), None);
+        }
+    };
+    trace.note(Stage::Canonicalise, || format!("the path reads `{}`, host `{}`", facts.target.path(), facts.host.as_str()));
+    let mut found = policy.index.find(&facts);
+    if found == Match::None && *rehearsal.method == Method::GET {
+        // A route for WebSockets only: the author means its handshake.
+        facts.websocket = true;
+        found = policy.index.find(&facts);
+    }
+    let index = match found {
+        Match::Route(index) => index,
+        Match::OtherMethod(methods) => {
+            trace.note(Stage::Match, || format!("the path is known, but only for {methods:?}"));
+            return refused(Reason::MethodNotAllowed, None);
+        }
+        Match::None => {
+            trace.note(Stage::Match, || "no route has this host and path".to_owned());
+            return refused(Reason::NoRoute, None);
+        }
+    };
+    let Some(route) = policy.route(index) else { return refused(Reason::NoRoute, None) };
+    trace.note(Stage::Match, || format!("route `{}` by `{}`", route.id, route.template.as_str()));
+    let question = Question { policy, route, facts: &facts, forms_may_override: true };
+    let mut evidence = Evidence::default();
+    loop {
+        // Only the last pass is told: the earlier ones stop half-way and would tell the same again.
+        match step(&question, &evidence, rehearsal.now, &mut Silent) {
+            Step::Need(Need::Identity) => evidence.identity = Some(rehearsal.identity.clone()),
+            Step::Need(Need::Revocation) => evidence.revocation = Some(Revocation::Valid),
+            Step::Need(Need::Body) => {
+                evidence.body = Some(rehearsal.body.map_or(BodyReading::Absent, |body| BodyReading::Read(BodyFacts::Json(body.clone()))));
+            }
+            Step::Decided(..) => break,
+        }
+    }
+    match step(&question, &evidence, rehearsal.now, trace) {
+        Step::Decided(decision, findings) => Rehearsed { decision, findings, route: Some(index) },
+        Step::Need(_) => refused(Reason::KeysUnavailable, Some(index)),
+    }
+}
+
+fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
+    let mut headers = HeaderMap::new();
+    let host = rehearsal.host.unwrap_or("localhost");
+    headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| Unreadable::BadHost)?);
+    let mut section = format!("{} {} HTTP/1.1\r\nhost: {host}\r\n", rehearsal.method, rehearsal.target);
+    if let Some(body) = rehearsal.body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        section.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.to_string().len()));
+    }
+    section.push_str("\r\n");
+    let raw = RawRequest { method: rehearsal.method, target: rehearsal.target.as_bytes(), headers: &headers, section: section.as_bytes(), peer: None };
+    Facts::read(&raw, &Reading { trusted_proxies: Vec::new(), header_bytes: usize::MAX, header_count: usize::MAX })
+}
+
+/// Runs one of the configuration's `cases`.
+///
+/// # Errors
+/// What came out instead of what was expected, in words for the author.
+pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
+    // Any moment will do: a case speaks of ages, never of dates.
+    const NOW: i64 = 1_800_000_000;
+    let identity = match &case.caller {
+        None => Identity::Nobody,
+        Some(caller) => Identity::Known(Arc::new(subject(policy, caller, NOW))),
+    };
+    let rehearsal =
+        Rehearsal { method: &case.method, target: &case.target, host: case.host.as_deref(), body: case.body.as_ref(), identity, now: NOW };
+    let result = rehearse(policy, &rehearsal, &mut Silent);
+    let reason = result.decision.reason().code();
+    let tier = result.findings.tier;
+    let action = result.route.and_then(|index| policy.route(index)).map(|route| match &route.lower_risk {
+        Some(lower) if result.findings.lowered => lower.id.as_ref(),
+        _ => route.id.as_ref(),
+    });
+    let outcome = match result.decision {
+        Decision::Permit(_) => ExpectedOutcome::Permit,
+        Decision::Challenge(_) => ExpectedOutcome::Challenge,
+        Decision::Deny(_) => ExpectedOutcome::Deny,
+    };
+    let expect = &case.expect;
+    let as_expected = outcome == expect.outcome
+        && expect.reason.as_deref().is_none_or(|wanted| wanted == reason)
+        && expect.tier.is_none_or(|wanted| tier == Some(wanted))
+        && expect.action.as_deref().is_none_or(|wanted| action == Some(wanted));
+    if as_expected {
+        return Ok(());
+    }
+    let tier = tier.map_or("none", |tier| policy.tier(tier).name.as_ref());
+    Err(format!("it gives `{}` with reason `{reason}`, tier `{tier}`, action `{}`", result.decision.verdict(), action.unwrap_or("none")))
+}
+
+fn subject(policy: &Policy, caller: &CaseCaller, now: i64) -> Subject {
+    let issuer = policy.issuers.get(caller.issuer);
+    let kind = issuer.map_or(Caller::Person, |issuer| issuer.callers);
+    let moment = now.saturating_sub(caller.age);
+    let claims: Map<String, Value> = caller.claims.clone();
+    Subject {
+        issuer: issuer.map_or_else(|| Arc::from("none"), |issuer| Arc::clone(&issuer.name)),
+        issuer_index: caller.issuer,
+        id: caller.subject.clone().unwrap_or_else(|| "someone".into()),
+        caller: kind,
+        client: caller.client.clone(),
+        actor: caller.actor.clone(),
+        patient: caller.patient.clone(),
+        roles: caller.roles.clone(),
+        scopes: caller.scopes.clone(),
+        level: caller.level,
+        methods: caller.methods.clone(),
+        auth_time: if kind == Caller::Person { Some(moment) } else { None },
+        issued_at: if kind == Caller::Person { now } else { moment },
+        expires_at: now.saturating_add(300),
+        token_id: Some("case".into()),
+        session: None,
+        claims: Arc::new(claims),
+    }
+}

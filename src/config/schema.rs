@@ -1,0 +1,215 @@
+//! The shape of the file, key by key, before anything in it is understood.
+//!
+//! Values that have a form of their own (durations, names, words from a list) stay [`Text`] here: what is wrong with
+//! them is found during compilation, where one finding does not hide the next. Every key is optional for the same
+//! reason. The names are those of the file, so they match `policy` and `settings` only by accident.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+pub(super) use super::schema_routes::{AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, When};
+
+/// A single value as written, with its place.
+pub(super) type Text = Spanned<String>;
+/// A list of single values.
+pub(super) type Texts = Spanned<Vec<Text>>;
+/// A list of maps.
+pub(super) type Items<T> = Spanned<Vec<Spanned<T>>>;
+
+/// A key that may be left out but not left empty: `max_age:` with nothing behind it is a mistake, not a default.
+#[derive(Debug)]
+pub(super) struct Given<T>(Option<T>);
+
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Deref for Given<T> {
+    type Target = Option<T>;
+
+    fn deref(&self) -> &Option<T> {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(|value| Self(Some(value)))
+    }
+}
+
+impl Given<Text> {
+    /// The text, if any.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.as_ref().map(|text| text.value.as_str())
+    }
+}
+
+impl<T> Given<Spanned<Vec<T>>> {
+    /// The list's items; none where it was left out.
+    pub(super) fn items(&self) -> &[T] {
+        self.as_ref().map_or(&[], |list| &list.value)
+    }
+}
+
+/// A map with names of the user's own, in the order of the file.
+#[derive(Debug)]
+pub(super) struct Entries<T>(Vec<(Text, T)>);
+
+impl<T> Given<Entries<T>> {
+    /// The entries; none where the map was left out.
+    pub(super) fn entries(&self) -> &[(Text, T)] {
+        self.as_ref().map_or(&[], |map| &map.0)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder(PhantomData))
+    }
+}
+
+/// Declares the maps of the file: unknown keys are refused, known ones may be left out.
+macro_rules! maps {
+    ($($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Default, serde::Deserialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub(in crate::config) struct $name {
+                $(pub(in crate::config) $key: $crate::config::schema::Given<$type>,)*
+            }
+        )*
+    };
+}
+pub(super) use maps;
+
+maps! {
+    /// The whole file.
+    File {
+        version: Text,
+        listeners: Items<Listener>,
+        telemetry: Spanned<Telemetry>,
+        threads: Text,
+        shutdown: Shutdown,
+        state: State,
+        assurance_levels: Texts,
+        issuers: Items<Issuer>,
+        insecure: Insecure,
+        step_up: Items<StepUp>,
+        tiers: Items<Tier>,
+        data_classes: Entries<Spanned<DataClass>>,
+        upstreams: Entries<Spanned<Upstream>>,
+        routes: Items<Route>,
+        audit: Audit,
+        cases: Items<Case>,
+    }
+
+    /// Where the gateway listens.
+    Listener { name: Text, address: Text, trusted_proxies: Texts, limits: Limits, }
+    /// How much of a request is read.
+    Limits { header_bytes: Text, header_count: Text, }
+    /// Health and metrics.
+    Telemetry { address: Text, }
+    /// How it stops.
+    Shutdown { lame_duck: Text, grace: Text, }
+    /// What is remembered between requests.
+    State { single_replica: bool, }
+
+    /// Who vouches for callers.
+    Issuer {
+        name: Text,
+        issuer: Text,
+        audiences: Texts,
+        algorithms: Texts,
+        jwks: Spanned<Jwks>,
+        introspection: Spanned<Introspection>,
+        callers: Text,
+        token_types: Texts,
+        max_token_lifetime: Text,
+        assurance: Entries<Spanned<Assurance>>,
+        claims: Claims,
+    }
+    /// Where its keys come from, and how long they live.
+    Jwks {
+        file: Text,
+        url: Text,
+        refresh: Text,
+        stale_for: Text,
+        stale_for_critical: Text,
+        unknown_kid_interval: Text,
+        timeout: Text,
+    }
+    /// How it is asked about each token.
+    Introspection { endpoint: Text, client_id: Text, client_secret_file: Text, cache: Text, timeout: Text, }
+    /// What it must say for one level.
+    Assurance { any_of: Spanned<Words>, }
+    /// Values of `acr` and `amr`.
+    Words { acr: Texts, amr: Texts, }
+    /// Which of its claims hold what.
+    Claims { patient: Text, roles: Text, }
+    /// Every safe default that is given up by name.
+    Insecure { plain_http_issuers: Texts, }
+
+    /// A way to get stronger proof.
+    StepUp { name: Text, r#type: Text, }
+    /// How risky an action is, and what that asks for.
+    Tier {
+        name: Text,
+        assurance: Text,
+        max_age: Text,
+        each_action_needs_new_proof: Spanned<bool>,
+        require_methods: Texts,
+        step_up: Texts,
+        audit: Text,
+        when_store_down: Text,
+        service: Spanned<Service>,
+    }
+    /// What a tier asks of machines.
+    Service { max_token_age: Text, }
+    /// A floor for a kind of data.
+    DataClass { assurance: Text, }
+
+    /// What stands behind the gateway.
+    Upstream {
+        endpoints: Texts,
+        timeouts: Timeouts,
+        identity: Spanned<Identity>,
+        inject: Entries<Text>,
+        pass_bearer: bool,
+        method_override: Text,
+    }
+    /// How long an upstream may take.
+    Timeouts { connect: Text, read: Text, write: Text, idle: Text, }
+    /// The signed assertion it gets.
+    Identity { header: Text, audience: Text, ttl: Text, }
+
+    /// The audit trail.
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, }
+    /// The key behind its pseudonyms.
+    Pseudonyms { key_file: Text, }
+}

@@ -1,0 +1,102 @@
+//! The shape of routes and of policy tests.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::schema::{Entries, Items, Text, Texts, maps};
+
+maps! {
+    /// One action.
+    Route {
+        id: Text,
+        label: Text,
+        r#match: Spanned<Match>,
+        upstream: Text,
+        access: Text,
+        tier: Text,
+        data_class: Text,
+        patient: Spanned<Patient>,
+        refine: Items<Refine>,
+        lower_risk_if_only: Spanned<LowerRisk>,
+        deny: Items<When>,
+        any_of: Items<AnyOf>,
+        cors: Spanned<Cors>,
+    }
+    /// Which requests it takes.
+    Match { host: Text, path: Text, methods: Texts, upgrade: Text, }
+    /// Where a request says which patient it is about.
+    Patient { from: Text, }
+    /// When it is riskier.
+    Refine { when: Text, tier: Text, }
+    /// When it is less risky.
+    LowerRisk { fields: Texts, tier: Text, id: Text, }
+    /// A bare condition.
+    When { when: Text, }
+    /// One way to be allowed.
+    AnyOf { issuer: Text, roles: Texts, scopes: Texts, clients: Texts, patient: Text, when: Text, }
+    /// Which pages of other origins may call.
+    Cors { origins: Texts, headers: Texts, max_age: Text, }
+
+    /// A policy test.
+    Case {
+        name: Text,
+        r#as: Spanned<Caller>,
+        request: Text,
+        host: Text,
+        body: serde_json::Value,
+        expect: Text,
+        reason: Text,
+        tier: Text,
+        route: Text,
+    }
+    /// Who makes a test's request.
+    Person {
+        issuer: Text,
+        subject: Text,
+        patient: Text,
+        roles: Texts,
+        scopes: Texts,
+        client: Text,
+        level: Text,
+        methods: Texts,
+        age: Text,
+        actor: Text,
+        claims: Entries<serde_json::Value>,
+    }
+}
+
+/// Who makes a test's request: `nobody`, or a caller.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// A bare word; only `nobody` means something.
+    Word(String),
+    /// A caller with a token.
+    Person(Box<Person>),
+}
+
+impl<'de> Deserialize<'de> for Caller {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrMap;
+
+        impl<'de> Visitor<'de> for WordOrMap {
+            type Value = Caller;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("`nobody` or a map such as `{ issuer: patients, level: aal1 }`")
+            }
+
+            fn visit_str<E>(self, word: &str) -> Result<Caller, E> {
+                Ok(Caller::Word(word.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Caller, A::Error> {
+                Person::deserialize(MapAccessDeserializer::new(map)).map(|person| Caller::Person(Box::new(person)))
+            }
+        }
+
+        deserializer.deserialize_any(WordOrMap)
+    }
+}

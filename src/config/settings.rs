@@ -1,0 +1,182 @@
+//! The compiled configuration of everything that does I/O; the rules themselves are in [`crate::policy::Policy`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cases::Case;
+use crate::policy::Policy;
+use crate::request::facts::Reading;
+
+/// A configuration that was checked and compiled.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The rules.
+    pub policy: Policy,
+    /// Everything else.
+    pub settings: Settings,
+    /// The policy tests; running them is not the configuration's business.
+    pub cases: Vec<Case>,
+}
+
+/// Where to listen, whom to ask, where to write.
+#[derive(Debug)]
+pub struct Settings {
+    /// The gateway's own listeners.
+    pub listeners: Vec<ListenerSettings>,
+    /// Health and metrics.
+    pub telemetry: Option<SocketAddr>,
+    /// Per issuer, in the policy's order.
+    pub issuers: Vec<IssuerSettings>,
+    /// Per upstream, in the policy's order.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// The audit trail.
+    pub audit: AuditSettings,
+    /// Stopping.
+    pub shutdown: ShutdownSettings,
+    /// Worker threads per listener; `None` is one per core.
+    pub threads: Option<usize>,
+    /// Every relaxation of a safe default, in words; logged at start.
+    pub insecure: Vec<String>,
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
+    /// Its name in audit records.
+    pub name: Box<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How its requests are read.
+    pub reading: Reading,
+}
+
+/// Where an issuer's keys or answers come from.
+#[derive(Debug, Clone)]
+pub struct IssuerSettings {
+    /// The issuer's configured name.
+    pub name: Box<str>,
+    /// The exact issuer URL, for discovery.
+    pub issuer: Box<str>,
+    /// Keys or introspection.
+    pub source: KeySource,
+    /// How long fetched keys live.
+    pub keys: KeyLifetimes,
+}
+
+/// How tokens are verified.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// A JWKS file; read at start and used offline.
+    File(PathBuf),
+    /// A JWKS address.
+    Address(Box<str>),
+    /// OpenID Connect Discovery or RFC 8414 under the issuer's own address.
+    Discovery,
+    /// RFC 7662: every token is shown to the issuer.
+    Introspection {
+        /// The endpoint; `None` finds it by discovery.
+        endpoint: Option<Box<str>>,
+        /// The client that asks.
+        client_id: Box<str>,
+        /// The file with its secret.
+        client_secret_file: PathBuf,
+        /// The longest an answer is remembered.
+        cache: Duration,
+        /// How long to wait for an answer.
+        timeout: Duration,
+    },
+}
+
+/// How fresh fetched keys must be.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyLifetimes {
+    /// When to fetch again in the background.
+    pub refresh: Duration,
+    /// How long keys are used when fetching fails.
+    pub stale_for: Duration,
+    /// The same for the tiers that ask for single-use proof or synced audit.
+    pub stale_for_critical: Duration,
+    /// The shortest time between two fetches for an unknown `kid`.
+    pub unknown_kid_interval: Duration,
+    /// How long one fetch may take.
+    pub timeout: Duration,
+}
+
+/// One upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamSettings {
+    /// Its name.
+    pub name: Box<str>,
+    /// `host:port`.
+    pub endpoint: Box<str>,
+    /// How long to wait for a connection.
+    pub connect: Duration,
+    /// How long to wait for the next bytes of an answer.
+    pub read: Duration,
+    /// How long to wait to send the next bytes of a request.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// A signed assertion about the caller.
+    pub identity: Option<AssertionSettings>,
+    /// Plain headers, by name.
+    pub inject: BTreeMap<Box<str>, InjectTemplate>,
+    /// Whether the caller's token is passed on.
+    pub pass_bearer: bool,
+    /// Whether forms are searched for a `_method` field.
+    pub refuse_hidden_method: bool,
+}
+
+/// The signed assertion an upstream gets.
+#[derive(Debug, Clone)]
+pub struct AssertionSettings {
+    /// The header it stands in.
+    pub header: Box<str>,
+    /// Its `aud`.
+    pub audience: Box<str>,
+    /// How long it is valid.
+    pub ttl: Duration,
+}
+
+/// A header value with placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InjectTemplate(pub Vec<InjectPart>);
+
+/// A part of such a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InjectPart {
+    /// Plain text.
+    Text(Box<str>),
+    /// `{issuer.name}`.
+    IssuerName,
+    /// `{subject.id}`.
+    SubjectId,
+    /// `{subject.patient}`: empty where the subject has none.
+    SubjectPatient,
+    /// `{subject.roles}`: joined by commas.
+    SubjectRoles,
+    /// `{subject.level}`.
+    SubjectLevel,
+    /// `{client.id}`: empty where there is none.
+    ClientId,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// The directory of its files.
+    pub dir: PathBuf,
+    /// The key behind pseudonyms; `None` makes one in `dir` on first start.
+    pub pseudonym_key_file: Option<PathBuf>,
+}
+
+/// How the gateway stops.
+#[derive(Debug, Clone, Copy)]
+pub struct ShutdownSettings {
+    /// How long it goes on serving while `/readyz` says no, so that load balancers notice.
+    pub lame_duck: Duration,
+    /// How long running requests may take after that.
+    pub grace: Duration,
+}

@@ -1,0 +1,142 @@
+//! Who may: the rules of `any_of`, in two passes.
+//!
+//! The first looks only at the caller (issuer, client, roles, scopes): nobody is prompted for what could never be
+//! allowed. The second looks at *this* resource, and only runs once the route's base assurance is met.
+
+use super::outcome::{ConditionPlace, Denial, Findings};
+use super::step::Question;
+use super::trace::{Stage, Trace};
+use super::{BodyReading, Reason};
+use crate::identity::Subject;
+use crate::policy::condition::Inputs;
+use crate::policy::{Entry, PatientSource};
+
+/// Refuses callers whom no rule could ever allow.
+pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mut T) -> Result<(), Denial> {
+    if subject.actor.is_some() {
+        trace.note(Stage::Authorize, || "the token has an actor (`act`), and no rule lets anybody act for another".to_owned());
+        return Err(Denial::new(Reason::ActorNotAllowed));
+    }
+    let mut closest = Denial::new(Reason::IssuerNotAllowed);
+    let mut best = 0;
+    for (at, entry) in question.route.any_of.iter().enumerate() {
+        match mismatch(entry, subject) {
+            None => return Ok(()),
+            Some((rank, denial)) => {
+                trace.note(Stage::Authorize, || format!("any_of[{at}]: miss, {}", denial.reason.code()));
+                if rank > best {
+                    (best, closest) = (rank, denial);
+                }
+            }
+        }
+    }
+    Err(closest)
+}
+
+/// What an entry misses in the caller, ranked by how much of it did fit.
+fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
+    if entry.issuer.is_some_and(|issuer| issuer != subject.issuer_index) {
+        return Some((1, Denial::new(Reason::IssuerNotAllowed)));
+    }
+    let client_fits = entry.clients.is_empty() || subject.client.as_ref().is_some_and(|client| entry.clients.contains(client));
+    if !client_fits {
+        return Some((2, Denial::new(Reason::ClientNotAllowed)));
+    }
+    if !entry.roles.is_empty() && !entry.roles.iter().any(|role| subject.roles.contains(role)) {
+        return Some((3, Denial::new(Reason::RoleMissing)));
+    }
+    if !entry.scopes.iter().all(|scope| subject.scopes.contains(scope)) {
+        return Some((4, Denial { reason: Reason::ScopeMissing, scopes: entry.scopes.clone() }));
+    }
+    None
+}
+
+/// Applies the rules to this request; notes in `findings` which one allowed it.
+pub fn authorize<T: Trace>(
+    question: &Question<'_>,
+    subject: &Subject,
+    inputs: &dyn Fn() -> Result<Inputs, String>,
+    findings: &mut Findings,
+    trace: &mut T,
+) -> Result<(), Denial> {
+    for (at, condition) in question.route.deny.iter().enumerate() {
+        let holds = inputs().and_then(|inputs| condition.holds(&inputs));
+        findings.conditions.push((ConditionPlace::Deny(at), holds.as_ref().ok().copied()));
+        match holds {
+            Ok(false) => trace.note(Stage::Authorize, || format!("deny[{at}] `{}` does not hold", condition.source())),
+            Ok(true) => {
+                trace.note(Stage::Authorize, || format!("deny[{at}] `{}` holds: refused", condition.source()));
+                return Err(Denial::new(Reason::DeniedByRule));
+            }
+            Err(why) => {
+                trace.note(Stage::Authorize, || format!("deny[{at}] `{}` failed ({why}): refused", condition.source()));
+                return Err(Denial::new(Reason::ConditionFailed));
+            }
+        }
+    }
+    if question.route.patient.is_some() && findings.patient.is_none() {
+        trace.note(Stage::Authorize, || "the request does not say which patient it is about: refused".to_owned());
+        return Err(Denial::new(Reason::PatientUnresolved));
+    }
+    let mut closest = Denial::new(Reason::IssuerNotAllowed);
+    let mut best = 0;
+    for (at, entry) in question.route.any_of.iter().enumerate() {
+        match resource_mismatch(at, entry, subject, inputs, findings) {
+            None => {
+                findings.rule = Some(at);
+                trace.note(Stage::Authorize, || format!("any_of[{at}]: hit"));
+                return Ok(());
+            }
+            Some((rank, denial, detail)) => {
+                trace.note(Stage::Authorize, || format!("any_of[{at}]: miss, {}{detail}", denial.reason.code()));
+                if rank > best {
+                    (best, closest) = (rank, denial);
+                }
+            }
+        }
+    }
+    Err(closest)
+}
+
+fn resource_mismatch(
+    at: usize,
+    entry: &Entry,
+    subject: &Subject,
+    inputs: &dyn Fn() -> Result<Inputs, String>,
+    findings: &mut Findings,
+) -> Option<(u8, Denial, String)> {
+    if let Some((rank, denial)) = mismatch(entry, subject) {
+        return Some((rank, denial, String::new()));
+    }
+    if entry.patient_self && findings.own_record != Some(true) {
+        return Some((5, Denial::new(Reason::NoRelation), String::new()));
+    }
+    let condition = entry.when.as_ref()?;
+    let holds = inputs().and_then(|inputs| condition.holds(&inputs));
+    findings.conditions.push((ConditionPlace::AnyOf(at), holds.as_ref().ok().copied()));
+    match holds {
+        Ok(true) => None,
+        Ok(false) => Some((6, Denial::new(Reason::ConditionNotMet), format!(": `{}`", condition.source()))),
+        Err(why) => Some((6, Denial::new(Reason::ConditionFailed), format!(": `{}` failed ({why})", condition.source()))),
+    }
+}
+
+/// Finds the patient a request is about, and whether it is the subject.
+pub fn resolve_patient<T: Trace>(question: &Question<'_>, subject: &Subject, body: &BodyReading, findings: &mut Findings, trace: &mut T) {
+    let Some(source) = &question.route.patient else { return };
+    let found: Option<Box<str>> = match source {
+        PatientSource::Path(name) => question.route.template.value(name, &question.facts.target).map(Into::into),
+        PatientSource::Query(name) => question.facts.target.query_once(name).filter(|value| !value.is_empty()).map(Into::into),
+        PatientSource::Body(name) => match body {
+            BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
+            BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => None,
+        },
+    };
+    findings.own_record = found.as_ref().map(|patient| subject.patient.as_ref() == Some(patient));
+    trace.note(Stage::Authorize, || match findings.own_record {
+        Some(true) => "the record is the subject's own".to_owned(),
+        Some(false) => "the record is not the subject's own".to_owned(),
+        None => "the record's patient is not named".to_owned(),
+    });
+    findings.patient = found;
+}

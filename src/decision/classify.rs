@@ -1,0 +1,70 @@
+//! How risky the action is: the base tier, then what raises it, and the one thing that lowers it.
+
+use super::evidence::BodyReading;
+use super::outcome::{ConditionPlace, Findings};
+use super::step::Question;
+use super::trace::{Stage, Trace};
+use crate::policy::condition::Inputs;
+use crate::policy::{Policy, Route, TierIndex};
+use crate::request::body::BodyFacts;
+
+/// Finds the effective tier and notes it in `findings`.
+pub fn classify<T: Trace>(
+    question: &Question<'_>,
+    body: &BodyReading,
+    inputs: &dyn Fn() -> Result<Inputs, String>,
+    findings: &mut Findings,
+    trace: &mut T,
+) -> TierIndex {
+    let Question { policy, route, .. } = question;
+    let mut tier = base(policy, route, body, findings, trace);
+    for (at, refine) in route.refine.iter().enumerate() {
+        let holds = inputs().and_then(|inputs| refine.when.holds(&inputs));
+        findings.conditions.push((ConditionPlace::Refine(at), holds.as_ref().ok().copied()));
+        match holds {
+            Ok(false) => trace.note(Stage::Classify, || format!("refine[{at}] `{}` does not hold", refine.when.source())),
+            Ok(true) => {
+                tier = tier.max(refine.tier);
+                trace.note(Stage::Classify, || {
+                    format!("refine[{at}] `{}` holds: at least `{}`", refine.when.source(), policy.tier(refine.tier).name)
+                });
+            }
+            Err(why) => {
+                tier = tier.max(refine.tier);
+                trace.note(Stage::Classify, || {
+                    format!("refine[{at}] `{}` failed ({why}), which counts as yes: at least `{}`", refine.when.source(), policy.tier(refine.tier).name)
+                });
+            }
+        }
+    }
+    findings.tier = Some(tier);
+    trace.note(Stage::Classify, || format!("the action's tier is `{}`", policy.tier(tier).name));
+    tier
+}
+
+fn base<T: Trace>(policy: &Policy, route: &Route, body: &BodyReading, findings: &mut Findings, trace: &mut T) -> TierIndex {
+    trace.note(Stage::Classify, || format!("the route's base tier is `{}`", policy.tier(route.tier).name));
+    if matches!(body, BodyReading::Unreadable) && route.needs_body() {
+        trace.note(Stage::Classify, || "the body can't be read: the route's highest tier counts".to_owned());
+        return route.highest_tier();
+    }
+    let Some(lower) = &route.lower_risk else { return route.tier };
+    let only_harmless = match body {
+        BodyReading::Read(facts) => only_has(facts, &lower.fields),
+        BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => false,
+    };
+    if only_harmless {
+        findings.lowered = true;
+        trace.note(Stage::Classify, || {
+            format!("the body has no field beside {:?}: `{}` counts as `{}`", lower.fields, lower.id, policy.tier(lower.tier).name)
+        });
+        lower.tier
+    } else {
+        trace.note(Stage::Classify, || format!("the body is not proven to have only {:?}", lower.fields));
+        route.tier
+    }
+}
+
+fn only_has(body: &BodyFacts, fields: &[Box<str>]) -> bool {
+    body.field_names().is_some_and(|names| names.iter().all(|name| fields.iter().any(|field| field.as_ref() == *name)))
+}

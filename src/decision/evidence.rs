@@ -1,0 +1,83 @@
+//! What has been found out about one request so far.
+
+use std::sync::Arc;
+
+use crate::identity::{Subject, TokenFault};
+use crate::request::body::BodyFacts;
+
+/// The answer of something outside: an outage is data that must be answered, never an absent value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// It answered that there is nothing.
+    Absent,
+    /// It answered.
+    Found(T),
+    /// It did not answer, or not in time.
+    Unavailable,
+}
+
+/// Who the request turned out to be from.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// Nothing was presented.
+    Nobody,
+    /// Something was presented that can't be used; why, for operators.
+    Malformed(&'static str),
+    /// A token was presented and refused.
+    Refused(TokenFault),
+    /// A verified subject.
+    Known(Arc<Subject>),
+    /// The issuer's keys, or the issuer itself, can't be reached.
+    Unavailable,
+}
+
+/// Whether the token's session, subject or client was revoked after it was issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// No.
+    Valid,
+    /// Yes.
+    Revoked,
+    /// The state store did not answer.
+    Unknown,
+}
+
+/// What could be read of the body.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BodyReading {
+    /// There is none.
+    Absent,
+    /// It has one meaning.
+    Read(BodyFacts),
+    /// It is a multipart form: only searched for a field that overrides the method.
+    Multipart {
+        /// Whether one was found.
+        hides_method: bool,
+    },
+    /// It is compressed, too large, of another type or ambiguous: the route's highest tier.
+    Unreadable,
+}
+
+/// The evidence; `None` means not looked for yet.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// From the token.
+    pub identity: Option<Identity>,
+    /// Whether the keys behind it are too old for the riskier tiers.
+    pub keys_too_stale: bool,
+    /// From the state store.
+    pub revocation: Option<Revocation>,
+    /// From the client.
+    pub body: Option<BodyReading>,
+}
+
+/// What `step` still needs; it asks for one thing at a time, identity before body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// The caller's identity.
+    Identity,
+    /// Whether it was revoked.
+    Revocation,
+    /// The body.
+    Body,
+}

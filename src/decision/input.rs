@@ -1,0 +1,107 @@
+//! What a decision was made from, as it is recorded: facts only, no person, no value of the request.
+//!
+//! With the policy's text it is enough to decide again what the same request would get under another policy.
+
+use serde::Serialize;
+
+use super::evidence::{BodyReading, Evidence, Identity, Revocation};
+use super::outcome::{ConditionPlace, Findings};
+use crate::identity::{Caller, Subject};
+
+/// The version of the shape; it grows when a field changes its meaning.
+pub const VERSION: u8 = 1;
+
+/// The recorded input of one decision.
+#[derive(Debug, Serialize)]
+pub struct DecisionInput<'i> {
+    v: u8,
+    policy: &'i str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<CallerInput<'i>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keys_too_stale: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_record: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    lowered: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<(String, Option<bool>)>,
+}
+
+#[derive(Debug, Serialize)]
+struct CallerInput<'i> {
+    issuer: &'i str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'i str>,
+    level: &'i str,
+    /// Seconds since `auth_time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<i64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    methods: &'i [Box<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    roles: &'i [Box<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scopes: &'i [Box<str>],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    actor: bool,
+}
+
+impl<'i> DecisionInput<'i> {
+    /// Collects the input from what was known when the decision fell. `now` is in Unix seconds.
+    pub fn new(policy: &'i str, levels: &'i crate::identity::assurance::Levels, evidence: &'i Evidence, findings: &Findings, now: i64) -> Self {
+        let caller = match &evidence.identity {
+            Some(Identity::Known(subject)) => Some(CallerInput::new(subject, levels, now)),
+            _ => None,
+        };
+        Self {
+            v: VERSION,
+            policy,
+            caller,
+            revoked: evidence.revocation.map(|revocation| match revocation {
+                Revocation::Valid => "no",
+                Revocation::Revoked => "yes",
+                Revocation::Unknown => "unknown",
+            }),
+            keys_too_stale: evidence.keys_too_stale,
+            body: evidence.body.as_ref().map(|body| match body {
+                BodyReading::Absent => "absent",
+                BodyReading::Read(_) => "read",
+                BodyReading::Multipart { .. } => "multipart",
+                BodyReading::Unreadable => "unreadable",
+            }),
+            own_record: findings.own_record,
+            lowered: findings.lowered,
+            conditions: findings.conditions.iter().map(|(place, holds)| (place_name(*place), *holds)).collect(),
+        }
+    }
+}
+
+impl<'i> CallerInput<'i> {
+    fn new(subject: &'i Subject, levels: &'i crate::identity::assurance::Levels, now: i64) -> Self {
+        Self {
+            issuer: &subject.issuer,
+            kind: if subject.caller == Caller::Person { "person" } else { "service" },
+            client: subject.client.as_deref(),
+            level: levels.name(subject.level),
+            age: subject.age(now),
+            methods: &subject.methods,
+            roles: &subject.roles,
+            scopes: &subject.scopes,
+            actor: subject.actor.is_some(),
+        }
+    }
+}
+
+fn place_name(place: ConditionPlace) -> String {
+    match place {
+        ConditionPlace::Refine(at) => format!("refine[{at}]"),
+        ConditionPlace::Deny(at) => format!("deny[{at}]"),
+        ConditionPlace::AnyOf(at) => format!("any_of[{at}]"),
+    }
+}

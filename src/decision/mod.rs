@@ -1,0 +1,19 @@
+//! Floor 1: judgement. Pure: the same policy, facts, evidence and time always give the same decision.
+//!
+//! [`step`] is called again and again with more evidence until it decides. It asks for one thing at a time, identity
+//! before body, and only for what the route needs.
+
+mod authorize;
+mod classify;
+pub mod cors;
+pub mod evidence;
+pub mod input;
+mod outcome;
+pub mod reason;
+mod step;
+pub mod trace;
+
+pub use evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
+pub use outcome::{Challenge, Decision, Denial, Findings, Permit};
+pub use reason::Reason;
+pub use step::{Question, Step, step};

@@ -1,0 +1,127 @@
+//! The possible decisions. A [`Permit`] can't be made outside this module's judgement.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Reason;
+use crate::identity::Subject;
+use crate::policy::TierIndex;
+use crate::policy::requirement::Unmet;
+use crate::state::spent::ProofKey;
+
+/// What was found out on the way to a decision: for the audit record and for `explain`.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// The effective tier, once it is known.
+    pub tier: Option<TierIndex>,
+    /// Whether `lower_risk_if_only` applied, so that the action has its other name.
+    pub lowered: bool,
+    /// The patient the request is about.
+    pub patient: Option<Box<str>>,
+    /// Whether that patient is the subject.
+    pub own_record: Option<bool>,
+    /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
+    pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 2]>,
+    /// The position of the rule in `any_of` that allowed it.
+    pub rule: Option<usize>,
+}
+
+/// Where in a route a condition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionPlace {
+    /// `refine[n]`.
+    Refine(usize),
+    /// `deny[n]`.
+    Deny(usize),
+    /// `any_of[n]`.
+    AnyOf(usize),
+}
+
+/// Leave to forward one request. Made by [`super::step`] only:
+/// ```compile_fail,E0451
+/// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None };
+/// ```
+#[derive(Debug)]
+pub struct Permit {
+    pub(in crate::decision) subject: Option<Arc<Subject>>,
+    pub(in crate::decision) reason: Reason,
+    pub(in crate::decision) spend: Option<ProofKey>,
+}
+
+impl Permit {
+    /// Whom it was given to; nobody on a public route.
+    pub fn subject(&self) -> Option<&Arc<Subject>> {
+        self.subject.as_ref()
+    }
+
+    /// Why.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What has to be spent before the request may go out.
+    pub fn to_spend(&self) -> Option<&ProofKey> {
+        self.spend.as_ref()
+    }
+}
+
+/// A request for stronger proof (RFC 9470).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// The first thing that is missing.
+    pub reason: Reason,
+    /// Everything that is missing.
+    pub unmet: SmallVec<[Unmet; 3]>,
+    /// The issuer's words for a sufficient level, the weakest first.
+    pub acr_values: Vec<Box<str>>,
+    /// The oldest authentication that will do, in seconds.
+    pub max_age: Option<i64>,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The scopes that would do, where scopes are what is missing (RFC 6750 §3.1).
+    pub scopes: Vec<Box<str>>,
+}
+
+impl Denial {
+    /// A refusal that has nothing to add to its reason.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, scopes: Vec::new() }
+    }
+}
+
+/// A decision.
+#[derive(Debug)]
+pub enum Decision {
+    /// Forward it.
+    Permit(Permit),
+    /// Ask for stronger proof.
+    Challenge(Challenge),
+    /// Refuse it.
+    Deny(Denial),
+}
+
+impl Decision {
+    /// Its reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Permit(permit) => permit.reason,
+            Self::Challenge(challenge) => challenge.reason,
+            Self::Deny(denial) => denial.reason,
+        }
+    }
+
+    /// `permit`, `challenge` or `deny`.
+    pub fn verdict(&self) -> &'static str {
+        match self {
+            Self::Permit(_) => "permit",
+            Self::Challenge(_) => "challenge",
+            Self::Deny(_) => "deny",
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Every reason a request can be answered with, and in one place what each means outward and for operators.
+
+use crate::identity::TokenFault;
+use crate::policy::requirement::Unmet;
+use crate::request::Unreadable;
+
+/// Why a request was decided as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A rule allows it.
+    Permitted,
+    /// The route is public.
+    PublicRoute,
+    /// A preflight from an allowed origin.
+    PreflightAllowed,
+    /// `OPTIONS *`: answered without asking any upstream.
+    ServerOptions,
+    /// It can be read in more than one way.
+    Unreadable(Unreadable),
+    /// No route matches.
+    NoRoute,
+    /// A route matches but for its method.
+    MethodNotAllowed,
+    /// A header, parameter or field asks for another method than the one sent.
+    MethodOverride,
+    /// A form that should be searched for such a field can't be: too large, compressed.
+    FormNotInspectable,
+    /// The body must be read to decide, and is larger than that.
+    BodyTooLarge,
+    /// The client stopped sending the body.
+    BodyIncomplete,
+    /// The origin or method of a preflight is not allowed.
+    PreflightRefused,
+    /// Nothing was presented.
+    CredentialsMissing,
+    /// What was presented can't be used.
+    CredentialsMalformed,
+    /// The token was refused.
+    TokenRefused(TokenFault),
+    /// The token was revoked.
+    TokenRevoked,
+    /// The issuer's keys can't be had, or are too old for this tier.
+    KeysUnavailable,
+    /// The state store does not answer.
+    StoreUnavailable,
+    /// The audit journal can't record.
+    AuditUnavailable,
+    /// Somebody acts for the subject and no rule allows that.
+    ActorNotAllowed,
+    /// No rule is for this issuer.
+    IssuerNotAllowed,
+    /// No rule is for this client.
+    ClientNotAllowed,
+    /// No rule is for the caller's roles.
+    RoleMissing,
+    /// The token lacks a scope.
+    ScopeMissing,
+    /// The request does not say which patient it is about.
+    PatientUnresolved,
+    /// It is about another patient's record.
+    NoRelation,
+    /// A rule's condition does not hold.
+    ConditionNotMet,
+    /// A condition could not be evaluated.
+    ConditionFailed,
+    /// A deny rule holds.
+    DeniedByRule,
+    /// Machines have no business at this tier.
+    ServiceNotAllowed,
+    /// A machine's token is too old for this tier.
+    ServiceTokenTooOld,
+    /// The authentication is too weak or too old.
+    StepUpRequired(Unmet),
+    /// The authentication event was already spent on another action.
+    ProofAlreadySpent,
+    /// The tier asks for more, and offers no way to show it.
+    StepUpImpossible,
+}
+
+/// What a reason means to the outside and to operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wording {
+    /// The stable name in audit records, metrics, traces and the configuration's `cases`.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The problem's title (RFC 9457): says nothing that helps an attacker.
+    pub title: &'static str,
+    /// What the caller can do now.
+    pub remedy: &'static str,
+}
+
+impl Reason {
+    /// The one place where each reason chooses its status and its words. There is no catch-all, so a new reason
+    /// can't go without.
+    pub const fn wording(self) -> Wording {
+        const FORBIDDEN: &str = "You may not do this";
+        const ASK: &str = "If you should be able to do this, contact support and quote the decision id.";
+        const RETRY: &str = "This is a passing fault. Try again in a few seconds; nothing has been changed.";
+        const SIGN_IN: &str = "Sign in again and repeat the request with the new token.";
+        let (code, status, title, remedy) = match self {
+            Self::Permitted => ("permitted", 200, "Permitted", ""),
+            Self::PublicRoute => ("public_route", 200, "Permitted", ""),
+            Self::PreflightAllowed => ("preflight_allowed", 204, "Permitted", ""),
+            Self::ServerOptions => ("server_options", 204, "Permitted", ""),
+            Self::Unreadable(why) => (
+                why.code(),
+                why.status(),
+                "The request can't be read",
+                "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body.",
+            ),
+            Self::NoRoute => ("no_route", 404, "Not found", "Check the address."),
+            Self::MethodNotAllowed => ("method_not_allowed", 405, "Method not allowed", "Use one of the methods in the Allow header."),
+            Self::MethodOverride => ("method_override", 400, "The method can't be overridden", "Send the request with the method that is meant."),
+            Self::FormNotInspectable => (
+                "form_not_inspectable",
+                413,
+                "The form is too large or compressed",
+                "Send the form uncompressed and smaller, or the data in another format.",
+            ),
+            Self::BodyTooLarge => ("body_too_large", 413, "The body is too large", "Send less in one request."),
+            Self::BodyIncomplete => ("body_incomplete", 400, "The body ended early", "Send the request again, whole."),
+            Self::PreflightRefused => ("preflight_refused", 403, FORBIDDEN, ASK),
+            Self::CredentialsMissing => ("credentials_missing", 401, "Sign in first", "Send an access token in the Authorization header."),
+            Self::CredentialsMalformed => (
+                "credentials_malformed",
+                400,
+                "The credentials can't be used",
+                "Send exactly one access token, as `Authorization: Bearer`.",
+            ),
+            Self::TokenRefused(fault) => (fault.code(), 401, "The token is not accepted", SIGN_IN),
+            Self::TokenRevoked => ("token_revoked", 401, "The token is not accepted", SIGN_IN),
+            Self::KeysUnavailable => ("keys_unavailable", 503, "Temporarily unavailable", RETRY),
+            Self::StoreUnavailable => ("store_unavailable", 503, "Temporarily unavailable", RETRY),
+            Self::AuditUnavailable => ("audit_unavailable", 503, "Temporarily unavailable", RETRY),
+            Self::ActorNotAllowed => ("actor_not_allowed", 403, FORBIDDEN, ASK),
+            Self::IssuerNotAllowed => ("issuer_not_allowed", 403, FORBIDDEN, ASK),
+            Self::ClientNotAllowed => ("client_not_allowed", 403, FORBIDDEN, ASK),
+            Self::RoleMissing => ("role_missing", 403, FORBIDDEN, ASK),
+            Self::ScopeMissing => ("scope_missing", 403, "The token does not cover this", "Ask for a token with the scopes named in the challenge."),
+            Self::PatientUnresolved => ("patient_unresolved", 403, FORBIDDEN, ASK),
+            Self::NoRelation => ("no_relation", 403, FORBIDDEN, ASK),
+            Self::ConditionNotMet => ("condition_not_met", 403, FORBIDDEN, ASK),
+            Self::ConditionFailed => ("condition_failed", 403, FORBIDDEN, ASK),
+            Self::DeniedByRule => ("denied_by_rule", 403, FORBIDDEN, ASK),
+            Self::ServiceNotAllowed => ("service_not_allowed", 403, FORBIDDEN, ASK),
+            Self::ServiceTokenTooOld => ("service_token_too_old", 401, "The token is not accepted", "Get a new token and repeat the request."),
+            Self::StepUpRequired(unmet) => {
+                const CONFIRM: &str = "Confirm that it is you: sign in again as the challenge asks, then repeat the request.";
+                let code = match unmet {
+                    Unmet::Level => "level_too_low",
+                    Unmet::Age => "authentication_too_old",
+                    Unmet::Methods => "method_not_strong_enough",
+                    Unmet::ServiceNotAllowed => "service_not_allowed",
+                    Unmet::ServiceTokenAge => "service_token_too_old",
+                };
+                (code, 401, "Stronger proof is needed", CONFIRM)
+            }
+            Self::ProofAlreadySpent => (
+                "proof_already_spent",
+                401,
+                "Stronger proof is needed",
+                "Each of these actions needs its own confirmation: sign in again, then repeat the request.",
+            ),
+            Self::StepUpImpossible => ("step_up_impossible", 403, FORBIDDEN, ASK),
+        };
+        Wording { code, status, title, remedy }
+    }
+
+    /// The stable name.
+    pub const fn code(self) -> &'static str {
+        self.wording().code
+    }
+
+    /// What an operator should know or do, beyond the code.
+    pub fn for_operators(self) -> &'static str {
+        match self {
+            Self::KeysUnavailable => "the issuer's keys are missing or older than `stale_for`: check that the issuer can be reached",
+            Self::StoreUnavailable => "the state store did not answer: check it, or the tier's `when_store_down`",
+            Self::AuditUnavailable => "the audit directory can't be written: check its disk and permissions",
+            Self::PatientUnresolved => "the route's `patient.from` found nothing, or more than one value",
+            Self::ConditionFailed => "a `when` could not be evaluated on this request: see the trace of `wardgate explain`",
+            Self::StepUpImpossible => "the tier asks for more than the token shows and lists no `step_up`",
+            Self::ServiceNotAllowed => "the tier has no `service:` rule, so no machine may use it",
+            Self::NoRoute => "no route matches host and path: add one if this should be reachable",
+            Self::FormNotInspectable => "forms are searched for `_method`; if this back end never honours it say `method_override: never` on its upstream",
+            _ => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_look_alike_outward() {
+        let reasons = [Reason::NoRelation, Reason::RoleMissing, Reason::PatientUnresolved, Reason::ConditionNotMet, Reason::DeniedByRule, Reason::ActorNotAllowed];
+        let outward = |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
+        assert!(reasons.iter().all(|reason| outward(*reason) == outward(Reason::NoRelation)));
+    }
+}

@@ -1,0 +1,266 @@
+//! The order of judgement: identity, revocation, eligibility, floor, body, tier, rules, assurance.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use serde_json::json;
+use smallvec::SmallVec;
+
+use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
+use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
+use super::trace::{Stage, Trace};
+use super::{Reason, authorize, classify};
+use crate::identity::{Caller, Subject};
+use crate::policy::condition::Inputs;
+use crate::policy::requirement::{Requirement, Unmet};
+use crate::policy::{Access, Durability, Policy, Route, StoreDown, Tier, TierIndex};
+use crate::request::Facts;
+use crate::request::body::BodyFacts;
+use crate::state::spent::ProofKey;
+
+/// One request that matched a route.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// The rules.
+    pub policy: &'q Policy,
+    /// The route that matched.
+    pub route: &'q Route,
+    /// What is asked.
+    pub facts: &'q Facts,
+    /// Whether the back end might take a form field as the method, so that forms must be searched.
+    pub forms_may_override: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Find this out and ask again.
+    Need(Need),
+    /// The decision, with all that led to it.
+    Decided(Decision, Findings),
+}
+
+/// Takes the decision as far as the evidence allows. `now` is in Unix seconds.
+///
+/// Monotone: once it has decided, more evidence does not change the decision; it never asks for the body of a caller
+/// it does not know.
+pub fn step<T: Trace>(question: &Question<'_>, evidence: &Evidence, now: i64, trace: &mut T) -> Step {
+    let mut findings = Findings::default();
+    match judge(question, evidence, now, &mut findings, trace) {
+        Ok(permit) => Step::Decided(Decision::Permit(permit), findings),
+        Err(Stop::Need(need)) => Step::Need(need),
+        Err(Stop::Challenge(challenge)) => Step::Decided(Decision::Challenge(challenge), findings),
+        Err(Stop::Deny(denial)) => Step::Decided(Decision::Deny(denial), findings),
+    }
+}
+
+enum Stop {
+    Need(Need),
+    Challenge(Challenge),
+    Deny(Denial),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Deny(Denial::new(reason))
+    }
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
+}
+
+fn judge<T: Trace>(question: &Question<'_>, evidence: &Evidence, now: i64, findings: &mut Findings, trace: &mut T) -> Result<Permit, Stop> {
+    let Question { policy, route, facts, .. } = question;
+    if route.access == Access::Public {
+        findings.tier = Some(route.tier);
+        trace.note(Stage::Authorize, || "the route is public".to_owned());
+        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend: None });
+    }
+    findings.tier = Some(route.tier);
+    if facts.method_override {
+        return Err(Reason::MethodOverride.into());
+    }
+    let subject = authenticate(evidence, trace)?;
+    let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
+    if revocation == Revocation::Revoked {
+        trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
+        return Err(Reason::TokenRevoked.into());
+    }
+    authorize::eligible(question, subject, trace)?;
+    check_floor(policy, route, subject, now, trace)?;
+
+    let no_body = BodyReading::Absent;
+    let body = if route.needs_body() || (question.forms_may_override && facts.body.may_hide_method()) {
+        evidence.body.as_ref().ok_or(Stop::Need(Need::Body))?
+    } else {
+        &no_body
+    };
+    if question.forms_may_override && facts.body.may_hide_method() {
+        check_hidden_method(body)?;
+    }
+    let cell = OnceCell::new();
+    let inputs = || cell.get_or_init(|| condition_inputs(question, subject, body)).clone();
+    let tier_index = classify::classify(question, body, &inputs, findings, trace);
+    let tier = policy.tier(tier_index);
+    authorize::resolve_patient(question, subject, body, findings, trace);
+    authorize::authorize(question, subject, &inputs, findings, trace)?;
+    check_outages(tier, evidence, revocation, trace)?;
+    let requirement = policy.requirement(route, tier_index);
+    assure(policy, requirement, tier_index, subject, now, trace)?;
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend: proof_to_spend(tier, subject)? })
+}
+
+fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&'e Arc<Subject>, Stop> {
+    match evidence.identity.as_ref().ok_or(Stop::Need(Need::Identity))? {
+        Identity::Nobody => Err(Reason::CredentialsMissing.into()),
+        Identity::Malformed(why) => {
+            trace.note(Stage::Authenticate, || format!("the credentials can't be used: {why}"));
+            Err(Reason::CredentialsMalformed.into())
+        }
+        Identity::Refused(fault) => {
+            trace.note(Stage::Authenticate, || format!("the token was refused: {}", fault.code()));
+            Err(Reason::TokenRefused(*fault).into())
+        }
+        Identity::Unavailable => Err(Reason::KeysUnavailable.into()),
+        Identity::Known(subject) => {
+            trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
+            Ok(subject)
+        }
+    }
+}
+
+/// The level of the least that this route can turn out to ask, before anything about the resource is decided: a
+/// stolen password must not find out who is related to whom.
+fn check_floor<T: Trace>(policy: &Policy, route: &Route, subject: &Subject, now: i64, trace: &mut T) -> Result<(), Stop> {
+    let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
+    let requirement = policy.requirement(route, least);
+    if requirement.level_met(subject) {
+        trace.note(Stage::Floor, || format!("level `{}` is enough to ask", policy.levels.name(subject.level)));
+        return Ok(());
+    }
+    trace.note(Stage::Floor, || {
+        format!("level `{}` is below the route's floor `{}`", policy.levels.name(subject.level), policy.levels.name(requirement.level()))
+    });
+    Err(challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
+}
+
+fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
+    match body {
+        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| name.trim() == "_method") => Err(Reason::MethodOverride.into()),
+        BodyReading::Multipart { hides_method: true } => Err(Reason::MethodOverride.into()),
+        BodyReading::Unreadable => Err(Reason::FormNotInspectable.into()),
+        BodyReading::Absent | BodyReading::Read(_) | BodyReading::Multipart { hides_method: false } => Ok(()),
+    }
+}
+
+/// The tiers of the right-hand column of the failure table: those that record to disk or spend proofs.
+fn is_high(tier: &Tier) -> bool {
+    tier.each_action_needs_new_proof || tier.audit == Durability::Synced
+}
+
+fn check_outages<T: Trace>(tier: &Tier, evidence: &Evidence, revocation: Revocation, trace: &mut T) -> Result<(), Stop> {
+    if evidence.keys_too_stale && is_high(tier) {
+        trace.note(Stage::Assure, || "the issuer's keys are too old for this tier".to_owned());
+        return Err(Reason::KeysUnavailable.into());
+    }
+    if revocation == Revocation::Unknown && (is_high(tier) || tier.when_store_down == StoreDown::Deny) {
+        trace.note(Stage::Assure, || "whether the token was revoked can't be known".to_owned());
+        return Err(Reason::StoreUnavailable.into());
+    }
+    Ok(())
+}
+
+fn assure<T: Trace>(policy: &Policy, requirement: Requirement<'_>, tier: TierIndex, subject: &Subject, now: i64, trace: &mut T) -> Result<(), Stop> {
+    let unmet = requirement.unmet(subject, now);
+    if unmet.is_empty() {
+        trace.note(Stage::Assure, || format!("tier `{}` is satisfied", policy.tier(tier).name));
+        return Ok(());
+    }
+    trace.note(Stage::Assure, || {
+        let age = subject.age(now).map_or("unknown".to_owned(), |age| format!("{age} s"));
+        format!("tier `{}` is not satisfied: {unmet:?} (level `{}`, age {age})", policy.tier(tier).name, policy.levels.name(subject.level))
+    });
+    Err(challenge(policy, requirement, tier, subject, unmet))
+}
+
+fn challenge(policy: &Policy, requirement: Requirement<'_>, tier: TierIndex, subject: &Subject, unmet: SmallVec<[Unmet; 3]>) -> Stop {
+    let tier = policy.tier(tier);
+    match unmet.first() {
+        Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
+        Some(Unmet::ServiceTokenAge) => return Reason::ServiceTokenTooOld.into(),
+        _ if tier.step_up.is_empty() => return Reason::StepUpImpossible.into(),
+        _ => {}
+    }
+    let reason = Reason::StepUpRequired(unmet.first().copied().unwrap_or(Unmet::Level));
+    Stop::Challenge(Challenge { reason, unmet, acr_values: acr_values(policy, subject, requirement), max_age: tier.max_age })
+}
+
+fn acr_values(policy: &Policy, subject: &Subject, requirement: Requirement<'_>) -> Vec<Box<str>> {
+    let issuer = policy.issuers.get(subject.issuer_index);
+    issuer.map(|issuer| issuer.assurance.acr_values(requirement.level()).map(Into::into).collect()).unwrap_or_default()
+}
+
+impl Challenge {
+    /// The challenge after a proof turned out to be spent: only a new authentication will do.
+    pub fn after_spent_proof(policy: &Policy, route: &Route, tier: TierIndex, subject: &Subject) -> Self {
+        Self {
+            reason: Reason::ProofAlreadySpent,
+            unmet: SmallVec::from_slice(&[Unmet::Age]),
+            acr_values: acr_values(policy, subject, policy.requirement(route, tier)),
+            max_age: Some(0),
+        }
+    }
+}
+
+/// A person pays with one authentication event; a machine, which has none, with the token itself.
+fn proof_to_spend(tier: &Tier, subject: &Subject) -> Result<Option<ProofKey>, Stop> {
+    if !tier.each_action_needs_new_proof {
+        return Ok(None);
+    }
+    let client = subject.client.as_deref().unwrap_or_default();
+    let key = match (subject.caller, subject.auth_time, subject.token_id.as_deref()) {
+        (Caller::Person, Some(at), _) => ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()]),
+        (Caller::Service, _, Some(token_id)) => ProofKey::new(&["token", &subject.issuer, token_id]),
+        (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
+        (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),
+    };
+    Ok(Some(key))
+}
+
+fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReading) -> Result<Inputs, String> {
+    let facts = question.facts;
+    let parameters: serde_json::Map<String, serde_json::Value> = question
+        .route
+        .template
+        .parameters()
+        .filter_map(|name| Some((name.to_owned(), question.route.template.value(name, &facts.target)?.into())))
+        .collect();
+    let mut query = serde_json::Map::new();
+    for (name, _) in facts.target.query_pairs() {
+        if let Some(value) = facts.target.query_once(&name) {
+            query.insert(name.into_owned(), value.into_owned().into());
+        }
+    }
+    let body = match body {
+        BodyReading::Read(BodyFacts::Json(value)) => value.clone(),
+        BodyReading::Read(BodyFacts::Form(fields)) => fields.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect::<serde_json::Map<_, _>>().into(),
+        BodyReading::Absent => serde_json::Value::Null,
+        BodyReading::Multipart { .. } | BodyReading::Unreadable => return Err("the body can't be read".to_owned()),
+    };
+    Inputs::new(
+        &json!({
+            "id": subject.id, "issuer": subject.issuer.as_ref(), "client": subject.client,
+            "caller": if subject.caller == Caller::Person { "person" } else { "service" },
+            "roles": subject.roles, "scopes": subject.scopes, "patient": subject.patient, "methods": subject.methods,
+            "level": question.policy.levels.name(subject.level), "claims": subject.claims.as_ref(),
+        }),
+        &json!({
+            "method": facts.method.as_str(), "host": facts.host.as_str(), "path": facts.target.path(),
+            "parameters": parameters, "query": query,
+        }),
+        &body,
+    )
+}

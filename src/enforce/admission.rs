@@ -1,0 +1,42 @@
+//! The only key to an upstream.
+
+use crate::audit::receipt::Receipt;
+use crate::decision::Permit;
+use crate::state::spent::Spent;
+
+/// A permit that was recorded and paid for. Whatever opens a connection to an upstream takes one of these:
+/// ```compile_fail,E0451
+/// fn forge(permit: wardgate::decision::Permit, receipt: wardgate::audit::receipt::Receipt) -> wardgate::enforce::Admission {
+///     wardgate::enforce::Admission { permit, receipt, spent: None }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Admission {
+    permit: Permit,
+    receipt: Receipt,
+    spent: Option<Spent>,
+}
+
+impl Admission {
+    /// Joins the three; `None` where the permit asks for a proof that this is not, which only a mistake in this
+    /// program can bring about.
+    pub(in crate::enforce) fn new(permit: Permit, receipt: Receipt, spent: Option<Spent>) -> Option<Self> {
+        let paid = permit.to_spend() == spent.as_ref().map(Spent::key);
+        if paid { Some(Self { permit, receipt, spent }) } else { None }
+    }
+
+    /// The permit.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The receipt of the recorded intent.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// What was spent; nothing where the tier spends nothing.
+    pub fn spent(&self) -> Option<&Spent> {
+        self.spent.as_ref()
+    }
+}

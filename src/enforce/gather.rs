@@ -1,0 +1,110 @@
+//! Finds out what a decision asks for, one thing at a time.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::gate::Gate;
+use super::ports::{RevocationClaim, RevocationKey};
+use crate::decision::trace::Silent;
+use crate::decision::{BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation, Step, step};
+use crate::identity::Subject;
+use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, Media, hides_method};
+use crate::request::credentials::Presented;
+use crate::request::framing::BodyLength;
+
+/// Why a body could not be collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    /// It is larger than allowed.
+    TooLarge,
+    /// The client stopped sending, or broke the framing.
+    Incomplete,
+}
+
+/// Where a request's body comes from. The source keeps what it has read, so that it can be forwarded.
+#[async_trait]
+pub trait BodySource: Send {
+    /// Collects the whole body, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// It is larger, or does not arrive.
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault>;
+}
+
+impl Gate {
+    /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
+    pub(super) async fn decide(&self, question: &Question<'_>, now: i64, body: &mut dyn BodySource) -> (Decision, Findings, Evidence) {
+        let mut evidence = Evidence::default();
+        loop {
+            match step(question, &evidence, now, &mut Silent) {
+                Step::Decided(decision, findings) => return (decision, findings, evidence),
+                Step::Need(Need::Identity) => self.identify(&question.facts.presented, now, &mut evidence).await,
+                Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
+                Step::Need(Need::Body) => match read_body(question, body).await {
+                    Ok(reading) => evidence.body = Some(reading),
+                    Err(reason) => {
+                        let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
+                        return (Decision::Deny(Denial::new(reason)), findings, evidence);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn identify(&self, presented: &Presented, now: i64, evidence: &mut Evidence) {
+        let identity = match presented {
+            Presented::Nothing => Identity::Nobody,
+            Presented::Malformed(why) => Identity::Malformed(why),
+            Presented::Bearer(token) => {
+                let identified = self.identities.identify(token, now).await;
+                evidence.keys_too_stale = identified.too_stale_for_critical;
+                identified.identity
+            }
+        };
+        evidence.identity = Some(identity);
+    }
+
+    async fn revocation(&self, evidence: &Evidence) -> Revocation {
+        let Some(Identity::Known(subject)) = &evidence.identity else { return Revocation::Unknown };
+        match self.state.not_before(&revocation_keys(subject)).await {
+            Lookup::Absent => Revocation::Valid,
+            Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
+            Lookup::Found(_) => Revocation::Valid,
+            Lookup::Unavailable => Revocation::Unknown,
+        }
+    }
+}
+
+/// Every name by which this token may have been revoked.
+fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey; 4]> {
+    let key = |claim, value: &str| RevocationKey { issuer: subject.issuer.as_ref().into(), claim, value: value.into() };
+    let mut keys = smallvec::smallvec![key(RevocationClaim::Subject, &subject.id)];
+    keys.extend(subject.session.as_deref().map(|value| key(RevocationClaim::Session, value)));
+    keys.extend(subject.token_id.as_deref().map(|value| key(RevocationClaim::TokenId, value)));
+    keys.extend(subject.client.as_deref().map(|value| key(RevocationClaim::Client, value)));
+    keys
+}
+
+/// Reads the body for classification. What can't be understood is `Unreadable`; what can't be had stops the request.
+async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Result<BodyReading, Reason> {
+    let shape = question.facts.body;
+    if shape.length == BodyLength::None {
+        return Ok(BodyReading::Absent);
+    }
+    let searched_form = question.forms_may_override && shape.may_hide_method();
+    let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
+    let worth_reading = shape.is_readable() || (searched_form && !shape.encoded && !too_long);
+    if !worth_reading {
+        // Left unread, so that it can still be streamed if the highest tier is satisfied.
+        return Ok(BodyReading::Unreadable);
+    }
+    let bytes = source.collect(MAX_CLASSIFIED_BYTES).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => Reason::BodyTooLarge,
+        BodyFault::Incomplete => Reason::BodyIncomplete,
+    })?;
+    Ok(match (shape.media, BodyFacts::read(shape.media, &bytes)) {
+        (Media::Multipart, _) => BodyReading::Multipart { hides_method: hides_method(Media::Multipart, &bytes) },
+        (_, Some(facts)) => BodyReading::Read(facts),
+        (_, None) => BodyReading::Unreadable,
+    })
+}

@@ -1,0 +1,16 @@
+//! Floor 2: the order of events, against traits only.
+//!
+//! [`Gate::admit`] takes a request from its facts to an [`Outcome`]: gather what the decision asks for, decide, then
+//! settle: record, spend, admit. The fronts in `serve` only read requests and render outcomes.
+
+mod admission;
+mod gate;
+mod gather;
+pub mod ports;
+mod record;
+mod settle;
+
+pub use admission::Admission;
+pub use gate::{Arrival, Gate, Outcome, Settled};
+pub use gather::{BodyFault, BodySource};
+pub use record::{Ending, OpenIntent};

@@ -1,0 +1,99 @@
+//! What enforcement needs of the world, as traits; floor 3 implements them and never meets itself but here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::audit::event::Event;
+use crate::audit::receipt::Receipt;
+use crate::decision::evidence::{Identity, Lookup};
+use crate::policy::Durability;
+use crate::request::credentials::Token;
+use crate::state::spent::{ProofKey, Spent};
+
+/// Finds out whom a token speaks for.
+#[async_trait]
+pub trait Identities: Send + Sync {
+    /// Verifies a token. `now` is in Unix seconds. `critical` asks for the stricter limit on stale keys.
+    ///
+    /// Never waits longer than its own configured limits; an outage is [`Identity::Unavailable`].
+    async fn identify(&self, token: &Token, now: i64) -> Identified;
+}
+
+/// An identity, and how fresh the keys behind it were.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The identity.
+    pub identity: Identity,
+    /// Whether the keys are older than `stale_for_critical` allows: then high tiers refuse with 503.
+    pub too_stale_for_critical: bool,
+}
+
+/// The answer to an attempt to spend a proof.
+#[derive(Debug)]
+pub enum Consumed {
+    /// This call spent it; nobody else did or will.
+    Done(Spent),
+    /// It had been spent before.
+    Already,
+    /// Nobody can tell: it counts as spent, and the action is refused.
+    Unknown,
+}
+
+/// A name in the revocation table: `issuer` and one of `sub`, `sid`, `jti`, `client`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RevocationKey {
+    /// The issuer's configured name.
+    pub issuer: Box<str>,
+    /// Which claim.
+    pub claim: RevocationClaim,
+    /// The claim's value.
+    pub value: Box<str>,
+}
+
+/// The claim by which tokens are revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the claims' own names")]
+pub enum RevocationClaim {
+    Subject,
+    Session,
+    TokenId,
+    Client,
+}
+
+/// What replicas share. Implementations never panic, never retry a consume, and answer within their own time limit.
+#[async_trait]
+pub trait State: Send + Sync {
+    /// Spends a proof exactly once, remembering it for `remember`, which must outlast every `max_age`.
+    async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed;
+
+    /// The latest moment (Unix seconds) before which tokens with any of these names are refused.
+    async fn not_before(&self, keys: &[RevocationKey]) -> Lookup<i64>;
+
+    /// Refuses tokens with this name issued before `moment` (Unix seconds); a later moment wins. Remembered for
+    /// `remember`, which must outlast the longest token. `Absent` never comes back; `Found` says it is stored.
+    async fn revoke(&self, key: &RevocationKey, moment: i64, remember: Duration) -> Lookup<()>;
+
+    /// Counts one event under `key` and gives how many there were in the last `span`, this one included.
+    async fn window(&self, key: &str, span: Duration) -> Lookup<u64>;
+
+    /// Keeps bytes under `key` for `ttl`; the caller has encrypted them. `Found` says they are stored.
+    async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()>;
+
+    /// Takes sealed bytes out, once: a second caller gets `Absent`.
+    async fn unseal(&self, key: &str) -> Lookup<Vec<u8>>;
+}
+
+/// The journal could not record; the request must not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalUnavailable;
+
+/// Where audit records go.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Records an event and returns once it has the durability asked for.
+    ///
+    /// # Errors
+    /// It could not be recorded, or not durably enough; whether it is in the journal is then unknown.
+    async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable>;
+}

@@ -1,0 +1,164 @@
+//! From decisions to audit records and metrics: pseudonyms here, names nowhere.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::gate::{Arrival, Gate};
+use super::ports::JournalUnavailable;
+use super::settle::Context;
+use crate::audit::event::{DecisionEvent, Event, OutcomeEvent, OutcomeResult, method_name};
+use crate::audit::pseudonym::Kind;
+use crate::audit::receipt::Receipt;
+use crate::decision::input::DecisionInput;
+use crate::decision::{Identity, Permit, Reason};
+use crate::policy::{Durability, Route};
+use crate::request::Unreadable;
+use crate::telemetry::metrics;
+
+/// An intent that waits for its outcome.
+#[derive(Debug)]
+pub struct OpenIntent {
+    decision: Uuid,
+    sequence: u64,
+    durability: Durability,
+    opened: Instant,
+}
+
+/// How a forwarded request ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// What happened.
+    pub result: OutcomeResult,
+    /// Why, where the gateway itself stopped it.
+    pub reason: Option<Reason>,
+    /// The status the client got, if any.
+    pub status: Option<u16>,
+    /// The bytes of the answer's body that were sent.
+    pub response_bytes: u64,
+}
+
+impl Ending {
+    /// The request never left.
+    pub fn not_forwarded(reason: Reason) -> Self {
+        Self { result: OutcomeResult::NotForwarded, reason: Some(reason), status: None, response_bytes: 0 }
+    }
+}
+
+impl Gate {
+    /// Records the intent to forward, as durably as the tier asks.
+    pub(super) async fn record_intent(&self, context: &Context<'_>, permit: &Permit) -> Result<(Receipt, OpenIntent), JournalUnavailable> {
+        let tier = context.question.policy.tier(context.findings.tier.unwrap_or(context.question.route.tier));
+        let receipt = self.record(context, "permit", permit.reason(), tier.audit, true).await?;
+        let intent = OpenIntent { decision: receipt.decision(), sequence: receipt.sequence(), durability: tier.audit, opened: Instant::now() };
+        Ok((receipt, intent))
+    }
+
+    /// Records a refusal or challenge; says whether that worked.
+    pub(super) async fn record_decision(&self, context: &Context<'_>, verdict: &'static str, reason: Reason) -> bool {
+        self.record(context, verdict, reason, Durability::Buffered, false).await.is_ok()
+    }
+
+    async fn record(&self, context: &Context<'_>, verdict: &'static str, reason: Reason, durability: Durability, forwards: bool) -> Result<Receipt, JournalUnavailable> {
+        let Context { arrival, question, findings, evidence } = context;
+        let subject = match &evidence.identity {
+            Some(Identity::Known(subject)) => Some(subject),
+            _ => None,
+        };
+        let name = subject.map(|subject| self.pseudonyms.of(Kind::Subject, &subject.issuer, &subject.id));
+        let session = subject.and_then(|subject| Some(self.pseudonyms.of(Kind::Session, &subject.issuer, subject.session.as_deref()?)));
+        let patient = findings.patient.as_deref().map(|patient| self.pseudonyms.of(Kind::Patient, "", patient));
+        let address = question.facts.client.map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+        let route = question.route;
+        let tier = findings.tier.map(|tier| question.policy.tier(tier).name.as_ref());
+        let event = DecisionEvent {
+            decision: arrival.id,
+            listener: arrival.listener,
+            verdict,
+            reason: reason.code(),
+            method: method_name(arrival.method),
+            action: Some(action(route, findings.lowered)),
+            template: Some(route.template.as_str()),
+            tier,
+            upstream: question.policy.upstreams.get(route.upstream).map(AsRef::as_ref),
+            subject: name.as_deref(),
+            patient: patient.as_deref(),
+            session: session.as_deref(),
+            address: address.as_deref(),
+            rule: findings.rule,
+            input: Some(DecisionInput::new(&question.policy.version, &question.policy.levels, evidence, findings, arrival.now)),
+        };
+        count(Some(route), tier, verdict, reason);
+        self.journal.append(&if forwards { Event::Intent(event) } else { Event::Decision(event) }, durability).await
+    }
+
+    /// Records an answer to a request that got no further than the index.
+    pub(super) async fn record_answer(&self, arrival: &Arrival<'_>, route: Option<&Route>, verdict: &'static str, reason: Reason) -> bool {
+        let address = arrival.facts.ok().and_then(|facts| facts.client).map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+        let event = DecisionEvent {
+            decision: arrival.id,
+            listener: arrival.listener,
+            verdict,
+            reason: reason.code(),
+            method: method_name(arrival.method),
+            action: route.map(|route| route.id.as_ref()),
+            template: route.map(|route| route.template.as_str()),
+            tier: None,
+            upstream: None,
+            subject: None,
+            patient: None,
+            session: None,
+            address: address.as_deref(),
+            rule: None,
+            input: None,
+        };
+        match reason {
+            Reason::Unreadable(why) => metrics().unreadable.with_label_values(&[why.code()]).inc(),
+            Reason::NoRoute => metrics().uncovered.with_label_values(&[arrival.listener]).inc(),
+            _ => {}
+        }
+        count(route, None, verdict, reason);
+        self.journal.append(&Event::Decision(event), Durability::Buffered).await.is_ok()
+    }
+
+    /// Records that the HTTP parser refused bytes before there was a request.
+    pub async fn record_unparsed(&self, listener: &str, peer: Option<std::net::IpAddr>) {
+        metrics().unreadable.with_label_values(&[Unreadable::Unparsed.code()]).inc();
+        let address = peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &peer.to_canonical().to_string()));
+        // The parser has refused already; a failure to record is counted and logged by the journal.
+        let _ = self.journal.append(&Event::Unparsed { listener, address: address.as_deref() }, Durability::Buffered).await;
+    }
+
+    /// Records an event about the gateway itself; says whether that worked.
+    pub async fn record_own(&self, event: &Event<'_>) -> bool {
+        self.journal.append(event, Durability::Written).await.is_ok()
+    }
+
+    /// Closes an intent with what came of it.
+    pub async fn close(&self, intent: &OpenIntent, ending: Ending) {
+        let event = OutcomeEvent {
+            decision: intent.decision,
+            intent: intent.sequence,
+            result: ending.result,
+            reason: ending.reason.map(Reason::code),
+            status: ending.status,
+            response_bytes: ending.response_bytes,
+            duration_us: u64::try_from(intent.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        // The request is over: nothing can be refused any more, so a failure here is only counted and logged, and an
+        // intent without an outcome reads as "unknown". Nobody waits for the disk.
+        let _ = self.journal.append(&Event::Outcome(event), intent.durability.min(Durability::Written)).await;
+    }
+}
+
+fn action(route: &Route, lowered: bool) -> &str {
+    match &route.lower_risk {
+        Some(lower) if lowered => &lower.id,
+        _ => &route.id,
+    }
+}
+
+fn count(route: Option<&Route>, tier: Option<&str>, verdict: &str, reason: Reason) {
+    let route = route.map_or("none", |route| route.id.as_ref());
+    metrics().decisions.with_label_values(&[route, tier.unwrap_or("none"), verdict, reason.code()]).inc();
+}

@@ -1,0 +1,93 @@
+//! After the decision: record the intent, spend the proof, and only then admit.
+
+use std::time::Duration;
+
+use super::gate::{Arrival, Gate, Outcome};
+use super::ports::Consumed;
+use super::record::OpenIntent;
+use super::{Admission, Ending};
+use crate::audit::event::OutcomeResult;
+use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Permit, Question, Reason};
+use crate::identity::Subject;
+use crate::telemetry::metrics;
+
+/// Spent proofs are remembered this much longer than any tier would take them.
+const REMEMBER_MARGIN: Duration = Duration::from_secs(300);
+
+/// One decided request.
+pub(super) struct Context<'c> {
+    pub arrival: &'c Arrival<'c>,
+    pub question: Question<'c>,
+    pub findings: &'c Findings,
+    pub evidence: &'c Evidence,
+}
+
+impl Gate {
+    /// Carries a decision out: gives the outcome, the intent to close, and the verdict that was recorded.
+    pub(super) async fn settle(&self, context: &Context<'_>, decision: Decision) -> (Outcome, Option<OpenIntent>, &'static str) {
+        let verdict = decision.verdict();
+        let reason = decision.reason();
+        match decision {
+            Decision::Permit(permit) => self.settle_permit(context, permit).await,
+            Decision::Challenge(challenge) => {
+                let recorded = self.record_decision(context, verdict, reason).await;
+                let outcome = if recorded { Outcome::Challenged(challenge) } else { Outcome::Refused(Denial::new(Reason::AuditUnavailable)) };
+                (outcome, None, verdict)
+            }
+            Decision::Deny(denial) => {
+                self.record_decision(context, verdict, reason).await;
+                (Outcome::Refused(denial), None, verdict)
+            }
+        }
+    }
+
+    async fn settle_permit(&self, context: &Context<'_>, permit: Permit) -> (Outcome, Option<OpenIntent>, &'static str) {
+        let refuse = |reason| Outcome::Refused(Denial::new(reason));
+        let Ok((receipt, intent)) = self.record_intent(context, &permit).await else {
+            return (refuse(Reason::AuditUnavailable), None, "deny");
+        };
+        let spent = match permit.to_spend() {
+            None => None,
+            Some(key) => match self.state.consume(key, self.remember(context, permit.subject().map(AsRef::as_ref))).await {
+                Consumed::Done(spent) => {
+                    metrics().proofs.with_label_values(&["spent"]).inc();
+                    Some(spent)
+                }
+                Consumed::Already => {
+                    metrics().proofs.with_label_values(&["already_spent"]).inc();
+                    self.close(&intent, Ending::not_forwarded(Reason::ProofAlreadySpent)).await;
+                    return (spent_before(context, &permit), None, "challenge");
+                }
+                Consumed::Unknown => {
+                    metrics().proofs.with_label_values(&["unknown"]).inc();
+                    self.close(&intent, Ending::not_forwarded(Reason::StoreUnavailable)).await;
+                    return (refuse(Reason::StoreUnavailable), None, "deny");
+                }
+            },
+        };
+        match Admission::new(permit, receipt, spent) {
+            Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent), "permit"),
+            None => {
+                self.close(&intent, Ending { result: OutcomeResult::NotForwarded, reason: Some(Reason::StoreUnavailable), status: None, response_bytes: 0 }).await;
+                (refuse(Reason::StoreUnavailable), None, "deny")
+            }
+        }
+    }
+
+    /// Longer than any tier's `max_age` and any machine's token, so that a forgotten proof is a worthless one.
+    fn remember(&self, context: &Context<'_>, subject: Option<&Subject>) -> Duration {
+        let tiers = context.question.policy.tiers.iter().filter(|tier| tier.each_action_needs_new_proof);
+        let longest = tiers.filter_map(|tier| tier.max_age).max().unwrap_or(0);
+        let token = subject.map_or(0, |subject| subject.expires_at.saturating_sub(context.arrival.now));
+        Duration::from_secs(u64::try_from(longest.max(token)).unwrap_or(0)) + REMEMBER_MARGIN
+    }
+}
+
+/// What a machine or a person is told whose proof had been spent.
+fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
+    let tier = context.findings.tier.unwrap_or(context.question.route.tier);
+    match permit.subject() {
+        Some(subject) => Outcome::Challenged(Challenge::after_spent_proof(context.question.policy, context.question.route, tier, subject)),
+        None => Outcome::Refused(Denial::new(Reason::StoreUnavailable)),
+    }
+}

@@ -1,0 +1,199 @@
+//! From verified claims to a [`Subject`]: a claim of the wrong type is refused, never taken as absent.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::issuer::IssuerRules;
+use super::{Caller, Subject, TokenFault};
+
+/// How far an issuer's clock may run ahead of ours, in seconds. `exp` has no such allowance.
+const CLOCK_SKEW: i64 = 30;
+
+/// Which document says what must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// A JWT access token by the book (RFC 9068 §2.2).
+    Rfc9068,
+    /// A JWT access token of an issuer that does not mark its tokens.
+    PlainJwt,
+    /// An introspection answer.
+    Introspection,
+}
+
+/// Checks the claims and reads the subject from them. `now` is in Unix seconds.
+pub fn subject(claims: Map<String, Value>, rules: &IssuerRules, profile: Profile, now: i64) -> Result<Subject, TokenFault> {
+    let reader = Reader(&claims);
+    reader.refuse_other_tokens(profile)?;
+    let issued_at = reader.check_times(rules, profile, now)?;
+    let expires_at = reader.seconds("exp")?.ok_or(TokenFault::MissingClaim)?;
+    reader.check_audience(rules)?;
+    let id = identifier(reader.text("sub")?.ok_or(TokenFault::MissingClaim)?)?;
+    let client = match (reader.text("client_id")?, reader.text("azp")?) {
+        (Some(client), _) | (None, Some(client)) => Some(identifier(client)?),
+        (None, None) => None,
+    };
+    let token_id = reader.text("jti")?;
+    if profile == Profile::Rfc9068 && (client.is_none() || token_id.is_none()) {
+        return Err(TokenFault::MissingClaim);
+    }
+    let methods = reader.texts("amr")?;
+    let auth_time = reader.seconds("auth_time")?;
+    if auth_time.is_some_and(|at| at > now.saturating_add(CLOCK_SKEW)) {
+        return Err(TokenFault::NotYetValid);
+    }
+    Ok(Subject {
+        issuer: Arc::clone(&rules.name),
+        issuer_index: rules.index,
+        caller: rules.callers,
+        client,
+        actor: reader.actor()?,
+        patient: match &rules.claims.patient {
+            Some(name) => reader.text_at(name)?.map(identifier).transpose()?,
+            None => None,
+        },
+        roles: match &rules.claims.roles {
+            Some(name) => reader.texts_at(name)?,
+            None => Vec::new(),
+        },
+        scopes: reader.scopes()?,
+        level: rules.assurance.level(reader.text("acr")?, &methods),
+        // A machine's token has no authentication event, whatever it claims.
+        auth_time: auth_time.filter(|_| rules.callers == Caller::Person),
+        methods,
+        issued_at,
+        expires_at,
+        token_id: token_id.map(Into::into),
+        session: reader.text("sid")?.map(Into::into),
+        id,
+        claims: Arc::new(claims),
+    })
+}
+
+struct Reader<'c>(&'c Map<String, Value>);
+
+impl<'c> Reader<'c> {
+    /// ID tokens, logout tokens, security events and key-bound tokens are not bearer access tokens.
+    fn refuse_other_tokens(&self, profile: Profile) -> Result<(), TokenFault> {
+        let marks: &[&str] = if profile == Profile::PlainJwt { &["events", "nonce", "at_hash", "c_hash", "s_hash"] } else { &["events"] };
+        if marks.iter().any(|name| self.0.contains_key(*name)) {
+            return Err(TokenFault::NotAnAccessToken);
+        }
+        let wrong_kind = self.text("token_type")?.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer") && !kind.eq_ignore_ascii_case("access_token"));
+        if self.0.contains_key("cnf") || (profile == Profile::Introspection && wrong_kind) {
+            return Err(TokenFault::ProofOfKeyMissing);
+        }
+        Ok(())
+    }
+
+    fn check_times(&self, rules: &IssuerRules, profile: Profile, now: i64) -> Result<i64, TokenFault> {
+        let expires_at = self.seconds("exp")?.ok_or(TokenFault::MissingClaim)?;
+        if expires_at <= now {
+            return Err(TokenFault::Expired);
+        }
+        let latest = now.saturating_add(CLOCK_SKEW);
+        if self.seconds("nbf")?.is_some_and(|at| at > latest) {
+            return Err(TokenFault::NotYetValid);
+        }
+        let issued_at = match self.seconds("iat")? {
+            Some(at) if at > latest => return Err(TokenFault::NotYetValid),
+            Some(at) => at,
+            // RFC 7662 leaves `iat` out of what an answer must have; then nothing is known of the token's age.
+            None if profile == Profile::Introspection => i64::MIN,
+            None => return Err(TokenFault::MissingClaim),
+        };
+        let too_long = rules.max_token_lifetime.is_some_and(|most| expires_at.saturating_sub(issued_at) > most);
+        if too_long { Err(TokenFault::LifetimeTooLong) } else { Ok(issued_at) }
+    }
+
+    fn check_audience(&self, rules: &IssuerRules) -> Result<(), TokenFault> {
+        let audiences = self.texts("aud")?;
+        if audiences.is_empty() {
+            return Err(TokenFault::MissingClaim);
+        }
+        if audiences.iter().any(|audience| rules.audiences.contains(audience)) { Ok(()) } else { Err(TokenFault::WrongAudience) }
+    }
+
+    fn actor(&self) -> Result<Option<Box<str>>, TokenFault> {
+        match self.0.get("act") {
+            None => Ok(None),
+            Some(Value::Object(actor)) => match actor.get("sub").and_then(Value::as_str) {
+                Some(id) => identifier(id).map(Some),
+                None => Err(TokenFault::BadClaim),
+            },
+            Some(_) => Err(TokenFault::BadClaim),
+        }
+    }
+
+    /// `scope` as a space-separated string (RFC 8693 §4.2), or `scp` as a list.
+    fn scopes(&self) -> Result<Vec<Box<str>>, TokenFault> {
+        match self.0.get("scope") {
+            Some(Value::String(scopes)) => Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect()),
+            Some(_) => self.texts("scope"),
+            None => self.texts("scp"),
+        }
+    }
+
+    fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+                (Some(seconds), _) if seconds >= 0 => Ok(Some(seconds)),
+                // NumericDate may have a fraction (RFC 7519 §2); 2^53 is far beyond any date.
+                #[allow(clippy::cast_possible_truncation, reason = "bounded on the line itself")]
+                (None, Some(seconds)) if (0.0..9.0e15).contains(&seconds) => Ok(Some(seconds.floor() as i64)),
+                _ => Err(TokenFault::BadClaim),
+            },
+            Some(_) => Err(TokenFault::BadClaim),
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&'c str>, TokenFault> {
+        text(self.0.get(name))
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<Box<str>>, TokenFault> {
+        texts(self.0.get(name))
+    }
+
+    fn text_at(&self, path: &str) -> Result<Option<&'c str>, TokenFault> {
+        text(self.at(path))
+    }
+
+    fn texts_at(&self, path: &str) -> Result<Vec<Box<str>>, TokenFault> {
+        texts(self.at(path))
+    }
+
+    /// A claim by its exact name, or by dots into nested objects (`realm_access.roles`).
+    fn at(&self, path: &str) -> Option<&'c Value> {
+        self.0.get(path).or_else(|| {
+            let mut steps = path.split('.');
+            let first = self.0.get(steps.next()?)?;
+            steps.try_fold(first, |value, step| value.as_object()?.get(step))
+        })
+    }
+}
+
+fn text(value: Option<&Value>) -> Result<Option<&str>, TokenFault> {
+    match value {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(TokenFault::BadClaim),
+    }
+}
+
+/// A list of strings, or one string that is one value: `user,admin` is a role of that name, not two.
+fn texts(value: Option<&Value>) -> Result<Vec<Box<str>>, TokenFault> {
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
+        Some(Value::Array(many)) => many.iter().map(|item| item.as_str().map(Into::into).ok_or(TokenFault::BadClaim)).collect(),
+        Some(_) => Err(TokenFault::BadClaim),
+    }
+}
+
+/// Ids go into headers and audit keys, so they must be visible ASCII of a sane length.
+fn identifier(text: &str) -> Result<Box<str>, TokenFault> {
+    let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if plain { Ok(text.into()) } else { Err(TokenFault::BadClaim) }
+}

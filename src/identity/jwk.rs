@@ -1,0 +1,215 @@
+//! Public keys: each JWK is read by itself, so that one unknown key never spoils a set (RFC 7517 §5).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+
+use super::algorithm::{KeyKind, SignatureAlgorithm};
+use crate::request::json;
+
+/// More keys than any issuer has; a longer set is refused.
+const MAX_KEYS: usize = 128;
+
+/// A public key with all that binds it.
+pub struct VerifyKey {
+    id: Option<Box<str>>,
+    kind: KeyKind,
+    algorithm: Option<SignatureAlgorithm>,
+    key: DecodingKey,
+    fingerprint: Box<str>,
+}
+
+impl VerifyKey {
+    /// The library's form of the key.
+    pub fn key(&self) -> &DecodingKey {
+        &self.key
+    }
+
+    fn suits(&self, algorithm: SignatureAlgorithm) -> bool {
+        // Bound by kind always, and by name where the key names an algorithm (RFC 7517 §4.4).
+        self.kind == algorithm.key_kind() && self.algorithm.is_none_or(|own| own.for_library() == algorithm.for_library())
+    }
+}
+
+/// An issuer's keys at one moment.
+#[derive(Default)]
+pub struct KeySet {
+    keys: Vec<VerifyKey>,
+    skipped: usize,
+}
+
+/// Why a key set can't be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// Not a JSON object with a list of `keys`, or a member twice.
+    #[error("it is not a JWK set: {0}")]
+    NotAKeySet(#[from] serde_json::Error),
+    /// More than 128 keys.
+    #[error("it holds more than {MAX_KEYS} keys")]
+    TooManyKeys,
+    /// Nothing in it can verify a signature.
+    #[error("none of its {0} keys can be used to verify signatures")]
+    NoUsableKey(usize),
+}
+
+#[derive(Deserialize)]
+struct RawSet {
+    keys: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct RawKey {
+    kty: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl KeySet {
+    /// Reads a JWK set, leaving out keys for other purposes and of unknown kinds.
+    ///
+    /// # Errors
+    /// The text is no JWK set, or nothing in it can be used.
+    pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
+        let raw: RawSet = json::parse_as(text)?;
+        if raw.keys.len() > MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let total = raw.keys.len();
+        let keys: Vec<VerifyKey> =
+            raw.keys.into_iter().filter_map(|key| serde_json::from_value::<RawKey>(key).ok()).filter_map(read_key).collect();
+        if keys.is_empty() {
+            return Err(KeySetError::NoUsableKey(total));
+        }
+        Ok(Self { skipped: total - keys.len(), keys })
+    }
+
+    /// The key for a token: by `kid` where the token names one, else the only one that suits the algorithm.
+    pub fn find(&self, key_id: Option<&str>, algorithm: SignatureAlgorithm) -> Option<&VerifyKey> {
+        let mut suitable = self.keys.iter().filter(|key| key.suits(algorithm) && (key_id.is_none() || key.id.as_deref() == key_id));
+        let first = suitable.next()?;
+        if key_id.is_none() && suitable.next().is_some() { None } else { Some(first) }
+    }
+
+    /// Whether every key of `older` is still here: if not, tokens verified with the older set need a fresh look.
+    pub fn keeps_all_of(&self, older: &Self) -> bool {
+        older.keys.iter().all(|key| self.keys.iter().any(|own| own.fingerprint == key.fingerprint && own.id == key.id))
+    }
+
+    /// How many keys can be used.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key at all.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many keys were left out.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+}
+
+fn read_key(raw: RawKey) -> Option<VerifyKey> {
+    let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
+        && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if !for_signatures {
+        return None;
+    }
+    let algorithm = match &raw.alg {
+        Some(name) => Some(SignatureAlgorithm::from_name(name)?),
+        None => None,
+    };
+    let (kind, key, fingerprint) = match (raw.kty.as_str(), raw.crv.as_deref()) {
+        ("RSA", _) => {
+            let (n, e) = (raw.n?, raw.e?);
+            if !is_strong_modulus(&n)? {
+                return None;
+            }
+            (KeyKind::Rsa, DecodingKey::from_rsa_components(&n, &e).ok()?, n)
+        }
+        ("EC", Some(curve @ ("P-256" | "P-384"))) => {
+            let (x, y) = (raw.x?, raw.y?);
+            let kind = if curve == "P-256" { KeyKind::P256 } else { KeyKind::P384 };
+            (kind, DecodingKey::from_ec_components(&x, &y).ok()?, format!("{x}.{y}"))
+        }
+        ("OKP", Some("Ed25519")) => {
+            let x = raw.x?;
+            (KeyKind::Ed25519, DecodingKey::from_ed_components(&x).ok()?, x)
+        }
+        _ => return None,
+    };
+    let key = VerifyKey { id: raw.kid.map(Into::into), kind, algorithm, key, fingerprint: fingerprint.into() };
+    // A key that contradicts its own `alg` can verify nothing.
+    if key.algorithm.is_some_and(|own| !key.suits(own)) { None } else { Some(key) }
+}
+
+/// RSA below 2048 bits is refused (RFC 7518 §3.3).
+fn is_strong_modulus(n: &str) -> Option<bool> {
+    let bytes = URL_SAFE_NO_PAD.decode(n).ok()?;
+    let significant = bytes.iter().skip_while(|byte| **byte == 0).count();
+    let first = bytes.iter().find(|byte| **byte != 0)?;
+    let bits = significant.checked_mul(8)?.checked_sub(usize::try_from(first.leading_zeros()).ok()?)?;
+    Some(bits >= 2048)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+
+    fn set(keys: &[String]) -> Result<KeySet, KeySetError> {
+        KeySet::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes())
+    }
+
+    #[test]
+    fn unknown_and_unsuitable_keys_are_left_out() {
+        let keys = set(&[
+            format!("{EC}}}"),
+            r#"{"kty":"OKP","crv":"X25519","x":"aa"}"#.into(),
+            r#"{"kty":"AKP","alg":"ML-DSA-44","pub":"aa"}"#.into(),
+            r#"{"kty":"oct","k":"aa"}"#.into(),
+            "7".into(),
+        ])
+        .expect("usable");
+        assert_eq!((keys.len(), keys.skipped()), (1, 4));
+        assert!(keys.find(Some("a"), SignatureAlgorithm::ES256).is_some());
+        assert!(keys.find(Some("a"), SignatureAlgorithm::ES384).is_none());
+        assert!(keys.find(Some("a"), SignatureAlgorithm::RS256).is_none());
+        assert!(keys.find(Some("b"), SignatureAlgorithm::ES256).is_none());
+        assert!(keys.find(None, SignatureAlgorithm::ES256).is_some());
+    }
+
+    #[test]
+    fn purpose_and_algorithm_bind() {
+        for extra in [r#","use":"enc""#, r#","key_ops":["encrypt"]"#, r#","alg":"ES384""#, r#","alg":"none""#, r#","alg":"HS256""#] {
+            assert!(matches!(set(&[format!("{EC}{extra}}}")]), Err(KeySetError::NoUsableKey(1))), "{extra}");
+        }
+    }
+
+    #[test]
+    fn weak_rsa_is_left_out() {
+        let weak = URL_SAFE_NO_PAD.encode([0xffu8; 128]);
+        let strong = URL_SAFE_NO_PAD.encode([0xffu8; 256]);
+        let key = |n: &str| format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"}}"#);
+        assert!(set(&[key(&weak)]).is_err());
+        assert_eq!(set(&[key(&strong)]).expect("usable").len(), 1);
+    }
+
+    #[test]
+    fn two_keys_without_a_name_are_ambiguous() {
+        let keys = set(&[format!("{EC}}}"), format!("{EC}}}").replace("\"a\"", "\"b\"")]).expect("usable");
+        assert!(keys.find(None, SignatureAlgorithm::ES256).is_none());
+    }
+}

@@ -1,0 +1,17 @@
+//! Floor 0: who asks.
+//!
+//! Turns a token's bytes, the issuer's rules and keys, and the time into a [`Subject`]. Everything is an argument:
+//! no clock, no network, no file. Fetching keys and introspecting live in `keys`.
+
+pub mod algorithm;
+pub mod assurance;
+mod claims;
+pub mod issuer;
+pub mod jwk;
+pub mod jwt;
+pub mod subject;
+
+pub use assurance::Level;
+pub use issuer::IssuerRules;
+pub use jwt::TokenFault;
+pub use subject::{Caller, Subject};

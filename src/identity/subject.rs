@@ -1,0 +1,67 @@
+//! The one who asks, as an issuer vouches for them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Level;
+
+/// Whether a token speaks for a person or for a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A person signed in.
+    Person,
+    /// A service with its own credentials; it has no `auth_time`.
+    Service,
+}
+
+/// A verified caller.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The issuer's configured name.
+    pub issuer: Arc<str>,
+    /// The issuer's position in the policy.
+    pub issuer_index: usize,
+    /// `sub`: visible ASCII, at most 255 characters.
+    pub id: Box<str>,
+    /// Person or service.
+    pub caller: Caller,
+    /// The client the token was issued to: `client_id`, or `azp`.
+    pub client: Option<Box<str>>,
+    /// The outermost `act.sub` (RFC 8693 §4.1): somebody acts for the subject.
+    pub actor: Option<Box<str>>,
+    /// The patient record that is the subject's own.
+    pub patient: Option<Box<str>>,
+    /// Roles, from the claim the issuer is configured with.
+    pub roles: Vec<Box<str>>,
+    /// OAuth scopes.
+    pub scopes: Vec<Box<str>>,
+    /// The level of assurance of the authentication.
+    pub level: Level,
+    /// `amr`.
+    pub methods: Vec<Box<str>>,
+    /// When the person last authenticated, in Unix seconds. Missing means infinitely long ago.
+    pub auth_time: Option<i64>,
+    /// `iat`, in Unix seconds.
+    pub issued_at: i64,
+    /// `exp`, in Unix seconds.
+    pub expires_at: i64,
+    /// `jti`.
+    pub token_id: Option<Box<str>>,
+    /// `sid`.
+    pub session: Option<Box<str>>,
+    /// Every claim, for conditions.
+    pub claims: Arc<Map<String, Value>>,
+}
+
+impl Subject {
+    /// The subject's name in audit keys and injected headers: never ambiguous, since issuer names hold no colon.
+    pub fn qualified_id(&self) -> String {
+        format!("{}:{}", self.issuer, self.id)
+    }
+
+    /// Seconds since the person last authenticated; `None` where the issuer did not say.
+    pub fn age(&self, now: i64) -> Option<i64> {
+        self.auth_time.map(|at| now.saturating_sub(at).max(0))
+    }
+}

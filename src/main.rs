@@ -1,0 +1,12 @@
+//! The `wardgate` program: see `wardgate --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Two libraries bring a cryptography provider; without a choice the first TLS handshake would panic.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("wardgate: another cryptography provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    wardgate::cli::main()
+}

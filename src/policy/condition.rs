@@ -1,0 +1,156 @@
+//! Conditions in CEL, compiled when the configuration is loaded (Common Expression Language).
+//!
+//! No comprehensions, so evaluation takes time proportional to the expression; its inputs are bounded by the limits
+//! on tokens and bodies.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::{EntryExpr, Expr};
+use cel::{Context, Env, IdedExpr, Program, Value};
+
+/// The longest expression: 1,000 characters.
+const MAX_LENGTH: usize = 1000;
+
+/// What an expression may speak of.
+const VARIABLES: &[&str] = &["subject", "request", "body"];
+
+static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// A compiled condition.
+pub struct Condition {
+    source: Box<str>,
+    program: Program,
+    reads_body: bool,
+}
+
+/// The values a condition is evaluated over.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// `subject`: id, issuer, caller, client, roles, scopes, patient, level, methods, claims.
+    pub subject: Value,
+    /// `request`: method, host, path, parameters, query.
+    pub request: Value,
+    /// `body`: the parsed body, or null.
+    pub body: Value,
+}
+
+impl Inputs {
+    /// Converts plain data to CEL values.
+    ///
+    /// # Errors
+    /// A value that CEL has no type for.
+    pub fn new(subject: &serde_json::Value, request: &serde_json::Value, body: &serde_json::Value) -> Result<Self, String> {
+        let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
+        Ok(Self { subject: convert(subject)?, request: convert(request)?, body: convert(body)? })
+    }
+}
+
+impl Condition {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the author of the configuration.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        if source.len() > MAX_LENGTH {
+            return Err(format!("the expression is longer than {MAX_LENGTH} characters"));
+        }
+        let program = Program::compile(source).map_err(|errors| {
+            errors.errors.first().map_or_else(|| "it is not a CEL expression".to_owned(), |error| error.msg.clone())
+        })?;
+        if has_comprehension(program.expression()) {
+            return Err("`all`, `exists`, `map` and `filter` are not available; use `in` to look into a list".to_owned());
+        }
+        let references = program.references();
+        if let Some(unknown) = references.variables().iter().find(|name| !VARIABLES.contains(name)) {
+            return Err(format!("unknown name `{unknown}`; an expression may speak of `subject`, `request` and `body`"));
+        }
+        let reads_body = references.has_variable("body");
+        Ok(Self { source: source.into(), program, reads_body })
+    }
+
+    /// The expression as written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it needs the body.
+    pub fn reads_body(&self) -> bool {
+        self.reads_body
+    }
+
+    /// Evaluates the condition.
+    ///
+    /// # Errors
+    /// The evaluation failed or gave something other than true or false; the text is for operators only and names
+    /// no value of the request.
+    pub fn holds(&self, inputs: &Inputs) -> Result<bool, String> {
+        let mut context = Context::with_env(Arc::clone(&STANDARD));
+        context.add_variable_from_value("subject", inputs.subject.clone());
+        context.add_variable_from_value("request", inputs.request.clone());
+        context.add_variable_from_value("body", inputs.body.clone());
+        match self.program.execute(&context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(_) => Err("the expression did not give true or false".to_owned()),
+            Err(cel::ExecutionError::NoSuchKey(key)) => Err(format!("there is no `{key}` here; test it with has() first")),
+            Err(cel::ExecutionError::UndeclaredReference(name)) => Err(format!("`{name}` does not exist")),
+            Err(_) => Err("the expression can't be evaluated on these values (a type does not fit)".to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Condition({:?})", self.source)
+    }
+}
+
+fn has_comprehension(node: &IdedExpr) -> bool {
+    let entry = |entry: &EntryExpr| match entry {
+        EntryExpr::StructField(field) => has_comprehension(&field.value),
+        EntryExpr::MapEntry(pair) => has_comprehension(&pair.key) || has_comprehension(&pair.value),
+    };
+    match &node.expr {
+        Expr::Comprehension(_) => true,
+        Expr::Call(call) => call.target.as_deref().is_some_and(has_comprehension) || call.args.iter().any(has_comprehension),
+        Expr::List(list) => list.elements.iter().any(has_comprehension),
+        Expr::Map(map) => map.entries.iter().any(|item| entry(&item.expr)),
+        Expr::Struct(structure) => structure.entries.iter().any(|item| entry(&item.expr)),
+        Expr::Select(select) => has_comprehension(&select.operand),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn holds(source: &str) -> Result<bool, String> {
+        let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
+        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150})).expect("inputs");
+        Condition::compile(source)?.holds(&inputs)
+    }
+
+    #[test]
+    fn evaluates() {
+        assert_eq!(holds("subject.claims.npi != ''"), Ok(true));
+        assert_eq!(holds("'prescriber' in subject.roles && body.amount > 100"), Ok(true));
+        assert_eq!(holds("has(subject.claims.missing)"), Ok(false));
+        assert!(Condition::compile("body.x == 1").expect("compiles").reads_body());
+    }
+
+    #[test]
+    fn errors_are_errors_never_false() {
+        for source in ["subject.claims.missing == 'x'", "subject.claims.n + 'x' == 'y'", "1 + 1", "1 / 0 == 1", "subject.claims.npi"] {
+            assert!(holds(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn comprehensions_and_unknown_names_do_not_compile() {
+        for source in ["subject.roles.all(r, r == 'x')", "[1].map(x, x)", "[subject.roles.exists(r, true)]", "user == 1", "a b", "", &"1+".repeat(600)] {
+            assert!(Condition::compile(source).is_err(), "{source}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Floor 1: the rules, immutable once compiled.
+//!
+//! `config` builds a [`Policy`] from the YAML file; `decision` reads it. Nothing here does I/O or knows the time.
+
+pub mod condition;
+pub mod index;
+pub mod requirement;
+pub mod route;
+pub mod template;
+pub mod tier;
+
+use crate::identity::IssuerRules;
+use crate::identity::assurance::Levels;
+
+pub use condition::Condition;
+pub use index::{Index, Match};
+pub use requirement::Requirement;
+pub use route::{Access, Entry, PatientSource, Route};
+pub use template::Template;
+pub use tier::{Durability, StoreDown, Tier, TierIndex};
+
+/// Everything a decision is made from, for one version of the configuration.
+#[derive(Debug)]
+pub struct Policy {
+    /// A digest of the configuration's text, in hex: names the version in audit records.
+    pub version: Box<str>,
+    /// The configured levels of assurance.
+    pub levels: Levels,
+    /// The trusted issuers.
+    pub issuers: Vec<IssuerRules>,
+    /// The tiers, weakest first.
+    pub tiers: Vec<Tier>,
+    /// The routes, in the order of the file.
+    pub routes: Vec<Route>,
+    /// From host, path and method to a route.
+    pub index: Index,
+    /// The upstreams' names; routes refer to them by position.
+    pub upstreams: Vec<Box<str>>,
+}
+
+impl Policy {
+    /// A route by its position, which [`Index`] gives.
+    pub fn route(&self, index: usize) -> Option<&Route> {
+        self.routes.get(index)
+    }
+
+    /// A tier by its position. The compiler of the configuration only makes positions that exist.
+    pub fn tier(&self, index: TierIndex) -> &Tier {
+        self.tiers.get(index.position()).unwrap_or(&tier::STRICTEST)
+    }
+
+    /// The requirement of a route at a tier.
+    pub fn requirement(&self, route: &Route, tier: TierIndex) -> Requirement<'_> {
+        Requirement::new(self.tier(tier), route.data_floor)
+    }
+}

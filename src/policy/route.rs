@@ -1,0 +1,150 @@
+//! One route: what it matches, how risky it is, who may use it.
+
+use http::Method;
+
+use super::{Condition, Template, TierIndex};
+use crate::identity::Level;
+
+/// Whether a route needs a caller at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody; still cleaned, limited and audited.
+    Public,
+    /// Only whom a rule allows.
+    Protected,
+}
+
+/// Where a request says which patient it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatientSource {
+    /// A `{parameter}` of the path.
+    Path(Box<str>),
+    /// A query parameter, present once.
+    Query(Box<str>),
+    /// A field of the body.
+    Body(Box<str>),
+}
+
+/// One way to be allowed: everything in it must hold.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// The issuer's position.
+    pub issuer: Option<usize>,
+    /// At least one of these roles.
+    pub roles: Vec<Box<str>>,
+    /// All of these scopes.
+    pub scopes: Vec<Box<str>>,
+    /// At least one of these clients.
+    pub clients: Vec<Box<str>>,
+    /// The request must be about the subject's own record.
+    pub patient_self: bool,
+    /// A condition that must hold.
+    pub when: Option<Condition>,
+}
+
+/// A condition under which the action is riskier.
+#[derive(Debug)]
+pub struct Refine {
+    /// When it applies; an error counts as yes.
+    pub when: Condition,
+    /// At least this tier then.
+    pub tier: TierIndex,
+}
+
+/// The one way down: a body proven to hold nothing but these fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowerRisk {
+    /// The harmless fields.
+    pub fields: Vec<Box<str>>,
+    /// The tier then.
+    pub tier: TierIndex,
+    /// The action's name then.
+    pub id: Box<str>,
+}
+
+/// Which pages of other origins may call a route (Fetch standard).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Exact origins.
+    pub origins: Vec<Box<str>>,
+    /// Headers a page may send.
+    pub headers: Vec<Box<str>>,
+    /// How long a browser may remember the answer, in seconds.
+    pub max_age: u32,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name: the action in audit records.
+    pub id: Box<str>,
+    /// What people call the action.
+    pub label: Option<Box<str>>,
+    /// The exact host, or any.
+    pub host: Option<Box<str>>,
+    /// The path.
+    pub template: Template,
+    /// The methods; `GET` brings `HEAD` with it.
+    pub methods: Vec<Method>,
+    /// Whether it takes WebSocket handshakes, and only those.
+    pub websocket: bool,
+    /// The upstream's position.
+    pub upstream: usize,
+    /// Public or protected.
+    pub access: Access,
+    /// The base tier.
+    pub tier: TierIndex,
+    /// The level its data class asks for.
+    pub data_floor: Level,
+    /// Which patient it is about.
+    pub patient: Option<PatientSource>,
+    /// Conditions that raise the tier.
+    pub refine: Vec<Refine>,
+    /// The one way down.
+    pub lower_risk: Option<LowerRisk>,
+    /// Conditions that refuse, whatever else allows.
+    pub deny: Vec<Condition>,
+    /// The ways to be allowed.
+    pub any_of: Vec<Entry>,
+    /// Cross-origin callers.
+    pub cors: Option<Cors>,
+}
+
+impl Route {
+    /// Whether the decision has to read the body.
+    pub fn needs_body(&self) -> bool {
+        self.lower_risk.is_some()
+            || matches!(self.patient, Some(PatientSource::Body(_)))
+            || self.refine.iter().any(|refine| refine.when.reads_body())
+            || self.deny.iter().any(Condition::reads_body)
+            || self.any_of.iter().any(|entry| entry.when.as_ref().is_some_and(Condition::reads_body))
+    }
+
+    /// The riskiest tier that the route's own rules can reach: what an unreadable body counts as.
+    pub fn highest_tier(&self) -> TierIndex {
+        self.refine.iter().map(|refine| refine.tier).fold(self.tier, TierIndex::max)
+    }
+
+    /// A bare route for tests of what only looks at host, path and methods (comma-separated).
+    #[cfg(test)]
+    pub fn sample(host: &str, path: &str, methods: &str) -> Self {
+        Self {
+            id: path.into(),
+            label: None,
+            host: if host.is_empty() { None } else { Some(host.into()) },
+            template: Template::parse(path).expect("template"),
+            methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
+            websocket: false,
+            upstream: 0,
+            access: Access::Public,
+            tier: TierIndex(0),
+            data_floor: Level::NONE,
+            patient: None,
+            refine: Vec::new(),
+            lower_risk: None,
+            deny: Vec::new(),
+            any_of: Vec::new(),
+            cors: None,
+        }
+    }
+}

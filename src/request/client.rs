@@ -1,0 +1,62 @@
+//! Where the client is: the peer's address, or what exact trusted proxies say of it.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Finds the client's address.
+///
+/// `X-Forwarded-For` counts only where the peer is trusted, and is read right to left past trusted proxies. `None`
+/// means unknown: a trusted peer that sent nothing readable.
+pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let peer = peer?.to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(&peer) {
+        return Some(peer);
+    }
+    let values: Vec<&str> = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    let chain: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in chain.iter().rev() {
+        let address: IpAddr = hop.parse().ok()?;
+        let address = address.to_canonical();
+        if !is_trusted(&address) {
+            return Some(address);
+        }
+    }
+    None
+}
+
+/// Whether the client's own connection was encrypted, as far as a trusted proxy says so.
+pub fn is_secure(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let from_trusted = peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
+    let mut values = headers.get_all("x-forwarded-proto").iter();
+    from_trusted && values.next().is_some_and(|value| value == "https") && values.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(peer: &str, chain: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in chain {
+            headers.append("x-forwarded-for", value.parse().expect("value"));
+        }
+        let trusted = ["10.0.0.7/32".parse().expect("network"), "10.0.0.8/32".parse().expect("network")];
+        address(Some(peer.parse().expect("address")), &headers, &trusted).map(|found| found.to_string())
+    }
+
+    #[test]
+    fn only_trusted_peers_are_believed() {
+        assert_eq!(find("192.0.2.9", &["1.2.3.4"]).as_deref(), Some("192.0.2.9"));
+        assert_eq!(find("10.0.0.7", &["6.6.6.6, 1.2.3.4"]).as_deref(), Some("1.2.3.4"));
+        assert_eq!(find("10.0.0.7", &["6.6.6.6", "1.2.3.4, 10.0.0.8"]).as_deref(), Some("1.2.3.4"));
+    }
+
+    #[test]
+    fn unknown_stays_unknown() {
+        assert_eq!(find("10.0.0.7", &[]), None);
+        assert_eq!(find("10.0.0.7", &["1.2.3.4, unknown"]), None);
+    }
+}

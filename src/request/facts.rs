@@ -1,0 +1,197 @@
+//! The facts of one request: everything a decision may know about what is asked.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method, header};
+use ipnet::IpNet;
+
+use super::body::BodyShape;
+use super::credentials::{self, Presented};
+use super::host::Host;
+use super::target::Target;
+use super::{Unreadable, framing, headers};
+
+/// What the listener knows and allows, for reading a request.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The most bytes the header section may have.
+    pub header_bytes: usize,
+    /// The most headers a request may have.
+    pub header_count: usize,
+}
+
+/// A request as it came, before it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRequest<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The request target, byte for byte.
+    pub target: &'r [u8],
+    /// The headers as parsed.
+    pub headers: &'r HeaderMap,
+    /// The header section's bytes, with the request line and the empty line.
+    pub section: &'r [u8],
+    /// The peer's address; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+}
+
+/// A cross-origin preflight (Fetch standard, CORS protocol).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preflight {
+    /// The method the page wants to use.
+    pub method: Method,
+}
+
+/// A request that has one reading.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The method, in upper case.
+    pub method: Method,
+    /// Path and query.
+    pub target: Target,
+    /// The host asked for.
+    pub host: Host,
+    /// Where the client is, if that can be known.
+    pub client: Option<IpAddr>,
+    /// Whether a trusted proxy says that the client came by TLS.
+    pub secure: bool,
+    /// The token, if any.
+    pub presented: Presented,
+    /// What the headers say of the body.
+    pub body: BodyShape,
+    /// Whether this is a well-formed WebSocket handshake (RFC 6455 §4.1).
+    pub websocket: bool,
+    /// The `Origin` header, where it is readable.
+    pub origin: Option<Box<str>>,
+    /// Set where this is a preflight.
+    pub preflight: Option<Preflight>,
+    /// Whether headers or query ask for another method than the one sent.
+    pub method_override: bool,
+}
+
+impl Facts {
+    /// Reads a request, or says why it can't be read in one way only.
+    ///
+    /// # Errors
+    /// The first reason found; the order is fixed, so the same request always gives the same reason.
+    pub fn read(raw: &RawRequest<'_>, reading: &Reading) -> Result<Self, Unreadable> {
+        if raw.section.len() > reading.header_bytes {
+            return Err(Unreadable::HeadersTooLarge);
+        }
+        if raw.headers.len() > reading.header_count {
+            return Err(Unreadable::TooManyHeaders);
+        }
+        check_method(raw.method)?;
+        let target = Target::parse(raw.target)?;
+        let length = framing::read(raw.section)?;
+        headers::check(raw.headers)?;
+        let host = host(raw.headers)?;
+        let websocket = is_websocket(raw)?;
+        let method_override = headers::overrides_method(raw.headers)
+            || (!target.query().is_empty() && target.query_pairs().any(|(name, _)| name.trim() == "_method"));
+        Ok(Self {
+            method: raw.method.clone(),
+            client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
+            secure: super::client::is_secure(raw.peer, raw.headers, &reading.trusted_proxies),
+            presented: credentials::presented(raw.headers, &target),
+            body: BodyShape::new(length, raw.headers),
+            websocket,
+            origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),
+            preflight: preflight(raw),
+            method_override,
+            target,
+            host,
+        })
+    }
+}
+
+/// Whether this is the server-wide `OPTIONS *`, which is answered without asking any upstream (RFC 9110 §9.3.7).
+pub fn is_server_options(raw: &RawRequest<'_>) -> bool {
+    *raw.method == Method::OPTIONS && raw.target == b"*"
+}
+
+fn check_method(method: &Method) -> Result<(), Unreadable> {
+    let plain = method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    if !plain || *method == Method::TRACE || *method == Method::CONNECT { Err(Unreadable::BadMethod) } else { Ok(()) }
+}
+
+fn host(headers: &HeaderMap) -> Result<Host, Unreadable> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let value = values.next().ok_or(Unreadable::MissingHost)?;
+    if values.next().is_some() {
+        return Err(Unreadable::DuplicateHost);
+    }
+    Host::parse(value.as_bytes())
+}
+
+fn is_websocket(raw: &RawRequest<'_>) -> Result<bool, Unreadable> {
+    let Some(upgrade) = raw.headers.get(header::UPGRADE) else { return Ok(false) };
+    let connection_says_so = raw.headers.get_all(header::CONNECTION).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+    });
+    let well_formed = upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && connection_says_so
+        && *raw.method == Method::GET
+        && raw.headers.get("sec-websocket-version").is_some_and(|value| value == "13")
+        && raw.headers.get_all("sec-websocket-key").iter().count() == 1;
+    if well_formed { Ok(true) } else { Err(Unreadable::BadUpgrade) }
+}
+
+fn preflight(raw: &RawRequest<'_>) -> Option<Preflight> {
+    if *raw.method != Method::OPTIONS || !raw.headers.contains_key(header::ORIGIN) {
+        return None;
+    }
+    let wanted = raw.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    Method::from_bytes(wanted.as_bytes()).ok().map(|method| Preflight { method })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Facts, Unreadable> {
+        let mut map = HeaderMap::new();
+        let mut section = format!("{method} {target} HTTP/1.1\r\n");
+        for (name, value) in headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).expect("name");
+            map.append(name.clone(), value.parse().expect("value"));
+            section.push_str(&format!("{name}: {value}\r\n"));
+        }
+        section.push_str("\r\n");
+        let reading = Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 };
+        let method = Method::from_bytes(method.as_bytes()).expect("method");
+        let raw = RawRequest { method: &method, target: target.as_bytes(), headers: &map, section: section.as_bytes(), peer: None };
+        Facts::read(&raw, &reading)
+    }
+
+    #[test]
+    fn methods_hosts_and_sizes() {
+        assert!(read("GET", "/a", &[("host", "a")]).is_ok());
+        for method in ["get", "TRACE", "CONNECT", "Get"] {
+            assert_eq!(read(method, "/a", &[("host", "a")]).err(), Some(Unreadable::BadMethod), "{method}");
+        }
+        assert_eq!(read("GET", "/a", &[]).err(), Some(Unreadable::MissingHost));
+        assert_eq!(read("GET", "/a", &[("host", "a"), ("host", "a")]).err(), Some(Unreadable::DuplicateHost));
+        let long = "x".repeat(1024);
+        assert_eq!(read("GET", "/a", &[("host", "a"), ("x", &long)]).err(), Some(Unreadable::HeadersTooLarge));
+        let many: Vec<_> = (0..11).map(|_| ("x", "y")).collect();
+        assert_eq!(read("GET", "/a", &many).err(), Some(Unreadable::TooManyHeaders));
+    }
+
+    #[test]
+    fn upgrades_are_websocket_or_nothing() {
+        let good = [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "x")];
+        assert!(read("GET", "/a", &good).expect("readable").websocket);
+        assert_eq!(read("POST", "/a", &good).err(), Some(Unreadable::BadUpgrade));
+        assert_eq!(read("GET", "/a", &[("host", "a"), ("connection", "upgrade"), ("upgrade", "h2c")]).err(), Some(Unreadable::BadUpgrade));
+    }
+
+    #[test]
+    fn overrides_are_seen() {
+        assert!(read("POST", "/a?_method=DELETE", &[("host", "a")]).expect("readable").method_override);
+        assert!(read("POST", "/a?%5Fmethod=DELETE", &[("host", "a")]).expect("readable").method_override);
+        assert!(read("POST", "/a", &[("host", "a"), ("x-http-method-override", "PUT")]).expect("readable").method_override);
+    }
+}

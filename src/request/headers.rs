@@ -1,0 +1,183 @@
+//! Header hygiene: which names may come in, and which never pass through.
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use super::Unreadable;
+
+/// Headers that carry identity or rewrite the request for some well-known back end. Always removed.
+const FORGEABLE: &[&str] = &[
+    "client-ip",
+    "forwarded",
+    "remote-addr",
+    "remote-user",
+    "ssl-client-cert",
+    "ssl-client-s-dn",
+    "true-client-ip",
+    "x-auth-request-email",
+    "x-auth-request-user",
+    "x-client-ip",
+    "x-forwarded-by",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-for",
+    "x-forwarded-groups",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-uri",
+    "x-forwarded-user",
+    "x-host",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-real-ip",
+    "x-remote-user",
+    "x-rewrite-url",
+    "x-ssl-client-cert",
+    "x-user",
+    "x-user-id",
+];
+
+/// Every header that begins so belongs to the gateway itself.
+const OWN_PREFIX: &str = "x-wardgate-";
+
+/// Headers that a client may not have deleted by naming them in `Connection` (RFC 9110 §7.6.1).
+const END_TO_END: &[HeaderName] = &[
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::HOST,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::ORIGIN,
+];
+
+/// Headers that mean one connection only and are never forwarded, beside those that `Connection` names.
+const HOP_BY_HOP: &[&str] =
+    &["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "http2-settings"];
+
+/// Single-valued request headers whose repetition two servers would resolve differently.
+const ONCE: &[HeaderName] =
+    &[header::AUTHORIZATION, header::CONTENT_TYPE, header::ORIGIN, header::IF_MATCH, header::CONTENT_ENCODING, header::UPGRADE];
+
+/// Refuses header names and values that another server would read as something else.
+///
+/// # Errors
+/// The first offending name or value.
+pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
+    for (name, value) in headers {
+        if name.as_str().bytes().any(|byte| !(byte.is_ascii_alphanumeric() || byte == b'-')) {
+            return Err(Unreadable::BadHeaderName);
+        }
+        if value.as_bytes().iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+            return Err(Unreadable::BadHeaderValue);
+        }
+    }
+    if ONCE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return Err(Unreadable::DuplicateHeader);
+    }
+    for token in connection_tokens(headers) {
+        let names_own = token.len() >= OWN_PREFIX.len() && token.is_char_boundary(OWN_PREFIX.len()) && {
+            token.get(..OWN_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_PREFIX))
+        };
+        if names_own || END_TO_END.iter().any(|name| name.as_str().eq_ignore_ascii_case(token)) {
+            return Err(Unreadable::ConnectionNamesEndToEnd);
+        }
+    }
+    Ok(())
+}
+
+/// Says whether a header asks the back end to act as if another method or path had been sent.
+pub fn overrides_method(headers: &HeaderMap) -> bool {
+    ["x-http-method-override", "x-http-method", "x-method-override"].iter().any(|name| headers.contains_key(*name))
+}
+
+/// The set of header names a client can't send, folded the way CGI folds them.
+#[derive(Debug, Clone)]
+pub struct IdentityHeaders {
+    folded: Vec<Box<str>>,
+}
+
+impl IdentityHeaders {
+    /// The built-in names and those the configuration injects towards some upstream.
+    pub fn new<'n>(injected: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut folded: Vec<Box<str>> = FORGEABLE.iter().copied().chain(injected).map(|name| fold(name).into()).collect();
+        folded.sort_unstable();
+        folded.dedup();
+        Self { folded }
+    }
+
+    /// Whether this header must be removed before a request goes upstream.
+    pub fn contains(&self, name: &str) -> bool {
+        // Parsed names are in lower case already; folding one that needs none would allocate on every request.
+        let is_folded = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if is_folded { self.contains_folded(name) } else { self.contains_folded(&fold(name)) }
+    }
+
+    fn contains_folded(&self, name: &str) -> bool {
+        name.starts_with(OWN_PREFIX) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
+    }
+}
+
+/// CGI makes one variable of `X-User-Id`, `x_user_id` and `X.User.Id`.
+fn fold(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Whether a header belongs to one connection: named in `Connection`, or hop-by-hop by definition.
+pub fn is_hop_by_hop(name: &str, headers: &HeaderMap) -> bool {
+    HOP_BY_HOP.contains(&name) || connection_tokens(headers).any(|token| token.eq_ignore_ascii_case(name))
+}
+
+fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value"))).collect()
+    }
+
+    #[test]
+    fn folds_like_cgi() {
+        let identity = IdentityHeaders::new(["X-Clinic-User"]);
+        for name in ["x-clinic-user", "x_clinic_user", "X.Clinic.User", "x-wardgate-anything", "x-forwarded-for", "remote_user"] {
+            assert!(identity.contains(name), "{name}");
+        }
+        assert!(!identity.contains("x-clinic-users"));
+        assert!(!identity.contains("accept"));
+    }
+
+    #[test]
+    fn connection_may_not_delete_what_matters() {
+        assert_eq!(check(&map(&[("connection", "close, Authorization")])), Err(Unreadable::ConnectionNamesEndToEnd));
+        assert_eq!(check(&map(&[("connection", "X-Wardgate-Assertion")])), Err(Unreadable::ConnectionNamesEndToEnd));
+        assert_eq!(check(&map(&[("connection", "keep-alive, x-custom")])), Ok(()));
+        assert!(is_hop_by_hop("x-custom", &map(&[("connection", "keep-alive, X-Custom")])));
+    }
+
+    #[test]
+    fn ambiguous_names_and_repeats_are_refused() {
+        assert_eq!(check(&map(&[("x_user_id", "1")])), Err(Unreadable::BadHeaderName));
+        assert_eq!(check(&map(&[("x.user", "1")])), Err(Unreadable::BadHeaderName));
+        let mut twice = map(&[("authorization", "Bearer a")]);
+        twice.append(header::AUTHORIZATION, "Bearer b".parse().expect("value"));
+        assert_eq!(check(&twice), Err(Unreadable::DuplicateHeader));
+    }
+}

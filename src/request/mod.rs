@@ -1,0 +1,19 @@
+//! Floor 0: what is asked.
+//!
+//! Turns bytes a client sent into [`Facts`], or into the one reason why they can be read in more than one way.
+//! Nothing here rewrites a request: it is accepted as it stands or refused, so that what was classified is what
+//! the upstream gets.
+
+pub mod body;
+pub mod client;
+pub mod credentials;
+pub mod facts;
+pub mod framing;
+pub mod headers;
+pub mod host;
+pub mod json;
+pub mod target;
+mod unreadable;
+
+pub use facts::Facts;
+pub use unreadable::Unreadable;

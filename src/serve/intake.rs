@@ -1,0 +1,76 @@
+//! From a Pingora session to facts, or to the reason why there are none.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pingora::proxy::Session;
+
+use crate::enforce::{BodyFault, BodySource};
+use crate::request::facts::{RawRequest, Reading, is_server_options};
+use crate::request::{Facts, Unreadable};
+
+/// What kind of request arrived.
+pub enum Intake {
+    /// A request about some resource, or why it can't be read.
+    Request(Box<Result<Facts, Unreadable>>),
+    /// `OPTIONS *`.
+    ServerOptions,
+}
+
+/// Reads the request at the head of a session.
+pub fn read(session: &Session, reading: &Reading) -> Intake {
+    let header = session.req_header();
+    // The section's own bytes: the parser has already tidied what it parsed.
+    let section = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
+    let raw = RawRequest {
+        method: &header.method,
+        target: header.raw_path(),
+        headers: &header.headers,
+        section: &section,
+        peer: peer(session),
+    };
+    if is_server_options(&raw) { Intake::ServerOptions } else { Intake::Request(Box::new(Facts::read(&raw, reading))) }
+}
+
+fn peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+}
+
+/// A session's body, kept once it was collected.
+pub struct SessionBody<'s> {
+    session: &'s mut Session,
+    collected: Option<Bytes>,
+}
+
+impl<'s> SessionBody<'s> {
+    /// A body that was not read yet.
+    pub fn new(session: &'s mut Session) -> Self {
+        Self { session, collected: None }
+    }
+
+    /// What was collected; `None` where the body was never asked for and can still be streamed.
+    pub fn into_collected(self) -> Option<Bytes> {
+        self.collected
+    }
+}
+
+#[async_trait]
+impl BodySource for SessionBody<'_> {
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        // A client that waits for leave to send would wait for ever (RFC 9110 §10.1.1).
+        if self.session.get_header(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            self.session.write_continue_response().await.map_err(|_| BodyFault::Incomplete)?;
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.session.read_request_body().await.map_err(|_| BodyFault::Incomplete)? {
+            if body.len() + chunk.len() > limit {
+                return Err(BodyFault::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let body = body.freeze();
+        self.collected = Some(body.clone());
+        Ok(body)
+    }
+}

@@ -1,0 +1,231 @@
+//! The only writer of the gateway's own answers: plain status, RFC 9457 problem, RFC 6750 and RFC 9470 challenges.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::decision::{Challenge, Denial, Reason, cors};
+use crate::policy::Route;
+use crate::request::Facts;
+
+/// How long a client should wait after a passing fault, in seconds.
+const RETRY_AFTER: u16 = 5;
+
+/// What went wrong behind the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// No connection: the request never left.
+    Unreachable,
+    /// The answer did not come in time.
+    TimedOut,
+    /// The answer was broken, or the connection ended.
+    Broken,
+}
+
+impl UpstreamFault {
+    const fn problem(self) -> (StatusCode, &'static str, &'static str, &'static str) {
+        const CHECK: &str = "It is not known whether the action took effect: look before you repeat it.";
+        match self {
+            Self::Unreachable => {
+                (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service can't be reached", "Nothing was sent. Try again in a few seconds.")
+            }
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service did not answer in time", CHECK),
+            Self::Broken => (StatusCode::BAD_GATEWAY, "upstream_broken", "The service gave no usable answer", CHECK),
+        }
+    }
+
+    /// The word for metrics.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The body of a refusal (RFC 9457), with what the caller can do now.
+#[derive(Serialize)]
+struct Problem<'p> {
+    r#type: String,
+    title: &'p str,
+    status: u16,
+    detail: &'p str,
+    decision: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr_values: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<i64>,
+}
+
+/// One finished answer.
+pub struct Reply {
+    header: ResponseHeader,
+    body: Bytes,
+}
+
+impl Reply {
+    /// A refusal. `allow` names the methods that a path does take.
+    pub fn refusal(id: Uuid, denial: &Denial, allow: &[Method]) -> pingora::Result<Self> {
+        let wording = denial.reason.wording();
+        let status = StatusCode::from_u16(wording.status).unwrap_or(StatusCode::FORBIDDEN);
+        let problem = Problem {
+            r#type: problem_type(public_name(denial.reason)),
+            title: wording.title,
+            status: wording.status,
+            detail: wording.remedy,
+            decision: id,
+            // Only what the caller did to their own message is named; a 403 never says why.
+            reason: if matches!(denial.reason, Reason::Unreadable(_)) { Some(wording.code) } else { None },
+            action: None,
+            acr_values: None,
+            max_age: None,
+        };
+        let mut reply = Self::problem(status, id, &problem)?;
+        if let Some(challenge) = bearer_challenge(denial) {
+            reply.header.insert_header(http::header::WWW_AUTHENTICATE, challenge)?;
+        }
+        if !allow.is_empty() {
+            let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            reply.header.insert_header(http::header::ALLOW, allow)?;
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
+        }
+        Ok(reply)
+    }
+
+    /// A request for stronger proof (RFC 9470 §3).
+    pub fn challenge(id: Uuid, challenge: &Challenge, label: Option<&str>) -> pingora::Result<Self> {
+        let wording = challenge.reason.wording();
+        let acr_values = challenge.acr_values.join(" ");
+        let mut value = format!(
+            r#"Bearer error="insufficient_user_authentication", error_description="{}""#,
+            "A stronger or more recent authentication is needed"
+        );
+        if !acr_values.is_empty() {
+            value.push_str(&format!(r#", acr_values="{acr_values}""#));
+        }
+        if let Some(max_age) = challenge.max_age {
+            value.push_str(&format!(r#", max_age="{max_age}""#));
+        }
+        let problem = Problem {
+            r#type: problem_type("insufficient_user_authentication"),
+            title: wording.title,
+            status: wording.status,
+            detail: wording.remedy,
+            decision: id,
+            reason: Some(wording.code),
+            action: label,
+            acr_values: if acr_values.is_empty() { None } else { Some(acr_values) },
+            max_age: challenge.max_age,
+        };
+        let mut reply = Self::problem(StatusCode::UNAUTHORIZED, id, &problem)?;
+        reply.header.insert_header(http::header::WWW_AUTHENTICATE, value)?;
+        Ok(reply)
+    }
+
+    /// A preflight's answer, or that to `OPTIONS *` where there is no route.
+    pub fn preflight(route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
+        let mut header = ResponseHeader::build(StatusCode::NO_CONTENT, Some(8))?;
+        if let (Some(route), Some(settings)) = (route, route.zip(facts).and_then(|(route, facts)| cors::allowed(route, facts))) {
+            header.insert_header(http::header::ACCESS_CONTROL_ALLOW_METHODS, cors::methods(route))?;
+            if !settings.headers.is_empty() {
+                header.insert_header(http::header::ACCESS_CONTROL_ALLOW_HEADERS, settings.headers.join(", "))?;
+            }
+            header.insert_header(http::header::ACCESS_CONTROL_MAX_AGE, settings.max_age)?;
+        }
+        Ok(Self { header, body: Bytes::new() })
+    }
+
+    /// The service behind the gateway failed.
+    pub fn upstream_fault(id: Uuid, fault: UpstreamFault) -> pingora::Result<Self> {
+        let (status, name, title, detail) = fault.problem();
+        let problem =
+            Problem { r#type: problem_type(name), title, status: status.as_u16(), detail, decision: id, reason: None, action: None, acr_values: None, max_age: None };
+        Self::problem(status, id, &problem)
+    }
+
+    fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {
+        // The problem is made of strings and numbers, which JSON can always hold; an empty body would still be safe.
+        let body = Bytes::from(serde_json::to_vec(problem).unwrap_or_default());
+        let mut header = ResponseHeader::build(status, Some(8))?;
+        header.insert_header(http::header::CONTENT_TYPE, "application/problem+json")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        header.insert_header("x-content-type-options", "nosniff")?;
+        header.insert_header("x-wardgate-decision", id.to_string())?;
+        Ok(Self { header, body })
+    }
+
+    /// The status that will be sent.
+    pub fn status(&self) -> u16 {
+        self.header.status.as_u16()
+    }
+
+    /// Lets a page of an allowed other origin read this answer too.
+    pub fn with_cors(mut self, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
+        allow_origin(&mut self.header, route, facts)?;
+        Ok(self)
+    }
+
+    /// Sends it; the body stays away from answers to `HEAD`.
+    pub async fn send(self, session: &mut Session) -> pingora::Result<()> {
+        let bodiless = session.req_header().method == Method::HEAD || self.body.is_empty();
+        session.write_response_header(Box::new(self.header), bodiless).await?;
+        if !bodiless {
+            session.write_response_body(Some(self.body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Names the origin on an answer that a page of that origin may read (Fetch standard).
+pub fn allow_origin(header: &mut ResponseHeader, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<()> {
+    let Some((route, facts)) = route.zip(facts) else { return Ok(()) };
+    if route.cors.is_none() {
+        return Ok(());
+    }
+    header.append_header(http::header::VARY, "Origin")?;
+    if let (Some(_), Some(origin)) = (cors::allowed(route, facts), facts.origin.as_deref()) {
+        header.insert_header(http::header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
+    }
+    Ok(())
+}
+
+fn problem_type(name: &str) -> String {
+    format!("urn:wardgate:problem:{name}")
+}
+
+/// The name of the problem outward: many reasons share one, so that refusals look alike.
+fn public_name(reason: Reason) -> &'static str {
+    match (reason, reason.wording().status) {
+        (Reason::CredentialsMissing, _) => "authentication_required",
+        (Reason::ScopeMissing, _) => "insufficient_scope",
+        (_, 400) => "invalid_request",
+        (_, 401) => "invalid_token",
+        (_, 404) => "not_found",
+        (_, 405) => "method_not_allowed",
+        (_, 413 | 431) => "too_large",
+        (_, 503) => "unavailable",
+        _ => "forbidden",
+    }
+}
+
+/// The `WWW-Authenticate` value of a refusal (RFC 6750 §3): bare where nothing was presented.
+fn bearer_challenge(denial: &Denial) -> Option<String> {
+    match (denial.reason, denial.reason.wording().status) {
+        (Reason::CredentialsMissing, _) => Some("Bearer".to_owned()),
+        (Reason::CredentialsMalformed, _) => Some(r#"Bearer error="invalid_request""#.to_owned()),
+        (Reason::ScopeMissing, _) => Some(format!(r#"Bearer error="insufficient_scope", scope="{}""#, denial.scopes.join(" "))),
+        (_, 401) => Some(r#"Bearer error="invalid_token", error_description="The token is not accepted""#.to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,199 @@
+//! Towards the upstreams: addresses, and what a request looks like when it leaves the gateway.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use smallvec::SmallVec;
+
+use super::assertion::Assertions;
+use super::reply::UpstreamFault;
+use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
+use crate::enforce::Admission;
+use crate::identity::Subject;
+use crate::identity::assurance::Levels;
+use crate::request::Facts;
+use crate::request::headers::{IdentityHeaders, is_hop_by_hop};
+
+/// How long a resolved name is used before it is asked for again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+/// How long the last good address is used when names can't be resolved.
+const LAST_GOOD_FOR: Duration = Duration::from_secs(300);
+
+/// Every upstream, in the policy's order.
+pub struct Upstreams {
+    upstreams: Vec<Upstream>,
+    identity_headers: IdentityHeaders,
+    assertions: Assertions,
+}
+
+struct Upstream {
+    settings: UpstreamSettings,
+    resolved: ArcSwapOption<(SocketAddr, Instant)>,
+}
+
+/// What the outgoing request is made from, beside the one that came in.
+pub struct Departure<'d> {
+    /// The key.
+    pub admission: &'d Admission,
+    /// The facts it was decided on.
+    pub facts: &'d Facts,
+    /// The names of the levels.
+    pub levels: &'d Levels,
+    /// The upstream's position.
+    pub upstream: usize,
+    /// The moment, in Unix seconds.
+    pub now: i64,
+}
+
+impl Upstreams {
+    /// Takes the settings; `assertions` signs for those that want an assertion.
+    pub fn new(settings: Vec<UpstreamSettings>, assertions: Assertions) -> Self {
+        let injected = settings.iter().flat_map(|upstream| {
+            upstream.inject.keys().map(AsRef::as_ref).chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
+        });
+        let identity_headers = IdentityHeaders::new(injected);
+        let upstreams = settings.into_iter().map(|settings| Upstream { settings, resolved: ArcSwapOption::empty() }).collect();
+        Self { upstreams, identity_headers, assertions }
+    }
+
+    /// An upstream's name, for metrics.
+    pub fn name(&self, index: usize) -> &str {
+        self.upstreams.get(index).map_or("none", |upstream| upstream.settings.name.as_ref())
+    }
+
+    /// The key of the assertions, as a JWK set.
+    pub fn jwks(&self) -> &str {
+        self.assertions.jwks()
+    }
+
+    /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.
+    pub async fn peer(&self, _key: &Admission, index: usize) -> Result<HttpPeer, UpstreamFault> {
+        let upstream = self.upstreams.get(index).ok_or(UpstreamFault::Unreachable)?;
+        let address = upstream.address().await?;
+        let mut peer = HttpPeer::new(address, false, String::new());
+        let settings = &upstream.settings;
+        // Stock Pingora waits for ever.
+        peer.options.connection_timeout = Some(settings.connect);
+        peer.options.total_connection_timeout = Some(settings.connect);
+        peer.options.read_timeout = Some(settings.read);
+        peer.options.write_timeout = Some(settings.write);
+        peer.options.idle_timeout = Some(settings.idle);
+        Ok(peer)
+    }
+
+    /// Turns the request that came in into the one that goes out: target, method and body stay as they are.
+    pub fn prepare_request(&self, request: &mut RequestHeader, departure: &Departure<'_>) -> pingora::Result<()> {
+        let Some(upstream) = self.upstreams.get(departure.upstream) else { return Ok(()) };
+        let settings = &upstream.settings;
+        let unwanted: SmallVec<[HeaderName; 8]> = request
+            .headers
+            .keys()
+            .filter(|name| {
+                self.identity_headers.contains(name.as_str())
+                    || is_hop_by_hop(name.as_str(), &request.headers)
+                    || (**name == header::AUTHORIZATION && !settings.pass_bearer)
+            })
+            .cloned()
+            .collect();
+        for name in &unwanted {
+            request.remove_header(name);
+        }
+        if departure.facts.websocket {
+            request.insert_header(header::CONNECTION, "upgrade")?;
+            request.insert_header(header::UPGRADE, "websocket")?;
+        }
+        if let Some(client) = departure.facts.client {
+            request.insert_header("x-forwarded-for", client.to_string())?;
+        }
+        request.insert_header("x-forwarded-proto", if departure.facts.secure { "https" } else { "http" })?;
+        request.insert_header("x-forwarded-host", departure.facts.host.as_str())?;
+        request.insert_header("x-wardgate-decision", departure.admission.receipt().decision().to_string())?;
+        if let Some(subject) = departure.admission.permit().subject() {
+            self.identify(request, settings, departure, subject)?;
+        }
+        Ok(())
+    }
+
+    fn identify(&self, request: &mut RequestHeader, settings: &UpstreamSettings, departure: &Departure<'_>, subject: &Arc<Subject>) -> pingora::Result<()> {
+        for (name, template) in &settings.inject {
+            let value = HeaderValue::from_str(&fill(template, subject, departure.levels))
+                .map_err(|_| pingora::Error::explain(pingora::ErrorType::InternalError, "an injected header has characters that no header has"))?;
+            request.insert_header(name.to_string(), value)?;
+        }
+        if let Some(assertion) = &settings.identity {
+            let token = self.assertions.token(departure.upstream, assertion, subject, departure.levels, departure.now).ok_or_else(|| {
+                pingora::Error::explain(pingora::ErrorType::InternalError, "the assertion for the upstream could not be signed")
+            })?;
+            request.insert_header(assertion.header.to_string(), token)?;
+        }
+        Ok(())
+    }
+}
+
+/// Cleans an upstream's answer: hop-by-hop headers and names of the gateway's own stay behind, and a switch of
+/// protocols counts only where one was asked for.
+pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Result<(), UpstreamFault> {
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && !websocket {
+        return Err(UpstreamFault::Broken);
+    }
+    let unwanted: SmallVec<[HeaderName; 4]> = response
+        .headers
+        .keys()
+        .filter(|name| {
+            let of_handshake = switches && (**name == header::CONNECTION || **name == header::UPGRADE);
+            name.as_str().starts_with("x-wardgate-") || (is_hop_by_hop(name.as_str(), &response.headers) && !of_handshake)
+        })
+        .cloned()
+        .collect();
+    for name in &unwanted {
+        response.remove_header(name);
+    }
+    Ok(())
+}
+
+impl Upstream {
+    async fn address(&self) -> Result<SocketAddr, UpstreamFault> {
+        if let Ok(address) = self.settings.endpoint.parse() {
+            return Ok(address);
+        }
+        let known = self.resolved.load();
+        if let Some((address, at)) = known.as_deref()
+            && at.elapsed() < RESOLVE_EVERY
+        {
+            return Ok(*address);
+        }
+        let found = tokio::time::timeout(self.settings.connect, tokio::net::lookup_host(self.settings.endpoint.as_ref())).await;
+        match found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) {
+            Some(address) => {
+                self.resolved.store(Some(Arc::new((address, Instant::now()))));
+                Ok(address)
+            }
+            None => match known.as_deref() {
+                Some((address, at)) if at.elapsed() < LAST_GOOD_FOR => Ok(*address),
+                _ => Err(UpstreamFault::Unreachable),
+            },
+        }
+    }
+}
+
+fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> String {
+    let mut value = String::new();
+    for part in &template.0 {
+        match part {
+            InjectPart::Text(text) => value.push_str(text),
+            InjectPart::IssuerName => value.push_str(&subject.issuer),
+            InjectPart::SubjectId => value.push_str(&subject.id),
+            InjectPart::SubjectPatient => value.push_str(subject.patient.as_deref().unwrap_or_default()),
+            InjectPart::SubjectRoles => value.push_str(&subject.roles.join(",")),
+            InjectPart::SubjectLevel => value.push_str(levels.name(subject.level)),
+            InjectPart::ClientId => value.push_str(subject.client.as_deref().unwrap_or_default()),
+        }
+    }
+    value
+}

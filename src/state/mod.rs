@@ -1,0 +1,5 @@
+//! Floor 3: what replicas must agree on: spent proofs, revocations, counters, sealed work in progress.
+//!
+//! Every store implements [`crate::enforce::ports::State`] and passes the same conformance suite.
+
+pub mod spent;

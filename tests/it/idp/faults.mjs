@@ -1,0 +1,28 @@
+// Ways in which an endpoint can misbehave, for POST /fail.
+import { Readable, pipeline } from 'node:stream';
+
+const HUGE_BYTES = 64 * 1024 * 1024;
+
+// Blanks and then an object: valid JSON, for whoever reads all of it.
+function* huge() {
+  const chunk = Buffer.alloc(64 * 1024, ' ');
+  for (let sent = 0; sent < HUGE_BYTES; sent += chunk.length) yield chunk;
+  yield Buffer.from('{}');
+}
+
+const json = { 'content-type': 'application/json' };
+
+export const FAULTS = {
+  500: (_req, res) => res.writeHead(500).end('broken on purpose\n'),
+  // Stays unanswered after the endpoint is mended, too.
+  hang: () => {},
+  garbage: (_req, res) => res.writeHead(200, json).end('{"keys": [garb'),
+  // What is behind the redirect answers well: a client that follows it will
+  // not notice, but the count `moved` tells. 307 keeps the method and body.
+  redirect: (req, res) => res.writeHead(307, { location: `/moved${req.url}` }).end(),
+  huge: (_req, res) => {
+    res.writeHead(200, json);
+    // An error here is the client going away.
+    pipeline(Readable.from(huge()), res, () => {});
+  },
+};

@@ -1,0 +1,196 @@
+// The OpenID Provider itself: who may sign in, which clients and audiences
+// there are, and what its tokens say. All state is in memory.
+import { Provider, errors } from 'oidc-provider';
+import { memoryAdapter } from './memory.mjs';
+
+export const ACCOUNTS = {
+  alice: { patient_id: 'p1', groups: [] },
+  bob: { patient_id: 'p2', groups: [] },
+  nora: { groups: ['nurse'] },
+  paula: { groups: ['prescriber'] },
+};
+
+export const LEVELS = {
+  aal1: { acr: 'urn:clinic:loa:1', amr: ['pwd'] },
+  aal2: { acr: 'urn:clinic:loa:2', amr: ['pwd', 'otp'] },
+};
+
+// The audience chooses how its access tokens are signed; null means opaque.
+const AUDIENCES = {
+  'portal-rs256': 'RS256',
+  'portal-es256': 'ES256',
+  'portal-ps256': 'PS256',
+  'portal-eddsa': 'EdDSA',
+  'portal-opaque': null,
+};
+
+// RFC 8707 wants an absolute URI as the resource; the token's `aud` is the
+// short name, as operators usually set it.
+const RESOURCE_PREFIX = 'urn:wardgate-test:';
+export const resourceOf = (audience) => RESOURCE_PREFIX + audience;
+
+// Signs in people; public, so it relies on PKCE.
+export const PORTAL = 'portal';
+// A machine client for client_credentials.
+export const LAB_FEED = { id: 'lab-feed', secret: 'lab-feed-secret' };
+// The gateway under test; all that it may do is introspect.
+export const GATEWAY = { id: 'gw', secret: 'gw-secret' };
+
+// Fixed here, so that server.mjs can tell one endpoint from another.
+export const ROUTES = {
+  authorization: '/auth',
+  introspection: '/token/introspection',
+  jwks: '/jwks',
+  revocation: '/token/revocation',
+  token: '/token',
+  userinfo: '/me',
+};
+
+const TOKEN_SECONDS = 600;
+
+const clients = (redirectUri) => [
+  {
+    client_id: PORTAL,
+    token_endpoint_auth_method: 'none',
+    redirect_uris: [redirectUri],
+  },
+  {
+    client_id: LAB_FEED.id,
+    client_secret: LAB_FEED.secret,
+    grant_types: ['client_credentials'],
+    redirect_uris: [],
+    response_types: [],
+  },
+  {
+    client_id: GATEWAY.id,
+    client_secret: GATEWAY.secret,
+    token_endpoint_auth_method: 'client_secret_basic',
+    grant_types: [],
+    redirect_uris: [],
+    response_types: [],
+  },
+];
+
+// The API scopes are whatever the request asks for: which scopes exist is the
+// business of the test, not of its provider. `openid` is no API's scope.
+function askedScopes(ctx) {
+  const scope = ctx.oidc.params.scope ?? ctx.oidc.entities.AuthorizationCode?.scope ?? '';
+  return scope.split(' ').filter((name) => name !== 'openid').join(' ');
+}
+
+function resourceServer(ctx, resource) {
+  const audience = resource.slice(RESOURCE_PREFIX.length);
+  if (resource !== resourceOf(audience) || !Object.hasOwn(AUDIENCES, audience)) {
+    throw new errors.InvalidTarget(`no such resource: ${resource}`);
+  }
+  const alg = AUDIENCES[audience];
+  return {
+    audience,
+    scope: askedScopes(ctx),
+    accessTokenTTL: TOKEN_SECONDS,
+    accessTokenFormat: alg ? 'jwt' : 'opaque',
+    jwt: alg ? { sign: { alg } } : undefined,
+  };
+}
+
+// Goes into JWT access tokens, and is kept with opaque ones and returned by
+// introspection. The authentication event is known from the code that the
+// client redeems; tokens of machine clients have none.
+function extraTokenClaims(ctx, token) {
+  const code = ctx.oidc.entities.AuthorizationCode;
+  if (!code) return undefined;
+  return {
+    ...ACCOUNTS[token.accountId],
+    acr: code.acr,
+    amr: code.amr,
+    auth_time: code.authTime,
+  };
+}
+
+// No consent page: everything that a client asks for is granted.
+async function grantAll(ctx) {
+  const { Grant } = ctx.oidc.provider;
+  const grant = new Grant({
+    clientId: ctx.oidc.client.clientId,
+    accountId: ctx.oidc.session.accountId,
+  });
+  grant.addOIDCScope('openid');
+  for (const [resource, { scope }] of Object.entries(ctx.oidc.resourceServers)) {
+    grant.addResourceScope(resource, scope);
+  }
+  await grant.save();
+  return grant;
+}
+
+export function createProvider({ issuer, redirectUri, jwks, storage }) {
+  return new Provider(issuer, {
+    adapter: memoryAdapter(storage),
+    jwks,
+    clients: clients(redirectUri),
+    routes: ROUTES,
+    cookies: { keys: ['loopback tests only'] },
+    interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },
+    extraParams: ['auth_age'],
+    acrValues: Object.values(LEVELS).map(({ acr }) => acr),
+    claims: { openid: ['sub', 'patient_id', 'groups'], acr: null, amr: null, auth_time: null },
+    findAccount: (_ctx, sub) =>
+      Object.hasOwn(ACCOUNTS, sub)
+        ? { accountId: sub, claims: () => ({ sub, ...ACCOUNTS[sub] }) }
+        : undefined,
+    loadExistingGrant: grantAll,
+    renderError(ctx, out) {
+      ctx.body = out;
+    },
+    extraTokenClaims,
+    pkce: { required: () => true },
+    ttl: {
+      AccessToken: TOKEN_SECONDS,
+      AuthorizationCode: 60,
+      ClientCredentials: TOKEN_SECONDS,
+      Grant: TOKEN_SECONDS,
+      IdToken: TOKEN_SECONDS,
+      Interaction: 60,
+      Session: TOKEN_SECONDS,
+    },
+    features: {
+      claimsParameter: { enabled: true },
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (_ctx, client) => client.clientId === GATEWAY.id,
+      },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: resourceServer,
+        // The token is for the resource named in the authorization request,
+        // though the token request does not repeat it.
+        useGrantedResource: () => true,
+      },
+      revocation: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) => client.clientId === token.clientId,
+      },
+    },
+  });
+}
+
+// Signs in whoever `login_hint` names, without a page. The level is the one
+// asked for by an essential `acr` claim or by `acr_values`, else the lowest.
+// `auth_age` moves the authentication that many seconds into the past.
+export async function answerInteraction(provider, req, res) {
+  const { params } = await provider.interactionDetails(req, res);
+  if (!Object.hasOwn(ACCOUNTS, params.login_hint ?? '')) {
+    res.writeHead(400).end('say with login_hint who signs in\n');
+    return;
+  }
+  const acrClaim = JSON.parse(params.claims ?? '{}').id_token?.acr;
+  const asked = acrClaim?.values ?? params.acr_values?.split(' ') ?? [];
+  const { acr, amr } =
+    asked.map((acr) => Object.values(LEVELS).find((level) => level.acr === acr)).find(Boolean) ??
+    LEVELS.aal1;
+  const ts = Math.floor(Date.now() / 1000) - Number(params.auth_age ?? 0);
+  await provider.interactionFinished(req, res, {
+    login: { accountId: params.login_hint, acr, amr, ts },
+  });
+}
