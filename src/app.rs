@@ -16,7 +16,7 @@ use crate::audit::file::FileJournal;
 use crate::audit::pseudonym::Pseudonyms;
 use crate::config::settings::{AuditSettings, Compiled, Settings};
 use crate::enforce::Gate;
-use crate::keys::{HttpClient, Verifier};
+use crate::keys::Verifier;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::telemetry_listener::TelemetryListener;
@@ -58,8 +58,7 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let journal = Arc::new(FileJournal::open(&settings.audit.dir, &origin).map_err(StartError::new)?);
     let pseudonyms = pseudonyms(&settings.audit)?;
-    let http = HttpClient::new().map_err(StartError::new)?;
-    let verifier = Verifier::new(policy.issuers.clone(), settings.issuers.clone(), http, background.handle().clone()).map_err(StartError::new)?;
+    let verifier = Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone()).map_err(StartError::new)?;
     let verifier = Arc::new(verifier);
     background.spawn(Arc::clone(&verifier).background());
     let assertions =

@@ -14,7 +14,7 @@ use crate::decision::trace::{Recorder, Stage};
 use crate::decision::{Decision, Identity};
 use crate::enforce::ports::Identities as _;
 use crate::identity::jwt;
-use crate::keys::{HttpClient, Verifier};
+use crate::keys::Verifier;
 use crate::policy::Policy;
 use crate::request::credentials::Token;
 use crate::request::json;
@@ -109,8 +109,7 @@ fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Iden
     let text = String::from_utf8(read(path)?).map_err(|_| format!("`{}` is not text", path.display()))?;
     let token = Token::new(text.trim()).ok_or_else(|| format!("`{}` does not hold one token", path.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| error.to_string())?;
-    let http = HttpClient::new().map_err(|error| error.to_string())?;
-    let verifier = Verifier::new(compiled.policy.issuers.clone(), compiled.settings.issuers.clone(), http, runtime.handle().clone())
+    let verifier = Verifier::new(compiled.policy.issuers.clone(), compiled.settings.issuers.clone(), runtime.handle().clone())
         .map_err(|error| error.to_string())?;
     let verifier = Arc::new(verifier);
     Ok(runtime.block_on(async { verifier.identify(&token, now).await }).identity)

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::Diagnostic;
 use crate::config::settings::Compiled;
 use crate::telemetry::{LogFormat, start_logs};
 

@@ -129,6 +129,7 @@ codes! {
     "WG081" Warning NoRoutes "there is no route, so every request is refused";
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
+    "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //!    = help: did you mean `high`?
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde_saphyr::{Location, Spanned};
@@ -151,13 +151,11 @@ struct Printable<'t>(&'t str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(char::is_control) {
-            formatter.write_str(part.trim_end_matches(char::is_control))?;
-            if part.ends_with(char::is_control) {
-                formatter.write_str("\u{fffd}")?;
-            }
-        }
-        Ok(())
+        self.0.chars().try_for_each(|letter| match letter {
+            '\t' => formatter.write_char(' '),
+            letter if letter.is_control() => formatter.write_char(char::REPLACEMENT_CHARACTER),
+            letter => formatter.write_char(letter),
+        })
     }
 }
 

@@ -6,11 +6,11 @@
 //!        the first error   every error and warning at once
 //! ```
 //!
-//! [`load`] is the only way in. [`parse`] reads YAML with bounds on size, depth and aliases, refuses keys that are
-//! unknown or occur twice, and gives the shape with the place of each value ([`schema`]). [`compile`] gives it meaning:
-//! it looks up names, reads durations, compiles conditions, builds the route index, and asks whether anybody could ever
-//! meet what a route wants. What it finds are [`Diagnostic`]s, whose codes stand in [`codes`]. Every safe default that
-//! a file gives up is gathered in [`insecure`].
+//! [`load`] is the only way in. `parse` reads YAML with bounds on size, depth and aliases, refuses keys that are unknown
+//! or occur twice, and gives the shape with the place of each value (`schema`). `compile` gives it meaning: it looks up
+//! names, reads durations, compiles conditions, builds the route index, and asks whether anybody could ever meet what a
+//! route wants. What is found are [`Diagnostic`]s; every [`Code`] stands in one table. Every safe default that a file
+//! gives up is gathered in `insecure`.
 //!
 //! Nothing here keeps state or opens a socket; the only files looked at are those that the configuration names.
 
@@ -20,6 +20,7 @@ mod compile;
 mod diagnostic;
 mod insecure;
 mod parse;
+pub mod rehearse;
 mod report;
 mod schema;
 mod schema_routes;
@@ -53,9 +54,23 @@ pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Di
     let file = parse::parse(&source).map_err(|diagnostic| vec![diagnostic])?;
     let mut found = Vec::new();
     let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
+    if found.iter().all(|diagnostic| diagnostic.severity() != Severity::Error) {
+        // A policy that has faults of its own would fail its cases for reasons that were just told.
+        run_cases(&compiled, &mut Report::new(&source, &mut found));
+    }
     found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.code));
     let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     if refused { Err(found) } else { Ok((compiled, found)) }
+}
+
+/// Runs the policy tests; each one that fails is an error.
+fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
+    for case in &compiled.cases {
+        if let Err(instead) = rehearse::run_case(&compiled.policy, case) {
+            let message = format!("the case `{}` fails: {instead}", case.name);
+            report.add(Code::CaseFailed, case.place, message, "change the policy, or what the case expects of it");
+        }
+    }
 }
 
 /// Loads a configuration from a file; relative paths in it begin at the file's directory.

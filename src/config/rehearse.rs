@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
-use super::cases::{Case, CaseCaller, ExpectedOutcome};
+use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Question, Reason, Revocation, Step, step};
 use crate::identity::{Caller, Subject};
@@ -113,8 +113,8 @@ pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
     // Any moment will do: a case speaks of ages, never of dates.
     const NOW: i64 = 1_800_000_000;
     let identity = match &case.caller {
-        None => Identity::Nobody,
-        Some(caller) => Identity::Known(Arc::new(subject(policy, caller, NOW))),
+        CaseCaller::Nobody => Identity::Nobody,
+        CaseCaller::Known(caller) => Identity::Known(Arc::new(subject(policy, caller, NOW))),
     };
     let rehearsal =
         Rehearsal { method: &case.method, target: &case.target, host: case.host.as_deref(), body: case.body.as_ref(), identity, now: NOW };
@@ -142,7 +142,7 @@ pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
     Err(format!("it gives `{}` with reason `{reason}`, tier `{tier}`, action `{}`", result.decision.verdict(), action.unwrap_or("none")))
 }
 
-fn subject(policy: &Policy, caller: &CaseCaller, now: i64) -> Subject {
+fn subject(policy: &Policy, caller: &Persona, now: i64) -> Subject {
     let issuer = policy.issuers.get(caller.issuer);
     let kind = issuer.map_or(Caller::Person, |issuer| issuer.callers);
     let moment = now.saturating_sub(caller.age);

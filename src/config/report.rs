@@ -60,19 +60,21 @@ impl<'r> Report<'r> {
         given.as_ref()
     }
 
-    /// Whether the configuration is refused already.
-    pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|found| found.severity() == Severity::Error)
+    /// How many errors there are so far; where it has not grown, what was read since is sound.
+    pub(super) fn errors(&self) -> usize {
+        self.found.iter().filter(|found| found.severity() == Severity::Error).count()
     }
 }
 
 /// The help line for a word that is not known: the nearest known one, else all of them.
 pub(super) fn instead<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>) -> String {
-    let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
+    let mut known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
+    known.dedup();
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance);
     match nearest {
         Some((distance, name)) if distance <= wrong.chars().count().div_ceil(3) => format!("did you mean `{name}`?"),
+        Some((_, only)) if known.len() == 1 => format!("only `{only}` is known"),
         Some(_) => format!("known are {}", list(&known)),
         None => "none is configured".to_owned(),
     }
@@ -99,6 +101,7 @@ mod tests {
         assert_eq!(instead("hgih", ["low", "high"]), "did you mean `high`?");
         assert_eq!(instead("HIGH", ["low", "high"]), "did you mean `high`?");
         assert_eq!(instead("x", ["low", "high", "top"]), "known are `low`, `high` and `top`");
+        assert_eq!(instead("x", ["low"]), "only `low` is known");
         assert_eq!(instead("x", []), "none is configured");
     }
 }

@@ -4,6 +4,7 @@
 //! with an error in it refuses the configuration whatever was read.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -133,16 +134,29 @@ pub(super) fn reason(error: &io::Error) -> String {
 
 /// Names that were seen, to find the one that comes again.
 #[derive(Debug, Default)]
-pub(super) struct Names<'s>(HashMap<&'s str, Place>);
+pub(super) struct Names(HashMap<String, Place>);
 
-impl<'s> Names<'s> {
+impl Names {
     /// Reports a name that was seen before.
-    pub(super) fn add(&mut self, report: &mut Report<'_>, what: &str, text: &'s Text) {
-        if let Some(first) = self.0.get(text.value.as_str()) {
-            let message = format!("a second {what} is called `{}`", text.value);
-            report.add(Code::RepeatedName, text, message, format!("the first is in line {}; rename one", first.line));
-        } else {
-            self.0.insert(&text.value, text.into());
+    pub(super) fn add(&mut self, report: &mut Report<'_>, what: &str, text: &Text) {
+        self.add_as(report, what, text, text.value.clone());
+    }
+
+    /// The same for names of which capitals make no other.
+    pub(super) fn add_ignoring_case(&mut self, report: &mut Report<'_>, what: &str, text: &Text) {
+        self.add_as(report, what, text, text.value.to_ascii_lowercase());
+    }
+
+    fn add_as(&mut self, report: &mut Report<'_>, what: &str, text: &Text, key: String) {
+        match self.0.entry(key) {
+            Entry::Occupied(first) => {
+                let message = format!("a second {what} is called `{}`", text.value);
+                let help = format!("the first is in line {}; rename one", first.get().line);
+                report.add(Code::RepeatedName, text, message, help);
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(text.into());
+            }
         }
     }
 }

@@ -2,4 +2,9 @@
 //!
 //! Every store implements [`crate::enforce::ports::State`] and passes the same conformance suite.
 
+#[cfg(test)]
+pub mod conformance;
+mod expiring;
+pub mod memory;
 pub mod spent;
+mod window;

@@ -11,7 +11,7 @@ use crate::config::codes::Code;
 use crate::config::insecure::PlainHttp;
 use crate::config::report::{Report, instead};
 use crate::config::schema::{Claims, File, Given, Issuer as Schema, Text, Texts};
-use crate::config::settings::{IssuerSettings, KeySource};
+use crate::config::settings::IssuerSettings;
 use crate::config::values::{self, Names};
 use crate::identity::algorithm::SignatureAlgorithm;
 use crate::identity::assurance::Levels;
@@ -52,12 +52,12 @@ pub(super) fn compile<'s>(
             urls.add(report, "issuer", url);
         }
         let issuer = issuer(item, issuers.len(), levels, plain_http, base_dir, report);
-        if let (KeySource::Introspection { .. }, Some(first)) = (&issuer.settings.source, opaque) {
-            let message = format!("`{first}` is asked about tokens that are no JWTs already");
-            let help = "only one issuer may have `introspection`: such a token does not say whose it is";
-            report.add(Code::SecondOpaqueIssuer, schema.introspection.as_ref().map_or(item.into(), Into::into), message, help);
-        }
-        if matches!(issuer.settings.source, KeySource::Introspection { .. }) {
+        if let Some(introspection) = schema.introspection.as_ref() {
+            if let Some(first) = opaque {
+                let message = format!("issuer `{first}` is asked about tokens already");
+                let help = "only one issuer may have `introspection`: a token that is no JWT does not say whose it is";
+                report.add(Code::SecondOpaqueIssuer, introspection, message, help);
+            }
             opaque = opaque.or(schema.name.text());
         }
         issuers.push(issuer);

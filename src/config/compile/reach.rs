@@ -32,8 +32,32 @@ struct Obstacle {
     remedy: String,
 }
 
-/// What an issuer can't meet of a tier, raised to a data class's floor; nothing where that can't be told.
-fn obstacle(known: &Known<'_>, issuer: &Issuer, tier: &Tier, floor: Level) -> Option<Obstacle> {
+/// What one route asks for.
+#[derive(Clone, Copy)]
+struct Wanted<'w> {
+    tier: &'w Tier,
+    /// The data class with its level.
+    data_class: Option<&'w Text>,
+    floor: Level,
+}
+
+impl Wanted<'_> {
+    fn level(&self) -> Level {
+        self.tier.assurance.max(self.floor)
+    }
+
+    /// Who asks for that level.
+    fn asker(&self) -> String {
+        match self.data_class {
+            Some(class) if self.floor > self.tier.assurance => format!("data class `{}`", class.value),
+            Some(_) | None => format!("tier `{}`", self.tier.name),
+        }
+    }
+}
+
+/// What an issuer can't meet; nothing where that can't be told.
+fn obstacle(known: &Known<'_>, issuer: &Issuer, wanted: Wanted<'_>) -> Option<Obstacle> {
+    let tier = wanted.tier;
     let name = &issuer.rules.name;
     if issuer.rules.callers == Caller::Service {
         return tier.service.is_none().then(|| Obstacle {
@@ -41,28 +65,26 @@ fn obstacle(known: &Known<'_>, issuer: &Issuer, tier: &Tier, floor: Level) -> Op
             remedy: "say what services must show, such as `service: { max_token_age: 10m }` in the tier".to_owned(),
         });
     }
-    let wanted = tier.assurance.max(floor);
     let highest = issuer.mapping.as_ref()?.map.highest();
-    if highest >= wanted {
+    if highest >= wanted.level() {
         return None;
     }
-    let asker = if tier.assurance >= wanted { format!("tier `{}`", tier.name) } else { "the data class".to_owned() };
-    let wanted = known.levels.name(wanted);
-    let reached = known.levels.name(highest);
+    let (reached, level) = (known.levels.name(highest), known.levels.name(wanted.level()));
     Some(Obstacle {
-        why: format!("`{name}` reaches `{reached}` at most and {asker} asks for `{wanted}`"),
-        remedy: format!("map `{wanted}` in the `assurance` of issuer `{name}`, or ask for less"),
+        why: format!("`{name}` reaches `{reached}` at most and {} asks for `{level}`", wanted.asker()),
+        remedy: format!("map `{level}` in the `assurance` of issuer `{name}`, or ask for less"),
     })
 }
 
 fn check_route(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: &mut Report<'_>) {
     let (Some(text), Some(floor)) = (draft.schema.tier.as_ref(), draft.floor) else { return };
     let Some(tier) = draft.tier.and_then(|tier| known.tiers.get(tier)) else { return };
+    let wanted = Wanted { tier, data_class: draft.schema.data_class.as_ref(), floor };
     let mut obstacles = Vec::new();
     for (entry, item) in draft.route.any_of.iter().zip(draft.schema.any_of.items()) {
         let Some(issuer) = entry.issuer.and_then(|at| known.issuers.get(at)) else { continue };
-        asked.acr(known, issuer, tier.assurance.max(floor), report);
-        if let Some(obstacle) = obstacle(known, issuer, tier, floor) {
+        asked.acr(known, issuer, wanted.level(), report);
+        if let Some(obstacle) = obstacle(known, issuer, wanted) {
             obstacles.push((obstacle, Place::from(item)));
         }
     }
@@ -71,7 +93,8 @@ fn check_route(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: 
         let mut reasons: Vec<&str> = obstacles.iter().map(|(obstacle, _)| obstacle.why.as_str()).collect();
         reasons.dedup();
         let remedy = obstacles.first().map(|(obstacle, _)| obstacle.remedy.as_str()).unwrap_or_default();
-        report.add(Code::NobodyCanPass, text, format!("nobody can pass here: {}", reasons.join("; ")), remedy);
+        let place = wanted.data_class.filter(|_| floor > tier.assurance).unwrap_or(text);
+        report.add(Code::NobodyCanPass, place, format!("nobody can pass here: {}", reasons.join("; ")), remedy);
     } else {
         for (obstacle, place) in obstacles {
             report.add(Code::RuleNeverPasses, place, format!("this entry allows nobody: {}", obstacle.why), obstacle.remedy);
@@ -86,8 +109,9 @@ fn check_refined(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report
     for item in draft.schema.refine.items() {
         let Some(text) = item.value.tier.as_ref() else { continue };
         let Some(tier) = known.tiers.list.iter().find(|tier| tier.name.as_ref() == text.value) else { continue };
-        issuers().for_each(|issuer| asked.acr(known, issuer, tier.assurance.max(floor), report));
-        let obstacles: Option<Vec<Obstacle>> = issuers().map(|issuer| obstacle(known, issuer, tier, floor)).collect();
+        let wanted = Wanted { tier, data_class: draft.schema.data_class.as_ref(), floor };
+        issuers().for_each(|issuer| asked.acr(known, issuer, wanted.level(), report));
+        let obstacles: Option<Vec<Obstacle>> = issuers().map(|issuer| obstacle(known, issuer, wanted)).collect();
         if let Some(obstacle) = obstacles.and_then(|obstacles| obstacles.into_iter().next()) {
             report.add(Code::RuleNeverPasses, text, format!("this rule refuses everybody: {}", obstacle.why), obstacle.remedy);
         }

@@ -74,7 +74,8 @@ pub(super) struct Draft<'s> {
 /// Compiles `routes`, in the order of the file; one without a path is left out.
 pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Draft<'s>> {
     let start = Place { line: 1, column: 1, length: 1 };
-    report.required(&file.routes, "routes", start, "[]");
+    let example = "[{ id: home, match: { path: /, methods: [GET] }, upstream: app, access: public }]";
+    report.required(&file.routes, "routes", start, example);
     if let Some(list) = file.routes.as_ref().filter(|list| list.value.is_empty()) {
         report.add(Code::NoRoutes, list, "there is no route, so every request is refused", "write the routes that are served");
     }
@@ -93,7 +94,7 @@ pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report
     drafts
 }
 
-fn check_id<'s>(report: &mut Report<'_>, id: &'s Text, ids: &mut Names<'s>) {
+fn check_id(report: &mut Report<'_>, id: &Text, ids: &mut Names) {
     values::name(report, id);
     if id.value.bytes().any(|byte| byte.is_ascii_uppercase()) {
         report.add(Code::BadName, id, format!("`{}` has capitals", id.value), "write ids in lower case");
@@ -115,7 +116,9 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         Some(text) => known.data_floor(report, text),
         None => Some(Level::NONE),
     };
-    let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier };
+    // A public route need not name its tier, and has no rules that could be above or below it.
+    let base = tier.filter(|_| access == Access::Protected);
+    let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier: base };
     if access == Access::Public {
         check_public(report, schema);
     } else if schema.any_of.is_none() {

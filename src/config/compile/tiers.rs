@@ -52,14 +52,19 @@ pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> 
     }
     let mut names = Names::default();
     let mut list: Vec<Tier> = Vec::new();
+    let mut sound: Vec<Tier> = Vec::new();
     for item in &written.value {
+        let errors = report.errors();
         let report = &mut report.within("tier", item.value.name.text());
         if let Some(name) = report.required(&item.value.name, "name", item.into(), "high") {
             values::name(report, name);
             names.add(report, "tier", name);
         }
         let tier = tier(item, levels, &ways, report);
-        check_order(&list, &tier, item, report);
+        if report.errors() == errors {
+            check_order(&sound, &tier, item, report);
+            sound.push(tier.clone());
+        }
         list.push(tier);
     }
     Tiers { list }

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use super::inject;
 use crate::config::codes::Code;
 use crate::config::report::Report;
-use crate::config::schema::{File, Given, Identity, Text, Texts, Timeouts, Upstream as Schema};
+use crate::config::schema::{Entries, File, Given, Identity, Text, Texts, Timeouts, Upstream as Schema};
 use crate::config::settings::{AssertionSettings, InjectPart, InjectTemplate, UpstreamSettings};
 use crate::config::values::{self, Names, seconds};
 use crate::request::host::Host;
@@ -81,12 +81,12 @@ fn is_endpoint(text: &str) -> bool {
     port.is_some_and(|port| port != 0) && Host::parse(text.as_bytes()).is_ok()
 }
 
-fn assertion<'s>(schema: &'s Spanned<Identity>, headers: &mut Names<'s>, report: &mut Report<'_>) -> AssertionSettings {
+fn assertion(schema: &Spanned<Identity>, headers: &mut Names, report: &mut Report<'_>) -> AssertionSettings {
     let Identity { header, audience, ttl } = &schema.value;
     let header = report.required(header, "header", schema.into(), "x-wardgate-assertion");
     if let Some(header) = header {
         inject::check_header(report, header);
-        headers.add(report, "injected header", header);
+        headers.add_ignoring_case(report, "injected header", header);
     }
     let audience = report.required(audience, "audience", schema.into(), "ehr");
     AssertionSettings {
@@ -96,15 +96,15 @@ fn assertion<'s>(schema: &'s Spanned<Identity>, headers: &mut Names<'s>, report:
     }
 }
 
-fn injected<'s>(
-    schema: &'s Schema,
-    headers: &mut Names<'s>,
+fn injected(
+    schema: &Schema,
+    headers: &mut Names,
     report: &mut Report<'_>,
 ) -> BTreeMap<Box<str>, InjectTemplate> {
     let mut injected = BTreeMap::new();
     for (header, value) in schema.inject.entries() {
         inject::check_header(report, header);
-        headers.add(report, "injected header", header);
+        headers.add_ignoring_case(report, "injected header", header);
         if let Some(template) = inject::template(report, value) {
             injected.insert(header.value.as_str().into(), template);
         }
@@ -114,7 +114,7 @@ fn injected<'s>(
 
 /// Warns of ids that two issuers could both give to somebody.
 fn check_ids(
-    schema: &Given<crate::config::schema::Entries<Text>>,
+    schema: &Given<Entries<Text>>,
     templates: &BTreeMap<Box<str>, InjectTemplate>,
     report: &mut Report<'_>,
 ) {

@@ -1,0 +1,59 @@
+//! After the tour: everything stays up, and each decision is shown as it is made.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ask::Token;
+use crate::backends::Reached;
+use crate::setting::Setting;
+use crate::terminal::{Paint, Terminal};
+use crate::trail::{Trail, text};
+
+/// Prints how to go on.
+pub fn invite(terminal: Terminal, setting: &Setting) {
+    let headline = "Your turn: every line above works in another terminal. Ctrl-C ends the demo.";
+    terminal.say(&format!("\n{}", terminal.paint(Paint::Bold, headline)));
+    for (variable, level) in [("AAL1", "aal1"), ("AAL2", "aal2"), ("OLD", "aal2&age=3600")] {
+        terminal.say(&terminal.paint(Paint::Dim, &format!("   $ {}", Token::export(variable, level, setting))));
+    }
+    terminal.say("   Your requests show here as they are decided:");
+}
+
+/// Shows decisions until it is dropped.
+pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
+    let mut trail = Trail::from_here(&setting.audit);
+    loop {
+        match trail.news() {
+            Ok(events) => events.iter().filter_map(|event| line(terminal, event)).for_each(|line| terminal.say(&line)),
+            Err(why) => return why,
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How often each back end was reached.
+pub fn visits(reached: &Arc<Reached>) -> String {
+    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let (ehr, billing, telehealth) = (count(&reached.ehr), count(&reached.billing), count(&reached.telehealth));
+    format!("reached the back ends: ehr {ehr}, billing {billing}, telehealth {telehealth} times")
+}
+
+fn line(terminal: Terminal, event: &Value) -> Option<String> {
+    let verdict = text(event, "verdict");
+    let paint = match verdict {
+        "permit" => Paint::Green,
+        "challenge" => Paint::Yellow,
+        "deny" => Paint::Red,
+        // An outcome is news only where it takes the permit back.
+        _ if text(event, "result") == "not_forwarded" => {
+            return Some(format!("   {} not forwarded after all: {}", " ".repeat(10), text(event, "reason")));
+        }
+        _ => return None,
+    };
+    let or_none = |name| if text(event, name).is_empty() { "-" } else { text(event, name) };
+    let verdict = terminal.paint(paint, &format!("{verdict:10}"));
+    Some(format!("   {verdict} {:9} {:24} {} {}", or_none("tier"), text(event, "reason"), text(event, "method"), or_none("action")))
+}

@@ -1,0 +1,86 @@
+//! Files that issuers need: keys and secrets, small and read once at start.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use super::error::StartError;
+use super::http::MAX_ANSWER_BYTES;
+
+/// Reads a whole file; `what` names it in errors.
+///
+/// # Errors
+/// It can't be read, or is larger than such a file ever is.
+pub fn read(what: &'static str, issuer: &str, path: &Path) -> Result<Vec<u8>, StartError> {
+    let unreadable = |why| StartError::Unreadable {
+        what,
+        issuer: issuer.into(),
+        path: path.into(),
+        why,
+    };
+    let limit = u64::try_from(MAX_ANSWER_BYTES).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too large from one that just fits.
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() > MAX_ANSWER_BYTES {
+        return Err(StartError::FileTooLarge {
+            what,
+            issuer: issuer.into(),
+            path: path.into(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// Reads a secret: the file's text without white space around it, since editors end files with a line break.
+///
+/// # Errors
+/// As [`read`], or there is nothing in it, or it is not UTF-8.
+pub fn read_secret(issuer: &str, path: &Path) -> Result<String, StartError> {
+    let text =
+        String::from_utf8(read("client secret", issuer, path)?).map_err(|_| StartError::Unreadable {
+            what: "client secret",
+            issuer: issuer.into(),
+            path: path.into(),
+            why: std::io::ErrorKind::InvalidData.into(),
+        })?;
+    match text.trim() {
+        "" => Err(StartError::EmptySecret {
+            issuer: issuer.into(),
+            path: path.into(),
+        }),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_the_text_without_its_line_break() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("secret");
+        let read_back = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("write");
+            read_secret("people", &path).map_err(|error| error.to_string())
+        };
+        assert_eq!(read_back(b"s3cret \xc3\xa9\r\n"), Ok("s3cret é".into()));
+        assert!(read_back(b"\n").is_err_and(|text| text.contains("is empty")));
+        assert!(read_back(b"\xff").is_err());
+        assert!(read_back(&[b'a'; MAX_ANSWER_BYTES + 1]).is_err_and(|text| text.contains("512 KiB")));
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_the_remedy() {
+        let text = read("key", "people", Path::new("/no/such/file"))
+            .expect_err("missing")
+            .to_string();
+        assert!(
+            text.contains("`people`") && text.contains("`/no/such/file`") && text.contains("check the path"),
+            "{text}"
+        );
+    }
+}

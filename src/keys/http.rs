@@ -1,0 +1,222 @@
+//! The one way in which issuers are asked: no redirects, no proxy, one deadline, bounded answers.
+
+use http::{StatusCode, header};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response, Url};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{FetchError, StartError, with_causes};
+
+/// Larger answers are refused while they come in. Key sets and metadata are a few KiB.
+pub const MAX_ANSWER_BYTES: usize = 512 * 1024;
+
+/// Connections kept for reuse to one issuer.
+const MAX_IDLE_CONNECTIONS: usize = 16;
+
+/// An HTTP client that keeps to these rules. Cloning shares its connections.
+///
+/// Its requests must be made on one runtime: a connection is driven by the runtime that opened it, and stands
+/// still when that one does.
+#[derive(Debug, Clone)]
+pub struct HttpClient(Client);
+
+impl HttpClient {
+    /// Makes a client that trusts the system's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` name
+    /// others), or, where TLS is not needed, nobody: then a system without authorities is no reason not to start.
+    ///
+    /// # Errors
+    /// The system has no certificate authorities, or the process has no cryptography provider installed.
+    pub fn new(needs_tls: bool) -> Result<Self, StartError> {
+        // The builder would panic without one.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(StartError::NoCryptography);
+        }
+        let mut builder = Client::builder()
+            .redirect(Policy::none())
+            .referer(false)
+            // A proxy from the environment would see tokens and could answer for the issuer.
+            .no_proxy()
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
+        if !needs_tls {
+            builder = builder.tls_certs_only([]);
+        }
+        builder.build().map(Self).map_err(|error| StartError::Tls(with_causes(&error)))
+    }
+
+    /// Gets a JSON document.
+    ///
+    /// # Errors
+    /// Anything but a complete answer of status 200 before the deadline.
+    pub async fn get(&self, address: &Url, deadline: Instant) -> Result<Vec<u8>, FetchError> {
+        answer(self.0.get(address.clone()), address, deadline).await
+    }
+
+    /// Posts a form with client credentials, and gets a JSON document.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_form(
+        &self,
+        address: &Url,
+        credentials: &ClientCredentials,
+        form: String,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, FetchError> {
+        let request = self
+            .0
+            .post(address.clone())
+            .basic_auth(&credentials.id, Some(&credentials.secret))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        answer(request, address, deadline).await
+    }
+}
+
+/// The gateway's own name and secret at an issuer.
+#[derive(Clone)]
+pub struct ClientCredentials {
+    id: String,
+    secret: String,
+}
+
+impl ClientCredentials {
+    /// For `client_secret_basic`: both are form-encoded first (RFC 6749 §2.3.1), so a colon in them does no
+    /// harm.
+    pub fn new(id: &str, secret: &str) -> Self {
+        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        Self {
+            id: encoded(id),
+            secret: encoded(secret),
+        }
+    }
+}
+
+async fn answer(request: RequestBuilder, address: &Url, deadline: Instant) -> Result<Vec<u8>, FetchError> {
+    let request = request.header(header::ACCEPT, "application/json");
+    let whole = async {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| unreachable_at(address, error))?;
+        body(check_status(response, address)?, address).await
+    };
+    timeout_at(deadline, whole).await.unwrap_or_else(|_| {
+        Err(FetchError::TooSlow {
+            address: address.as_str().into(),
+        })
+    })
+}
+
+fn check_status(response: Response, address: &Url) -> Result<Response, FetchError> {
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        status if status.is_redirection() => Err(FetchError::Redirected {
+            address: address.as_str().into(),
+        }),
+        status => Err(FetchError::Status {
+            address: address.as_str().into(),
+            status: status.as_u16(),
+        }),
+    }
+}
+
+async fn body(mut response: Response, address: &Url) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable_at(address, error))?
+    {
+        // Counted as it comes in: a declared length may be missing or wrong.
+        if chunk.len() > MAX_ANSWER_BYTES.saturating_sub(body.len()) {
+            return Err(FetchError::TooLarge {
+                address: address.as_str().into(),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn unreachable_at(address: &Url, error: reqwest::Error) -> FetchError {
+    // The library's text repeats the address.
+    FetchError::Unreachable {
+        address: address.as_str().into(),
+        why: with_causes(&error.without_url()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::keys::testing::{Reply, Server, client};
+
+    async fn get(reply: Reply) -> Result<Vec<u8>, FetchError> {
+        let server = Server::start(move |_| reply.clone()).await;
+        let address = Url::parse(&server.address("/keys")).expect("url");
+        client()
+            .get(&address, Instant::now() + Duration::from_millis(500))
+            .await
+    }
+
+    #[tokio::test]
+    async fn only_a_complete_answer_of_status_200_counts() {
+        assert_eq!(get(Reply::json("{}")).await, Ok(b"{}".to_vec()));
+        for status in [201, 204, 206, 400, 401, 404, 500, 503] {
+            let got = get(Reply::status(status)).await;
+            assert!(matches!(got, Err(FetchError::Status { status: got, .. }) if got == status));
+        }
+        assert!(matches!(
+            get(Reply::Redirect("/elsewhere".into())).await,
+            Err(FetchError::Redirected { .. })
+        ));
+        assert!(matches!(get(Reply::Hang).await, Err(FetchError::TooSlow { .. })));
+        assert!(matches!(
+            get(Reply::HangInBody).await,
+            Err(FetchError::TooSlow { .. })
+        ));
+        assert!(matches!(
+            get(Reply::Close).await,
+            Err(FetchError::Unreachable { .. })
+        ));
+        assert!(matches!(
+            get(Reply::CutShort).await,
+            Err(FetchError::Unreachable { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_huge_answer_is_refused_while_it_comes_in() {
+        assert_eq!(
+            get(Reply::json(&" ".repeat(MAX_ANSWER_BYTES)))
+                .await
+                .map(|body| body.len()),
+            Ok(MAX_ANSWER_BYTES)
+        );
+        assert!(matches!(
+            get(Reply::json(&" ".repeat(MAX_ANSWER_BYTES + 1))).await,
+            Err(FetchError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            get(Reply::Endless).await,
+            Err(FetchError::TooLarge { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_error_says_what_and_where() {
+        let nobody = Url::parse("http://127.0.0.1:1/keys").expect("url");
+        let error = client()
+            .get(&nobody, Instant::now() + Duration::from_secs(5))
+            .await
+            .expect_err("refused");
+        let text = error.to_string();
+        assert!(
+            text.contains("`http://127.0.0.1:1/keys`") && text.contains("refused"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Making a [`Verifier`] from the configuration: reads files, checks addresses, asks nobody yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::cache::TokenCache;
+use super::discovery::{Discovery, configured};
+use super::http::{ClientCredentials, HttpClient};
+use super::introspection::{Endpoint, Introspector, Question, RemoteEndpoint};
+use super::jwks::{Keys, RemoteKeys};
+use super::refreshed::Refreshed;
+use super::{Issuer, OpaqueTokens, Proof, StartError, Verifier, file};
+use crate::config::settings::{IssuerSettings, KeySource};
+use crate::identity::IssuerRules;
+use crate::telemetry::metrics;
+
+/// Bytes of verified tokens that are remembered: some 64,000 of the usual size.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Verifier {
+    /// Makes a verifier for issuers with these rules and settings, which stand in the same order.
+    ///
+    /// Issuers are asked on `runtime`, which must have I/O and time enabled and outlive the verifier.
+    ///
+    /// # Errors
+    /// A file can't be read or has not what it should, an address can't be asked, or TLS is not available.
+    pub fn new(
+        rules: Vec<IssuerRules>,
+        settings: Vec<IssuerSettings>,
+        runtime: Handle,
+    ) -> Result<Self, StartError> {
+        let http = HttpClient::new(settings.iter().any(needs_tls))?;
+        let builder = Builder {
+            runtime,
+            http,
+            cache: Arc::new(TokenCache::new(CACHE_BYTES)),
+        };
+        let mut settings = settings.into_iter();
+        let (mut issuers, mut by_address) = (Vec::new(), HashMap::new());
+        for rules in rules {
+            let position = issuers.len();
+            let own = settings
+                .next()
+                .filter(|own| own.name.as_ref() == rules.name.as_ref() && rules.index == position);
+            let own = own.ok_or_else(|| StartError::NoSettings(rules.name.as_ref().into()))?;
+            if by_address.insert(rules.issuer.clone(), position).is_some() {
+                return Err(StartError::SameIssuer(rules.issuer));
+            }
+            let rules = Arc::new(rules);
+            let proof = builder.proof(&rules, own)?;
+            issuers.push(Issuer { rules, proof });
+        }
+        Ok(Self {
+            opaque: OpaqueTokens::among(&issuers),
+            issuers,
+            by_address,
+            cache: builder.cache,
+            runtime: builder.runtime,
+            hits: metrics().token_cache.with_label_values(&["hit"]),
+            misses: metrics().token_cache.with_label_values(&["miss"]),
+        })
+    }
+}
+
+impl OpaqueTokens {
+    fn among(issuers: &[Issuer]) -> Self {
+        let mut introspectors = issuers.iter().filter_map(|issuer| match &issuer.proof {
+            Proof::Answer(introspector) => Some(introspector),
+            Proof::Signature(_) => None,
+        });
+        match (introspectors.next(), introspectors.next()) {
+            (None, _) => Self::Nobody,
+            (Some(only), None) => Self::Issuer(Arc::clone(only)),
+            (Some(_), Some(_)) => Self::Ambiguous,
+        }
+    }
+}
+
+/// What the issuers share.
+struct Builder {
+    runtime: Handle,
+    http: HttpClient,
+    cache: Arc<TokenCache>,
+}
+
+impl Builder {
+    fn proof(&self, rules: &Arc<IssuerRules>, settings: IssuerSettings) -> Result<Proof, StartError> {
+        let (name, issuer) = (settings.name.as_ref(), settings.issuer.as_ref());
+        let fetched = |keys| {
+            let fetched = Refreshed::new(Arc::clone(&rules.name), keys, settings.keys, self.runtime.clone());
+            Proof::Signature(Keys::Fetched(fetched))
+        };
+        Ok(match settings.source {
+            KeySource::File(path) => Proof::Signature(Keys::from_file(name, &path)?),
+            KeySource::Address(address) => fetched(RemoteKeys::at(
+                configured("`jwks.url`", name, &address)?,
+                self.http.clone(),
+            )),
+            KeySource::Discovery => fetched(RemoteKeys::discovered(
+                Discovery::new(name, issuer)?,
+                self.http.clone(),
+            )),
+            KeySource::Introspection {
+                endpoint,
+                client_id,
+                client_secret_file,
+                cache,
+                timeout,
+            } => {
+                let endpoint = match endpoint {
+                    Some(address) => Endpoint::Fixed(configured("`introspection.endpoint`", name, &address)?),
+                    None => {
+                        let remote = RemoteEndpoint::new(Discovery::new(name, issuer)?, self.http.clone());
+                        Endpoint::Discovered(Refreshed::new(
+                            Arc::clone(&rules.name),
+                            remote,
+                            settings.keys,
+                            self.runtime.clone(),
+                        ))
+                    }
+                };
+                let credentials =
+                    ClientCredentials::new(&client_id, &file::read_secret(name, &client_secret_file)?);
+                let question = Question {
+                    endpoint,
+                    credentials,
+                    remember: cache,
+                    timeout,
+                };
+                let (http, runtime) = (self.http.clone(), self.runtime.clone());
+                Proof::Answer(Introspector::new(
+                    Arc::clone(rules),
+                    question,
+                    http,
+                    runtime,
+                    Arc::clone(&self.cache),
+                ))
+            }
+        })
+    }
+}
+
+/// Whether an issuer is asked over TLS.
+fn needs_tls(settings: &IssuerSettings) -> bool {
+    let address = match &settings.source {
+        KeySource::File(_) => return false,
+        KeySource::Address(address)
+        | KeySource::Introspection {
+            endpoint: Some(address),
+            ..
+        } => address,
+        KeySource::Discovery | KeySource::Introspection { endpoint: None, .. } => &settings.issuer,
+    };
+    !address.starts_with("http://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::testing::{ISSUER, Minter};
+    use crate::keys::testing::{Gateway, client};
+
+    fn error(gateway: &Gateway) -> String {
+        let made = Verifier::new(
+            gateway.rules.clone(),
+            gateway.settings.clone(),
+            client(),
+            Handle::current(),
+        );
+        made.err().expect("an error").to_string()
+    }
+
+    fn with(source: KeySource) -> Gateway {
+        Gateway::new(ISSUER, source)
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_file_is_said_at_start() {
+        let text = error(&with(KeySource::File("/no/such/keys.json".into())));
+        assert!(
+            text.contains("`people`") && text.contains("`/no/such/keys.json`"),
+            "{text}"
+        );
+        let mut gateway = Gateway::keys_in_file("{}");
+        assert!(error(&gateway).contains("can't be used"));
+        gateway.settings[0].source =
+            KeySource::File(gateway.file("secret-keys", r#"{"keys":[{"kty":"oct","k":"aa"}]}"#));
+        assert!(error(&gateway).contains("none of its 1 keys"));
+        gateway.settings[0].source = KeySource::Introspection {
+            endpoint: None,
+            client_id: "gateway".into(),
+            client_secret_file: gateway.file("empty", "\n"),
+            cache: std::time::Duration::ZERO,
+            timeout: std::time::Duration::from_secs(1),
+        };
+        assert!(error(&gateway).contains("is empty"));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_can_not_be_asked_is_said_at_start() {
+        let text = error(&with(KeySource::Address("login.test/keys".into())));
+        assert!(
+            text.contains("`jwks.url` `login.test/keys`") && text.contains("no URL"),
+            "{text}"
+        );
+        let mut gateway = with(KeySource::Discovery);
+        gateway.settings[0].issuer = "https://login.test/?tenant=1".into();
+        assert!(error(&gateway).contains("query"));
+    }
+
+    #[tokio::test]
+    async fn issuers_are_told_apart_and_belong_to_their_settings() {
+        let mut gateway = Gateway::keys_in_file(&Minter::es256("k").jwks());
+        gateway.add(ISSUER, &Minter::es256("k").jwks());
+        assert!(error(&gateway).contains("two issuers"));
+        gateway.rules[1].issuer = "https://other.test".into();
+        gateway.settings.swap(0, 1);
+        assert!(error(&gateway).contains("`people` has rules but no settings"));
+        gateway.settings.clear();
+        assert!(error(&gateway).contains("`people` has rules but no settings"));
+    }
+}
