@@ -1,7 +1,7 @@
 //! Configurations as operators write them: those of `tests/config/good` load, those of `bad` are refused.
 //!
-//! What is said about a file stands beside it in `.expected`, word for word; a good file without one has no warnings.
-//! `UPDATE_EXPECTED=1 cargo test --test config` writes what is said now; review it like code.
+//! What is said about a file stands beside it in `.expected`, word for word; a good file without one has no
+//! warnings. `UPDATE_EXPECTED=1 cargo test --test config` writes what is said now; review it like code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,36 @@ use std::path::{Path, PathBuf};
 use wardgate::config::{Code, Compiled, Diagnostic, load, load_file};
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/config")
+        .join(name)
 }
 
 fn files(name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder(name)).expect("folder").map(|entry| entry.expect("entry").path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
+    let entries = fs::read_dir(folder(name))
+        .expect("folder")
+        .map(|entry| entry.expect("entry").path());
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
+        .collect();
     files.sort();
     files
 }
 
 fn load_named(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.file_name().expect("name").to_string_lossy();
-    load(&name, &fs::read_to_string(path).expect("text"), path.parent().expect("folder"))
+    load(
+        &name,
+        &fs::read_to_string(path).expect("text"),
+        path.parent().expect("folder"),
+    )
 }
 
 fn rendered(found: &[Diagnostic]) -> String {
-    found.iter().map(|diagnostic| format!("{diagnostic}\n\n")).collect()
+    found
+        .iter()
+        .map(|diagnostic| format!("{diagnostic}\n\n"))
+        .collect()
 }
 
 /// Compares with the file beside it, or writes that.
@@ -34,7 +47,11 @@ fn check(path: &Path, said: &str) {
     if std::env::var_os("UPDATE_EXPECTED").is_some() && (beside.exists() || !said.is_empty()) {
         fs::write(&beside, said).expect("expected");
     }
-    let expected = if beside.exists() { fs::read_to_string(&beside).expect("expected") } else { String::new() };
+    let expected = if beside.exists() {
+        fs::read_to_string(&beside).expect("expected")
+    } else {
+        String::new()
+    };
     assert_eq!(said, expected, "{}", path.display());
 }
 
@@ -60,21 +77,35 @@ fn bad_configurations_are_refused_with_every_reason() {
 
 #[test]
 fn every_code_is_shown_once_at_least() {
-    let said: String = ["good", "bad"].iter().flat_map(|name| files(name)).fold(String::new(), |said, path| {
-        said + &fs::read_to_string(path.with_extension("expected")).unwrap_or_default()
-    });
+    let said: String = ["good", "bad"]
+        .iter()
+        .flat_map(|name| files(name))
+        .fold(String::new(), |said, path| {
+            said + &fs::read_to_string(path.with_extension("expected")).unwrap_or_default()
+        });
     // A file that can't be read is not among them; the test below has one.
     for code in Code::ALL.iter().filter(|code| **code != Code::FileUnreadable) {
-        assert!(said.contains(&format!("[{}]", code.name())), "{}: {}", code.name(), code.meaning());
+        assert!(
+            said.contains(&format!("[{}]", code.name())),
+            "{}: {}",
+            code.name(),
+            code.meaning()
+        );
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_diagnostic() {
     let found = load_file(&folder("absent.yaml")).expect_err("absent");
-    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
+    assert_eq!(
+        found.iter().map(|found| found.code).collect::<Vec<_>>(),
+        [Code::FileUnreadable]
+    );
     let found = load("big.yaml", &" ".repeat(1024 * 1024 + 1), Path::new("")).expect_err("too large");
-    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
+    assert_eq!(
+        found.iter().map(|found| found.code).collect::<Vec<_>>(),
+        [Code::FileUnreadable]
+    );
 }
 
 #[test]
@@ -83,4 +114,18 @@ fn paths_begin_at_the_file() {
     let (compiled, _) = load_file(&path).unwrap_or_else(|found| panic!("{}", rendered(&found)));
     assert_eq!(compiled.settings.audit.dir, folder("good/audit"));
     assert_eq!(compiled.cases.len(), 6);
+}
+
+#[test]
+fn every_relaxation_is_listed() {
+    let (compiled, _) =
+        load_named(&folder("good/warnings.yaml")).unwrap_or_else(|found| panic!("{}", rendered(&found)));
+    let expected = [
+        "listener `edge` believes every peer in 10.0.0.0/8 about who the client is",
+        "issuer `patients` is spoken to over plain HTTP",
+        "issuer `patients`: tokens that are not marked as access tokens are taken",
+        "tier `high` goes on without the revocation check when the store is down",
+        "upstream `app` is sent forms that may ask for another method",
+    ];
+    assert_eq!(compiled.settings.insecure, expected);
 }

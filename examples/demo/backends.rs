@@ -23,7 +23,10 @@ pub struct Reached {
 impl Reached {
     /// All of them together.
     pub fn total(&self) -> u64 {
-        [&self.ehr, &self.billing, &self.telehealth].into_iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        [&self.ehr, &self.billing, &self.telehealth]
+            .into_iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -31,13 +34,24 @@ impl Reached {
 pub fn identity_headers(headers: &HeaderMap) -> Map<String, Value> {
     let telling = |name: &str| {
         let name = name.replace('_', "-");
-        ["user", "remote", "wardgate", "forwarded", "authorization", "patient"].iter().any(|part| name.contains(part))
+        name != "user-agent"
+            && ["user", "wardgate", "forwarded", "authorization", "patient"]
+                .iter()
+                .any(|part| name.contains(part))
     };
     let shown = |name: &str, value: &http::HeaderValue| {
-        let value = if name == assertion::HEADER { "(signed)" } else { value.to_str().unwrap_or("(not text)") };
+        let value = if name == assertion::HEADER {
+            "(signed)"
+        } else {
+            value.to_str().unwrap_or("(not text)")
+        };
         (name.to_owned(), value.into())
     };
-    headers.iter().filter(|(name, _)| telling(name.as_str())).map(|(name, value)| shown(name.as_str(), value)).collect()
+    headers
+        .iter()
+        .filter(|(name, _)| telling(name.as_str()))
+        .map(|(name, value)| shown(name.as_str(), value))
+        .collect()
 }
 
 /// The electronic health record: FHIR reads and the portal's own pages. It believes nothing but the assertion.
@@ -54,20 +68,33 @@ impl Ehr {
             "p1": { "address": "1 Oak Street", "language": "en", "reminder_time": "08:00" },
             "p2": { "address": "2 Birch Road", "language": "es", "reminder_time": "09:00" },
         });
-        Self { reached, assertions, profiles: Mutex::new(profiles) }
+        Self {
+            reached,
+            assertions,
+            profiles: Mutex::new(profiles),
+        }
     }
 
     fn content(&self, request: &Request) -> Option<Value> {
         let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
         match (request.method.as_str(), path.as_slice()) {
-            ("GET" | "HEAD", ["patients", patient, "results", ..]) => Some(json!({ "patient": patient, "results": results(patient)? })),
+            ("GET" | "HEAD", ["patients", patient, "results", ..]) => {
+                Some(json!({ "patient": patient, "results": results(patient)? }))
+            }
             ("GET" | "HEAD", ["fhir", "Patient", patient]) => fhir_patient(patient),
             ("GET" | "HEAD", ["fhir", "Observation"]) => {
                 let (_, patient) = request.query.iter().find(|(name, _)| name == "patient")?;
-                let entries: Vec<Value> = results(patient)?.iter().map(|result| json!({ "resource": observation(patient, result) })).collect();
-                Some(json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len(), "entry": entries }))
+                let entries: Vec<Value> = results(patient)?
+                    .iter()
+                    .map(|result| json!({ "resource": observation(patient, result) }))
+                    .collect();
+                Some(
+                    json!({ "resourceType": "Bundle", "type": "searchset", "total": entries.len(), "entry": entries }),
+                )
             }
-            ("PUT" | "PATCH", ["patients", patient, "profile"]) => self.change_profile(patient, &request.body),
+            ("PUT" | "PATCH", ["patients", patient, "profile"]) => {
+                self.change_profile(patient, &request.body)
+            }
             ("POST", ["patients", patient, "export"]) => {
                 Some(json!({ "export": "started", "resources": [fhir_patient(patient)?, results(patient)?] }))
             }
@@ -89,11 +116,21 @@ impl Service for Ehr {
         self.reached.ehr.fetch_add(1, Ordering::Relaxed);
         let headers = identity_headers(&request.headers);
         if request.method == Method::GET && request.path == [""] {
-            return serve::json(StatusCode::OK, &json!({ "welcome": "to the clinic's portal", "headers_seen": headers }));
+            return serve::json(
+                StatusCode::OK,
+                &json!({ "welcome": "to the clinic's portal", "headers_seen": headers }),
+            );
         }
         let caller = match self.assertions.verify(&request.headers).await {
-            Ok(claims) => json!({ "sub": claims.get("sub"), "level": claims.get("level"), "patient": claims.get("patient") }),
-            Err(why) => return serve::json(StatusCode::FORBIDDEN, &json!({ "refused_by": "ehr", "why": why, "headers_seen": headers })),
+            Ok(claims) => {
+                json!({ "sub": claims.get("sub"), "level": claims.get("level"), "patient": claims.get("patient") })
+            }
+            Err(why) => {
+                return serve::json(
+                    StatusCode::FORBIDDEN,
+                    &json!({ "refused_by": "ehr", "why": why, "headers_seen": headers }),
+                );
+            }
         };
         match self.content(&request) {
             Some(mut content) => {
@@ -103,7 +140,10 @@ impl Service for Ehr {
                 }
                 serve::json(StatusCode::OK, &content)
             }
-            None => serve::json(StatusCode::NOT_FOUND, &json!({ "error": "no such record, or no JSON object in the body" })),
+            None => serve::json(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": "no such record, or no JSON object in the body" }),
+            ),
         }
     }
 }
@@ -125,7 +165,10 @@ impl Service for Billing {
                 let receipt = json!({ "paid": invoice, "cents": paid.get("cents"), "payer": headers.get("x-remote-user"), "headers_seen": headers });
                 serve::json(StatusCode::OK, &receipt)
             }
-            _ => serve::json(StatusCode::NOT_FOUND, &json!({ "error": "there are only payments here", "headers_seen": headers })),
+            _ => serve::json(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": "there are only payments here", "headers_seen": headers }),
+            ),
         }
     }
 }
@@ -136,7 +179,9 @@ fn fhir_patient(id: &str) -> Option<Value> {
         "p2" => ("Ben", "1971-09-30"),
         _ => return None,
     };
-    Some(json!({ "resourceType": "Patient", "id": id, "name": [{ "family": "Example", "given": [given] }], "birthDate": birth }))
+    Some(
+        json!({ "resourceType": "Patient", "id": id, "name": [{ "family": "Example", "given": [given] }], "birthDate": birth }),
+    )
 }
 
 fn results(patient: &str) -> Option<Vec<Value>> {
@@ -145,7 +190,12 @@ fn results(patient: &str) -> Option<Vec<Value>> {
         "p2" => [("Haemoglobin", 15.0, "g/dL"), ("Glucose", 7.9, "mmol/L")],
         _ => return None,
     };
-    Some(values.into_iter().map(|(test, value, unit)| json!({ "test": test, "value": value, "unit": unit })).collect())
+    Some(
+        values
+            .into_iter()
+            .map(|(test, value, unit)| json!({ "test": test, "value": value, "unit": unit }))
+            .collect(),
+    )
 }
 
 fn observation(patient: &str, result: &Value) -> Value {

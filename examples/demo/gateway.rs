@@ -1,6 +1,7 @@
 //! The real gateway, as a process of its own: started, watched, stopped.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,8 +27,15 @@ impl Gateway {
     /// Starts `wardgate run`; what it logs goes to a file beside the program.
     pub fn start(setting: &Setting) -> Result<Self, String> {
         let program = program()?;
+        if !program.is_file() {
+            return Err(format!(
+                "there is no {}: build it with `cargo build --bin wardgate`",
+                program.display()
+            ));
+        }
         let log = program.with_file_name("demo-gateway.log");
-        let file = File::create(&log).map_err(|error| format!("{} can't be written: {error}", log.display()))?;
+        let file =
+            File::create(&log).map_err(|error| format!("{} can't be written: {error}", log.display()))?;
         let child = Command::new(&program)
             .args(["run".as_ref(), "--config".as_ref(), setting.config.as_os_str()])
             .stdin(Stdio::null())
@@ -38,7 +46,7 @@ impl Gateway {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("{} can't be started: {error}; build it with `cargo build --bin wardgate`", program.display()))?;
+            .map_err(|error| format!("{} can't be started: {error}", program.display()))?;
         Ok(Self { child, log })
     }
 
@@ -60,7 +68,11 @@ impl Gateway {
                 Err(_) => "it does not answer yet".to_owned(),
             };
             if begun.elapsed() > READY_WITHIN {
-                return Err(format!("the gateway is not ready after {READY_WITHIN:?}: {}\n{}", said.trim(), self.tail()));
+                return Err(format!(
+                    "the gateway is not ready after {READY_WITHIN:?}: {}\n{}",
+                    said.trim(),
+                    self.tail()
+                ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -76,27 +88,46 @@ impl Gateway {
 
     /// Asks it to stop, and waits until it has.
     pub async fn stop(mut self) -> Result<(), String> {
-        let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else { return Ok(()) };
-        kill(Pid::from_raw(id), Signal::SIGTERM).map_err(|error| format!("the gateway (process {id}) can't be stopped: {error}"))?;
+        let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else {
+            return Ok(());
+        };
+        kill(Pid::from_raw(id), Signal::SIGTERM)
+            .map_err(|error| format!("the gateway (process {id}) can't be stopped: {error}"))?;
         match tokio::time::timeout(STOP_WITHIN, self.child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
+            // A signal that comes before it listens for signals ends it just as well.
+            Ok(Ok(status)) if status.success() || status.signal() == Some(Signal::SIGTERM as i32) => Ok(()),
             Ok(Ok(status)) => Err(self.ended(status)),
             Ok(Err(error)) => Err(format!("the gateway can't be watched: {error}")),
             Err(_) => {
-                self.child.kill().await.map_err(|error| format!("the gateway (process {id}) can't be killed: {error}"))?;
-                Err(format!("the gateway did not stop within {STOP_WITHIN:?} and was killed\n{}", self.tail()))
+                self.child
+                    .kill()
+                    .await
+                    .map_err(|error| format!("the gateway (process {id}) can't be killed: {error}"))?;
+                Err(format!(
+                    "the gateway did not stop within {STOP_WITHIN:?} and was killed\n{}",
+                    self.tail()
+                ))
             }
         }
     }
 
     fn ended(&self, status: ExitStatus) -> String {
-        format!("the gateway ended ({status}); the end of {}:\n{}", self.log.display(), self.tail())
+        format!(
+            "the gateway ended ({status}); the end of {}:\n{}",
+            self.log.display(),
+            self.tail()
+        )
     }
 
     fn tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().iter().map(|line| format!("  {line}\n")).collect()
+        lines
+            .get(lines.len().saturating_sub(20)..)
+            .unwrap_or_default()
+            .iter()
+            .map(|line| format!("  {line}\n"))
+            .collect()
     }
 }
 
@@ -105,7 +136,11 @@ fn program() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("WARDGATE_BIN").filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }
-    let own = std::env::current_exe().map_err(|error| format!("this program's own place is unknown: {error}; set WARDGATE_BIN"))?;
-    let directory = own.parent().and_then(Path::parent).ok_or("this program's own place is unknown; set WARDGATE_BIN")?;
+    let own = std::env::current_exe()
+        .map_err(|error| format!("this program's own place is unknown: {error}; set WARDGATE_BIN"))?;
+    let directory = own
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("this program's own place is unknown; set WARDGATE_BIN")?;
     Ok(directory.join("wardgate"))
 }

@@ -6,41 +6,10 @@ use serde_json::Value;
 
 use crate::ask::{Answer, Ask, Token};
 use crate::backends::Reached;
+use crate::expected::Expected;
 use crate::setting::Setting;
-use crate::terminal::{Paint, Terminal};
+use crate::terminal::{Paint, Terminal, fold};
 use crate::trail::{Record, Trail};
-
-/// What must come of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    status: u16,
-    verdict: &'static str,
-    tier: &'static str,
-    reason: &'static str,
-    reaches_back_end: bool,
-}
-
-impl Expected {
-    /// It goes through.
-    pub fn permit(tier: &'static str) -> Self {
-        Self { status: 200, verdict: "permit", tier, reason: "permitted", reaches_back_end: true }
-    }
-
-    /// The protocol is switched.
-    pub fn switch(tier: &'static str) -> Self {
-        Self { status: 101, ..Self::permit(tier) }
-    }
-
-    /// More proof is asked for.
-    pub fn challenge(tier: &'static str, reason: &'static str) -> Self {
-        Self { status: 401, verdict: "challenge", tier, reason, reaches_back_end: false }
-    }
-
-    /// It is refused.
-    pub fn deny(status: u16, tier: &'static str, reason: &'static str) -> Self {
-        Self { status, verdict: "deny", tier, reason, reaches_back_end: false }
-    }
-}
 
 /// Whoever leads through the tour, and keeps count.
 pub struct Guide<'g> {
@@ -59,9 +28,23 @@ pub struct Guide<'g> {
 
 impl<'g> Guide<'g> {
     /// A guide who has not begun.
-    pub fn new(setting: &'g Setting, client: &'g reqwest::Client, reached: Arc<Reached>, terminal: Terminal) -> Self {
+    pub fn new(
+        setting: &'g Setting,
+        client: &'g reqwest::Client,
+        reached: Arc<Reached>,
+        terminal: Terminal,
+    ) -> Self {
         let trail = Trail::from_here(&setting.audit);
-        Self { setting, client, terminal, trail, reached, stops: 0, passed: 0, failed: 0 }
+        Self {
+            setting,
+            client,
+            terminal,
+            trail,
+            reached,
+            stops: 0,
+            passed: 0,
+            failed: 0,
+        }
     }
 
     /// How many checks passed, and how many failed.
@@ -73,25 +56,39 @@ impl<'g> Guide<'g> {
     pub fn stop(&mut self, headline: &str) {
         self.stops += 1;
         self.terminal.say("");
-        self.terminal.say(&self.terminal.paint(Paint::Bold, &format!("{}. {headline}", self.stops)));
+        self.terminal.say(
+            &self
+                .terminal
+                .paint(Paint::Bold, &format!("{}. {headline}", self.stops)),
+        );
     }
 
     /// Says something on the way.
     pub fn note(&self, text: &str) {
-        self.terminal.say(&format!("   {text}"));
+        self.terminal.say(&format!("   {}", fold(text)));
     }
 
     /// Prints a line for a shell.
     pub fn command(&self, line: &str) {
-        self.terminal.say(&self.terminal.paint(Paint::Dim, &format!("   $ {line}")));
+        self.terminal
+            .say(&self.terminal.paint(Paint::Dim, &format!("   $ {line}")));
     }
 
     /// Gets a token as the printed line does.
     pub async fn token(&self, variable: &'static str, level: &str) -> Result<Token, String> {
         let fault = |error: reqwest::Error| format!("the issuer gives no token: {error}");
         let url = format!("{}/token?patient=p1&level={level}", self.setting.issuer_url);
-        let answer = self.client.post(url).send().await.and_then(reqwest::Response::error_for_status).map_err(fault)?;
-        Ok(Token { variable, text: answer.text().await.map_err(fault)?.trim().to_owned() })
+        let answer = self
+            .client
+            .post(url)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(fault)?;
+        Ok(Token {
+            variable,
+            text: answer.text().await.map_err(fault)?.trim().to_owned(),
+        })
     }
 
     /// Gets a token of somebody who has just signed in again with a second factor, and says so.
@@ -116,20 +113,21 @@ impl<'g> Guide<'g> {
 
     /// Tells what happened, and compares it with what was expected; `before` requests had reached a back end.
     pub async fn judge(&mut self, answer: &Answer, expected: Expected, before: u64) -> Result<(), String> {
-        let id = answer.header("x-wardgate-decision").ok_or("the answer has no decision id")?;
+        let id = answer
+            .header("x-wardgate-decision")
+            .ok_or("the answer has no decision id")?;
         let record = self.trail.find(id).await?;
         let reached = self.reached.total() > before;
         self.tell(answer, &record, reached);
-        let as_expected = answer.status == expected.status
-            && record.verdict() == expected.verdict
-            && record.tier() == expected.tier
-            && record.reason() == expected.reason
-            && reached == expected.reaches_back_end;
-        if as_expected {
+        if expected.is_met(answer, &record, reached) {
             self.passed += 1;
         } else {
             self.failed += 1;
-            self.note(&self.terminal.paint(Paint::Red, &format!("NOT AS EXPECTED: {expected:?}")));
+            self.note(
+                &self
+                    .terminal
+                    .paint(Paint::Red, &format!("NOT AS EXPECTED: wanted {expected}")),
+            );
         }
         Ok(())
     }
@@ -141,7 +139,10 @@ impl<'g> Guide<'g> {
             self.note(claim);
         } else {
             self.failed += 1;
-            self.note(&self.terminal.paint(Paint::Red, &format!("NOT AS EXPECTED, this does not hold: {claim}")));
+            self.note(&self.terminal.paint(
+                Paint::Red,
+                &format!("NOT AS EXPECTED, this does not hold: {claim}"),
+            ));
         }
     }
 
@@ -151,8 +152,14 @@ impl<'g> Guide<'g> {
             "challenge" => Paint::Yellow,
             _ => Paint::Red,
         };
-        let tier = if record.tier().is_empty() { String::new() } else { format!(", tier {}", record.tier()) };
-        let verdict = self.terminal.paint(paint, &format!("{} {}", answer.status, record.verdict()));
+        let tier = if record.tier().is_empty() {
+            String::new()
+        } else {
+            format!(", tier {}", record.tier())
+        };
+        let verdict = self
+            .terminal
+            .paint(paint, &format!("{} {}", answer.status, record.verdict()));
         let way = if reached { "" } else { "; no back end was reached" };
         self.note(&format!("{verdict}{tier}, reason {}{way}", record.reason()));
         if let Some(challenge) = answer.header("www-authenticate") {
@@ -162,7 +169,8 @@ impl<'g> Guide<'g> {
             self.note(&format!("the caller reads: {title}. {detail}"));
         }
         for line in record.lines() {
-            self.note(&self.terminal.paint(Paint::Dim, &format!("audit {line}")));
+            self.terminal
+                .say(&self.terminal.paint(Paint::Dim, &format!("   audit {line}")));
         }
     }
 }

@@ -7,6 +7,7 @@
 mod ask;
 mod assertion;
 mod backends;
+mod expected;
 mod gateway;
 mod guide;
 mod issuer;
@@ -52,7 +53,9 @@ async fn main() -> ExitCode {
 /// Runs the whole demo; says whether every verdict was the expected one.
 async fn run(terminal: Terminal) -> Result<bool, String> {
     // The HTTP client's TLS needs a provider even where only plain HTTP is spoken.
-    rustls::crypto::aws_lc_rs::default_provider().install_default().map_err(|_| "another cryptography provider is installed already")?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| "another cryptography provider is installed already")?;
     let setting = Setting::read(Path::new(CONFIG))?;
     setting.check_ports()?;
     let client = client()?;
@@ -81,14 +84,26 @@ async fn show(
     gateway: &mut Gateway,
 ) -> Result<bool, String> {
     terminal.begin(&format!("  gateway     http://{}   starting: ", setting.gateway));
-    let took = gateway.ready(client, setting).await.inspect_err(|_| terminal.say("failed"))?;
+    let took = gateway
+        .ready(client, setting)
+        .await
+        .inspect_err(|_| terminal.say("failed"))?;
     terminal.say(&format!("ready after {} ms", took.as_millis()));
-    terminal.say(&format!("              configuration {CONFIG}, log {}", gateway.log().display()));
+    terminal.say(&format!(
+        "              configuration {CONFIG}, log {}",
+        gateway.log().display()
+    ));
     terminal.say("\nTo repeat a line below in another terminal, get tokens first:");
     for (variable, level) in [("AAL1", "aal1"), ("AAL2", "aal2")] {
-        terminal.say(&terminal.paint(Paint::Dim, &format!("   $ {}", Token::export(variable, level, setting))));
+        terminal.say(&terminal.paint(
+            Paint::Dim,
+            &format!("   $ {}", Token::export(variable, level, setting)),
+        ));
     }
-    terminal.say(&format!("Audit lines are shortened here; they are whole in {}.", setting.audit.display()));
+    terminal.say(&format!(
+        "Audit lines are shortened here; they are whole in {}.",
+        setting.audit.display()
+    ));
 
     let mut guide = Guide::new(setting, client, Arc::clone(reached), terminal);
     let finished = tour::lead(&mut guide).await;
@@ -96,7 +111,11 @@ async fn show(
     let all_passed = failed == 0 && finished.is_ok();
     let summary = format!("{passed} passed, {failed} failed");
     let paint = if all_passed { Paint::Green } else { Paint::Red };
-    terminal.say(&format!("\n{}; {}", terminal.paint(paint, &summary), play::visits(reached)));
+    terminal.say(&format!(
+        "\n{} ({})",
+        terminal.paint(paint, &summary),
+        play::visits(reached)
+    ));
     finished.map_err(|why| format!("the tour broke off: {why}"))?;
     if unattended() {
         return Ok(all_passed);
@@ -114,7 +133,10 @@ fn unattended() -> bool {
 }
 
 fn introduce(terminal: Terminal, setting: &Setting) {
-    terminal.say(&terminal.paint(Paint::Bold, "Wardgate asks for proof in proportion to the risk of the action."));
+    terminal.say(&terminal.paint(
+        Paint::Bold,
+        "Wardgate asks for proof in proportion to the risk of the action.",
+    ));
     let parts = [
         ("issuer", setting.issuer, "signs test tokens for anybody who asks"),
         ("ehr", setting.ehr, "health records, FHIR and profile"),
@@ -126,17 +148,36 @@ fn introduce(terminal: Terminal, setting: &Setting) {
     }
 }
 
-async fn start_surroundings(setting: &Setting, client: &reqwest::Client, reached: &Arc<Reached>) -> Result<(), String> {
-    serve::serve(setting.issuer, Issuer::new(&setting.issuer_url, &setting.audience)?).await?;
+async fn start_surroundings(
+    setting: &Setting,
+    client: &reqwest::Client,
+    reached: &Arc<Reached>,
+) -> Result<(), String> {
+    serve::serve(
+        setting.issuer,
+        Issuer::new(&setting.issuer_url, &setting.audience)?,
+    )
+    .await?;
     let assertions = Assertions::new(client.clone(), setting.telemetry);
     serve::serve(setting.ehr, Ehr::new(Arc::clone(reached), assertions)).await?;
-    serve::serve(setting.billing, Billing { reached: Arc::clone(reached) }).await?;
+    serve::serve(
+        setting.billing,
+        Billing {
+            reached: Arc::clone(reached),
+        },
+    )
+    .await?;
     telehealth::serve(setting.telehealth, Arc::clone(reached)).await
 }
 
 fn client() -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(10));
-    builder.build().map_err(|error| format!("the HTTP client can't be made: {error}"))
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(10));
+    builder
+        .build()
+        .map_err(|error| format!("the HTTP client can't be made: {error}"))
 }
 
 /// Ctrl-C, `kill`, or a closed terminal.

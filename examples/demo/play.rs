@@ -16,9 +16,9 @@ use crate::trail::{Trail, text};
 pub fn invite(terminal: Terminal, setting: &Setting) {
     let headline = "Your turn: every line above works in another terminal. Ctrl-C ends the demo.";
     terminal.say(&format!("\n{}", terminal.paint(Paint::Bold, headline)));
-    for (variable, level) in [("AAL1", "aal1"), ("AAL2", "aal2"), ("OLD", "aal2&age=3600")] {
-        terminal.say(&terminal.paint(Paint::Dim, &format!("   $ {}", Token::export(variable, level, setting))));
-    }
+    terminal.say("   A token from a sign-in that is an hour old:");
+    let export = Token::export("OLD", "aal2&age=3600", setting);
+    terminal.say(&terminal.paint(Paint::Dim, &format!("   $ {export}")));
     terminal.say("   Your requests show here as they are decided:");
 }
 
@@ -27,7 +27,10 @@ pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
     let mut trail = Trail::from_here(&setting.audit);
     loop {
         match trail.news() {
-            Ok(events) => events.iter().filter_map(|event| line(terminal, event)).for_each(|line| terminal.say(&line)),
+            Ok(events) => events
+                .iter()
+                .filter_map(|event| line(terminal, event))
+                .for_each(|line| terminal.say(&line)),
             Err(why) => return why,
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -37,8 +40,12 @@ pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
 /// How often each back end was reached.
 pub fn visits(reached: &Arc<Reached>) -> String {
     let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    let (ehr, billing, telehealth) = (count(&reached.ehr), count(&reached.billing), count(&reached.telehealth));
-    format!("reached the back ends: ehr {ehr}, billing {billing}, telehealth {telehealth} times")
+    let (ehr, billing, telehealth) = (
+        count(&reached.ehr),
+        count(&reached.billing),
+        count(&reached.telehealth),
+    );
+    format!("requests that reached a back end: ehr {ehr}, billing {billing}, telehealth {telehealth}")
 }
 
 fn line(terminal: Terminal, event: &Value) -> Option<String> {
@@ -49,11 +56,27 @@ fn line(terminal: Terminal, event: &Value) -> Option<String> {
         "deny" => Paint::Red,
         // An outcome is news only where it takes the permit back.
         _ if text(event, "result") == "not_forwarded" => {
-            return Some(format!("   {} not forwarded after all: {}", " ".repeat(10), text(event, "reason")));
+            return Some(format!(
+                "   {} not forwarded after all: {}",
+                " ".repeat(10),
+                text(event, "reason")
+            ));
         }
         _ => return None,
     };
-    let or_none = |name| if text(event, name).is_empty() { "-" } else { text(event, name) };
+    let or_none = |name| {
+        if text(event, name).is_empty() {
+            "-"
+        } else {
+            text(event, name)
+        }
+    };
     let verdict = terminal.paint(paint, &format!("{verdict:10}"));
-    Some(format!("   {verdict} {:9} {:24} {} {}", or_none("tier"), text(event, "reason"), text(event, "method"), or_none("action")))
+    Some(format!(
+        "   {verdict} {:9} {:24} {} {}",
+        or_none("tier"),
+        text(event, "reason"),
+        text(event, "method"),
+        or_none("action")
+    ))
 }

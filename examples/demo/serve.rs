@@ -43,12 +43,16 @@ pub trait Service: Send + Sync + 'static {
 
 /// Serves from now on, in the background.
 pub async fn serve(address: SocketAddr, service: impl Service) -> Result<(), String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("{address} can't be listened on: {error}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{address} can't be listened on: {error}"))?;
     let service = Arc::new(service);
     tokio::spawn(async move {
         loop {
             // Out of file descriptors, or a client that left: the next one may fare better.
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
             let service = Arc::clone(&service);
             let respond = service_fn(move |request| {
                 let service = Arc::clone(&service);
@@ -69,7 +73,11 @@ async fn respond(service: &impl Service, request: http::Request<Incoming>) -> An
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
         method: parts.method,
-        path: path.trim_start_matches('/').split('/').map(str::to_owned).collect(),
+        path: path
+            .trim_start_matches('/')
+            .split('/')
+            .map(str::to_owned)
+            .collect(),
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: parts.headers,
         body: body.to_bytes(),
@@ -90,6 +98,8 @@ pub fn json(status: StatusCode, value: &Value) -> Answer {
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
 }

@@ -36,19 +36,40 @@ impl Setting {
     pub fn read(config: &Path) -> Result<Self, String> {
         let (compiled, _) = wardgate::config::load_file(config).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            format!("the gateway's configuration has faults:\n{}", faults.join("\n"))
+            let config = config.display();
+            format!(
+                "{config} can't be used; the demo looks for it where it is started\n{}",
+                faults.join("\n")
+            )
         })?;
         let settings = &compiled.settings;
-        let listener = settings.listeners.first().ok_or("the configuration has no listener")?;
-        let issuer = settings.issuers.first().ok_or("the configuration has no issuer")?;
-        let audience = compiled.policy.issuers.first().and_then(|issuer| issuer.audiences.first());
-        let issuer_address = issuer.issuer.strip_prefix("http://").and_then(|rest| rest.parse().ok());
+        let listener = settings
+            .listeners
+            .first()
+            .ok_or("the configuration has no listener")?;
+        let issuer = settings
+            .issuers
+            .first()
+            .ok_or("the configuration has no issuer")?;
+        let audience = compiled
+            .policy
+            .issuers
+            .first()
+            .and_then(|issuer| issuer.audiences.first());
+        let issuer_address = issuer
+            .issuer
+            .strip_prefix("http://")
+            .and_then(|rest| rest.parse().ok());
         Ok(Self {
             config: config.to_owned(),
             gateway: listener.address,
-            telemetry: settings.telemetry.ok_or("the configuration has no `telemetry`, so nobody can tell when it is ready")?,
+            telemetry: settings
+                .telemetry
+                .ok_or("the configuration has no `telemetry`, so nobody can tell when it is ready")?,
             issuer_url: issuer.issuer.to_string(),
-            issuer: issuer_address.ok_or("the demo's issuer has to be `http://` and an address, such as `http://127.0.0.1:9000`")?,
+            issuer: issuer_address.ok_or(
+                "the demo's issuer has to be `http://` and an address, such as `http://127.0.0.1:9000`",
+            )?,
             audience: audience.ok_or("the demo's issuer has no audience")?.to_string(),
             ehr: upstream(&compiled, "ehr")?,
             billing: upstream(&compiled, "billing")?,
@@ -76,21 +97,37 @@ impl Setting {
             .into_iter()
             .filter_map(|(address, place)| {
                 let error = TcpListener::bind(address).err()?;
-                Some(format!("  {address} can't be used: {}; it is {place}", plain(&error)))
+                Some(format!(
+                    "  {address} can't be used: {}; it is {place}",
+                    plain(&error)
+                ))
             })
             .collect();
         if busy.is_empty() {
             return Ok(());
         }
         let config = self.config.display();
-        Err(format!("{}\nStop what holds it, or write another port in {config}: the demo reads it from there.", busy.join("\n")))
+        Err(format!(
+            "not every port is free\n{}\nStop what holds it, or write another port in {config}: the demo reads it there.",
+            busy.join("\n")
+        ))
     }
 }
 
 fn upstream(compiled: &Compiled, name: &str) -> Result<SocketAddr, String> {
-    let found = compiled.settings.upstreams.iter().find(|upstream| upstream.name.as_ref() == name);
-    let endpoint = &found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?.endpoint;
-    endpoint.parse().map_err(|_| format!("the endpoint of upstream `{name}` has to be `ip:port` for the demo, not `{endpoint}`"))
+    let found = compiled
+        .settings
+        .upstreams
+        .iter()
+        .find(|upstream| upstream.name.as_ref() == name);
+    let endpoint = &found
+        .ok_or(format!(
+            "the configuration has no upstream `{name}`, which the tour visits"
+        ))?
+        .endpoint;
+    endpoint.parse().map_err(|_| {
+        format!("the endpoint of upstream `{name}` has to be `ip:port` for the demo, not `{endpoint}`")
+    })
 }
 
 fn plain(error: &std::io::Error) -> String {

@@ -14,10 +14,14 @@ use crate::backends::{Reached, identity_headers};
 
 /// Serves from now on, in the background.
 pub async fn serve(address: SocketAddr, reached: Arc<Reached>) -> Result<(), String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("{address} can't be listened on: {error}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{address} can't be listened on: {error}"))?;
     tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
             tokio::spawn(wait_with(stream, Arc::clone(&reached)));
         }
     });
@@ -32,7 +36,9 @@ async fn wait_with(stream: TcpStream, reached: Arc<Reached>) {
         Ok(response)
     };
     // Whoever does not speak WebSocket is answered by the library.
-    let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, look).await else { return };
+    let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, look).await else {
+        return;
+    };
     reached.telehealth.fetch_add(1, Ordering::Relaxed);
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };

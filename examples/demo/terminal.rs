@@ -27,7 +27,9 @@ impl Terminal {
     /// Colour where standard output is a terminal and `NO_COLOR` is unset (no-color.org).
     pub fn new() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: std::io::stdout().is_terminal() && !refused }
+        Self {
+            colour: std::io::stdout().is_terminal() && !refused,
+        }
     }
 
     /// A text in a colour.
@@ -39,7 +41,11 @@ impl Terminal {
             Paint::Yellow => 33,
             Paint::Red => 31,
         };
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Prints a line.
@@ -53,4 +59,22 @@ impl Terminal {
         // Nobody reads on, as behind `| head`: no reason to stop before the gateway is stopped.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
+}
+
+/// Breaks a text between words into lines of a readable width.
+pub fn fold(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let (mut folded, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 && width + length > WIDTH {
+            folded.push_str("\n     ");
+            width = 2;
+        } else if width > 0 {
+            folded.push(' ');
+        }
+        folded.push_str(word);
+        width += length + 1;
+    }
+    folded
 }

@@ -29,7 +29,10 @@ impl Trail {
     /// Everything that is written from now on.
     pub fn from_here(path: &Path) -> Self {
         let from = std::fs::metadata(path).map_or(0, |found| found.len());
-        Self { path: path.to_owned(), from }
+        Self {
+            path: path.to_owned(),
+            from,
+        }
     }
 
     /// The records of a decision, by its id from the header `x-wardgate-decision`.
@@ -39,7 +42,9 @@ impl Trail {
             let patient = begun.elapsed() < PATIENCE;
             match self.look_for(id)? {
                 Some(record) if record.is_whole() || !patient => return Ok(record),
-                None if !patient => return Err(format!("{} has no record of decision {id}", self.path.display())),
+                None if !patient => {
+                    return Err(format!("{} has no record of decision {id}", self.path.display()));
+                }
                 _ => tokio::time::sleep(Duration::from_millis(25)).await,
             }
         }
@@ -47,18 +52,29 @@ impl Trail {
 
     fn look_for(&self, id: &str) -> Result<Option<Record>, String> {
         let lines = read_from(&self.path, self.from)?;
-        let of_it = lines.lines().filter(|line| line.contains(id)).filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let (outcomes, decisions): (Vec<_>, Vec<_>) = of_it.partition(|event| text(event, "event") == "outcome");
-        Ok(decisions.into_iter().next().map(|decision| Record { decision, outcome: outcomes.into_iter().next() }))
+        let of_it = lines
+            .lines()
+            .filter(|line| line.contains(id))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let (outcomes, decisions): (Vec<_>, Vec<_>) =
+            of_it.partition(|event| text(event, "event") == "outcome");
+        Ok(decisions.into_iter().next().map(|decision| Record {
+            decision,
+            outcome: outcomes.into_iter().next(),
+        }))
     }
 
     /// The decisions since the last call.
     pub fn news(&mut self) -> Result<Vec<Value>, String> {
         let text = read_from(&self.path, self.from)?;
         // A line without its end is still being written.
-        let whole = text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default());
+        let whole = text
+            .rfind('\n')
+            .map_or("", |end| text.get(..=end).unwrap_or_default());
         self.from += u64::try_from(whole.len()).unwrap_or_default();
-        let events = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let events = whole
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(events.filter(|event| event.get("decision").is_some()).collect())
     }
 }
@@ -78,8 +94,15 @@ impl Record {
 
     /// The reason for it.
     pub fn reason(&self) -> &str {
-        let late = self.outcome.as_ref().map_or("", |outcome| text(outcome, "reason"));
-        if late.is_empty() { text(&self.decision, "reason") } else { late }
+        let late = self
+            .outcome
+            .as_ref()
+            .map_or("", |outcome| text(outcome, "reason"));
+        if late.is_empty() {
+            text(&self.decision, "reason")
+        } else {
+            late
+        }
     }
 
     /// The tier; empty where the request got no further than the routes.
@@ -89,7 +112,7 @@ impl Record {
 
     /// The lines, shortened to what a reader looks for first.
     pub fn lines(&self) -> Vec<String> {
-        let decision = ["seq", "event", "verdict", "reason", "action", "tier", "subject", "patient"];
+        let decision = ["seq", "event", "verdict", "reason", "action", "tier", "patient"];
         let outcome = ["seq", "event", "intent", "result", "reason", "status"];
         let mut lines = vec![shorten(&self.decision, &decision)];
         lines.extend(self.outcome.iter().map(|event| shorten(event, &outcome)));
@@ -111,7 +134,10 @@ fn shorten(event: &Value, names: &[&str]) -> String {
         };
         Some(format!("\"{name}\":{value}"))
     };
-    format!("{{{}}}", names.iter().filter_map(field).collect::<Vec<_>>().join(","))
+    format!(
+        "{{{}}}",
+        names.iter().filter_map(field).collect::<Vec<_>>().join(",")
+    )
 }
 
 fn read_from(path: &Path, from: u64) -> Result<String, String> {

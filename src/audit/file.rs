@@ -5,9 +5,10 @@
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +57,7 @@ struct Shared {
 /// A journal in one file.
 pub struct FileJournal {
     shared: Arc<Shared>,
+    flusher: Option<JoinHandle<()>>,
 }
 
 impl FileJournal {
@@ -73,12 +75,12 @@ impl FileJournal {
         let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
         let writer = Writer { file, pending: Vec::with_capacity(FLUSH_BYTES), next_sequence, written_sequence: 0, origin: origin.into(), closed: false };
         let shared = Arc::new(Shared { writer: Mutex::new(writer), wake: Condvar::new(), synced: Mutex::new(0), sync_handle });
-        let flusher = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let flushed = Arc::clone(&shared);
+        let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
-            .spawn(move || flusher.flush_for_ever())
+            .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared })
+        Ok(Self { shared, flusher: Some(flusher) })
     }
 }
 
@@ -94,9 +96,14 @@ impl FileJournal {
 impl Drop for FileJournal {
     fn drop(&mut self) {
         self.flush();
-        let mut writer = self.shared.lock();
-        writer.closed = true;
+        self.shared.lock().closed = true;
         self.shared.wake.notify_all();
+        // The thread holds the file, and with it the lock that the next process waits for.
+        if let Some(flusher) = self.flusher.take()
+            && flusher.join().is_err()
+        {
+            tracing::error!("the thread that writes buffered audit records has failed");
+        }
     }
 }
 
@@ -219,23 +226,92 @@ fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// The sequence number of the last whole record, 0 for an empty file. A torn last line is completed with a newline
-/// by the caller's next append being preceded by one here.
+/// The sequence number of the last record, 0 for an empty file. A last line that a crash cut short is ended, so that
+/// the next record stands on its own, and its number counts as taken.
 fn last_sequence(path: &Path) -> io::Result<u64> {
-    use std::io::{Read as _, Seek as _, SeekFrom};
     const TAIL: u64 = 256 * 1024;
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
-    if tail.last().is_some_and(|byte| *byte != b'\n') {
-        // A crash cut the last record short: end its line, so that the next record stands on its own.
+    let torn = tail.last().is_some_and(|byte| *byte != b'\n');
+    if torn {
         OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
     }
     #[derive(serde::Deserialize)]
     struct Head {
         seq: u64,
     }
-    Ok(tail.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Head>(line).ok()).map_or(0, |head| head.seq))
+    let whole = tail.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Head>(line).ok());
+    Ok(whole.map_or(0, |head| head.seq) + u64::from(torn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn lines(dir: &Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(dir.join(FILE_NAME)).expect("readable");
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn sequence(dir: &Path) -> Vec<u64> {
+        lines(dir).iter().map(|line| line["seq"].as_u64().expect("a number")).collect()
+    }
+
+    #[tokio::test]
+    async fn records_are_numbered_on_over_restarts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for _ in 0..2 {
+            let journal = FileJournal::open(dir.path(), "o").expect("opens");
+            for durability in [Durability::Buffered, Durability::Written, Durability::Synced] {
+                journal.append(&Event::Stopping, durability).await.expect("recorded");
+            }
+        }
+        assert_eq!(sequence(dir.path()), [1, 2, 3, 4, 5, 6]);
+        let mode = std::fs::metadata(dir.path().join(FILE_NAME)).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_torn_last_line_is_ended_and_its_number_not_used_twice() {
+        let dir = tempfile::tempdir().expect("a directory");
+        {
+            let journal = FileJournal::open(dir.path(), "o").expect("opens");
+            journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
+        }
+        let mut file = OpenOptions::new().append(true).open(dir.path().join(FILE_NAME)).expect("writable");
+        file.write_all(br#"{"seq":2,"origin":"o","ti"#).expect("written");
+        drop(file);
+        let journal = FileJournal::open(dir.path(), "o").expect("opens");
+        let receipt = journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
+        assert_eq!(receipt.sequence(), 3, "the torn record's number is taken");
+        assert_eq!(sequence(dir.path()), [1, 3]);
+    }
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _first = FileJournal::open(dir.path(), "a").expect("opens");
+        let refused = FileJournal::open(dir.path(), "b").err().expect("held").to_string();
+        assert!(refused.contains("give each process its own `audit.dir`"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn written_is_on_file_before_the_receipt_and_buffered_follows() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = FileJournal::open(dir.path(), "o").expect("opens");
+        journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
+        assert_eq!(sequence(dir.path()), [1]);
+        journal.append(&Event::Stopping, Durability::Buffered).await.expect("recorded");
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while sequence(dir.path()) != [1, 2] {
+                tokio::time::sleep(FLUSH_EVERY).await;
+            }
+        })
+        .await
+        .expect("flushed");
+    }
 }

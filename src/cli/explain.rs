@@ -156,7 +156,7 @@ fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder
         tier: result.findings.tier.map(|tier| policy.tier(tier).name.as_ref()),
         acr_values,
         max_age,
-        for_operators: reason.for_operators(),
+        for_operators: reason.wording().operator,
         trace: recorder.notes.iter().map(|(stage, finding)| Note { stage: *stage, finding }).collect(),
     };
     if as_json {

@@ -18,7 +18,8 @@ pub struct Case {
     pub caller: CaseCaller,
     /// The method.
     pub method: Method,
-    /// The request target as a client would send it. It begins with `/`, but may be one that is refused as unreadable.
+    /// The request target as a client would send it. It begins with `/`, but may be one that is refused as
+    /// unreadable.
     pub target: Box<str>,
     /// The host asked for, in lower case; `None` where the author does not care.
     pub host: Option<Box<str>>,

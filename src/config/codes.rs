@@ -1,4 +1,5 @@
-//! Every diagnostic's code: its number never changes its meaning, so that it can be searched for and linked to.
+//! Every diagnostic's code: its number never changes its meaning, so that it can be searched for and linked
+//! to.
 
 /// Whether a diagnostic refuses the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,13 +85,13 @@ codes! {
     "WG022" Warning BroadTrust "a whole range of peers is believed about who the client is";
     // Issuers.
     "WG030" Error BadUrl "not an absolute https URL without query, fragment and user information";
-    "WG031" Error PlainHttp "an http:// URL of an issuer that is not listed under `insecure.plain_http_issuers`";
+    "WG031" Error PlainHttp "an http:// URL of an issuer without leave in `insecure.plain_http_issuers`";
     "WG032" Warning PlainHttpAllowed "an issuer is spoken to over plain HTTP";
     "WG033" Warning AllowanceNotNeeded "an entry under `insecure` that nothing makes use of";
     "WG034" Error BadAlgorithm "a signature algorithm that is unknown or symmetric";
     "WG035" Error ConflictingKeySources "more than one source of keys for one issuer";
     "WG036" Error KeyLifetimes "key lifetimes that contradict each other";
-    "WG037" Error SecondOpaqueIssuer "a second issuer with introspection: a token that is not a JWT would not say whose it is";
+    "WG037" Error SecondOpaqueIssuer "a second issuer with introspection: who would be asked about a token?";
     "WG038" Error AmbiguousWord "one `acr` or `amr` value stands for two levels at one issuer";
     "WG039" Error FileMissing "a file that the configuration names can't be read or is empty";
     // Tiers.
@@ -112,7 +113,7 @@ codes! {
     "WG064" Error AmbiguousRoutes "two routes that could both win for one request";
     "WG065" Error PublicRouteRule "a rule about the caller on a route that asks for none";
     "WG066" Error NoWayIn "a protected route or an entry of `any_of` that says nothing about who is allowed";
-    "WG067" Error IssuerNotNamed "an entry of `any_of` without `issuer` where there are several issuers, or none";
+    "WG067" Error IssuerNotNamed "an entry of `any_of` that names no issuer where there is not exactly one";
     "WG068" Error BadPatientSource "a place to find the patient that does not exist";
     "WG069" Error ClaimNotMapped "a rule about a claim that the issuer's `claims` do not name";
     "WG070" Error SelfWithoutPatient "`patient: self` on a route that does not say which patient it is about";
@@ -140,8 +141,14 @@ mod tests {
     fn numbers_ascend_and_meanings_are_lines() {
         assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name()));
         for code in Code::ALL {
-            assert!(code.name().len() == 5 && code.name().starts_with("WG"), "{code:?}");
-            assert!(!code.meaning().contains('\n') && !code.meaning().ends_with('.'), "{code:?}");
+            assert!(
+                code.name().len() == 5 && code.name().starts_with("WG"),
+                "{code:?}"
+            );
+            assert!(
+                !code.meaning().contains('\n') && !code.meaning().ends_with('.'),
+                "{code:?}"
+            );
         }
     }
 }

@@ -32,14 +32,22 @@ pub struct Place {
 
 impl Place {
     /// The file as a whole.
-    pub const FILE: Self = Self { line: 0, column: 0, length: 0 };
+    pub const FILE: Self = Self {
+        line: 0,
+        column: 0,
+        length: 0,
+    };
 }
 
 impl From<Location> for Place {
     fn from(location: Location) -> Self {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         // Blocks have an empty span, unknown positions a huge one; the excerpt clamps what is too long.
-        Self { line: number(location.line()), column: number(location.column()), length: number(location.span().len()).max(1) }
+        Self {
+            line: number(location.line()),
+            column: number(location.column()),
+            length: number(location.span().len()).max(1),
+        }
     }
 }
 
@@ -60,7 +68,10 @@ pub struct Source<'t> {
 impl<'t> Source<'t> {
     /// Names a text; the name is what is printed, usually the path as it was given.
     pub fn new(name: &str, text: &'t str) -> Self {
-        Self { name: name.into(), text }
+        Self {
+            name: name.into(),
+            text,
+        }
     }
 
     /// The whole text.
@@ -96,7 +107,10 @@ impl Diagnostic {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        let line = place.line.checked_sub(1).and_then(|above| source.text.lines().nth(above));
+        let line = place
+            .line
+            .checked_sub(1)
+            .and_then(|above| source.text.lines().nth(above));
         Self {
             code,
             message: message.into(),
@@ -116,7 +130,11 @@ impl Diagnostic {
     /// The line and the markers below it, cut to a window around the place if the line is long.
     fn excerpt(&self) -> (String, String) {
         let before = self.place.column.saturating_sub(1);
-        let skipped = if self.excerpt.chars().count() > MAX_EXCERPT { before.saturating_sub(MAX_EXCERPT / 3) } else { 0 };
+        let skipped = if self.excerpt.chars().count() > MAX_EXCERPT {
+            before.saturating_sub(MAX_EXCERPT / 3)
+        } else {
+            0
+        };
         let shown: String = self.excerpt.chars().skip(skipped).take(MAX_EXCERPT).collect();
         let indent = before - skipped;
         let room = shown.trim_end().chars().count().saturating_sub(indent);
@@ -128,7 +146,13 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column, .. } = self.place;
-        write!(formatter, "{}[{}]: {}", self.severity().word(), self.code.name(), Printable(&self.message))?;
+        write!(
+            formatter,
+            "{}[{}]: {}",
+            self.severity().word(),
+            self.code.name(),
+            Printable(&self.message)
+        )?;
         let gutter = if line == 0 { 1 } else { line.to_string().len() };
         let margin = " ".repeat(gutter);
         write!(formatter, "\n{margin}--> {}", Printable(&self.file))?;
@@ -140,7 +164,11 @@ impl fmt::Display for Diagnostic {
         }
         if line > 0 {
             let (shown, markers) = self.excerpt();
-            write!(formatter, "\n{margin} |\n{line} | {}\n{margin} | {markers}", Printable(shown.trim_end()))?;
+            write!(
+                formatter,
+                "\n{margin} |\n{line} | {}\n{margin} | {markers}",
+                Printable(shown.trim_end())
+            )?;
         }
         write!(formatter, "\n{margin} = help: {}", Printable(&self.help))
     }
@@ -166,10 +194,19 @@ mod tests {
     #[test]
     fn renders_like_the_example() {
         let text = format!("{}    tier: hgih\n", "\n".repeat(40));
-        let place = Place { line: 41, column: 11, length: 4 };
+        let place = Place {
+            line: 41,
+            column: 11,
+            length: 4,
+        };
         let source = Source::new("gateway.yaml", &text);
-        let mut found =
-            Diagnostic::new(&source, Code::UnknownTier, place, "unknown tier `hgih`", "did you mean `high`?");
+        let mut found = Diagnostic::new(
+            &source,
+            Code::UnknownTier,
+            place,
+            "unknown tier `hgih`",
+            "did you mean `high`?",
+        );
         found.context = Some("route `payment.pay`".into());
         let expected = "error[WG014]: unknown tier `hgih`
   --> gateway.yaml:41:11   route `payment.pay`
@@ -183,16 +220,36 @@ mod tests {
     #[test]
     fn long_lines_and_control_characters_are_tamed() {
         let text = format!("[{}\u{1b}[31m hgih ]", "x, ".repeat(200));
-        let place = Place { line: 1, column: 608, length: 4_000 };
-        let shown = Diagnostic::new(&Source::new("f", &text), Code::UnknownTier, place, "a\nb", "c").to_string();
-        assert!(!shown.contains('\u{1b}') && shown.starts_with("error[WG014]: a\u{fffd}b\n"), "{shown}");
-        assert!(shown.lines().all(|line| line.chars().count() <= MAX_EXCERPT + 4), "{shown}");
+        let place = Place {
+            line: 1,
+            column: 608,
+            length: 4_000,
+        };
+        let shown =
+            Diagnostic::new(&Source::new("f", &text), Code::UnknownTier, place, "a\nb", "c").to_string();
+        assert!(
+            !shown.contains('\u{1b}') && shown.starts_with("error[WG014]: a\u{fffd}b\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= MAX_EXCERPT + 4),
+            "{shown}"
+        );
         assert!(shown.ends_with("^^^^^^\n  = help: c"), "{shown}");
     }
 
     #[test]
     fn a_whole_file_has_no_excerpt() {
-        let found = Diagnostic::new(&Source::new("f", ""), Code::FileUnreadable, Place::FILE, "gone", "bring it back");
-        assert_eq!(found.to_string(), "error[WG001]: gone\n --> f\n  = help: bring it back");
+        let found = Diagnostic::new(
+            &Source::new("f", ""),
+            Code::FileUnreadable,
+            Place::FILE,
+            "gone",
+            "bring it back",
+        );
+        assert_eq!(
+            found.to_string(),
+            "error[WG001]: gone\n --> f\n  = help: bring it back"
+        );
     }
 }

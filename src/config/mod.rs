@@ -6,13 +6,14 @@
 //!        the first error   every error and warning at once
 //! ```
 //!
-//! [`load`] is the only way in. `parse` reads YAML with bounds on size, depth and aliases, refuses keys that are unknown
-//! or occur twice, and gives the shape with the place of each value (`schema`). `compile` gives it meaning: it looks up
-//! names, reads durations, compiles conditions, builds the route index, and asks whether anybody could ever meet what a
-//! route wants. What is found are [`Diagnostic`]s; every [`Code`] stands in one table. Every safe default that a file
-//! gives up is gathered in `insecure`.
+//! [`load`] is the only way in. `parse` reads YAML with bounds on size, depth and aliases, refuses keys that
+//! are unknown or occur twice, and gives the shape with the place of each value (`schema`). `compile` gives
+//! it meaning: it looks up names, reads durations, compiles conditions, builds the route index, and asks
+//! whether anybody could ever meet what a route wants. What is found are [`Diagnostic`]s; every [`Code`]
+//! stands in one table. Every safe default that a file gives up is gathered in `insecure`.
 //!
-//! Nothing here keeps state or opens a socket; the only files looked at are those that the configuration names.
+//! Nothing here keeps state or opens a socket; the only files looked at are those that the configuration
+//! names.
 
 mod cases;
 mod codes;
@@ -26,6 +27,7 @@ mod schema;
 mod schema_routes;
 pub mod settings;
 mod values;
+mod wording;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -43,24 +45,38 @@ use report::Report;
 
 /// Loads a configuration from its text.
 ///
-/// `name` is what diagnostics call the file; relative paths in it begin at `base_dir`. A configuration that is taken
-/// comes with its warnings.
+/// `name` is what diagnostics call the file; relative paths in it begin at `base_dir`. A configuration that
+/// is taken comes with its warnings.
 ///
 /// # Errors
-/// Every error and warning, in the order of the file. What is not YAML or has not the shape of a configuration is
-/// reported alone, since nothing can be read behind it.
+/// Every error and warning, in the order of the file. What is not YAML or has not the shape of a
+/// configuration is reported alone, since nothing can be read behind it.
 pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(name, text);
-    let file = parse::parse(&source).map_err(|diagnostic| vec![diagnostic])?;
+    let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
-    let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
-    if found.iter().all(|diagnostic| diagnostic.severity() != Severity::Error) {
+    let compiled = compile::compile(
+        &file,
+        base_dir,
+        version(text),
+        &mut Report::new(&source, &mut found),
+    );
+    if found
+        .iter()
+        .all(|diagnostic| diagnostic.severity() != Severity::Error)
+    {
         // A policy that has faults of its own would fail its cases for reasons that were just told.
         run_cases(&compiled, &mut Report::new(&source, &mut found));
     }
     found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.code));
-    let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
-    if refused { Err(found) } else { Ok((compiled, found)) }
+    let refused = found
+        .iter()
+        .any(|diagnostic| diagnostic.severity() == Severity::Error);
+    if refused {
+        Err(found)
+    } else {
+        Ok((compiled, found))
+    }
 }
 
 /// Runs the policy tests; each one that fails is an error.
@@ -68,7 +84,12 @@ fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
     for case in &compiled.cases {
         if let Err(instead) = rehearse::run_case(&compiled.policy, case) {
             let message = format!("the case `{}` fails: {instead}", case.name);
-            report.add(Code::CaseFailed, case.place, message, "change the policy, or what the case expects of it");
+            report.add(
+                Code::CaseFailed,
+                case.place,
+                message,
+                "change the policy, or what the case expects of it",
+            );
         }
     }
 }
@@ -80,7 +101,13 @@ fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
 pub fn load_file(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = read(path).map_err(|(message, help)| {
-        vec![Diagnostic::new(&Source::new(&name, ""), Code::FileUnreadable, Place::FILE, message, help)]
+        vec![Diagnostic::new(
+            &Source::new(&name, ""),
+            Code::FileUnreadable,
+            Place::FILE,
+            message,
+            help,
+        )]
     })?;
     load(&name, &text, path.parent().unwrap_or_else(|| Path::new("")))
 }
@@ -88,12 +115,17 @@ pub fn load_file(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnos
 /// Reads at most what is accepted, so that a path to something endless does no harm.
 fn read(path: &Path) -> Result<String, (String, &'static str)> {
     let mut text = String::new();
-    let most = u64::try_from(parse::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(parse::MAX_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
         Ok(_) => Ok(text),
         Err(error) => {
             let reason = values::reason(&error);
-            Err((format!("the file can't be read: {reason}"), "name a UTF-8 file that the gateway's user may read"))
+            Err((
+                format!("the file can't be read: {reason}"),
+                "name a UTF-8 file that the gateway's user may read",
+            ))
         }
     }
 }

@@ -15,7 +15,11 @@ pub(super) struct Report<'r> {
 impl<'r> Report<'r> {
     /// Adds to `found` what is found in `source`.
     pub(super) fn new(source: &'r Source<'r>, found: &'r mut Vec<Diagnostic>) -> Self {
-        Self { source, found, context: None }
+        Self {
+            source,
+            found,
+            context: None,
+        }
     }
 
     /// A report for one part of the file, which its findings name as in ``route `payment.pay` ``.
@@ -24,7 +28,11 @@ impl<'r> Report<'r> {
             Some(name) => format!("{kind} `{name}`"),
             None => kind.to_owned(),
         };
-        Report { source: self.source, found: self.found, context: Some(context.into()) }
+        Report {
+            source: self.source,
+            found: self.found,
+            context: Some(context.into()),
+        }
     }
 
     /// Adds a finding with its remedy.
@@ -53,16 +61,30 @@ impl<'r> Report<'r> {
     }
 
     /// The value of a key that must be there; `place` is the map it is missing from.
-    pub(super) fn required<'s, T>(&mut self, given: &'s Given<T>, key: &str, place: Place, example: &str) -> Option<&'s T> {
+    pub(super) fn required<'s, T>(
+        &mut self,
+        given: &'s Given<T>,
+        key: &str,
+        place: Place,
+        example: &str,
+    ) -> Option<&'s T> {
         if given.is_none() {
-            self.add(Code::MissingKey, place, format!("`{key}` is missing"), format!("write `{key}: {example}`"));
+            self.add(
+                Code::MissingKey,
+                place,
+                format!("`{key}` is missing"),
+                format!("write `{key}: {example}`"),
+            );
         }
         given.as_ref()
     }
 
     /// How many errors there are so far; where it has not grown, what was read since is sound.
     pub(super) fn errors(&self) -> usize {
-        self.found.iter().filter(|found| found.severity() == Severity::Error).count()
+        self.found
+            .iter()
+            .filter(|found| found.severity() == Severity::Error)
+            .count()
     }
 }
 
@@ -71,9 +93,14 @@ pub(super) fn instead<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>)
     let mut known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
     known.dedup();
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
-    let nearest = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance);
+    let nearest = known
+        .iter()
+        .map(|name| (distance(name), *name))
+        .min_by_key(|(distance, _)| *distance);
     match nearest {
-        Some((distance, name)) if distance <= wrong.chars().count().div_ceil(3) => format!("did you mean `{name}`?"),
+        Some((distance, name)) if distance <= wrong.chars().count().div_ceil(3) => {
+            format!("did you mean `{name}`?")
+        }
         Some((_, only)) if known.len() == 1 => format!("only `{only}` is known"),
         Some(_) => format!("known are {}", list(&known)),
         None => "none is configured".to_owned(),
@@ -100,7 +127,10 @@ mod tests {
     fn help_names_the_nearest_or_all() {
         assert_eq!(instead("hgih", ["low", "high"]), "did you mean `high`?");
         assert_eq!(instead("HIGH", ["low", "high"]), "did you mean `high`?");
-        assert_eq!(instead("x", ["low", "high", "top"]), "known are `low`, `high` and `top`");
+        assert_eq!(
+            instead("x", ["low", "high", "top"]),
+            "known are `low`, `high` and `top`"
+        );
         assert_eq!(instead("x", ["low"]), "only `low` is known");
         assert_eq!(instead("x", []), "none is configured");
     }

@@ -1,8 +1,9 @@
 //! The shape of the file, key by key, before anything in it is understood.
 //!
-//! Values that have a form of their own (durations, names, words from a list) stay [`Text`] here: what is wrong with
-//! them is found during compilation, where one finding does not hide the next. Every key is optional for the same
-//! reason. The names are those of the file, so they match `policy` and `settings` only by accident.
+//! Values that have a form of their own (durations, names, words from a list) stay [`Text`] here: what is
+//! wrong with them is found during compilation, where one finding does not hide the next. Every key is
+//! optional for the same reason. The names are those of the file, so they match `policy` and `settings` only
+//! by accident.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +12,9 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-pub(super) use super::schema_routes::{AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, When};
+pub(super) use super::schema_routes::{
+    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, When,
+};
 
 /// A single value as written, with its place.
 pub(super) type Text = Spanned<String>;
@@ -20,7 +23,8 @@ pub(super) type Texts = Spanned<Vec<Text>>;
 /// A list of maps.
 pub(super) type Items<T> = Spanned<Vec<Spanned<T>>>;
 
-/// A key that may be left out but not left empty: `max_age:` with nothing behind it is a mistake, not a default.
+/// A key that may be left out but not left empty: `max_age:` with nothing behind it is a mistake, not a
+/// default.
 #[derive(Debug)]
 pub(super) struct Given<T>(Option<T>);
 

@@ -93,7 +93,8 @@ impl<'de> Deserialize<'de> for Caller {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Caller, A::Error> {
-                Person::deserialize(MapAccessDeserializer::new(map)).map(|person| Caller::Person(Box::new(person)))
+                Person::deserialize(MapAccessDeserializer::new(map))
+                    .map(|person| Caller::Person(Box::new(person)))
             }
         }
 

@@ -1,4 +1,5 @@
-//! The compiled configuration of everything that does I/O; the rules themselves are in [`crate::policy::Policy`].
+//! The compiled configuration of everything that does I/O; the rules themselves are in
+//! [`crate::policy::Policy`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

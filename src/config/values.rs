@@ -1,7 +1,7 @@
 //! Values with a form of their own: durations, sizes, numbers, words from a list, names.
 //!
-//! Each reader reports what is wrong and gives the default then, so that its caller can go on and find more; a report
-//! with an error in it refuses the configuration whatever was read.
+//! Each reader reports what is wrong and gives the default then, so that its caller can go on and find more;
+//! a report with an error in it refuses the configuration whatever was read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +17,13 @@ use super::report::{Report, instead, list};
 use super::schema::{Given, Text, Texts};
 
 /// Units of time, in milliseconds, the longest first.
-const TIMES: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const TIMES: &[(&str, u64)] = &[
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Units of size, in bytes, the largest first.
 const SIZES: &[(&str, u64)] = &[("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
@@ -37,7 +43,9 @@ pub(super) fn duration(
     default: Duration,
     range: RangeInclusive<Duration>,
 ) -> Duration {
-    let Some(text) = given.as_ref() else { return default };
+    let Some(text) = given.as_ref() else {
+        return default;
+    };
     let range = millis(*range.start())..=millis(*range.end());
     quantity(report, text, "duration", TIMES, &range).map_or(default, Duration::from_millis)
 }
@@ -47,35 +55,73 @@ pub(super) fn whole_seconds(report: &mut Report<'_>, given: &Given<Text>) -> Opt
     let text = given.as_ref()?;
     let read = quantity(report, text, "duration", TIMES, &(1_000..=millis(FOREVER)))?;
     if read % 1_000 != 0 {
-        report.add(Code::BadQuantity, text, format!("`{}` is not in whole seconds", text.value), "write it in `s`, `m`, `h` or `d`");
+        report.add(
+            Code::BadQuantity,
+            text,
+            format!("`{}` is not in whole seconds", text.value),
+            "write it in `s`, `m`, `h` or `d`",
+        );
     }
     i64::try_from(read / 1_000).ok()
 }
 
 /// A size such as `32KiB` or `1MiB`, in bytes.
-pub(super) fn size(report: &mut Report<'_>, given: &Given<Text>, default: usize, range: RangeInclusive<u64>) -> usize {
-    let read = given.as_ref().and_then(|text| quantity(report, text, "size", SIZES, &range));
-    read.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default)
+pub(super) fn size(
+    report: &mut Report<'_>,
+    given: &Given<Text>,
+    default: usize,
+    range: RangeInclusive<u64>,
+) -> usize {
+    let read = given
+        .as_ref()
+        .and_then(|text| quantity(report, text, "size", SIZES, &range));
+    read.and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(default)
 }
 
 /// A plain number.
-pub(super) fn count(report: &mut Report<'_>, given: &Given<Text>, range: RangeInclusive<usize>) -> Option<usize> {
+pub(super) fn count(
+    report: &mut Report<'_>,
+    given: &Given<Text>,
+    range: RangeInclusive<usize>,
+) -> Option<usize> {
     let text = given.as_ref()?;
-    let read = text.value.parse::<usize>().ok().filter(|number| range.contains(number));
+    let read = text
+        .value
+        .parse::<usize>()
+        .ok()
+        .filter(|number| range.contains(number));
     if read.is_none() {
         let help = format!("write a whole number from {} to {}", range.start(), range.end());
-        report.add(Code::BadQuantity, text, format!("`{}` is not a number that fits here", text.value), help);
+        report.add(
+            Code::BadQuantity,
+            text,
+            format!("`{}` is not a number that fits here", text.value),
+            help,
+        );
     }
     read
 }
 
 /// One of several words.
-pub(super) fn choice<T: Copy>(report: &mut Report<'_>, given: &Given<Text>, choices: &[(&str, T)], default: T) -> T {
-    let Some(text) = given.as_ref() else { return default };
+pub(super) fn choice<T: Copy>(
+    report: &mut Report<'_>,
+    given: &Given<Text>,
+    choices: &[(&str, T)],
+    default: T,
+) -> T {
+    let Some(text) = given.as_ref() else {
+        return default;
+    };
     let found = choices.iter().find(|(word, _)| *word == text.value);
     if found.is_none() {
         let help = instead(&text.value, choices.iter().map(|(word, _)| *word));
-        report.add(Code::UnknownWord, text, format!("`{}` is not one of the choices here", text.value), help);
+        report.add(
+            Code::UnknownWord,
+            text,
+            format!("`{}` is not one of the choices here", text.value),
+            help,
+        );
     }
     found.map_or(default, |(_, meaning)| *meaning)
 }
@@ -83,7 +129,12 @@ pub(super) fn choice<T: Copy>(report: &mut Report<'_>, given: &Given<Text>, choi
 /// A text that is not empty.
 pub(super) fn filled<'s>(report: &mut Report<'_>, text: &'s Text) -> &'s str {
     if text.value.trim().is_empty() {
-        report.add(Code::Empty, text, "this text is empty", "write something, or leave the key out");
+        report.add(
+            Code::Empty,
+            text,
+            "this text is empty",
+            "write something, or leave the key out",
+        );
     }
     &text.value
 }
@@ -93,9 +144,18 @@ pub(super) fn texts(report: &mut Report<'_>, given: &Given<Texts>) -> Vec<Box<st
     if let Some(list) = given.as_ref()
         && list.value.is_empty()
     {
-        report.add(Code::Empty, list, "this list is empty", "write at least one item, or leave the key out");
+        report.add(
+            Code::Empty,
+            list,
+            "this list is empty",
+            "write at least one item, or leave the key out",
+        );
     }
-    given.items().iter().map(|text| filled(report, text).into()).collect()
+    given
+        .items()
+        .iter()
+        .map(|text| filled(report, text).into())
+        .collect()
 }
 
 /// Reports a name with characters that names don't have: they go into logs, metrics and headers unquoted.
@@ -103,11 +163,17 @@ pub(super) fn name(report: &mut Report<'_>, text: &Text) {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if text.value.is_empty() || text.value.len() > 100 || !text.value.bytes().all(fits) {
         let message = format!("`{}` is not a name", text.value);
-        report.add(Code::BadName, text, message, "use letters, digits, `.`, `_` and `-`, at most 100 of them");
+        report.add(
+            Code::BadName,
+            text,
+            message,
+            "use letters, digits, `.`, `_` and `-`, at most 100 of them",
+        );
     }
 }
 
-/// The path of a file that must be there and hold something; a relative one begins at the configuration's directory.
+/// The path of a file that must be there and hold something; a relative one begins at the configuration's
+/// directory.
 pub(super) fn file(report: &mut Report<'_>, base_dir: &Path, text: &Text) -> PathBuf {
     let path = base_dir.join(&text.value);
     let problem = match File::open(&path).and_then(|file| file.metadata()) {
@@ -117,7 +183,7 @@ pub(super) fn file(report: &mut Report<'_>, base_dir: &Path, text: &Text) -> Pat
         Ok(_) => None,
     };
     if let Some(problem) = problem {
-        let help = "a relative path begins at the directory of the configuration; the gateway's user must be able to read it";
+        let help = "relative paths begin at the configuration's directory; the gateway's user must be able to read it";
         report.add(Code::FileMissing, text, problem, help);
     }
     path
@@ -175,7 +241,11 @@ fn quantity(
     }
     let (message, help) = match read {
         Some(_) => {
-            let help = format!("write a {what} from {} to {}", show(*range.start(), units), show(*range.end(), units));
+            let help = format!(
+                "write a {what} from {} to {}",
+                show(*range.start(), units),
+                show(*range.end(), units)
+            );
             (format!("`{}` is out of range", text.value), help)
         }
         None => {
@@ -197,7 +267,10 @@ fn split(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Writes a quantity in the largest unit that needs no fraction.
 fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let unit = units.iter().find(|(_, factor)| value > 0 && value % factor == 0).or(units.last());
+    let unit = units
+        .iter()
+        .find(|(_, factor)| value > 0 && value % factor == 0)
+        .or(units.last());
     unit.map_or_else(String::new, |(name, factor)| format!("{}{name}", value / factor))
 }
 
@@ -211,18 +284,43 @@ mod tests {
 
     #[test]
     fn numbers_need_a_unit() {
-        for (text, value) in [("150ms", 150), ("10s", 10_000), ("15m", 900_000), ("1h", 3_600_000), ("30d", 2_592_000_000)] {
+        for (text, value) in [
+            ("150ms", 150),
+            ("10s", 10_000),
+            ("15m", 900_000),
+            ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
+        ] {
             assert_eq!(split(text, TIMES), Some(value), "{text}");
         }
         assert_eq!(split("32KiB", SIZES), Some(32_768));
-        for text in ["", "10", "s", "1.5s", "-1s", "1 s", "1h30m", "10 S", "1w", "99999999999999999999s", "20000000000000d", "1KB"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "-1s",
+            "1 s",
+            "1h30m",
+            "10 S",
+            "1w",
+            "99999999999999999999s",
+            "20000000000000d",
+            "1KB",
+        ] {
             assert_eq!(split(text, TIMES).or(split(text, SIZES)), None, "{text}");
         }
     }
 
     #[test]
     fn shows_what_people_would_write() {
-        for (value, text) in [(0, "0ms"), (150, "150ms"), (90_000, "90s"), (600_000, "10m"), (86_400_000, "1d")] {
+        for (value, text) in [
+            (0, "0ms"),
+            (150, "150ms"),
+            (90_000, "90s"),
+            (600_000, "10m"),
+            (86_400_000, "1d"),
+        ] {
             assert_eq!(show(value, TIMES), text);
         }
         assert_eq!(show(1_048_576, SIZES), "1MiB");

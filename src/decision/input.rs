@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::evidence::{BodyReading, Evidence, Identity, Revocation};
 use super::outcome::{ConditionPlace, Findings};
-use crate::identity::{Caller, Subject};
+use crate::identity::Subject;
 
 /// The version of the shape; it grows when a field changes its meaning.
 pub const VERSION: u8 = 1;
@@ -86,7 +86,7 @@ impl<'i> CallerInput<'i> {
     fn new(subject: &'i Subject, levels: &'i crate::identity::assurance::Levels, now: i64) -> Self {
         Self {
             issuer: &subject.issuer,
-            kind: if subject.caller == Caller::Person { "person" } else { "service" },
+            kind: subject.caller_word(),
             client: subject.client.as_deref(),
             level: levels.name(subject.level),
             age: subject.age(now),

@@ -253,7 +253,7 @@ fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReadi
     Inputs::new(
         &json!({
             "id": subject.id, "issuer": subject.issuer.as_ref(), "client": subject.client,
-            "caller": if subject.caller == Caller::Person { "person" } else { "service" },
+            "caller": subject.caller_word(),
             "roles": subject.roles, "scopes": subject.scopes, "patient": subject.patient, "methods": subject.methods,
             "level": question.policy.levels.name(subject.level), "claims": subject.claims.as_ref(),
         }),

@@ -22,7 +22,12 @@ pub enum Profile {
 }
 
 /// Checks the claims and reads the subject from them. `now` is in Unix seconds.
-pub fn subject(claims: Map<String, Value>, rules: &IssuerRules, profile: Profile, now: i64) -> Result<Subject, TokenFault> {
+pub fn subject(
+    claims: Map<String, Value>,
+    rules: &IssuerRules,
+    profile: Profile,
+    now: i64,
+) -> Result<Subject, TokenFault> {
     let reader = Reader(&claims);
     reader.refuse_other_tokens(profile)?;
     let issued_at = reader.check_times(rules, profile, now)?;
@@ -75,11 +80,17 @@ struct Reader<'c>(&'c Map<String, Value>);
 impl<'c> Reader<'c> {
     /// ID tokens, logout tokens, security events and key-bound tokens are not bearer access tokens.
     fn refuse_other_tokens(&self, profile: Profile) -> Result<(), TokenFault> {
-        let marks: &[&str] = if profile == Profile::PlainJwt { &["events", "nonce", "at_hash", "c_hash", "s_hash"] } else { &["events"] };
+        let marks: &[&str] = if profile == Profile::PlainJwt {
+            &["events", "nonce", "at_hash", "c_hash", "s_hash"]
+        } else {
+            &["events"]
+        };
         if marks.iter().any(|name| self.0.contains_key(*name)) {
             return Err(TokenFault::NotAnAccessToken);
         }
-        let wrong_kind = self.text("token_type")?.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer") && !kind.eq_ignore_ascii_case("access_token"));
+        let wrong_kind = self.text("token_type")?.is_some_and(|kind| {
+            !kind.eq_ignore_ascii_case("bearer") && !kind.eq_ignore_ascii_case("access_token")
+        });
         if self.0.contains_key("cnf") || (profile == Profile::Introspection && wrong_kind) {
             return Err(TokenFault::ProofOfKeyMissing);
         }
@@ -98,12 +109,19 @@ impl<'c> Reader<'c> {
         let issued_at = match self.seconds("iat")? {
             Some(at) if at > latest => return Err(TokenFault::NotYetValid),
             Some(at) => at,
-            // RFC 7662 leaves `iat` out of what an answer must have; then nothing is known of the token's age.
+            // RFC 7662 leaves `iat` out of what an answer must have; then nothing is known of the token's
+            // age.
             None if profile == Profile::Introspection => i64::MIN,
             None => return Err(TokenFault::MissingClaim),
         };
-        let too_long = rules.max_token_lifetime.is_some_and(|most| expires_at.saturating_sub(issued_at) > most);
-        if too_long { Err(TokenFault::LifetimeTooLong) } else { Ok(issued_at) }
+        let too_long = rules
+            .max_token_lifetime
+            .is_some_and(|most| expires_at.saturating_sub(issued_at) > most);
+        if too_long {
+            Err(TokenFault::LifetimeTooLong)
+        } else {
+            Ok(issued_at)
+        }
     }
 
     fn check_audience(&self, rules: &IssuerRules) -> Result<(), TokenFault> {
@@ -111,7 +129,14 @@ impl<'c> Reader<'c> {
         if audiences.is_empty() {
             return Err(TokenFault::MissingClaim);
         }
-        if audiences.iter().any(|audience| rules.audiences.contains(audience)) { Ok(()) } else { Err(TokenFault::WrongAudience) }
+        if audiences
+            .iter()
+            .any(|audience| rules.audiences.contains(audience))
+        {
+            Ok(())
+        } else {
+            Err(TokenFault::WrongAudience)
+        }
     }
 
     fn actor(&self) -> Result<Option<Box<str>>, TokenFault> {
@@ -125,12 +150,16 @@ impl<'c> Reader<'c> {
         }
     }
 
-    /// `scope` as a space-separated string (RFC 8693 §4.2), or `scp` as a list.
+    /// `scope` (RFC 8693 §4.2), or where there is none `scp`, which some issuers use: a space-separated
+    /// string or a list.
     fn scopes(&self) -> Result<Vec<Box<str>>, TokenFault> {
-        match self.0.get("scope") {
-            Some(Value::String(scopes)) => Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect()),
-            Some(_) => self.texts("scope"),
-            None => self.texts("scp"),
+        match self.0.get("scope").or_else(|| self.0.get("scp")) {
+            Some(Value::String(scopes)) => Ok(scopes
+                .split(' ')
+                .filter(|scope| !scope.is_empty())
+                .map(Into::into)
+                .collect()),
+            other => texts(other),
         }
     }
 
@@ -157,20 +186,29 @@ impl<'c> Reader<'c> {
     }
 
     fn text_at(&self, path: &str) -> Result<Option<&'c str>, TokenFault> {
-        text(self.at(path))
+        text(self.at(path)?)
     }
 
     fn texts_at(&self, path: &str) -> Result<Vec<Box<str>>, TokenFault> {
-        texts(self.at(path))
+        texts(self.at(path)?)
     }
 
     /// A claim by its exact name, or by dots into nested objects (`realm_access.roles`).
-    fn at(&self, path: &str) -> Option<&'c Value> {
-        self.0.get(path).or_else(|| {
-            let mut steps = path.split('.');
-            let first = self.0.get(steps.next()?)?;
-            steps.try_fold(first, |value, step| value.as_object()?.get(step))
-        })
+    fn at(&self, path: &str) -> Result<Option<&'c Value>, TokenFault> {
+        if let Some(value) = self.0.get(path) {
+            return Ok(Some(value));
+        }
+        let mut object = self.0;
+        let mut rest = path;
+        while let Some((step, beneath)) = rest.split_once('.') {
+            object = match object.get(step) {
+                None => return Ok(None),
+                Some(Value::Object(inner)) => inner,
+                Some(_) => return Err(TokenFault::BadClaim),
+            };
+            rest = beneath;
+        }
+        Ok(object.get(rest))
     }
 }
 
@@ -187,13 +225,24 @@ fn texts(value: Option<&Value>) -> Result<Vec<Box<str>>, TokenFault> {
     match value {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
-        Some(Value::Array(many)) => many.iter().map(|item| item.as_str().map(Into::into).ok_or(TokenFault::BadClaim)).collect(),
+        Some(Value::Array(many)) => many
+            .iter()
+            .map(|item| item.as_str().map(Into::into).ok_or(TokenFault::BadClaim))
+            .collect(),
         Some(_) => Err(TokenFault::BadClaim),
     }
 }
 
 /// Ids go into headers and audit keys, so they must be visible ASCII of a sane length.
 fn identifier(text: &str) -> Result<Box<str>, TokenFault> {
-    let plain = !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-    if plain { Ok(text.into()) } else { Err(TokenFault::BadClaim) }
+    let plain =
+        !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+    if plain {
+        Ok(text.into())
+    } else {
+        Err(TokenFault::BadClaim)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,11 +93,16 @@ impl<'t> UnverifiedJwt<'t> {
         let mut header = object(header)?;
         // Decoding here refuses padding and stray bits, which the signature check alone would let vary.
         part(signature)?;
-        if ["crit", "b64", "jwk", "jku", "x5u", "x5c"].iter().any(|name| header.contains_key(*name)) {
+        if ["crit", "b64", "jwk", "jku", "x5u", "x5c"]
+            .iter()
+            .any(|name| header.contains_key(*name))
+        {
             return Err(TokenFault::HeaderNotAllowed);
         }
         let algorithm = match header.get("alg") {
-            Some(Value::String(name)) => SignatureAlgorithm::from_name(name).ok_or(TokenFault::AlgorithmNotAllowed)?,
+            Some(Value::String(name)) => {
+                SignatureAlgorithm::from_name(name).ok_or(TokenFault::AlgorithmNotAllowed)?
+            }
             _ => return Err(TokenFault::Malformed),
         };
         let key_id = match header.remove("kid") {
@@ -115,7 +120,8 @@ impl<'t> UnverifiedJwt<'t> {
             signature,
             algorithm,
             key_id,
-            is_access_token_type: media.eq_ignore_ascii_case("at+jwt") || media.eq_ignore_ascii_case("application/at+jwt"),
+            is_access_token_type: media.eq_ignore_ascii_case("at+jwt")
+                || media.eq_ignore_ascii_case("application/at+jwt"),
             is_plain_type: media.is_empty() || media.eq_ignore_ascii_case("jwt"),
             claims: object(payload)?,
         })
@@ -153,13 +159,23 @@ impl<'t> UnverifiedJwt<'t> {
         if !rules.algorithms.contains(&self.algorithm) {
             return Err(TokenFault::AlgorithmNotAllowed);
         }
-        let key = keys.find(self.key_id(), self.algorithm).ok_or(TokenFault::UnknownKey)?;
-        let valid =
-            jsonwebtoken::crypto::verify(self.signature, self.signing_input.as_bytes(), key.key(), self.algorithm.for_library());
+        let key = keys
+            .find(self.key_id(), self.algorithm)
+            .ok_or(TokenFault::UnknownKey)?;
+        let valid = jsonwebtoken::crypto::verify(
+            self.signature,
+            self.signing_input.as_bytes(),
+            key.key(),
+            self.algorithm.for_library(),
+        );
         if !matches!(valid, Ok(true)) {
             return Err(TokenFault::BadSignature);
         }
-        let profile = if self.is_access_token_type { claims::Profile::Rfc9068 } else { claims::Profile::PlainJwt };
+        let profile = if self.is_access_token_type {
+            claims::Profile::Rfc9068
+        } else {
+            claims::Profile::PlainJwt
+        };
         claims::subject(self.claims, rules, profile, now)
     }
 }
@@ -168,17 +184,31 @@ impl<'t> UnverifiedJwt<'t> {
 ///
 /// # Errors
 /// The token is not active, or a claim is missing or wrong.
-pub fn introspected(answer: Map<String, Value>, rules: &IssuerRules, now: i64) -> Result<Subject, TokenFault> {
+pub fn introspected(
+    answer: Map<String, Value>,
+    rules: &IssuerRules,
+    now: i64,
+) -> Result<Subject, TokenFault> {
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => return Err(TokenFault::Inactive),
         _ => return Err(TokenFault::BadClaim),
     }
-    let other_issuer = answer.get("iss").is_some_and(|issuer| issuer.as_str() != Some(rules.issuer.as_ref()));
+    let other_issuer = answer
+        .get("iss")
+        .is_some_and(|issuer| issuer.as_str() != Some(rules.issuer.as_ref()));
     if other_issuer {
         return Err(TokenFault::UnknownIssuer);
     }
     claims::subject(answer, rules, claims::Profile::Introspection, now)
+}
+
+/// Reads claims that nobody signed, for `wardgate explain`: what the gateway would make of them.
+///
+/// # Errors
+/// A claim is missing or wrong.
+pub fn believed(claims: Map<String, Value>, rules: &IssuerRules, now: i64) -> Result<Subject, TokenFault> {
+    claims::subject(claims, rules, claims::Profile::Rfc9068, now)
 }
 
 fn part(text: &str) -> Result<Vec<u8>, TokenFault> {
@@ -192,10 +222,5 @@ fn object(text: &str) -> Result<Map<String, Value>, TokenFault> {
     }
 }
 
-/// Reads claims that nobody signed, for `wardgate explain`: what the gateway would make of them.
-///
-/// # Errors
-/// A claim is missing or wrong.
-pub fn believed(claims: Map<String, Value>, rules: &IssuerRules, now: i64) -> Result<Subject, TokenFault> {
-    claims::subject(claims, rules, claims::Profile::Rfc9068, now)
-}
+#[cfg(test)]
+mod tests;

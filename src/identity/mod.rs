@@ -10,6 +10,8 @@ pub mod issuer;
 pub mod jwk;
 pub mod jwt;
 pub mod subject;
+#[cfg(test)]
+pub mod testing;
 
 pub use assurance::Level;
 pub use issuer::IssuerRules;

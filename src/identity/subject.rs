@@ -15,8 +15,8 @@ pub enum Caller {
     Service,
 }
 
-/// A verified caller.
-#[derive(Debug, Clone)]
+/// A verified caller. `Debug` shows nothing that names a person.
+#[derive(Clone)]
 pub struct Subject {
     /// The issuer's configured name.
     pub issuer: Arc<str>,
@@ -54,7 +54,22 @@ pub struct Subject {
     pub claims: Arc<Map<String, Value>>,
 }
 
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Subject({} of {}, level {:?})", self.caller_word(), self.issuer, self.level)
+    }
+}
+
 impl Subject {
+    /// `person` or `service`, as records and assertions say it.
+    pub fn caller_word(&self) -> &'static str {
+        match self.caller {
+            Caller::Person => "person",
+            Caller::Service => "service",
+        }
+    }
+
+
     /// The subject's name in audit keys and injected headers: never ambiguous, since issuer names hold no colon.
     pub fn qualified_id(&self) -> String {
         format!("{}:{}", self.issuer, self.id)

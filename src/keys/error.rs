@@ -52,15 +52,21 @@ pub enum StartError {
     )]
     SameIssuer(Box<str>),
     /// The rules and the settings of the issuers do not belong together.
-    #[error("issuer `{0}` has rules but no settings for its keys; \
-             compile both from one configuration")]
+    #[error(
+        "issuer `{0}` has rules but no settings for its keys; \
+             compile both from one configuration"
+    )]
     NoSettings(Box<str>),
     /// There are no certificate authorities to check the issuers' certificates with.
-    #[error("issuers can't be asked over TLS: {0}; install the system's certificate authorities \
-             (`ca-certificates`), or name a file of them in SSL_CERT_FILE")]
+    #[error(
+        "issuers can't be asked over TLS: {0}; install the system's certificate authorities \
+             (`ca-certificates`), or name a file of them in SSL_CERT_FILE"
+    )]
     Tls(String),
     /// The program forgot its first step.
-    #[error("no cryptography provider was installed at start; this is a fault of the program, please report it")]
+    #[error(
+        "no cryptography provider was installed at start; this is a fault of the program, please report it"
+    )]
     NoCryptography,
 }
 
@@ -113,8 +119,8 @@ impl FetchError {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => {
-                "check the address, the network's rules and, for TLS, that the certificate names this host and is \
-                 from an authority of the system or of SSL_CERT_FILE"
+                "check the address, the network's rules and, for TLS, that the certificate names this host and \
+                 is from an authority of the system or of SSL_CERT_FILE"
             }
             Self::TooSlow { .. } => "check the issuer's load and the network, or raise the timeout",
             Self::Redirected { .. } => "configure the address it redirects to, if you trust it",
@@ -124,7 +130,7 @@ impl FetchError {
                 "check that the address is the right one, and that no proxy or login page answers there"
             }
             Self::WrongIssuer { .. } => {
-                "write `issuer` exactly as the metadata has it, if you trust it: scheme, case, port and slash count"
+                "write `issuer` exactly as the metadata has it, if you trust it: case, port and slashes count"
             }
             Self::OtherOrigin { member, .. } => match member.as_bytes() {
                 b"jwks_uri" => "set `jwks.url` to that address, if you trust it",

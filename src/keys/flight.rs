@@ -10,6 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// How much longer than the work may take those who wait for it wait: so they learn how it failed.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// Work under way, or done. Cloning gives one more to wait for it.
 #[derive(Debug, Clone)]
 pub struct Flight<T>(watch::Receiver<Option<T>>);
@@ -22,10 +25,10 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         Self(flight)
     }
 
-    /// Waits for the outcome, at most for `limit`. `None` where it did not come, or the work died with its
-    /// runtime.
+    /// Waits for the outcome of work that keeps to `limit` itself, and a moment longer than that. `None`
+    /// where it did not come, or the work died with its runtime.
     pub async fn outcome(mut self, limit: Duration) -> Option<T> {
-        let arrival = timeout(limit, self.0.wait_for(Option::is_some)).await;
+        let arrival = timeout(limit + GRACE, self.0.wait_for(Option::is_some)).await;
         arrival.ok()?.ok()?.clone()
     }
 

@@ -21,8 +21,9 @@ const MAX_IDLE_CONNECTIONS: usize = 16;
 pub struct HttpClient(Client);
 
 impl HttpClient {
-    /// Makes a client that trusts the system's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` name
-    /// others), or, where TLS is not needed, nobody: then a system without authorities is no reason not to start.
+    /// Makes a client that trusts the system's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+    /// name others), or nobody where TLS is not needed: then a system without authorities is no reason not to
+    /// start.
     ///
     /// # Errors
     /// The system has no certificate authorities, or the process has no cryptography provider installed.
@@ -41,7 +42,10 @@ impl HttpClient {
         if !needs_tls {
             builder = builder.tls_certs_only([]);
         }
-        builder.build().map(Self).map_err(|error| StartError::Tls(with_causes(&error)))
+        builder
+            .build()
+            .map(Self)
+            .map_err(|error| StartError::Tls(with_causes(&error)))
     }
 
     /// Gets a JSON document.

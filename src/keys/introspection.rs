@@ -27,9 +27,6 @@ use crate::telemetry::metrics;
 /// More questions to one issuer at a time are not asked: their tokens are answered "unavailable" at once.
 const MAX_QUESTIONS: usize = 256;
 
-/// How much longer than a question may take those who wait for it wait: so they learn how it failed.
-const GRACE: Duration = Duration::from_millis(250);
-
 /// The shortest time between two log lines about the same issuer's failures.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -129,7 +126,7 @@ impl Introspector {
     /// Waits no longer than the configured timeout and a moment; every failure is [`Identity::Unavailable`].
     pub async fn identify(self: &Arc<Self>, token: &str, digest: TokenDigest, now: i64) -> Identity {
         let outcome = match self.join_or_start(token, digest, now) {
-            Some(flight) => flight.outcome(self.question.timeout + GRACE).await,
+            Some(flight) => flight.outcome(self.question.timeout).await,
             None => None,
         };
         outcome.unwrap_or(Identity::Unavailable)
@@ -269,7 +266,8 @@ impl Introspector {
                 ..
             }
         ) {
-            let remedy = "check `client_id`, the secret in `client_secret_file`, and that this client may introspect";
+            let remedy =
+                "check `client_id`, the secret in `client_secret_file`, and that this client may introspect";
             tracing::error!(%issuer, %error, remedy, "the issuer refuses the gateway's own credentials");
         } else {
             tracing::warn!(%issuer, %error, remedy = error.remedy(), "tokens can't be introspected");

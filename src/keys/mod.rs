@@ -1,10 +1,10 @@
 //! Floor 3: what issuers say: their keys, and what they know of a token.
 //!
 //! [`Verifier`] finds out whom a token speaks for. A token that was verified before is answered from the
-//! [`cache`]. Otherwise its `iss` picks the issuer, and the issuer's configuration how the token is proven:
-//! by a signature, with keys from a file or kept fresh ([`jwks`], [`refreshed`], [`discovery`]), or by asking
-//! the issuer ([`introspection`]). The checks of the token itself are in [`crate::identity`]. Everything that
-//! leaves the process goes through [`http`], and runs on one runtime of its own ([`flight`]).
+//! `cache`. Otherwise its `iss` picks the issuer, and the issuer's configuration how the token is proven:
+//! by a signature, with keys from a file or kept fresh (`jwks`, `refreshed`, `discovery`), or by asking
+//! the issuer (`introspection`). The checks of the token itself are in [`crate::identity`]. Everything that
+//! leaves the process goes through `http`, and runs on one runtime of its own (`flight`).
 
 mod cache;
 mod discovery;

@@ -21,9 +21,6 @@ use crate::telemetry::metrics;
 /// The first pause after a failed fetch; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How much longer than a fetch may take those who wait for it wait: so they learn how it failed.
-const GRACE: Duration = Duration::from_millis(250);
-
 /// What is fetched, and how.
 pub trait Fetch: Send + Sync + 'static {
     /// The fetched value.
@@ -109,7 +106,7 @@ enum Reason<'s, T> {
     /// There is no usable value.
     Missing,
     /// Something was looked for in this snapshot and not found.
-    Search(&'s Snapshot<T>),
+    Search(&'s Arc<Snapshot<T>>),
 }
 
 impl<F: Fetch> Refreshed<F> {
@@ -148,16 +145,16 @@ impl<F: Fetch> Refreshed<F> {
 
     /// Looks for something newer than `seen`, in which something was missing. However many ask, the issuer is
     /// asked at most once in `unknown_kid_interval`, also when that failed: anyone can make up names of keys.
-    pub async fn newer_than(self: &Arc<Self>, seen: &Snapshot<F::Value>) -> Search<F::Value> {
+    pub async fn newer_than(self: &Arc<Self>, seen: &Arc<Snapshot<F::Value>>) -> Search<F::Value> {
         self.wait_for(Reason::Search(seen)).await;
         match self.current() {
-            Some(usable) if usable.snapshot.fetched_at != seen.fetched_at => Search::Newer(usable),
+            Some(usable) if !Arc::ptr_eq(&usable.snapshot, seen) => Search::Newer(usable),
             _ if self.fetching().failures > 0 => Search::Failing,
             _ => Search::Nothing,
         }
     }
 
-    /// Fetches at once and then every `refresh`, give or take a tenth, for ever.
+    /// Fetches at once and then every `refresh`, or up to a tenth sooner, for ever.
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
             self.wait_for(Reason::Schedule).await;
@@ -180,9 +177,7 @@ impl<F: Fetch> Refreshed<F> {
         Some(match self.current.load().as_ref() {
             Some(old) => {
                 let age = old.fetched_at.elapsed().as_secs();
-                format!(
-                    "issuer `{issuer}` has no fresh {what}: {age} s are more than `stale_for`{why}"
-                )
+                format!("issuer `{issuer}` has no fresh {what}: {age} s are more than `stale_for`{why}")
             }
             None => format!("issuer `{issuer}` has no {what} yet{why}"),
         })
@@ -190,7 +185,7 @@ impl<F: Fetch> Refreshed<F> {
 
     async fn wait_for(self: &Arc<Self>, reason: Reason<'_, F::Value>) {
         if let Some(flight) = self.join_or_start(&reason) {
-            flight.outcome(self.lifetimes.timeout + GRACE).await;
+            flight.outcome(self.lifetimes.timeout).await;
         }
     }
 
@@ -210,7 +205,7 @@ impl<F: Fetch> Refreshed<F> {
                     .current
                     .load()
                     .as_ref()
-                    .is_none_or(|newest| newest.fetched_at == seen.fetched_at);
+                    .is_none_or(|newest| Arc::ptr_eq(newest, seen));
                 let last = fetching.searched_at;
                 is_newest
                     && last.is_none_or(|last| now.duration_since(last) >= self.lifetimes.unknown_kid_interval)
@@ -265,14 +260,19 @@ impl<F: Fetch> Refreshed<F> {
     }
 
     fn note_failure(&self, error: FetchError) {
+        let (issuer, remedy, what) = (&self.issuer, error.remedy(), F::WHAT);
+        let pause = self.pause_after_failure();
+        tracing::warn!(%issuer, %error, remedy, retry_in = ?pause, "the issuer's {what} can't be fetched");
         let mut fetching = self.fetching();
-        let doubled = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(fetching.failures).unwrap_or(u32::MAX));
-        let pause = doubled.min(self.lifetimes.refresh);
-        let (issuer, remedy) = (&self.issuer, error.remedy());
-        tracing::warn!(%issuer, %error, remedy, retry_in = ?pause, "the issuer's {} can't be fetched", F::WHAT);
         fetching.failures = fetching.failures.saturating_add(1);
         fetching.retry_at = Some(Instant::now() + pause);
         fetching.last_error = Some(error);
+    }
+
+    /// One second after the first failure, then doubled, up to the refresh interval.
+    fn pause_after_failure(&self) -> Duration {
+        let doublings = 1_u32.checked_shl(self.fetching().failures).unwrap_or(u32::MAX);
+        FIRST_PAUSE.saturating_mul(doublings).min(self.lifetimes.refresh)
     }
 
     /// How long until the next fetch in the background.
@@ -289,14 +289,15 @@ impl<F: Fetch> Refreshed<F> {
     }
 }
 
-/// `pause`, up to a tenth shorter or longer, so that gateways started together do not ask together.
+/// `pause`, or up to a tenth less, so that gateways started together do not ask together. Never more: keys
+/// that may be as old as `refresh` must not be older because of chance.
 fn jittered(pause: Duration) -> Duration {
     let mut random = [0_u8; 2];
     // Without randomness there is no jitter, which does no harm.
     if aws_lc_rs::rand::fill(&mut random).is_err() {
         return pause;
     }
-    pause.mul_f64(0.9 + 0.2 * f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX))
+    pause.mul_f64(1.0 - 0.1 * f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX))
 }
 
 #[cfg(test)]

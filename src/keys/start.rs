@@ -160,15 +160,11 @@ fn needs_tls(settings: &IssuerSettings) -> bool {
 mod tests {
     use super::*;
     use crate::identity::testing::{ISSUER, Minter};
-    use crate::keys::testing::{Gateway, client};
+    use crate::keys::testing::{Gateway, install_crypto};
 
     fn error(gateway: &Gateway) -> String {
-        let made = Verifier::new(
-            gateway.rules.clone(),
-            gateway.settings.clone(),
-            client(),
-            Handle::current(),
-        );
+        install_crypto();
+        let made = Verifier::new(gateway.rules.clone(), gateway.settings.clone(), Handle::current());
         made.err().expect("an error").to_string()
     }
 

@@ -270,12 +270,8 @@ impl Gateway {
 
     /// The verifier, asking on the runtime of the test.
     pub fn verifier(&self) -> Arc<Verifier> {
-        let verifier = Verifier::new(
-            self.rules.clone(),
-            self.settings.clone(),
-            client(),
-            Handle::current(),
-        );
+        install_crypto();
+        let verifier = Verifier::new(self.rules.clone(), self.settings.clone(), Handle::current());
         Arc::new(verifier.expect("verifier"))
     }
 }

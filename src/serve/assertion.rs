@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::settings::AssertionSettings;
 use crate::identity::assurance::Levels;
-use crate::identity::{Caller, Subject};
+use crate::identity::Subject;
 
 /// How many assertions are kept.
 const CACHED: usize = 50_000;
@@ -97,7 +97,7 @@ impl Assertions {
             iat: now,
             exp: now.saturating_add(ttl),
             issuer: &subject.issuer,
-            kind: if subject.caller == Caller::Person { "person" } else { "service" },
+            kind: subject.caller_word(),
             level: levels.name(subject.level),
             client_id: subject.client.as_deref(),
             patient: subject.patient.as_deref(),

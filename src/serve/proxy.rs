@@ -17,7 +17,7 @@ use super::edge;
 use super::intake::{self, Intake, SessionBody};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{Departure, Upstreams, prepare_response};
+use super::upstream::{Departure, Upstreams, WEBSOCKET_SILENCE, prepare_response};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::enforce::{Admission, Arrival, Ending, Gate, Outcome, Settled};
@@ -136,7 +136,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let departure = context.departure()?;
-        match self.upstreams.peer(departure.admission, departure.upstream).await {
+        match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
             Ok(peer) => Ok(Box::new(peer)),
             Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved").map_err(Error::into_up),
         }
@@ -173,7 +173,9 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let fault = buffered::fault(error);
-        context.ending = Some(ending(fault));
+        // An error of our own comes before anything was sent.
+        let before_sending = *error.etype() == ErrorType::InternalError;
+        context.ending = Some(if before_sending { OutcomeResult::NotForwarded } else { ending(fault) });
         let error_code = self.reply_fault(session, context, fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -215,6 +217,9 @@ impl Gateway {
             Outcome::Admitted(admission) => {
                 context.admission = Some(admission);
                 context.settled = Some(settled);
+                if context.websocket() {
+                    session.set_read_timeout(Some(WEBSOCKET_SILENCE));
+                }
                 return match body {
                     None => Ok(false),
                     Some(body) => self.send_buffered(session, context, body).await.map(|()| true),
@@ -244,7 +249,7 @@ impl Gateway {
         let departure = context.departure()?;
         let mut request = session.req_header().clone();
         self.upstreams.prepare_request(&mut request, &departure)?;
-        let sent = match self.upstreams.peer(departure.admission, departure.upstream).await {
+        let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
             Ok(peer) => {
                 let adjust = |response: &mut ResponseHeader| self.finish_response(response, context);
                 buffered::send(&self.connector, &peer, request, body, session, adjust).await

@@ -21,6 +21,8 @@ use crate::request::headers::{IdentityHeaders, is_hop_by_hop};
 
 /// How long a resolved name is used before it is asked for again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+/// How long a WebSocket may be silent: far longer than an answer may take.
+pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(3600);
 /// How long the last good address is used when names can't be resolved.
 const LAST_GOOD_FOR: Duration = Duration::from_secs(300);
 
@@ -72,7 +74,7 @@ impl Upstreams {
     }
 
     /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.
-    pub async fn peer(&self, _key: &Admission, index: usize) -> Result<HttpPeer, UpstreamFault> {
+    pub async fn peer(&self, _key: &Admission, index: usize, websocket: bool) -> Result<HttpPeer, UpstreamFault> {
         let upstream = self.upstreams.get(index).ok_or(UpstreamFault::Unreachable)?;
         let address = upstream.address().await?;
         let mut peer = HttpPeer::new(address, false, String::new());
@@ -80,7 +82,7 @@ impl Upstreams {
         // Stock Pingora waits for ever.
         peer.options.connection_timeout = Some(settings.connect);
         peer.options.total_connection_timeout = Some(settings.connect);
-        peer.options.read_timeout = Some(settings.read);
+        peer.options.read_timeout = Some(if websocket { settings.read.max(WEBSOCKET_SILENCE) } else { settings.read });
         peer.options.write_timeout = Some(settings.write);
         peer.options.idle_timeout = Some(settings.idle);
         Ok(peer)
@@ -121,8 +123,9 @@ impl Upstreams {
 
     fn identify(&self, request: &mut RequestHeader, settings: &UpstreamSettings, departure: &Departure<'_>, subject: &Arc<Subject>) -> pingora::Result<()> {
         for (name, template) in &settings.inject {
-            let value = HeaderValue::from_str(&fill(template, subject, departure.levels))
-                .map_err(|_| pingora::Error::explain(pingora::ErrorType::InternalError, "an injected header has characters that no header has"))?;
+            let value = fill(template, subject, departure.levels).and_then(|value| HeaderValue::from_str(&value).ok()).ok_or_else(|| {
+                pingora::Error::explain(pingora::ErrorType::InternalError, "the caller's identity can't be written as a header without another meaning")
+            })?;
             request.insert_header(name.to_string(), value)?;
         }
         if let Some(assertion) = &settings.identity {
@@ -182,7 +185,8 @@ impl Upstream {
     }
 }
 
-fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> String {
+/// Fills a template in; `None` where a value would read as something else (a role `user,admin` as two roles).
+fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> Option<String> {
     let mut value = String::new();
     for part in &template.0 {
         match part {
@@ -190,10 +194,11 @@ fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> String
             InjectPart::IssuerName => value.push_str(&subject.issuer),
             InjectPart::SubjectId => value.push_str(&subject.id),
             InjectPart::SubjectPatient => value.push_str(subject.patient.as_deref().unwrap_or_default()),
+            InjectPart::SubjectRoles if subject.roles.iter().any(|role| role.contains(',')) => return None,
             InjectPart::SubjectRoles => value.push_str(&subject.roles.join(",")),
             InjectPart::SubjectLevel => value.push_str(levels.name(subject.level)),
             InjectPart::ClientId => value.push_str(subject.client.as_deref().unwrap_or_default()),
         }
     }
-    value
+    Some(value)
 }

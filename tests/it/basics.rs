@@ -42,6 +42,8 @@ fn reading_is_smooth_and_paying_asks_for_proof() {
         (401, Some(r#"Bearer error="insufficient_user_authentication", error_description="A stronger or more recent authentication is needed", acr_values="urn:clinic:loa:2", max_age="600""#))
     );
     assert_eq!(challenged.json()["action"], "Pay a bill");
+    let printed = challenged.header("www-authenticate").expect("a challenge");
+    assert!(include_str!("../../docs/step-up.md").contains(printed), "docs/step-up.md shows another challenge");
     let paid = http::send(gateway.address, "POST", "/patients/p1/payments", &[("Authorization", &strong), ("Content-Type", "application/json")], b"{\"amount\":5}").expect("answer");
     assert_eq!(paid.status, 200);
     let nobody = http::get(gateway.address, "/patients/p1/results/1").expect("answer");

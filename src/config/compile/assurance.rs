@@ -32,13 +32,20 @@ pub(super) struct DataFloor {
 
 /// Compiles `assurance_levels`.
 pub(super) fn levels(report: &mut Report<'_>, schema: &Given<Texts>) -> Levels {
-    let Some(list) = schema.as_ref() else { return Levels::new(DEFAULT_LEVELS.iter().copied()) };
+    let Some(list) = schema.as_ref() else {
+        return Levels::new(DEFAULT_LEVELS.iter().copied());
+    };
     let mut names = Names::default();
     for text in &list.value {
         values::name(report, text);
         names.add(report, "level", text);
         if text.value == "none" {
-            report.add(Code::BadName, text, "`none` lies beneath all levels by itself", "take it out of the list");
+            report.add(
+                Code::BadName,
+                text,
+                "`none` lies beneath all levels by itself",
+                "take it out of the list",
+            );
         }
     }
     Levels::new(values::texts(report, schema))
@@ -78,7 +85,10 @@ pub(super) fn mapping(
     }
     places.sort_unstable();
     let complete = entries.len() == schema.entries().len();
-    complete.then(|| Mapping { map: AssuranceMap::new(entries), places })
+    complete.then(|| Mapping {
+        map: AssuranceMap::new(entries),
+        places,
+    })
 }
 
 fn mapped_level(report: &mut Report<'_>, levels: &Levels, key: &Text) -> Option<Level> {
@@ -94,7 +104,12 @@ fn words(report: &mut Report<'_>, schema: &Spanned<Words>) -> Option<LevelWords>
     let acr = values::texts(report, &schema.value.acr);
     let amr = values::texts(report, &schema.value.amr);
     if schema.value.acr.is_none() && schema.value.amr.is_none() {
-        report.add(Code::Empty, schema, "no `acr` or `amr` stands for this level", "list the values that the issuer sends");
+        report.add(
+            Code::Empty,
+            schema,
+            "no `acr` or `amr` stands for this level",
+            "list the values that the issuer sends",
+        );
     }
     let any = !acr.is_empty() || !amr.is_empty();
     any.then_some(LevelWords { acr, amr })
@@ -105,12 +120,23 @@ fn words(report: &mut Report<'_>, schema: &Spanned<Words>) -> Option<LevelWords>
 struct Meanings<'s>(HashMap<(&'static str, &'s str), &'s str>);
 
 impl<'s> Meanings<'s> {
-    fn add(&mut self, report: &mut Report<'_>, claim: &'static str, words: &'s Given<Texts>, level: &'s Text) {
+    fn add(
+        &mut self,
+        report: &mut Report<'_>,
+        claim: &'static str,
+        words: &'s Given<Texts>,
+        level: &'s Text,
+    ) {
         for word in words.items() {
             let first = *self.0.entry((claim, word.value.as_str())).or_insert(&level.value);
             if first != level.value {
                 let message = format!("`{}` stands for `{first}` already", word.value);
-                report.add(Code::AmbiguousWord, word, message, format!("keep the `{claim}` value under one level"));
+                report.add(
+                    Code::AmbiguousWord,
+                    word,
+                    message,
+                    format!("keep the `{claim}` value under one level"),
+                );
             }
         }
     }
@@ -124,7 +150,10 @@ pub(super) fn data_classes(
 ) -> Vec<DataFloor> {
     if schema.is_none() {
         let lowest = levels.names().next().and_then(|name| levels.find(name));
-        return vec![DataFloor { name: "phi".into(), floor: lowest }];
+        return vec![DataFloor {
+            name: "phi".into(),
+            floor: lowest,
+        }];
     }
     let mut classes = Vec::new();
     for (name, map) in schema.entries() {
@@ -132,7 +161,10 @@ pub(super) fn data_classes(
         values::name(report, name);
         let text = report.required(&map.value.assurance, "assurance", map.into(), "aal1");
         let floor = text.and_then(|text| level(report, levels, text));
-        classes.push(DataFloor { name: name.value.as_str().into(), floor });
+        classes.push(DataFloor {
+            name: name.value.as_str().into(),
+            floor,
+        });
     }
     classes
 }

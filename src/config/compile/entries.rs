@@ -20,9 +20,18 @@ pub(super) fn compile(
     schema: &Items<AnyOf>,
 ) -> Vec<Entry> {
     if schema.value.is_empty() {
-        report.add(Code::NoWayIn, schema, "nobody is allowed here", "write who is, such as `any_of: [{ issuer: patients }]`");
+        report.add(
+            Code::NoWayIn,
+            schema,
+            "nobody is allowed here",
+            "write who is, such as `any_of: [{ issuer: patients }]`",
+        );
     }
-    schema.value.iter().map(|item| entry(report, known, ground, has_patient, item)).collect()
+    schema
+        .value
+        .iter()
+        .map(|item| entry(report, known, ground, has_patient, item))
+        .collect()
 }
 
 fn entry(
@@ -32,14 +41,28 @@ fn entry(
     has_patient: bool,
     item: &Spanned<AnyOf>,
 ) -> Entry {
-    let AnyOf { issuer, roles, scopes, clients, patient, when } = &item.value;
+    let AnyOf {
+        issuer,
+        roles,
+        scopes,
+        clients,
+        patient,
+        when,
+    } = &item.value;
     let lists = [roles, scopes, clients];
     if issuer.is_none() && patient.is_none() && when.is_none() && lists.iter().all(|list| list.is_none()) {
-        report.add(Code::NoWayIn, item, "this entry says nothing about who is allowed", "write `issuer: …` at least");
+        report.add(
+            Code::NoWayIn,
+            item,
+            "this entry says nothing about who is allowed",
+            "write `issuer: …` at least",
+        );
         return Entry::default();
     }
     let issuer = find_issuer(report, known, issuer.as_ref(), item.into());
-    let patient_self = patient.as_ref().is_some_and(|text| is_self(report, text, has_patient));
+    let patient_self = patient
+        .as_ref()
+        .is_some_and(|text| is_self(report, text, has_patient));
     if let Some(issuer) = issuer.and_then(|at| known.issuers.get(at)) {
         let claims = &issuer.rules.claims;
         let name = &issuer.rules.name;
@@ -61,16 +84,31 @@ fn entry(
 }
 
 /// The issuer that an entry is about; where there is only one, it need not be named.
-fn find_issuer(report: &mut Report<'_>, known: &Known<'_>, text: Option<&Text>, place: Place) -> Option<usize> {
+fn find_issuer(
+    report: &mut Report<'_>,
+    known: &Known<'_>,
+    text: Option<&Text>,
+    place: Place,
+) -> Option<usize> {
     if let Some(text) = text {
         return known.issuer(report, text);
     }
     match known.issuers {
         [_] => return Some(0),
-        [] => report.add(Code::IssuerNotNamed, place, "no issuer is configured", "write `issuers` at the top of the file"),
+        [] => report.add(
+            Code::IssuerNotNamed,
+            place,
+            "no issuer is configured",
+            "write `issuers` at the top of the file",
+        ),
         _ => {
             let message = "this entry does not say whose callers it is about";
-            report.add(Code::IssuerNotNamed, place, message, "add `issuer: …`, since there are several issuers");
+            report.add(
+                Code::IssuerNotNamed,
+                place,
+                message,
+                "add `issuer: …`, since there are several issuers",
+            );
         }
     }
     None
@@ -83,12 +121,22 @@ fn is_self(report: &mut Report<'_>, text: &Text, has_patient: bool) -> bool {
     }
     if !has_patient {
         let message = "this route does not say which patient it is about";
-        report.add(Code::SelfWithoutPatient, text, message, "add `patient: { from: path.patient }` to the route");
+        report.add(
+            Code::SelfWithoutPatient,
+            text,
+            message,
+            "add `patient: { from: path.patient }` to the route",
+        );
     }
     true
 }
 
 fn unmapped(report: &mut Report<'_>, place: Place, issuer: &str, kind: &str, example: &str) {
     let message = format!("issuer `{issuer}` does not say which claim holds `{kind}`");
-    report.add(Code::ClaimNotMapped, place, message, format!("add `claims: {{ {kind}: {example} }}` to the issuer"));
+    report.add(
+        Code::ClaimNotMapped,
+        place,
+        message,
+        format!("add `claims: {{ {kind}: {example} }}` to the issuer"),
+    );
 }

@@ -27,12 +27,21 @@ pub(super) struct Listening {
 
 /// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
 pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
-    let start = Place { line: 1, column: 1, length: 1 };
+    let start = Place {
+        line: 1,
+        column: 1,
+        length: 1,
+    };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
     if let Some(list) = report.required(&file.listeners, "listeners", start, example)
         && list.value.is_empty()
     {
-        report.add(Code::Empty, list, "there is no listener", format!("write `listeners: {example}`"));
+        report.add(
+            Code::Empty,
+            list,
+            "there is no listener",
+            format!("write `listeners: {example}`"),
+        );
     }
     let mut taken = Taken::default();
     let mut names = values::Names::default();
@@ -51,7 +60,12 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
         taken.address(address, report)
     });
     let threads = values::count(report, &file.threads, 1..=1024);
-    Listening { listeners, telemetry, shutdown: shutdown(file, report), threads }
+    Listening {
+        listeners,
+        telemetry,
+        shutdown: shutdown(file, report),
+        threads,
+    }
 }
 
 fn listener<'s>(
@@ -64,8 +78,19 @@ fn listener<'s>(
     let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
     let address = taken.address(text, report)?;
-    let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
-    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
+    let name = schema
+        .name
+        .as_ref()
+        .map_or_else(Box::default, |name| name.value.as_str().into());
+    Some(ListenerSettings {
+        name,
+        address,
+        reading: Reading {
+            trusted_proxies,
+            header_bytes,
+            header_count,
+        },
+    })
 }
 
 fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
@@ -82,12 +107,25 @@ fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet>
         let one = text.value.parse::<IpAddr>().map(IpNet::from).ok();
         let Some(range) = one.or_else(|| text.value.parse::<IpNet>().ok()) else {
             let message = format!("`{}` is not an address or a range of addresses", text.value);
-            report.add(Code::BadAddress, text, message, "write the proxy's address, such as `10.40.0.7`");
+            report.add(
+                Code::BadAddress,
+                text,
+                message,
+                "write the proxy's address, such as `10.40.0.7`",
+            );
             continue;
         };
         if range.prefix_len() < range.max_prefix_len() {
-            let message = format!("every peer in {} is believed about who the client is", range.trunc());
-            report.add(Code::BroadTrust, text, message, "name the addresses of the proxies one by one");
+            let message = format!(
+                "every peer in {} is believed about who the client is",
+                range.trunc()
+            );
+            report.add(
+                Code::BroadTrust,
+                text,
+                message,
+                "name the addresses of the proxies one by one",
+            );
         }
         ranges.push(range.trunc());
     }
@@ -96,7 +134,9 @@ fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet>
 
 fn shutdown(file: &File, report: &mut Report<'_>) -> ShutdownSettings {
     let (lame_duck, grace) = (seconds(5), seconds(30));
-    let Some(schema) = file.shutdown.as_ref() else { return ShutdownSettings { lame_duck, grace } };
+    let Some(schema) = file.shutdown.as_ref() else {
+        return ShutdownSettings { lame_duck, grace };
+    };
     let report = &mut report.within("shutdown", None);
     ShutdownSettings {
         lame_duck: values::duration(report, &schema.lame_duck, lame_duck, seconds(0)..=seconds(600)),
@@ -112,11 +152,20 @@ impl<'s> Taken<'s> {
     fn address(&mut self, text: &'s Text, report: &mut Report<'_>) -> Option<SocketAddr> {
         let Ok(address) = text.value.parse::<SocketAddr>() else {
             let message = format!("`{}` is not an address to listen on", text.value);
-            report.add(Code::BadAddress, text, message, "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`");
+            report.add(
+                Code::BadAddress,
+                text,
+                message,
+                "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`",
+            );
             return None;
         };
         if let Some((_, first)) = self.0.iter().find(|(other, _)| overlap(*other, address)) {
-            let message = format!("`{address}` is taken by `{}` in line {}", first.value, Place::from(*first).line);
+            let message = format!(
+                "`{address}` is taken by `{}` in line {}",
+                first.value,
+                Place::from(*first).line
+            );
             report.add(Code::AddressInUse, text, message, "choose another port");
         }
         self.0.push((address, text));
@@ -133,11 +182,12 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    fn overlap(one: &str, other: &str) -> bool {
+        super::overlap(one.parse().expect("one"), other.parse().expect("other"))
+    }
 
     #[test]
     fn any_address_overlaps_each() {
-        let overlap = |one: &str, other: &str| super::overlap(one.parse().expect("one"), other.parse().expect("other"));
         assert!(overlap("0.0.0.0:80", "10.0.0.1:80"));
         assert!(overlap("10.0.0.1:80", "10.0.0.1:80"));
         assert!(!overlap("10.0.0.1:80", "10.0.0.2:80"));

@@ -1,7 +1,8 @@
 //! From the shape of the file to the policy and its settings.
 //!
-//! Every function here reports what is wrong and goes on with a stand-in, so that one run finds everything; whether the
-//! result may be used is asked once, at the end, of the report. Nothing that was reported as an error is ever served.
+//! Every function here reports what is wrong and goes on with a stand-in, so that one run finds everything;
+//! whether the result may be used is asked once, at the end, of the report. Nothing that was reported as an
+//! error is ever served.
 
 mod assurance;
 mod cases;
@@ -43,7 +44,13 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let data_classes = assurance::data_classes(report, &levels, &file.data_classes);
     let upstreams = upstreams::compile(file, issuers.len() > 1, report);
 
-    let known = routes::Known { issuers: &issuers, tiers: &tiers, levels: &levels, data_classes: &data_classes, upstreams: &upstreams };
+    let known = routes::Known {
+        issuers: &issuers,
+        tiers: &tiers,
+        levels: &levels,
+        data_classes: &data_classes,
+        upstreams: &upstreams,
+    };
     let drafts = routes::compile(file, &known, report);
     reach::check(file, &drafts, &known, report);
     let cases = cases::compile(file, &known, report);
@@ -57,8 +64,19 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let index = routes::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
-    let policy = Policy { version, levels, issuers: rules, tiers: tiers.list, routes, index, upstreams: upstream_names };
+    let (rules, sources) = issuers
+        .into_iter()
+        .map(|issuer| (issuer.rules, issuer.settings))
+        .unzip();
+    let policy = Policy {
+        version,
+        levels,
+        issuers: rules,
+        tiers: tiers.list,
+        routes,
+        index,
+        upstreams: upstream_names,
+    };
     let mut settings = Settings {
         listeners: listening.listeners,
         telemetry: listening.telemetry,
@@ -70,24 +88,182 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         insecure: Vec::new(),
     };
     settings.insecure = relaxations(&policy, &settings);
-    Compiled { policy, settings, cases }
+    Compiled {
+        policy,
+        settings,
+        cases,
+    }
 }
 
 fn check_version(file: &File, report: &mut Report<'_>) {
-    let start = Place { line: 1, column: 1, length: 1 };
+    let start = Place {
+        line: 1,
+        column: 1,
+        length: 1,
+    };
     if let Some(version) = report.required(&file.version, "version", start, "1")
         && version.value != "1"
     {
         let message = format!("`{}` is not a version of this file's schema", version.value);
-        report.add(Code::UnsupportedVersion, version, message, "this program reads `version: 1`");
+        report.add(
+            Code::UnsupportedVersion,
+            version,
+            message,
+            "this program reads `version: 1`",
+        );
     }
 }
 
 fn audit(schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
     let report = &mut report.within("audit", None);
-    let dir = schema.and_then(|audit| audit.dir.as_ref()).map_or("audit", |dir| values::filled(report, dir));
+    let dir = schema
+        .and_then(|audit| audit.dir.as_ref())
+        .map_or("audit", |dir| values::filled(report, dir));
     let pseudonyms = schema.and_then(|audit| audit.pseudonyms.as_ref());
-    let key_file = pseudonyms.and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
+    let key_file = pseudonyms
+        .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
     let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
-    AuditSettings { dir: base_dir.join(dir), pseudonym_key_file }
+    AuditSettings {
+        dir: base_dir.join(dir),
+        pseudonym_key_file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Method;
+
+    use super::*;
+    use crate::config::settings::KeySource;
+    use crate::identity::algorithm::SignatureAlgorithm;
+    use crate::identity::{Caller, Level};
+    use crate::policy::tier::StepUp;
+    use crate::policy::{Durability, StoreDown, TierIndex};
+
+    const SIDECAR: &str = "
+version: 1
+listeners: [{ name: edge, address: '0.0.0.0:8080' }]
+issuers:
+  - name: patients
+    issuer: https://login.clinic.example
+    audiences: [portal-api]
+    assurance: { aal1: { any_of: { amr: [pwd] } } }
+    claims: { patient: patient_id }
+upstreams: { app: { endpoints: ['127.0.0.1:8081'] } }
+routes:
+  - id: results.read
+    match: { path: '/patients/{patient}', methods: [GET] }
+    upstream: app
+    data_class: phi
+    patient: { from: path.patient }
+    tier: moderate
+    any_of: [{ patient: self }]
+";
+
+    fn load(text: &str) -> Compiled {
+        let loaded = crate::config::load("gateway.yaml", text, Path::new("/etc/wardgate"));
+        let (compiled, warnings) = loaded.expect("a sound configuration");
+        assert_eq!(warnings, []);
+        compiled
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_safe_default() {
+        let Compiled {
+            policy,
+            settings,
+            cases,
+        } = load(SIDECAR);
+        let (listener, upstream) = (&settings.listeners[0], &settings.upstreams[0]);
+        assert_eq!(
+            (listener.reading.header_bytes, listener.reading.header_count),
+            (32 * 1024, 100)
+        );
+        assert_eq!(
+            (upstream.connect, upstream.read),
+            (Duration::from_secs(1), Duration::from_secs(60))
+        );
+        assert!(upstream.refuse_hidden_method && !upstream.pass_bearer && upstream.identity.is_none());
+        assert!(matches!(settings.issuers[0].source, KeySource::Discovery));
+        assert_eq!(
+            settings.issuers[0].keys.stale_for_critical,
+            Duration::from_secs(600)
+        );
+        assert_eq!(settings.audit.dir, Path::new("/etc/wardgate/audit"));
+        assert!(settings.telemetry.is_none() && settings.threads.is_none() && settings.insecure.is_empty());
+        let issuer = &policy.issuers[0];
+        assert_eq!(
+            issuer.algorithms,
+            [SignatureAlgorithm::RS256, SignatureAlgorithm::ES256]
+        );
+        assert!(issuer.callers == Caller::Person && !issuer.plain_jwt);
+        assert!(cases.is_empty());
+    }
+
+    #[test]
+    fn the_built_in_tiers_ascend() {
+        let policy = load(SIDECAR).policy;
+        let tiers: Vec<_> = policy
+            .tiers
+            .iter()
+            .map(|tier| (tier.name.as_ref(), tier.max_age, tier.audit))
+            .collect();
+        let expected = [
+            ("low", None, Durability::Buffered),
+            ("moderate", Some(28_800), Durability::Written),
+            ("high", Some(600), Durability::Synced),
+            ("critical", Some(60), Durability::Synced),
+        ];
+        assert_eq!(tiers, expected);
+        assert!(
+            policy
+                .tiers
+                .iter()
+                .all(|tier| tier.when_store_down == StoreDown::Deny && tier.step_up == [StepUp::Rfc9470])
+        );
+        assert_eq!(
+            policy
+                .tiers
+                .iter()
+                .map(|tier| tier.service.is_some())
+                .collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert!(policy.tiers[3].each_action_needs_new_proof && !policy.tiers[2].each_action_needs_new_proof);
+    }
+
+    #[test]
+    fn a_route_says_what_is_implied() {
+        let policy = load(SIDECAR).policy;
+        let route = &policy.routes[0];
+        assert_eq!(route.methods, [Method::GET, Method::HEAD]);
+        assert_eq!(route.any_of[0].issuer, Some(0));
+        assert_eq!(route.tier, TierIndex(1));
+        assert!(route.data_floor > Level::NONE);
+    }
+
+    #[test]
+    fn the_version_names_the_text() {
+        let one = load(SIDECAR).policy.version;
+        assert_eq!(one.len(), 16);
+        assert_eq!(one, load(SIDECAR).policy.version);
+        assert_ne!(one, load(&format!("{SIDECAR}# changed\n")).policy.version);
+    }
+
+    #[test]
+    fn written_lifetimes_move_the_defaults() {
+        let text = SIDECAR.replace("audiences", "jwks: { refresh: 2h }\n    audiences");
+        let keys = load(&text).settings.issuers[0].keys;
+        assert_eq!(
+            (keys.stale_for, keys.stale_for_critical),
+            (Duration::from_secs(7_200), Duration::from_secs(600))
+        );
+        let text = SIDECAR.replace("audiences", "jwks: { stale_for: 5m }\n    audiences");
+        assert_eq!(
+            load(&text).settings.issuers[0].keys.stale_for_critical,
+            Duration::from_secs(300)
+        );
+    }
 }

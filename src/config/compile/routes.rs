@@ -49,7 +49,10 @@ impl Known<'_> {
     }
 
     fn data_floor(&self, report: &mut Report<'_>, text: &Text) -> Option<Level> {
-        let found = self.data_classes.iter().find(|class| class.name.as_ref() == text.value);
+        let found = self
+            .data_classes
+            .iter()
+            .find(|class| class.name.as_ref() == text.value);
         if found.is_none() {
             let names = self.data_classes.iter().map(|class| class.name.as_ref());
             report.unknown(Code::UnknownDataClass, "data class", text, names);
@@ -73,11 +76,20 @@ pub(super) struct Draft<'s> {
 
 /// Compiles `routes`, in the order of the file; one without a path is left out.
 pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Draft<'s>> {
-    let start = Place { line: 1, column: 1, length: 1 };
+    let start = Place {
+        line: 1,
+        column: 1,
+        length: 1,
+    };
     let example = "[{ id: home, match: { path: /, methods: [GET] }, upstream: app, access: public }]";
     report.required(&file.routes, "routes", start, example);
     if let Some(list) = file.routes.as_ref().filter(|list| list.value.is_empty()) {
-        report.add(Code::NoRoutes, list, "there is no route, so every request is refused", "write the routes that are served");
+        report.add(
+            Code::NoRoutes,
+            list,
+            "there is no route, so every request is refused",
+            "write the routes that are served",
+        );
     }
     let mut ids = Names::default();
     let mut drafts = Vec::new();
@@ -86,7 +98,12 @@ pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report
         if let Some(id) = report.required(&item.value.id, "id", item.into(), "results.read") {
             check_id(report, id, &mut ids);
         }
-        if let Some(id) = item.value.lower_risk_if_only.as_ref().and_then(|lower| lower.value.id.as_ref()) {
+        if let Some(id) = item
+            .value
+            .lower_risk_if_only
+            .as_ref()
+            .and_then(|lower| lower.value.id.as_ref())
+        {
             check_id(report, id, &mut ids);
         }
         drafts.extend(route(report, known, item));
@@ -97,7 +114,12 @@ pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report
 fn check_id(report: &mut Report<'_>, id: &Text, ids: &mut Names) {
     values::name(report, id);
     if id.value.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        report.add(Code::BadName, id, format!("`{}` has capitals", id.value), "write ids in lower case");
+        report.add(
+            Code::BadName,
+            id,
+            format!("`{}` has capitals", id.value),
+            "write ids in lower case",
+        );
     }
     ids.add(report, "route", id);
 }
@@ -118,24 +140,45 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     };
     // A public route need not name its tier, and has no rules that could be above or below it.
     let base = tier.filter(|_| access == Access::Protected);
-    let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier: base };
+    let ground = Ground {
+        matched: matched.as_ref(),
+        tiers: known.tiers,
+        tier: base,
+    };
     if access == Access::Public {
         check_public(report, schema);
     } else if schema.any_of.is_none() {
         let help = "write `any_of: [{ issuer: … }]`, or `access: public`";
-        report.add(Code::NoWayIn, place, "the route does not say who is allowed", help);
+        report.add(
+            Code::NoWayIn,
+            place,
+            "the route does not say who is allowed",
+            help,
+        );
     }
-    let patient = schema.patient.as_ref().and_then(|patient| ground.patient(report, patient));
+    let patient = schema
+        .patient
+        .as_ref()
+        .and_then(|patient| ground.patient(report, patient));
     let has_patient = schema.patient.is_some();
     let refine = ground.refine(report, &schema.refine);
-    let lower_risk = schema.lower_risk_if_only.as_ref().and_then(|lower| ground.lower_risk(report, lower));
+    let lower_risk = schema
+        .lower_risk_if_only
+        .as_ref()
+        .and_then(|lower| ground.lower_risk(report, lower));
     let deny = ground.deny(report, &schema.deny);
-    let any_of = schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
+    let any_of = schema
+        .any_of
+        .as_ref()
+        .map(|list| entries::compile(report, known, ground, has_patient, list));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
     let matched = matched?;
     let route = Route {
         id: schema.id.text().unwrap_or_default().into(),
-        label: schema.label.as_ref().map(|label| values::filled(report, label).into()),
+        label: schema
+            .label
+            .as_ref()
+            .map(|label| values::filled(report, label).into()),
         host: matched.host,
         template: matched.template,
         methods: matched.methods,
@@ -151,8 +194,18 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         any_of: any_of.unwrap_or_default(),
         cors,
     };
-    let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
-    Some(Draft { route, schema, path, tier, floor })
+    let path = schema
+        .r#match
+        .as_ref()
+        .and_then(|map| map.value.path.as_ref())
+        .map_or(place, Place::from);
+    Some(Draft {
+        route,
+        schema,
+        path,
+        tier,
+        floor,
+    })
 }
 
 /// The base tier: required on protected routes, the first one on public ones.
@@ -177,18 +230,27 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
         ("refine", schema.refine.as_ref().map(Into::into)),
-        ("lower_risk_if_only", schema.lower_risk_if_only.as_ref().map(Into::into)),
+        (
+            "lower_risk_if_only",
+            schema.lower_risk_if_only.as_ref().map(Into::into),
+        ),
         ("deny", schema.deny.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
         if let Some(place) = place {
             let message = format!("a public route asks for no caller, so `{key}` can't hold");
-            report.add(Code::PublicRouteRule, place, message, format!("take `{key}` or `access: public` out"));
+            report.add(
+                Code::PublicRouteRule,
+                place,
+                message,
+                format!("take `{key}` or `access: public` out"),
+            );
         }
     }
 }
 
-/// Builds the index, and reports each route that an earlier one leaves undecided. `places` are those of the paths.
+/// Builds the index, and reports each route that an earlier one leaves undecided. `places` are those of the
+/// paths.
 pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>) -> Index {
     let mut ambiguous = match Index::build(routes) {
         Ok(index) => return index,
@@ -199,12 +261,24 @@ pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>)
     for pair in ambiguous {
         let (first, second) = (routes.get(pair.first), routes.get(pair.second));
         let (at_first, at_second) = (places.get(pair.first), places.get(pair.second));
-        if let (Some(first), Some(second), Some(at_first), Some(at_second)) = (first, second, at_first, at_second) {
-            let both: Vec<&str> =
-                second.methods.iter().filter(|method| first.methods.contains(method)).map(Method::as_str).collect();
+        if let (Some(first), Some(second), Some(at_first), Some(at_second)) =
+            (first, second, at_first, at_second)
+        {
+            let both: Vec<&str> = second
+                .methods
+                .iter()
+                .filter(|method| first.methods.contains(method))
+                .map(Method::as_str)
+                .collect();
             let report = &mut report.within("route", Some(&second.id));
-            let message = format!("route `{}` in line {} takes {} here as well", first.id, at_first.line, list(&both));
-            let help = "no order decides between routes: give them different paths, hosts or methods (`GET` brings `HEAD`)";
+            let message = format!(
+                "route `{}` in line {} takes {} here as well",
+                first.id,
+                at_first.line,
+                list(&both)
+            );
+            let help =
+                "no order decides: give the routes different paths, hosts or methods (`GET` brings `HEAD`)";
             report.add(Code::AmbiguousRoutes, *at_second, message, help);
         }
     }

@@ -7,7 +7,9 @@ use super::tiers::Tiers;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::{Report, instead};
-use crate::config::schema::{Items, Given, LowerRisk as LowerSchema, Patient, Refine as RefineSchema, Text, When};
+use crate::config::schema::{
+    Given, Items, LowerRisk as LowerSchema, Patient, Refine as RefineSchema, Text, When,
+};
 use crate::config::values;
 use crate::policy::route::{LowerRisk, PatientSource, Refine};
 use crate::policy::{Condition, Template, TierIndex};
@@ -33,8 +35,14 @@ impl Ground<'_> {
                 Some(condition)
             }
             Err(error) => {
-                let help = "write a CEL expression over `subject`, `request` and `body`, such as `subject.claims.npi != ''`";
-                report.add(Code::BadCondition, text, format!("the condition does not compile: {error}"), help);
+                let help =
+                    "write CEL over `subject`, `request` and `body`, such as `subject.claims.npi != ''`";
+                report.add(
+                    Code::BadCondition,
+                    text,
+                    format!("the condition does not compile: {error}"),
+                    help,
+                );
                 None
             }
         }
@@ -43,17 +51,31 @@ impl Ground<'_> {
     fn need_body(&self, report: &mut Report<'_>, place: impl Into<Place>) {
         if self.matched.is_some_and(|matched| !matched.has_body()) {
             let message = "no request of this route has a body";
-            report.add(Code::BodyNeverPresent, place, message, "add `POST`, `PUT` or `PATCH` to `methods`, or take this out");
+            report.add(
+                Code::BodyNeverPresent,
+                place,
+                message,
+                "add `POST`, `PUT` or `PATCH` to `methods`, or take this out",
+            );
         }
     }
 
     /// Compiles `patient`.
-    pub(super) fn patient(&self, report: &mut Report<'_>, schema: &Spanned<Patient>) -> Option<PatientSource> {
+    pub(super) fn patient(
+        &self,
+        report: &mut Report<'_>,
+        schema: &Spanned<Patient>,
+    ) -> Option<PatientSource> {
         let text = report.required(&schema.value.from, "from", schema.into(), "path.patient")?;
         let (source, name) = text.value.split_once('.').unwrap_or((text.value.as_str(), ""));
         if name.is_empty() || !matches!(source, "path" | "query" | "body") {
             let message = format!("`{}` is not a place to find the patient", text.value);
-            report.add(Code::BadPatientSource, text, message, "write `path.`, `query.` or `body.` and a name, such as `path.patient`");
+            report.add(
+                Code::BadPatientSource,
+                text,
+                message,
+                "write `path.`, `query.` or `body.` and a name, such as `path.patient`",
+            );
             return None;
         }
         match source {
@@ -82,8 +104,16 @@ impl Ground<'_> {
             if let (Some(text), Some(tier), Some(base)) = (text, tier, self.tier)
                 && tier <= base
             {
-                let message = format!("`{}` is not above the route's tier, so this rule changes nothing", text.value);
-                report.add(Code::RefineWithoutEffect, text, message, "name a higher tier, or take the rule out");
+                let message = format!(
+                    "`{}` is not above the route's tier, so this rule changes nothing",
+                    text.value
+                );
+                report.add(
+                    Code::RefineWithoutEffect,
+                    text,
+                    message,
+                    "name a higher tier, or take the rule out",
+                );
             }
             if let (Some(when), Some(tier)) = (when, tier) {
                 rules.push(Refine { when, tier });
@@ -93,7 +123,11 @@ impl Ground<'_> {
     }
 
     /// Compiles `lower_risk_if_only`.
-    pub(super) fn lower_risk(&self, report: &mut Report<'_>, schema: &Spanned<LowerSchema>) -> Option<LowerRisk> {
+    pub(super) fn lower_risk(
+        &self,
+        report: &mut Report<'_>,
+        schema: &Spanned<LowerSchema>,
+    ) -> Option<LowerRisk> {
         let LowerSchema { fields, tier, id } = &schema.value;
         let place = Place::from(schema);
         self.need_body(report, place);
@@ -108,14 +142,23 @@ impl Ground<'_> {
             report.add(Code::LowerRiskNotLower, text, message, "name a lower tier");
         }
         listed?;
-        Some(LowerRisk { fields: values::texts(report, fields), tier: tier?, id: id?.value.as_str().into() })
+        Some(LowerRisk {
+            fields: values::texts(report, fields),
+            tier: tier?,
+            id: id?.value.as_str().into(),
+        })
     }
 
     /// Compiles `deny`.
     pub(super) fn deny(&self, report: &mut Report<'_>, schema: &Given<Items<When>>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         for item in schema.items() {
-            let when = report.required(&item.value.when, "when", item.into(), "\"'suspended' in subject.roles\"");
+            let when = report.required(
+                &item.value.when,
+                "when",
+                item.into(),
+                "\"'suspended' in subject.roles\"",
+            );
             conditions.extend(when.and_then(|text| self.condition(report, text)));
         }
         conditions
@@ -126,7 +169,11 @@ fn check_parameter(report: &mut Report<'_>, text: &Text, name: &str, template: &
     if !template.parameters().any(|known| known == name) {
         let message = format!("the path has no parameter `{name}`");
         let nearest = instead(name, template.parameters());
-        let help = if template.parameters().next().is_some() { nearest } else { format!("write `{{{name}}}` into the path") };
+        let help = if template.parameters().next().is_some() {
+            nearest
+        } else {
+            format!("write `{{{name}}}` into the path")
+        };
         report.add(Code::BadPatientSource, text, message, help);
     }
 }

@@ -6,17 +6,18 @@ use crate::config::codes::Code;
 use crate::config::report::Report;
 use crate::config::schema::{File, Route, Text};
 
-/// Warns of issuers, tiers, data classes and upstreams that no route refers to. Expects every reference to be sound.
+/// Warns of issuers, tiers, data classes and upstreams that no route refers to. Expects every reference to be
+/// sound.
 pub(super) fn check(file: &File, report: &mut Report<'_>) {
     let routes = || file.routes.items().iter().map(|item| &item.value);
     if routes().next().is_none() {
         return;
     }
-    let used: HashSet<&str> = routes().flat_map(|route| route.upstream.text()).collect();
+    let used: HashSet<&str> = routes().filter_map(|route| route.upstream.text()).collect();
     for (name, _) in file.upstreams.entries() {
         unused(report, "upstream", name, &used);
     }
-    let used: HashSet<&str> = routes().flat_map(|route| route.data_class.text()).collect();
+    let used: HashSet<&str> = routes().filter_map(|route| route.data_class.text()).collect();
     for (name, _) in file.data_classes.entries() {
         unused(report, "data class", name, &used);
     }
@@ -28,7 +29,7 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
         }
     }
     let entries = || routes().flat_map(|route| route.any_of.items());
-    let used: HashSet<&str> = entries().flat_map(|entry| entry.value.issuer.text()).collect();
+    let used: HashSet<&str> = entries().filter_map(|entry| entry.value.issuer.text()).collect();
     let implied = entries().any(|entry| entry.value.issuer.is_none());
     for item in file.issuers.items().iter().filter(|_| !implied) {
         if let Some(name) = item.value.name.as_ref() {
@@ -38,14 +39,26 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
 }
 
 fn tiers(route: &Route) -> impl Iterator<Item = &str> {
-    let lower = route.lower_risk_if_only.as_ref().and_then(|lower| lower.value.tier.text());
-    let refined = route.refine.items().iter().flat_map(|rule| rule.value.tier.text());
+    let lower = route
+        .lower_risk_if_only
+        .as_ref()
+        .and_then(|lower| lower.value.tier.text());
+    let refined = route
+        .refine
+        .items()
+        .iter()
+        .filter_map(|rule| rule.value.tier.text());
     route.tier.text().into_iter().chain(lower).chain(refined)
 }
 
 fn unused(report: &mut Report<'_>, what: &str, name: &Text, used: &HashSet<&str>) {
     if !used.contains(name.value.as_str()) {
         let message = format!("no route uses {what} `{}`", name.value);
-        report.add(Code::Unused, name, message, "take it out, or look for the route that should name it");
+        report.add(
+            Code::Unused,
+            name,
+            message,
+            "take it out, or look for the route that should name it",
+        );
     }
 }

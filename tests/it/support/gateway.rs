@@ -2,15 +2,115 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{free_address, http};
+
+/// A gateway that is not started yet.
+pub struct Setup {
+    config: String,
+    dir: Arc<TempDir>,
+    log_filter: String,
+    small_files: bool,
+}
+
+impl Setup {
+    /// Puts `prepare`'s files (keys) into a fresh directory. In the configuration `$LISTEN` and `$TELEMETRY` stand for
+    /// addresses that are free, `$DIR` for the directory.
+    pub fn new(config: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        prepare(dir.path());
+        let log_filter = std::env::var("WARDGATE_LOG");
+        let log_filter =
+            log_filter.unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=off".to_owned());
+        Self { config: config.to_owned(), dir: Arc::new(dir), log_filter, small_files: false }
+    }
+
+    /// Logs what this filter lets pass.
+    pub fn logging(mut self, filter: &str) -> Self {
+        self.log_filter = filter.to_owned();
+        self
+    }
+
+    /// Lets [`Gateway::limit_files`] make writes fail rather than end the program.
+    pub fn with_small_files(mut self) -> Self {
+        self.small_files = true;
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&self) -> Gateway {
+        self.start_until("/readyz")
+    }
+
+    /// Starts it and waits only until it is alive.
+    pub fn start_unready(&self) -> Gateway {
+        self.start_until("/healthz")
+    }
+
+    /// Starts it where it can't start: its exit code and what it said.
+    pub fn refused(&self) -> (Option<i32>, String) {
+        let mut gateway = self.spawn();
+        let code = gateway.wait(Duration::from_secs(20));
+        (code, gateway.logs().join("\n"))
+    }
+
+    fn start_until(&self, path: &str) -> Gateway {
+        for _ in 0..5 {
+            let mut gateway = self.spawn();
+            if gateway.answers(path) {
+                return gateway;
+            }
+            let _ = gateway.child.kill();
+            let _ = gateway.child.wait();
+            gateway.read_to_end();
+            let said = gateway.logs().join("\n");
+            // Another process may take a free address before the gateway does.
+            assert!(said.contains("can't be listened on") || said.contains("in use"), "not ready; it said:\n{said}");
+        }
+        panic!("every address was taken");
+    }
+
+    fn spawn(&self) -> Gateway {
+        let (address, telemetry) = (free_address(), free_address());
+        let dir = self.dir.path().to_str().expect("utf-8");
+        let text = self.config.replace("$LISTEN", &address.to_string());
+        let text = text.replace("$TELEMETRY", &telemetry.to_string()).replace("$DIR", dir);
+        let path = self.dir.path().join("gateway.yaml");
+        std::fs::write(&path, text).expect("writable");
+        let program = env!("CARGO_BIN_EXE_wardgate");
+        let mut command = if self.small_files {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, program]);
+            shell
+        } else {
+            Command::new(program)
+        };
+        let mut child = command
+            .args(["run", "--config"])
+            .arg(&path)
+            .env("WARDGATE_LOG", &self.log_filter)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let logs = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stderr) = (Arc::clone(&logs), child.stderr.take().expect("piped"));
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                lines.lock().expect("whole").push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        Gateway { child, address, telemetry, dir: Arc::clone(&self.dir), logs, reader: Some(reader) }
+    }
+}
 
 /// A running gateway; ends with the value.
 pub struct Gateway {
@@ -20,63 +120,32 @@ pub struct Gateway {
     /// Its telemetry listener.
     pub telemetry: SocketAddr,
     /// Its directory: configuration, keys, audit.
-    pub dir: TempDir,
+    pub dir: Arc<TempDir>,
     logs: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// Writes the configuration into a fresh directory, puts `$LISTEN`, `$TELEMETRY` and `$DIR` in, starts the gateway
-    /// and waits until it is ready. `prepare` may put more files (keys) there first.
-    pub fn start(config: &str, prepare: impl FnOnce(&std::path::Path)) -> Self {
-        let gateway = Self::spawn(config, prepare);
-        gateway.wait_for("/readyz");
-        gateway
+    /// Starts a gateway of its own and waits until it is ready. See [`Setup::new`].
+    pub fn start(config: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Setup::new(config, prepare).start()
     }
 
     /// The same, but waits only until it is alive.
-    pub fn start_unready(config: &str, prepare: impl FnOnce(&std::path::Path)) -> Self {
-        let gateway = Self::spawn(config, prepare);
-        gateway.wait_for("/healthz");
-        gateway
+    pub fn start_unready(config: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Setup::new(config, prepare).start_unready()
     }
 
-    fn spawn(config: &str, prepare: impl FnOnce(&std::path::Path)) -> Self {
-        let dir = TempDir::new().expect("a directory");
-        prepare(dir.path());
-        let (address, telemetry) = (free_address(), free_address());
-        let text = config
-            .replace("$LISTEN", &address.to_string())
-            .replace("$TELEMETRY", &telemetry.to_string())
-            .replace("$DIR", dir.path().to_str().expect("utf-8"));
-        let path = dir.path().join("gateway.yaml");
-        std::fs::write(&path, text).expect("writable");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wardgate"))
-            .args(["run", "--config"])
-            .arg(&path)
-            .env("WARDGATE_LOG", std::env::var("WARDGATE_LOG").unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=off".to_owned()))
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let logs = Arc::new(Mutex::new(Vec::new()));
-        let (lines, stderr) = (Arc::clone(&logs), child.stderr.take().expect("piped"));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                lines.lock().expect("whole").push(line);
-            }
-        });
-        Self { child, address, telemetry, dir, logs }
-    }
-
-    fn wait_for(&self, path: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
+    /// Whether the page comes to say 200 before the gateway ends or time is up.
+    fn answers(&mut self, path: &str) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline && self.child.try_wait().expect("waitable").is_none() {
             if http::get(self.telemetry, path).is_ok_and(|answer| answer.status == 200) {
-                return;
+                return true;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("the gateway is not ready; it said:\n{}", self.logs().join("\n"));
+        false
     }
 
     /// What it has written to standard error.
@@ -127,16 +196,37 @@ impl Gateway {
         assert!(sent.success(), "the gateway is gone");
     }
 
+    /// Lets the program's files grow no further than this many bytes; `None` lifts the limit.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.pid().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={soft}:")]).status();
+        assert!(set.expect("prlimit runs").success());
+    }
+
     /// Waits for its end; its exit code.
     pub fn wait(&mut self, limit: Duration) -> Option<i32> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("waitable") {
+                self.read_to_end();
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("the gateway did not stop within {limit:?}");
+    }
+
+    /// Ends it without a warning.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+
+    fn read_to_end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader of the logs");
+        }
     }
 }
 

@@ -1,0 +1,324 @@
+//! Hostile inputs by the hundred: what is admitted is what arrives, byte for byte, and nothing else does.
+//!
+//! Each table has one gateway and one recording upstream. A case is raw bytes and what must come of each request in
+//! them. After every table: as many upstream requests as admitted intents, each of them with the id of its own intent.
+
+mod answers;
+mod exchange;
+mod forge;
+mod framing;
+mod headers;
+mod methods;
+mod property;
+mod targets;
+mod tokens;
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::support::http::Answer;
+use crate::support::upstream::Recorded;
+use crate::support::{Gateway, Recorder, Signer, tokens as issuer};
+
+/// One kind of route each: public, protected by a role, by relation, classified by its body, a WebSocket, by host.
+pub const ROUTES: &str = r#"
+  - { id: home, match: { path: "/", methods: [GET] }, upstream: app, access: public }
+  - { id: open, match: { path: "/open/**", methods: [GET, POST, OPTIONS] }, upstream: app, access: public }
+  - { id: admin, match: { path: "/admin/**", methods: [GET, POST, PUT, DELETE] }, upstream: app, tier: low, any_of: [{ roles: [admin] }] }
+  - { id: results.read, match: { path: "/patients/{patient}/results/**", methods: [GET] }, upstream: app,
+      tier: low, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: everything, match: { path: "/fhir/Patient/{patient}/$everything", methods: [GET] }, upstream: app,
+      tier: low, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: notes.write, match: { path: "/patients/{patient}/notes", methods: [POST] }, upstream: app,
+      tier: low, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: profile.update, match: { path: "/patients/{patient}/profile", methods: [PUT] }, upstream: app, tier: critical,
+      patient: { from: path.patient }, any_of: [{ patient: self }],
+      lower_risk_if_only: { fields: [language], tier: low, id: profile.preferences } }
+  - { id: live, match: { path: "/patients/{patient}/live", upgrade: websocket }, upstream: app,
+      tier: low, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: staff, match: { host: staff.example, path: "/**", methods: [GET] }, upstream: app, tier: low, any_of: [{ roles: [staff] }] }
+"#;
+
+/// The reason of requests that the HTTP parser refuses before there is a decision.
+const UNPARSED: &str = "unparsed";
+
+/// What must come of one request.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// This status, for this reason in the audit record, and nothing upstream.
+    Refused(u16, &'static str),
+    /// It goes upstream like this, and the client gets 200.
+    Forwarded(Box<Departure>),
+    /// It is admitted by its head, but its body breaks: no 2xx, and at most the one request upstream.
+    Broken,
+}
+
+/// How a forwarded request must look upstream.
+#[derive(Debug, Clone, Default)]
+pub struct Departure {
+    line: Option<String>,
+    body: Option<Vec<u8>>,
+    headers: Vec<(&'static str, Vec<&'static str>)>,
+    nobody: bool,
+}
+
+/// The table's word for a refusal.
+pub fn refused(status: u16, reason: &'static str) -> Wanted {
+    Wanted::Refused(status, reason)
+}
+
+/// The HTTP parser gives up: 400, and no decision.
+pub fn unparsed() -> Wanted {
+    Wanted::Refused(400, UNPARSED)
+}
+
+/// Forwarded, with the target exactly as sent and the gateway's identity headers.
+pub fn forwarded() -> Wanted {
+    Wanted::Forwarded(Box::default())
+}
+
+/// Forwarded for nobody in particular: on a public route, without identity.
+pub fn public() -> Wanted {
+    Wanted::Forwarded(Box::new(Departure { nobody: true, ..Departure::default() }))
+}
+
+impl Wanted {
+    fn departure(mut self, change: impl FnOnce(&mut Departure)) -> Self {
+        if let Self::Forwarded(departure) = &mut self {
+            change(departure);
+        }
+        self
+    }
+
+    /// The request line, where it is not the first line sent.
+    pub fn line(self, line: &str) -> Self {
+        self.departure(|departure| departure.line = Some(line.to_owned()))
+    }
+
+    /// The body.
+    pub fn body(self, body: &[u8]) -> Self {
+        self.departure(|departure| departure.body = Some(body.to_vec()))
+    }
+
+    /// All values of a header.
+    pub fn header(self, name: &'static str, values: &[&'static str]) -> Self {
+        self.departure(|departure| departure.headers.push((name, values.to_vec())))
+    }
+}
+
+/// One hostile input; `$TOKEN` in its bytes becomes a patient's bearer token.
+pub struct Case {
+    name: String,
+    bytes: Vec<u8>,
+    wanted: Vec<Wanted>,
+}
+
+impl Case {
+    /// A connection with one request.
+    pub fn new(name: &str, bytes: impl AsRef<[u8]>, wanted: Wanted) -> Self {
+        Self { name: name.to_owned(), bytes: bytes.as_ref().to_vec(), wanted: vec![wanted] }
+    }
+
+    /// A connection with something for each of several requests.
+    pub fn several(name: &str, bytes: impl AsRef<[u8]>, wanted: Vec<Wanted>) -> Self {
+        Self { wanted, ..Self::new(name, bytes, Wanted::Broken) }
+    }
+}
+
+/// A gateway with its upstream, and the patient who asks.
+pub struct Bench {
+    pub gateway: Gateway,
+    pub upstream: Recorder,
+    token: String,
+}
+
+impl Bench {
+    /// Starts both.
+    pub fn start() -> Self {
+        let signer = Signer::new();
+        Self::with(Recorder::start(), signer.jwks(), &signer.bearer("p1", "aal1", 30))
+    }
+
+    /// Starts a gateway before this upstream, for these keys and this token.
+    pub fn with(upstream: Recorder, jwks: &str, token: &str) -> Self {
+        let gateway = Gateway::start(&issuer::config(upstream.address, ROUTES), |dir| {
+            std::fs::write(dir.join("jwks.json"), jwks).expect("writable");
+        });
+        Self { gateway, upstream, token: token.to_owned() }
+    }
+
+    /// Puts the token in.
+    pub fn fill(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut filled = Vec::new();
+        let mut rest = bytes;
+        while let Some(at) = rest.windows(6).position(|window| window == b"$TOKEN") {
+            filled.extend_from_slice(&rest[..at]);
+            filled.extend_from_slice(self.token.as_bytes());
+            rest = &rest[at + 6..];
+        }
+        filled.extend_from_slice(rest);
+        filled
+    }
+
+    /// Runs a table. Every fault of it is listed, not only the first.
+    pub fn run(&self, cases: &[Case]) {
+        let mut faults = Vec::new();
+        let mut answered = Vec::new();
+        let mut seen = self.upstream.count();
+        for case in cases {
+            let sent = self.fill(&case.bytes);
+            let answers = exchange::exchange(self.gateway.address, &sent, case.wanted.len());
+            let all = self.upstream.requests();
+            let before = faults.len();
+            compare(case, &sent, &answers, &all[seen..], &mut faults);
+            if faults.len() > before {
+                let start = &sent[..sent.len().min(240)];
+                faults.push(format!("    sent {}", start.escape_ascii()));
+            }
+            seen = all.len();
+            answered.extend(case.wanted.iter().zip(answers).map(|(wanted, answer)| (case.name.as_str(), wanted, answer)));
+        }
+        self.reconcile(&answered, &mut faults);
+        let names: HashSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names.len(), cases.len(), "two cases have one name");
+        assert!(faults.is_empty(), "{} cases, and these faults:\n{}", cases.len(), faults.join("\n"));
+    }
+
+    /// Holds the journal against what the client and the upstream saw.
+    fn reconcile(&self, answered: &[(&str, &Wanted, Answer)], faults: &mut Vec<String>) {
+        let records = self.gateway.audit();
+        let of = |event: &str| records.iter().filter(|record| record["event"] == event).collect::<Vec<&Value>>();
+        for (name, wanted, answer) in answered {
+            let Wanted::Refused(_, reason) = wanted else { continue };
+            let Some(decision) = answer.header("x-wardgate-decision") else {
+                if *reason != UNPARSED {
+                    faults.push(format!("{name}: wanted {reason}, but the parser answered {}", answer.status));
+                }
+                continue;
+            };
+            let record = of("decision").into_iter().find(|record| record["decision"] == decision);
+            let recorded = record.and_then(|record| record["reason"].as_str()).unwrap_or("not recorded");
+            if recorded != *reason {
+                faults.push(format!("{name}: wanted {reason}, recorded {recorded}"));
+            }
+        }
+        let by_parser = answered.iter().filter(|(_, wanted, _)| matches!(wanted, Wanted::Refused(_, UNPARSED))).count();
+        let (records_unparsed, metric) = (of(UNPARSED).len(), self.gateway.metric(r#"wardgate_unreadable_requests_total{reason="unparsed"}"#));
+        if (records_unparsed, metric as usize) != (by_parser, by_parser) {
+            faults.push(format!("{by_parser} answers of the parser, {records_unparsed} records of them, {metric} in the metric"));
+        }
+        let arrived = self.upstream.requests();
+        let admitted = self.gateway.admitted_intents();
+        if arrived.len() != admitted {
+            faults.push(format!("{} upstream requests, {admitted} admitted intents", arrived.len()));
+        }
+        let intents: HashSet<&str> = of("intent").iter().filter_map(|record| record["decision"].as_str()).collect();
+        let ids: HashSet<&str> = arrived.iter().flat_map(|request| request.values("x-wardgate-decision")).collect();
+        if ids.len() != arrived.len() || !ids.is_subset(&intents) {
+            faults.push("an upstream request does not have the id of an intent of its own".to_owned());
+        }
+    }
+}
+
+fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded], faults: &mut Vec<String>) {
+    let name = &case.name;
+    if answers.len() != case.wanted.len() {
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        faults.push(format!("{name}: {} answers wanted, got {statuses:?}", case.wanted.len()));
+    }
+    let mut arrivals = arrived.iter();
+    for (at, wanted) in case.wanted.iter().enumerate() {
+        let answer = answers.get(at);
+        let status = answer.map_or(0, |answer| answer.status);
+        match wanted {
+            Wanted::Refused(wanted, _) if status != *wanted => faults.push(format!("{name}: wanted {wanted}, answered {status}")),
+            Wanted::Refused(..) => {}
+            Wanted::Broken => {
+                if (200..300).contains(&status) {
+                    faults.push(format!("{name}: answered {status} though the body is broken"));
+                }
+                arrivals.next().map(|request| check_line(name, &first_line(sent), request, faults)).unwrap_or_default();
+            }
+            Wanted::Forwarded(departure) => match (answer, arrivals.next()) {
+                (Some(answer), Some(request)) if status == 200 => {
+                    let line = departure.line.clone().unwrap_or_else(|| first_line(sent));
+                    check_line(name, &line, request, faults);
+                    check_departure(name, departure, answer, request, faults);
+                }
+                (_, request) => faults.push(format!("{name}: wanted to be forwarded, answered {status}, upstream {:?}", request.map(|request| &request.line))),
+            },
+        }
+    }
+    faults.extend(arrivals.map(|request| format!("{name}: reached the upstream as {:?}", request.line)));
+}
+
+/// The request line as sent; upstream the version is always the gateway's own.
+fn first_line(sent: &[u8]) -> String {
+    let end = sent.windows(2).position(|window| window == b"\r\n").unwrap_or(sent.len());
+    String::from_utf8_lossy(&sent[..end]).replace("HTTP/1.0", "HTTP/1.1")
+}
+
+fn check_line(name: &str, line: &str, request: &Recorded, faults: &mut Vec<String>) {
+    if request.line != line {
+        faults.push(format!("{name}: sent {line:?}, forwarded {:?}", request.line));
+    }
+}
+
+fn check_departure(name: &str, departure: &Departure, answer: &Answer, request: &Recorded, faults: &mut Vec<String>) {
+    let mut must = |holds: bool, what: String| {
+        if !holds {
+            faults.push(format!("{name}: {what}; upstream headers {:?}", request.headers));
+        }
+    };
+    for (header, values) in &departure.headers {
+        must(request.values(header) == *values, format!("{header} is not {values:?}"));
+    }
+    if let Some(body) = &departure.body {
+        let got = exchange::dechunked(request);
+        must(got == *body, format!("the body is {:?}", String::from_utf8_lossy(&got)));
+    }
+    let expected = |own: &str| match own {
+        "x-remote-user" => (!departure.nobody).then(|| "patients:user-p1".to_owned()),
+        "x-wardgate-assertion" => (!departure.nobody).then(String::new),
+        "x-wardgate-decision" => answer.header("x-wardgate-decision").map(str::to_owned),
+        "x-forwarded-for" => Some("127.0.0.1".to_owned()),
+        "x-forwarded-proto" => Some("http".to_owned()),
+        "x-forwarded-host" => Some(request.values("host").concat().to_ascii_lowercase()),
+        _ => None,
+    };
+    for own in OWN {
+        let found: Vec<&(String, String)> = request.headers.iter().filter(|(header, _)| folded(header) == *own).collect();
+        let right = match (expected(own), found.as_slice()) {
+            (None, []) => true,
+            (Some(_), [(header, token)]) if *own == "x-wardgate-assertion" => header.eq_ignore_ascii_case(own) && speaks_for_p1(token),
+            (Some(value), [(header, found)]) => header.eq_ignore_ascii_case(own) && *found == value.split(':').next().filter(|_| *own == "x-forwarded-host").unwrap_or(&value),
+            _ => false,
+        };
+        must(right, format!("{own} is not the gateway's"));
+    }
+    for (header, value) in &request.headers {
+        let own = OWN.contains(&folded(header).as_str());
+        must(own || !is_unwanted(&folded(header)), format!("{header} went upstream"));
+        must(!value.contains("spoofed"), format!("a spoofed {header} went upstream"));
+    }
+}
+
+const OWN: &[&str] = &["x-remote-user", "x-wardgate-assertion", "x-wardgate-decision", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+
+fn folded(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+fn is_unwanted(name: &str) -> bool {
+    let families = ["x-forwarded", "x-wardgate", "x-original", "x-rewrite", "x-auth-request", "proxy-"];
+    let single = ["forwarded", "authorization", "connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "remote-user", "x-real-ip"];
+    single.contains(&name) || families.iter().any(|family| name.starts_with(family))
+}
+
+fn speaks_for_p1(token: &str) -> bool {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).and_then(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = payload.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).unwrap_or_default();
+    claims["sub"] == "patients:user-p1" && claims["aud"] == "app" && claims["iss"] == "wardgate"
+}

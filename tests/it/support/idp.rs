@@ -1,0 +1,133 @@
+//! A real OpenID Provider as a child process: see `idp/server.mjs`.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{free_address, http};
+
+/// The provider; ends with the value.
+pub struct Idp {
+    process: Child,
+    /// Its address, which is its tokens' `iss`.
+    pub issuer: String,
+    address: SocketAddr,
+    control: SocketAddr,
+}
+
+/// What the provider gives a client.
+pub struct Tokens(Value);
+
+impl Tokens {
+    /// The access token.
+    pub fn access(&self) -> &str {
+        self.0["access_token"].as_str().expect("an access token")
+    }
+
+    /// The ID token.
+    pub fn id(&self) -> &str {
+        self.0["id_token"].as_str().expect("an ID token")
+    }
+
+    /// The access token, as a header value.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.access())
+    }
+}
+
+impl Idp {
+    /// Starts one.
+    pub fn start() -> Self {
+        let address = free_address();
+        let (process, control) = launch(address);
+        Self { process, issuer: format!("http://{address}"), address, control }
+    }
+
+    /// Stops it as a power cut would.
+    pub fn stop(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("ended");
+    }
+
+    /// Comes back at the same address, with new keys and nothing remembered.
+    pub fn restart(&mut self) {
+        (self.process, self.control) = launch(self.address);
+    }
+
+    /// Signs somebody in.
+    pub fn sign_in(&self, account: &str, level: &str, audience: &str) -> Tokens {
+        self.sign_in_earlier(account, level, audience, 0)
+    }
+
+    /// Signs somebody in whose authentication was this many seconds ago.
+    pub fn sign_in_earlier(&self, account: &str, level: &str, audience: &str, age: u32) -> Tokens {
+        let asked = json!({"account": account, "level": level, "audience": audience, "scope": "records", "auth_age": age});
+        Tokens(self.order("/token", &asked))
+    }
+
+    /// A machine's token.
+    pub fn client_token(&self, audience: &str) -> Tokens {
+        Tokens(self.order("/client-token", &json!({"audience": audience, "scope": "feed"})))
+    }
+
+    /// New keys sign from now on; `retire` takes the old ones out.
+    pub fn rotate(&self, retire: bool) {
+        self.order("/rotate", &json!({"retire": retire}));
+    }
+
+    /// Breaks an endpoint, or mends it.
+    pub fn fail(&self, endpoint: &str, mode: Option<&str>) {
+        self.order("/fail", &json!({"endpoint": endpoint, "mode": mode}));
+    }
+
+    /// How often an endpoint was asked.
+    pub fn asked(&self, endpoint: &str) -> u64 {
+        let stats = http::get(self.control, "/stats").expect("statistics").json();
+        stats[endpoint].as_u64().expect("a count")
+    }
+
+    /// Revokes an access token, as its client does (RFC 7009).
+    pub fn revoke(&self, token: &str) {
+        let form = format!("client_id=portal&token={token}");
+        let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = http::send(self.address, "POST", "/token/revocation", &kind, form.as_bytes());
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+
+    fn order(&self, path: &str, body: &Value) -> Value {
+        let answer = http::send(self.control, "POST", path, &[], body.to_string().as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+}
+
+impl Drop for Idp {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn launch(address: SocketAddr) -> (Child, SocketAddr) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = root.join(".tools/bin/node");
+    let mut process = Command::new(if own.exists() { own.as_path() } else { Path::new("node") })
+        .arg(root.join("tests/it/idp/server.mjs"))
+        .env("IDP_PORT", address.port().to_string())
+        // It ends when this closes, so it never outlives the test.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("node starts; `scripts/setup.sh test` installs it");
+    let mut line = String::new();
+    let read = BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line);
+    read.expect("the provider speaks");
+    let said: Value = serde_json::from_str(&line)
+        .unwrap_or_else(|error| panic!("the provider did not start ({error}): run `scripts/setup.sh test`"));
+    let control = said["control"].as_str().and_then(|url| url.strip_prefix("http://")?.parse().ok());
+    (process, control.expect("the address of its controls"))
+}
