@@ -63,6 +63,8 @@ impl<T> From<&Spanned<T>> for Place {
 pub struct Source<'t> {
     name: Arc<str>,
     text: &'t str,
+    /// Split once: a file of thousands of lines may have thousands of findings.
+    lines: Vec<&'t str>,
 }
 
 impl<'t> Source<'t> {
@@ -71,6 +73,7 @@ impl<'t> Source<'t> {
         Self {
             name: name.into(),
             text,
+            lines: text.lines().collect(),
         }
     }
 
@@ -110,7 +113,7 @@ impl Diagnostic {
         let line = place
             .line
             .checked_sub(1)
-            .and_then(|above| source.text.lines().nth(above));
+            .and_then(|above| source.lines.get(above));
         Self {
             code,
             message: message.into(),
@@ -118,7 +121,7 @@ impl Diagnostic {
             place,
             context: None,
             help: help.into(),
-            excerpt: line.unwrap_or_default().into(),
+            excerpt: line.copied().unwrap_or_default().into(),
         }
     }
 

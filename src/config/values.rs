@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -176,11 +176,15 @@ pub(super) fn name(report: &mut Report<'_>, text: &Text) {
 /// directory.
 pub(super) fn file(report: &mut Report<'_>, base_dir: &Path, text: &Text) -> PathBuf {
     let path = base_dir.join(&text.value);
-    let problem = match File::open(&path).and_then(|file| file.metadata()) {
+    // Looked at before it is opened: to open a pipe would wait for its writer.
+    let problem = match fs::metadata(&path) {
         Err(error) => Some(format!("`{}` can't be read: {}", text.value, reason(&error))),
         Ok(found) if !found.is_file() => Some(format!("`{}` is not a file", text.value)),
         Ok(found) if found.len() == 0 => Some(format!("`{}` is empty", text.value)),
-        Ok(_) => None,
+        Ok(_) => match File::open(&path) {
+            Err(error) => Some(format!("`{}` can't be read: {}", text.value, reason(&error))),
+            Ok(_) => None,
+        },
     };
     if let Some(problem) = problem {
         let help = "relative paths begin at the configuration's directory; the gateway's user must be able to read it";

@@ -14,7 +14,7 @@ use crate::state::spent::{ProofKey, Spent};
 /// Finds out whom a token speaks for.
 #[async_trait]
 pub trait Identities: Send + Sync {
-    /// Verifies a token. `now` is in Unix seconds. `critical` asks for the stricter limit on stale keys.
+    /// Verifies a token. `now` is in Unix seconds.
     ///
     /// Never waits longer than its own configured limits; an outage is [`Identity::Unavailable`].
     async fn identify(&self, token: &Token, now: i64) -> Identified;

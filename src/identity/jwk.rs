@@ -26,6 +26,10 @@ impl VerifyKey {
         &self.key
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.id == other.id && self.kind == other.kind && self.algorithm == other.algorithm
+    }
+
     fn suits(&self, algorithm: SignatureAlgorithm) -> bool {
         // Bound by kind always, and by name where the key names an algorithm (RFC 7517 §4.4).
         self.kind == algorithm.key_kind() && self.algorithm.is_none_or(|own| own.for_library() == algorithm.for_library())
@@ -101,7 +105,7 @@ impl KeySet {
 
     /// Whether every key of `older` is still here: if not, tokens verified with the older set need a fresh look.
     pub fn keeps_all_of(&self, older: &Self) -> bool {
-        older.keys.iter().all(|key| self.keys.iter().any(|own| own.fingerprint == key.fingerprint && own.id == key.id))
+        older.keys.iter().all(|key| self.keys.iter().any(|own| own.is_same(key)))
     }
 
     /// How many keys can be used.
@@ -136,7 +140,7 @@ fn read_key(raw: RawKey) -> Option<VerifyKey> {
             if !is_strong_modulus(&n)? {
                 return None;
             }
-            (KeyKind::Rsa, DecodingKey::from_rsa_components(&n, &e).ok()?, n)
+            (KeyKind::Rsa, DecodingKey::from_rsa_components(&n, &e).ok()?, format!("{n}.{e}"))
         }
         ("EC", Some(curve @ ("P-256" | "P-384"))) => {
             let (x, y) = (raw.x?, raw.y?);

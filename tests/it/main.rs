@@ -5,5 +5,6 @@
 mod support;
 
 mod basics;
+mod hostile;
 mod operate;
 mod real;

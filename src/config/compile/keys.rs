@@ -104,7 +104,7 @@ pub(super) fn lifetimes(report: &mut Report<'_>, schema: Option<&Jwks>) -> KeyLi
     let refresh = values::duration(report, &jwks.refresh, seconds(300), seconds(1)..=FOREVER);
     let default_stale = seconds(3_600).max(refresh);
     let stale_for = values::duration(report, &jwks.stale_for, default_stale, seconds(0)..=FOREVER);
-    let default_critical = seconds(600).min(stale_for);
+    let default_critical = seconds(600).max(refresh).min(stale_for);
     let stale_for_critical = values::duration(
         report,
         &jwks.stale_for_critical,
@@ -119,6 +119,17 @@ pub(super) fn lifetimes(report: &mut Report<'_>, schema: Option<&Jwks>) -> KeyLi
             Code::KeyLifetimes,
             text,
             "`stale_for` is shorter than `refresh`",
+            help,
+        );
+    }
+    if let Some(text) = jwks.stale_for_critical.as_ref()
+        && stale_for_critical < refresh
+    {
+        let help = "the critical tiers would refuse between two fetches; write a longer `stale_for_critical`";
+        report.add(
+            Code::KeyLifetimes,
+            text,
+            "`stale_for_critical` is shorter than `refresh`",
             help,
         );
     }

@@ -258,7 +258,7 @@ routes:
         let keys = load(&text).settings.issuers[0].keys;
         assert_eq!(
             (keys.stale_for, keys.stale_for_critical),
-            (Duration::from_secs(7_200), Duration::from_secs(600))
+            (Duration::from_secs(7_200), Duration::from_secs(7_200))
         );
         let text = SIDECAR.replace("audiences", "jwks: { stale_for: 5m }\n    audiences");
         assert_eq!(

@@ -14,7 +14,8 @@ const LINGER: Duration = Duration::from_millis(150);
 
 /// Sends the bytes on a fresh connection; reads `wanted` answers, and whatever comes after them.
 pub fn exchange(address: SocketAddr, bytes: &[u8], wanted: usize) -> Vec<Answer> {
-    split(&read(address, bytes, |got| split(got).len() >= wanted))
+    let to_head = bytes.starts_with(b"HEAD ");
+    split(&read(address, bytes, |got| split(got, to_head).len() >= wanted), to_head)
 }
 
 /// The same, as bytes. `enough` says when only stragglers are still waited for.
@@ -35,8 +36,9 @@ pub fn read(address: SocketAddr, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -
     }
 }
 
-/// Takes the answers apart; an answer that is not whole is left out, interim ones are passed over.
-pub fn split(mut bytes: &[u8]) -> Vec<Answer> {
+/// Takes the answers apart; an answer that is not whole is left out, interim ones are passed over; answers to
+/// `HEAD` have no body.
+pub fn split(mut bytes: &[u8], to_head: bool) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) {
         let Ok(answer) = http::parse(&bytes[..head]) else {
@@ -44,7 +46,9 @@ pub fn split(mut bytes: &[u8]) -> Vec<Answer> {
             bytes = &bytes[head..];
             continue;
         };
-        let length = if answer.header("transfer-encoding").is_some() {
+        let length = if to_head {
+            Some(0)
+        } else if answer.header("transfer-encoding").is_some() {
             bytes[head..].windows(5).position(|window| window == b"0\r\n\r\n").map(|at| at + 5)
         } else if answer.status == 101 {
             Some(bytes.len() - head)
