@@ -96,7 +96,7 @@ fn every_code_is_shown_once_at_least() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_diagnostic() {
-    let found = load_file(&folder("absent.yaml")).expect_err("absent");
+    let found = load_file(&folder("absent.yaml"), wardgate::config::Cases::Run).expect_err("absent");
     assert_eq!(
         found.iter().map(|found| found.code).collect::<Vec<_>>(),
         [Code::FileUnreadable]
@@ -111,7 +111,7 @@ fn a_file_that_cannot_be_read_is_a_diagnostic() {
 #[test]
 fn paths_begin_at_the_file() {
     let path = folder("good/everything.yaml");
-    let (compiled, _) = load_file(&path).unwrap_or_else(|found| panic!("{}", rendered(&found)));
+    let (compiled, _) = load_file(&path, wardgate::config::Cases::Run).unwrap_or_else(|found| panic!("{}", rendered(&found)));
     assert_eq!(compiled.settings.audit.dir, folder("good/audit"));
     assert_eq!(compiled.cases.len(), 6);
 }

@@ -5,8 +5,14 @@
 //! the difference as a change of what the gateway lets through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "decisions/fragments.rs"]
+mod fragments;
+#[path = "decisions/gate.rs"]
+mod gate;
 #[path = "decisions/matrix.rs"]
 mod matrix;
+#[path = "decisions/properties.rs"]
+mod properties;
 #[path = "decisions/world.rs"]
 mod world;
 

@@ -34,7 +34,7 @@ pub struct Setting {
 impl Setting {
     /// Reads the configuration and finds the demo's parts in it.
     pub fn read(config: &Path) -> Result<Self, String> {
-        let (compiled, _) = wardgate::config::load_file(config).map_err(|faults| {
+        let (compiled, _) = wardgate::config::load_file(config, wardgate::config::Cases::Run).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             let config = config.display();
             format!(

@@ -52,6 +52,19 @@ use report::Report;
 /// Every error and warning, in the order of the file. What is not YAML or has not the shape of a
 /// configuration is reported alone, since nothing can be read behind it.
 pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    load_with(name, text, base_dir, Cases::Run)
+}
+
+/// Whether the policy tests count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cases {
+    /// A failing one refuses the configuration.
+    Run,
+    /// They are left alone: for tools that help to find out why one fails.
+    Skip,
+}
+
+fn load_with(name: &str, text: &str, base_dir: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(name, text);
     let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
@@ -61,9 +74,10 @@ pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Di
         version(text),
         &mut Report::new(&source, &mut found),
     );
-    if found
-        .iter()
-        .all(|diagnostic| diagnostic.severity() != Severity::Error)
+    if cases == Cases::Run
+        && found
+            .iter()
+            .all(|diagnostic| diagnostic.severity() != Severity::Error)
     {
         // A policy that has faults of its own would fail its cases for reasons that were just told.
         run_cases(&compiled, &mut Report::new(&source, &mut found));
@@ -98,7 +112,7 @@ fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
 ///
 /// # Errors
 /// As [`load`], or the file can't be read.
-pub fn load_file(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn load_file(path: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = read(path).map_err(|(message, help)| {
         vec![Diagnostic::new(
@@ -109,7 +123,7 @@ pub fn load_file(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnos
             help,
         )]
     })?;
-    load(&name, &text, path.parent().unwrap_or_else(|| Path::new("")))
+    load_with(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), cases)
 }
 
 /// Reads at most what is accepted, so that a path to something endless does no harm.

@@ -222,8 +222,8 @@ fn proof_to_spend(tier: &Tier, subject: &Subject) -> Result<Option<ProofKey>, St
     }
     let client = subject.client.as_deref().unwrap_or_default();
     let key = match (subject.caller, subject.auth_time, subject.token_id.as_deref()) {
-        (Caller::Person, Some(at), _) => ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()]),
-        (Caller::Service, _, Some(token_id)) => ProofKey::new(&["token", &subject.issuer, token_id]),
+        (Caller::Person, Some(at), _) => ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()], at),
+        (Caller::Service, _, Some(token_id)) => ProofKey::new(&["token", &subject.issuer, token_id], subject.issued_at),
         (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
         (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),
     };
@@ -239,10 +239,9 @@ fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReadi
         .filter_map(|name| Some((name.to_owned(), question.route.template.value(name, &facts.target)?.into())))
         .collect();
     let mut query = serde_json::Map::new();
-    for (name, _) in facts.target.query_pairs() {
-        if let Some(value) = facts.target.query_once(&name) {
-            query.insert(name.into_owned(), value.into_owned().into());
-        }
+    let mut query_is_ambiguous = false;
+    for (name, value) in facts.target.query_pairs() {
+        query_is_ambiguous |= query.insert(name.into_owned(), value.into_owned().into()).is_some();
     }
     let body = match body {
         BodyReading::Read(BodyFacts::Json(value)) => value.clone(),
@@ -262,5 +261,6 @@ fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReadi
             "parameters": parameters, "query": query,
         }),
         &body,
+        query_is_ambiguous,
     )
 }

@@ -34,7 +34,7 @@ pub struct Identified {
 pub enum Consumed {
     /// This call spent it; nobody else did or will.
     Done(Spent),
-    /// It had been spent before.
+    /// It had been spent before, or it is older than the store's memory and may have been.
     Already,
     /// Nobody can tell: it counts as spent, and the action is refused.
     Unknown,

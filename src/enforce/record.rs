@@ -54,6 +54,13 @@ impl Gate {
         Ok((receipt, intent))
     }
 
+    /// Counts what became of a permit, which is known only once its proof is spent.
+    pub(super) fn count_settled(context: &Context<'_>, verdict: &str, reason: Reason) {
+        let route = context.question.route;
+        let tier = context.question.policy.tier(context.findings.tier.unwrap_or(route.tier));
+        count(Some(route), Some(&tier.name), verdict, reason);
+    }
+
     /// Records a refusal or challenge; says whether that worked.
     pub(super) async fn record_decision(&self, context: &Context<'_>, verdict: &'static str, reason: Reason) -> bool {
         self.record(context, verdict, reason, Durability::Buffered, false).await.is_ok()
@@ -88,7 +95,9 @@ impl Gate {
             rule: findings.rule,
             input: Some(DecisionInput::new(&question.policy.version, &question.policy.levels, evidence, findings, arrival.now)),
         };
-        count(Some(route), tier, verdict, reason);
+        if !forwards {
+            count(Some(route), tier, verdict, reason);
+        }
         self.journal.append(&if forwards { Event::Intent(event) } else { Event::Decision(event) }, durability).await
     }
 

@@ -6,7 +6,6 @@ use super::gate::{Arrival, Gate, Outcome};
 use super::ports::Consumed;
 use super::record::OpenIntent;
 use super::{Admission, Ending};
-use crate::audit::event::OutcomeResult;
 use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Permit, Question, Reason};
 use crate::identity::Subject;
 use crate::telemetry::metrics;
@@ -42,9 +41,21 @@ impl Gate {
     }
 
     async fn settle_permit(&self, context: &Context<'_>, permit: Permit) -> (Outcome, Option<OpenIntent>, &'static str) {
+        let reason = permit.reason();
+        let (outcome, intent) = self.record_and_spend(context, permit).await;
+        let (verdict, reason) = match &outcome {
+            Outcome::Admitted(_) | Outcome::Preflight => ("permit", reason),
+            Outcome::Challenged(challenge) => ("challenge", challenge.reason),
+            Outcome::Refused(denial) => ("deny", denial.reason),
+        };
+        Self::count_settled(context, verdict, reason);
+        (outcome, intent, verdict)
+    }
+
+    async fn record_and_spend(&self, context: &Context<'_>, permit: Permit) -> (Outcome, Option<OpenIntent>) {
         let refuse = |reason| Outcome::Refused(Denial::new(reason));
         let Ok((receipt, intent)) = self.record_intent(context, &permit).await else {
-            return (refuse(Reason::AuditUnavailable), None, "deny");
+            return (refuse(Reason::AuditUnavailable), None);
         };
         let spent = match permit.to_spend() {
             None => None,
@@ -56,20 +67,20 @@ impl Gate {
                 Consumed::Already => {
                     metrics().proofs.with_label_values(&["already_spent"]).inc();
                     self.close(&intent, Ending::not_forwarded(Reason::ProofAlreadySpent)).await;
-                    return (spent_before(context, &permit), None, "challenge");
+                    return (spent_before(context, &permit), None);
                 }
                 Consumed::Unknown => {
                     metrics().proofs.with_label_values(&["unknown"]).inc();
                     self.close(&intent, Ending::not_forwarded(Reason::StoreUnavailable)).await;
-                    return (refuse(Reason::StoreUnavailable), None, "deny");
+                    return (refuse(Reason::StoreUnavailable), None);
                 }
             },
         };
         match Admission::new(permit, receipt, spent) {
-            Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent), "permit"),
+            Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent)),
             None => {
-                self.close(&intent, Ending { result: OutcomeResult::NotForwarded, reason: Some(Reason::StoreUnavailable), status: None, response_bytes: 0 }).await;
-                (refuse(Reason::StoreUnavailable), None, "deny")
+                self.close(&intent, Ending::not_forwarded(Reason::StoreUnavailable)).await;
+                (refuse(Reason::StoreUnavailable), None)
             }
         }
     }

@@ -22,6 +22,7 @@ pub struct Condition {
     source: Box<str>,
     program: Program,
     reads_body: bool,
+    reads_query: bool,
 }
 
 /// The values a condition is evaluated over.
@@ -33,6 +34,8 @@ pub struct Inputs {
     pub request: Value,
     /// `body`: the parsed body, or null.
     pub body: Value,
+    /// Whether a query parameter occurs more than once: then the query has no one value for it.
+    pub query_is_ambiguous: bool,
 }
 
 impl Inputs {
@@ -40,9 +43,14 @@ impl Inputs {
     ///
     /// # Errors
     /// A value that CEL has no type for.
-    pub fn new(subject: &serde_json::Value, request: &serde_json::Value, body: &serde_json::Value) -> Result<Self, String> {
+    pub fn new(
+        subject: &serde_json::Value,
+        request: &serde_json::Value,
+        body: &serde_json::Value,
+        query_is_ambiguous: bool,
+    ) -> Result<Self, String> {
         let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
-        Ok(Self { subject: convert(subject)?, request: convert(request)?, body: convert(body)? })
+        Ok(Self { subject: convert(subject)?, request: convert(request)?, body: convert(body)?, query_is_ambiguous })
     }
 }
 
@@ -66,7 +74,9 @@ impl Condition {
             return Err(format!("unknown name `{unknown}`; an expression may speak of `subject`, `request` and `body`"));
         }
         let reads_body = references.has_variable("body");
-        Ok(Self { source: source.into(), program, reads_body })
+        // The field can be reached in several spellings; a false alarm only makes a condition stricter.
+        let reads_query = source.contains("query");
+        Ok(Self { source: source.into(), program, reads_body, reads_query })
     }
 
     /// The expression as written.
@@ -85,6 +95,9 @@ impl Condition {
     /// The evaluation failed or gave something other than true or false; the text is for operators only and names
     /// no value of the request.
     pub fn holds(&self, inputs: &Inputs) -> Result<bool, String> {
+        if self.reads_query && inputs.query_is_ambiguous {
+            return Err("a query parameter occurs more than once".to_owned());
+        }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
         context.add_variable_from_value("subject", inputs.subject.clone());
         context.add_variable_from_value("request", inputs.request.clone());
@@ -128,7 +141,7 @@ mod tests {
 
     fn holds(source: &str) -> Result<bool, String> {
         let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
-        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150})).expect("inputs");
+        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150}), false).expect("inputs");
         Condition::compile(source)?.holds(&inputs)
     }
 
@@ -145,6 +158,14 @@ mod tests {
         for source in ["subject.claims.missing == 'x'", "subject.claims.n + 'x' == 'y'", "1 + 1", "1 / 0 == 1", "subject.claims.npi"] {
             assert!(holds(source).is_err(), "{source}");
         }
+    }
+
+    #[test]
+    fn a_repeated_parameter_fails_what_reads_the_query() {
+        let inputs = Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), &json!(null), true).expect("inputs");
+        assert!(Condition::compile("has(request.query.x)").expect("compiles").holds(&inputs).is_err());
+        assert!(Condition::compile("request['query'].x == ''").expect("compiles").holds(&inputs).is_err());
+        assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
     }
 
     #[test]

@@ -155,7 +155,9 @@ impl Reply {
 
     fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {
         // The problem is made of strings and numbers, which JSON can always hold; an empty body would still be safe.
-        let body = Bytes::from(serde_json::to_vec(problem).unwrap_or_default());
+        let mut body = serde_json::to_vec(problem).unwrap_or_default();
+        body.push(b'\n');
+        let body = Bytes::from(body);
         let mut header = ResponseHeader::build(status, Some(8))?;
         header.insert_header(http::header::CONTENT_TYPE, "application/problem+json")?;
         header.insert_header(http::header::CONTENT_LENGTH, body.len())?;

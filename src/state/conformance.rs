@@ -60,7 +60,7 @@ async fn a_proof_is_spent_exactly_once(store: &Arc<dyn State>) {
     let winners = race(|key| {
         let store = Arc::clone(store);
         async move {
-            let proof = ProofKey::new(&["race", &key.to_string()]);
+            let proof = ProofKey::new(&["race", &key.to_string()], i64::MAX);
             match store.consume(&proof, HOUR).await {
                 Consumed::Done(spent) => {
                     assert_eq!(spent.key(), &proof);
@@ -77,7 +77,7 @@ async fn a_proof_is_spent_exactly_once(store: &Arc<dyn State>) {
 async fn proofs_are_told_apart_and_end(store: &dyn State) {
     let spend = async |parts: &[&str], remember| {
         matches!(
-            store.consume(&ProofKey::new(parts), remember).await,
+            store.consume(&ProofKey::new(parts, i64::MAX), remember).await,
             Consumed::Done(_)
         )
     };

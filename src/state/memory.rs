@@ -46,6 +46,8 @@ impl Default for MemoryLimits {
 
 /// A [`State`] in memory, for a single replica.
 pub struct MemoryState {
+    /// When this memory began, in Unix seconds.
+    epoch: i64,
     proofs: Expiring<()>,
     revoked: Expiring<i64>,
     windows: Expiring<Window>,
@@ -63,6 +65,7 @@ impl MemoryState {
     /// An empty state that keeps at most this much.
     pub fn with_limits(limits: MemoryLimits) -> Self {
         Self {
+            epoch: jiff::Timestamp::now().as_second(),
             proofs: Expiring::new(limits.proofs),
             revoked: Expiring::new(limits.revocations),
             windows: Expiring::new(limits.windows),
@@ -120,6 +123,10 @@ impl Drop for Reservation {
 #[async_trait]
 impl State for MemoryState {
     async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
+        if key.moment() <= self.epoch {
+            // Whoever was here before may have spent it, and nobody remembers.
+            return Consumed::Already;
+        }
         let now = Instant::now();
         let is_first = self
             .proofs
@@ -236,6 +243,13 @@ mod tests {
         })
     }
 
+    #[tokio::test]
+    async fn a_proof_from_before_this_memory_pays_for_nothing() {
+        let store = MemoryState::new();
+        let key = ProofKey::new(&["people", "alice"], jiff::Timestamp::now().as_second() - 1);
+        assert!(matches!(store.consume(&key, Duration::from_secs(60)).await, Consumed::Already));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conforms() {
         conformance::run(Arc::new(MemoryState::new())).await;
@@ -244,7 +258,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_spent_proof_is_remembered_to_the_last_moment() {
         let state = MemoryState::new();
-        let key = ProofKey::new(&["people", "alice", "1"]);
+        let key = ProofKey::new(&["people", "alice", "1"], i64::MAX);
         assert!(matches!(state.consume(&key, HOUR).await, Consumed::Done(_)));
         tokio::time::advance(HOUR - Duration::from_nanos(1)).await;
         assert!(matches!(state.consume(&key, HOUR).await, Consumed::Already));
@@ -255,7 +269,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_table_fails_closed_and_forgets_nothing() {
         let state = tiny();
-        let key = |number: usize| ProofKey::new(&["people", &number.to_string()]);
+        let key = |number: usize| ProofKey::new(&["people", &number.to_string()], i64::MAX);
         let mut spent = Vec::new();
         for number in 0..1000 {
             match state.consume(&key(number), HOUR).await {

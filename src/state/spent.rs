@@ -6,23 +6,32 @@ use std::fmt;
 ///
 /// The text is unambiguous: its parts are length-prefixed, so no two events share a key.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ProofKey(Box<str>);
+pub struct ProofKey {
+    text: Box<str>,
+    moment: i64,
+}
 
 impl ProofKey {
-    /// Joins the parts that name one event.
-    pub fn new(parts: &[&str]) -> Self {
+    /// Joins the parts that name one event, which happened at `moment` (Unix seconds).
+    pub fn new(parts: &[&str], moment: i64) -> Self {
         let mut text = String::new();
         for part in parts {
             text.push_str(&part.len().to_string());
             text.push(':');
             text.push_str(part);
         }
-        Self(text.into())
+        Self { text: text.into(), moment }
+    }
+
+    /// When the event happened, in Unix seconds: a store whose memory does not reach back so far can't know whether it
+    /// was spent.
+    pub fn moment(&self) -> i64 {
+        self.moment
     }
 
     /// The key's text, for stores; it names a person, so it is never logged.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -36,7 +45,7 @@ impl fmt::Debug for ProofKey {
 ///
 /// Only state stores can make one:
 /// ```compile_fail,E0624
-/// let key = wardgate::state::spent::ProofKey::new(&["x"]);
+/// let key = wardgate::state::spent::ProofKey::new(&["x"], 0);
 /// let forged = wardgate::state::spent::Spent::new(key);
 /// ```
 #[derive(Debug)]
@@ -61,7 +70,7 @@ mod tests {
 
     #[test]
     fn no_two_events_share_a_key() {
-        assert_ne!(ProofKey::new(&["a", "bc"]), ProofKey::new(&["ab", "c"]));
-        assert_ne!(ProofKey::new(&["a1:b"]), ProofKey::new(&["a", "b"]));
+        assert_ne!(ProofKey::new(&["a", "bc"], 0), ProofKey::new(&["ab", "c"], 0));
+        assert_ne!(ProofKey::new(&["a1:b"], 0), ProofKey::new(&["a", "b"], 0));
     }
 }

@@ -1,1 +1,47 @@
-//! In operation.
+//! In operation: under load, with its dependencies failing, as a plain proxy, while it stops, and what it never tells.
+
+mod dependencies;
+mod journal;
+mod load;
+
+use std::path::Path;
+
+use crate::support::{Gateway, Recorder, Setup, Signer, tokens};
+
+/// One route for each way that a request can take: streamed, read for its risk, single use.
+const ROUTES: &str = r#"
+  - { id: home, match: { path: "/", methods: [GET] }, upstream: app, access: public }
+  - { id: results.read, match: { path: "/patients/{patient}/results/**", methods: [GET] }, upstream: app,
+      tier: low, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: notes.write, match: { path: "/patients/{patient}/notes", methods: [POST, PUT, DELETE] }, upstream: app,
+      tier: moderate, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: payment.pay, match: { path: "/patients/{patient}/payments", methods: [POST] }, upstream: app,
+      tier: high, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: record.export, match: { path: "/patients/{patient}/export", methods: [PUT] }, upstream: app,
+      tier: critical, patient: { from: path.patient }, any_of: [{ patient: self }] }
+  - { id: profile.update, match: { path: "/patients/{patient}/profile", methods: [PUT] }, upstream: app, tier: critical,
+      patient: { from: path.patient }, any_of: [{ patient: self }],
+      lower_risk_if_only: { fields: [language], tier: moderate, id: profile.preferences } }
+"#;
+
+const READ: &str = "/patients/p1/results/1";
+const NOTES: &str = "/patients/p1/notes";
+const PAY: &str = "/patients/p1/payments";
+const EXPORT: &str = "/patients/p1/export";
+const PROFILE: &str = "/patients/p1/profile";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A gateway that is not started yet, with the routes above; `change` may change the configuration.
+fn setup(upstream: std::net::SocketAddr, signer: &Signer, change: impl FnOnce(String) -> String) -> Setup {
+    Setup::new(&change(tokens::config(upstream, ROUTES)), |dir| write_keys(dir, signer))
+}
+
+fn write_keys(dir: &Path, signer: &Signer) {
+    std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable");
+}
+
+/// A gateway in front of this upstream.
+fn start(upstream: &Recorder) -> (Gateway, Signer) {
+    let signer = Signer::new();
+    (setup(upstream.address, &signer, |text| text).start(), signer)
+}

@@ -1,0 +1,155 @@
+//! The same rows through a real gate: what it gathers, in which order, and what it makes of the answer.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wardgate::audit::file::{FILE_NAME, FileJournal};
+use wardgate::audit::pseudonym::Pseudonyms;
+use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
+use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
+use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Outcome};
+use wardgate::request::credentials::{Presented, Token};
+use wardgate::state::memory::MemoryState;
+use wardgate::state::spent::ProofKey;
+
+use super::matrix::{decide, matrix};
+use super::world::{Known, NOW, POLICY, compile};
+
+/// What the world answers to the request at hand, and what it was asked.
+#[derive(Default)]
+struct World {
+    known: Mutex<Option<Known>>,
+    asked: Mutex<Vec<Need>>,
+    store: Mutex<Arc<MemoryState>>,
+}
+
+impl World {
+    fn next(&self, known: Known) {
+        *self.known.lock().unwrap() = Some(known);
+        *self.store.lock().unwrap() = Arc::default();
+        self.asked.lock().unwrap().clear();
+    }
+
+    fn ask(&self, need: Need) -> Known {
+        self.asked.lock().unwrap().push(need);
+        self.known.lock().unwrap().clone().expect("a request")
+    }
+
+    fn store(&self) -> Arc<MemoryState> {
+        Arc::clone(&self.store.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Identities for World {
+    async fn identify(&self, _: &Token, now: i64) -> Identified {
+        assert_eq!(now, NOW);
+        let known = self.ask(Need::Identity);
+        Identified { identity: known.identity, too_stale_for_critical: known.keys_too_stale }
+    }
+}
+
+#[async_trait]
+impl State for World {
+    async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
+        self.store().consume(key, remember).await
+    }
+
+    async fn not_before(&self, _: &[RevocationKey]) -> Lookup<i64> {
+        match self.ask(Need::Revocation).revocation {
+            Revocation::Valid => Lookup::Absent,
+            Revocation::Revoked => Lookup::Found(i64::MAX),
+            Revocation::Unknown => Lookup::Unavailable,
+        }
+    }
+
+    async fn revoke(&self, key: &RevocationKey, moment: i64, remember: Duration) -> Lookup<()> {
+        self.store().revoke(key, moment, remember).await
+    }
+
+    async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
+        self.store().window(key, span).await
+    }
+
+    async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
+        self.store().seal(key, bytes, ttl).await
+    }
+
+    async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
+        self.store().unseal(key).await
+    }
+}
+
+struct Source<'w> {
+    world: &'w World,
+    bytes: Bytes,
+}
+
+#[async_trait]
+impl BodySource for Source<'_> {
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        self.world.ask(Need::Body);
+        assert!(self.bytes.len() <= limit);
+        Ok(self.bytes.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_gate_does_what_the_matrix_says() {
+    let compiled = compile(POLICY);
+    let search_forms: Vec<bool> = compiled.settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
+    let matrix = matrix(&compiled.policy);
+    let world = Arc::new(World::default());
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = Arc::new(FileJournal::open(dir.path(), "test").expect("a journal"));
+    let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");
+    let ports = (Arc::clone(&world) as Arc<dyn Identities>, Arc::clone(&world) as Arc<dyn State>, Arc::clone(&journal) as Arc<dyn Journal>);
+    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, pseudonyms, search_forms.clone());
+    let policy = gate.policy();
+    let mut permits = 0;
+    for row in &matrix.rows {
+        let line = format!("{}: {} | {}", row.heading, row.caller, row.evidence);
+        let facts = row.facts();
+        let route = &policy.routes[row.route];
+        let known = row.known(&policy, &facts, search_forms[route.upstream]);
+        let question = Question { policy: &policy, route, facts: &facts, forms_may_override: search_forms[route.upstream] };
+        let (asked, decision, _) = decide(&question, &known);
+
+        world.next(known);
+        let bytes = row.body.as_ref().map(|body| Bytes::from(body.bytes.clone())).unwrap_or_default();
+        let arrival = Arrival { id: uuid::Uuid::now_v7(), listener: "edge", method: &row.request.method, facts: Ok(&facts), now: NOW };
+        let settled = gate.admit(&arrival, &mut Source { world: &world, bytes }).await;
+
+        assert_eq!(settled.route, Some(row.route), "{line}");
+        assert_eq!(settled.verdict, decision.verdict(), "{line}");
+        match (decision, settled.outcome) {
+            (Decision::Permit(permit), Outcome::Admitted(admission)) => {
+                permits += 1;
+                assert_eq!(permit.to_spend(), admission.spent().map(|spent| spent.key()), "{line}");
+                assert_eq!(settled.intent.is_some(), true, "{line}");
+            }
+            (Decision::Challenge(expected), Outcome::Challenged(challenge)) => assert_eq!(challenge, expected, "{line}"),
+            (Decision::Deny(expected), Outcome::Refused(denial)) => assert_eq!(denial, expected, "{line}"),
+            (decision, outcome) => panic!("{line}: decided {decision:?}, did {outcome:?}"),
+        }
+        // Nobody is asked about a token that is not there, and a body that can't be read is left where it is.
+        let world_asked = world.asked.lock().unwrap().clone();
+        let is_bearer = matches!(facts.presented, Presented::Bearer(_));
+        let expected: Vec<Need> = asked
+            .into_iter()
+            .filter(|need| match need {
+                Need::Identity => is_bearer,
+                Need::Revocation => true,
+                Need::Body => world_asked.contains(&Need::Body),
+            })
+            .collect();
+        assert_eq!(world_asked, expected, "{line}");
+    }
+    journal.flush();
+    let records = std::fs::read_to_string(dir.path().join(FILE_NAME)).expect("records");
+    let count = |event: &str| records.lines().filter(|line| line.contains(event)).count();
+    assert_eq!(count(r#""event":"intent""#), permits);
+    assert_eq!(count(r#""event":"decision""#), matrix.rows.len() - permits);
+}

@@ -1,0 +1,101 @@
+//! A journal that can't be written: what can't be recorded is not done.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{EXPORT, JSON, NOTES, PAY, PROFILE, READ, setup};
+use crate::support::{Connection, Gateway, Recorder, Signer, eventually, http};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn start() -> (Gateway, Recorder, Signer) {
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    (setup(upstream.address, &signer, |text| text).with_small_files().start(), upstream, signer)
+}
+
+/// Makes every write to the journal fail; the first may still take a few bytes of its record.
+fn fill_the_disk(gateway: &Gateway) {
+    gateway.audit();
+    let size = std::fs::metadata(gateway.audit_file()).expect("the journal").len();
+    gateway.limit_files(Some(size + 40));
+}
+
+fn send(gateway: &Gateway, method: &str, target: &str, token: &str) -> http::Answer {
+    http::send(gateway.address, method, target, &[("Authorization", token), JSON], br#"{"address":"x"}"#).expect("an answer")
+}
+
+fn assert_whole(records: &[Value]) {
+    let sequence: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
+    assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "gaps: {sequence:?}");
+}
+
+#[test]
+fn what_must_be_written_first_is_refused_while_it_can_not_be() {
+    let (gateway, upstream, signer) = start();
+    let proof = signer.bearer("p1", "aal2", 5);
+    assert_eq!(send(&gateway, "POST", PAY, &proof).status, 200);
+    fill_the_disk(&gateway);
+    for (method, target) in [("POST", NOTES), ("POST", PAY), ("PUT", EXPORT), ("PUT", PROFILE)] {
+        let refused = send(&gateway, method, target, &proof);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{target}: {refused:?}");
+        assert_eq!(refused.json()["type"], "urn:wardgate:problem:unavailable", "{target}");
+    }
+    assert_eq!(upstream.count(), 1, "nothing was forwarded");
+    assert!(gateway.metric("wardgate_audit_failures_total") >= 4.0);
+
+    gateway.limit_files(None);
+    eventually("it recovers by itself", LONG, || send(&gateway, "POST", NOTES, &proof).status == 200);
+    assert_eq!(send(&gateway, "PUT", EXPORT, &proof).status, 200, "without a receipt no proof was spent");
+    assert_eq!(send(&gateway, "PUT", EXPORT, &proof).json()["reason"], "proof_already_spent");
+    assert_whole(&gateway.audit());
+}
+
+#[test]
+fn a_request_refused_for_want_of_a_record_does_not_read_as_one_that_may_have_happened() {
+    let (gateway, upstream, signer) = start();
+    let proof = signer.bearer("p1", "aal2", 5);
+    fill_the_disk(&gateway);
+    for target in [NOTES, PAY] {
+        assert_eq!(send(&gateway, "POST", target, &proof).status, 503);
+    }
+    gateway.limit_files(None);
+    eventually("it recovers by itself", LONG, || send(&gateway, "POST", PAY, &proof).status == 200);
+    assert_whole(&gateway.audit());
+    assert_eq!(gateway.admitted_intents(), upstream.count());
+}
+
+#[test]
+fn what_may_be_written_later_is_never_forgotten_and_has_a_limit() {
+    let (gateway, upstream, signer) = start();
+    let token = signer.bearer("p1", "aal1", 5);
+    fill_the_disk(&gateway);
+    let mut connection = Connection::open(gateway.address).expect("a connection");
+    let mut statuses = Vec::new();
+    // Records of a kibibyte and less: far more than a mebibyte of them.
+    while statuses.len() < 5000 && statuses.last() != Some(&503) {
+        statuses.push(connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer").status);
+    }
+    assert_eq!(statuses.pop(), Some(503), "records are kept in memory without a limit");
+    assert!(statuses.iter().all(|status| *status == 200));
+    assert_eq!(upstream.count(), statuses.len());
+    assert!(gateway.metric("wardgate_audit_failures_total") > 0.0);
+    gateway.limit_files(None);
+    eventually("it recovers by itself", LONG, || send(&gateway, "POST", NOTES, &signer.bearer("p1", "aal2", 5)).status == 200);
+    let records = gateway.audit();
+    assert_whole(&records);
+    let reads = records.iter().filter(|record| record["event"] == "intent" && record["action"] == "results.read");
+    assert_eq!(reads.count(), statuses.len(), "each request that was forwarded is recorded");
+}
+
+#[test]
+fn refusals_stand_without_a_journal() {
+    let (gateway, upstream, signer) = start();
+    fill_the_disk(&gateway);
+    let token = signer.bearer("p2", "aal1", 5);
+    let answers = [("GET", READ, 403), ("POST", PAY, 403), ("GET", "/nowhere", 404), ("PATCH", PAY, 405)];
+    for (method, target, status) in answers {
+        assert_eq!(send(&gateway, method, target, &token).status, status, "{method} {target}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
