@@ -273,7 +273,7 @@ fn split(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn show(value: u64, units: &[(&str, u64)]) -> String {
     let unit = units
         .iter()
-        .find(|(_, factor)| value > 0 && value % factor == 0)
+        .find(|(_, factor)| value > 0 && value.is_multiple_of(*factor))
         .or(units.last());
     unit.map_or_else(String::new, |(name, factor)| format!("{}{name}", value / factor))
 }

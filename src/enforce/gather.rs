@@ -76,13 +76,15 @@ impl Gate {
 }
 
 /// Every name by which this token may have been revoked.
-fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey; 4]> {
-    let key = |claim, value: &str| RevocationKey { issuer: subject.issuer.as_ref().into(), claim, value: value.into() };
-    let mut keys = smallvec::smallvec![key(RevocationClaim::Subject, &subject.id)];
-    keys.extend(subject.session.as_deref().map(|value| key(RevocationClaim::Session, value)));
-    keys.extend(subject.token_id.as_deref().map(|value| key(RevocationClaim::TokenId, value)));
-    keys.extend(subject.client.as_deref().map(|value| key(RevocationClaim::Client, value)));
-    keys
+fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
+    let names = [
+        (RevocationClaim::Subject, Some(subject.id.as_ref())),
+        (RevocationClaim::Session, subject.session.as_deref()),
+        (RevocationClaim::TokenId, subject.token_id.as_deref()),
+        (RevocationClaim::Client, subject.client.as_deref()),
+    ];
+    let key = |(claim, value): (_, Option<_>)| Some(RevocationKey { issuer: &subject.issuer, claim, value: value? });
+    names.into_iter().filter_map(key).collect()
 }
 
 /// Reads the body for classification. What can't be understood is `Unreadable`; what can't be had stops the request.

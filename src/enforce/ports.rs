@@ -41,14 +41,14 @@ pub enum Consumed {
 }
 
 /// A name in the revocation table: `issuer` and one of `sub`, `sid`, `jti`, `client`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RevocationKey {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RevocationKey<'k> {
     /// The issuer's configured name.
-    pub issuer: Box<str>,
+    pub issuer: &'k str,
     /// Which claim.
     pub claim: RevocationClaim,
     /// The claim's value.
-    pub value: Box<str>,
+    pub value: &'k str,
 }
 
 /// The claim by which tokens are revoked.
@@ -68,11 +68,11 @@ pub trait State: Send + Sync {
     async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed;
 
     /// The latest moment (Unix seconds) before which tokens with any of these names are refused.
-    async fn not_before(&self, keys: &[RevocationKey]) -> Lookup<i64>;
+    async fn not_before(&self, keys: &[RevocationKey<'_>]) -> Lookup<i64>;
 
     /// Refuses tokens with this name issued before `moment` (Unix seconds); a later moment wins. Remembered for
     /// `remember`, which must outlast the longest token. `Absent` never comes back; `Found` says it is stored.
-    async fn revoke(&self, key: &RevocationKey, moment: i64, remember: Duration) -> Lookup<()>;
+    async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()>;
 
     /// Counts one event under `key` and gives how many there were in the last `span`, this one included.
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64>;

@@ -156,7 +156,8 @@ impl Gate {
         };
         // The request is over: nothing can be refused any more, so a failure here is only counted and logged, and an
         // intent without an outcome reads as "unknown". Nobody waits for the disk.
-        let _ = self.journal.append(&Event::Outcome(event), intent.durability.min(Durability::Written)).await;
+        let durability = if intent.durability == Durability::Synced { Durability::Written } else { Durability::Buffered };
+        let _ = self.journal.append(&Event::Outcome(event), durability).await;
     }
 }
 

@@ -91,11 +91,11 @@ async fn proofs_are_told_apart_and_end(store: &dyn State) {
     assert!(!spend(&["apart", "ab", "c"], HOUR).await, "the others are not");
 }
 
-fn name(claim: RevocationClaim, value: &str) -> RevocationKey {
+fn name(claim: RevocationClaim, value: &str) -> RevocationKey<'_> {
     RevocationKey {
-        issuer: "people".into(),
+        issuer: "people",
         claim,
-        value: value.into(),
+        value,
     }
 }
 
@@ -104,7 +104,7 @@ async fn the_latest_revocation_counts(store: &dyn State) {
         name(RevocationClaim::Subject, "alice"),
         name(RevocationClaim::Session, "s-1"),
     );
-    let both = [alice.clone(), session.clone()];
+    let both = [alice, session];
     assert_eq!(store.not_before(&both).await, Lookup::Absent);
     assert_eq!(store.not_before(&[]).await, Lookup::Absent);
     assert_eq!(store.revoke(&alice, 100, HOUR).await, Lookup::Found(()));
@@ -127,7 +127,7 @@ async fn the_latest_revocation_counts(store: &dyn State) {
         name(RevocationClaim::TokenId, "alice"),
         name(RevocationClaim::Session, "alice"),
         RevocationKey {
-            issuer: "staff".into(),
+            issuer: "staff",
             ..name(RevocationClaim::Subject, "alice")
         },
     ] {

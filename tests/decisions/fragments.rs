@@ -132,7 +132,7 @@ fn moment() -> impl Strategy<Value = i64> {
 }
 
 pub fn caller() -> impl Strategy<Value = CallerText> {
-    let others = [Identity::Nobody, Identity::Malformed("x"), Identity::Refused(TokenFault::Expired), Identity::Unavailable];
+    let others = vec![Identity::Nobody, Identity::Malformed("x"), Identity::Refused(TokenFault::Expired), Identity::Unavailable];
     let words = [
         subsequence(&["nurse", "physician", "suspended"][..], 0..=3).boxed(),
         subsequence(&["records", "more"][..], 0..=2).boxed(),
@@ -149,7 +149,7 @@ pub fn caller() -> impl Strategy<Value = CallerText> {
         prop_oneof![6 => Just(0u8), 1 => Just(1), 1 => Just(2), 4 => Just(3)],
     );
     prop_oneof![
-        1 => select(&others[..]).prop_map(CallerText::Other),
+        1 => select(others).prop_map(CallerText::Other),
         9 => known.prop_map(|(issuer, record, words, client, level, time, special)| CallerText::Known { issuer, record, words, client, level, time, special }),
     ]
 }

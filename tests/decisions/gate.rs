@@ -57,7 +57,7 @@ impl State for World {
         self.store().consume(key, remember).await
     }
 
-    async fn not_before(&self, _: &[RevocationKey]) -> Lookup<i64> {
+    async fn not_before(&self, _: &[RevocationKey<'_>]) -> Lookup<i64> {
         match self.ask(Need::Revocation).revocation {
             Revocation::Valid => Lookup::Absent,
             Revocation::Revoked => Lookup::Found(i64::MAX),
@@ -65,7 +65,7 @@ impl State for World {
         }
     }
 
-    async fn revoke(&self, key: &RevocationKey, moment: i64, remember: Duration) -> Lookup<()> {
+    async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
         self.store().revoke(key, moment, remember).await
     }
 

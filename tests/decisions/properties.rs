@@ -300,20 +300,20 @@ fn nothing_panics() {
             seen
         });
     let revocations = [None, Some(Revocation::Valid), Some(Revocation::Revoked), Some(Revocation::Unknown)];
-    let evidence = (prop::option::weighted(0.95, caller()), any::<bool>(), 0..revocations.len(), prop::option::weighted(0.8, 0..readings.len()));
     // The request, the route and what is known of the body need not fit together: nothing of that may matter.
-    let situation = (0..facts.len(), 0..policy.routes.len(), evidence, any::<bool>(), prop_oneof![9 => Just(NOW), 1 => any::<i64>()]);
-    proptest!(config(100_000), |((at, route, (caller, keys_too_stale, revocation, body), forms_may_override, now) in situation)| {
-        let question = Question { policy, route: &policy.routes[route], facts: &facts[at], forms_may_override };
-        let evidence = Evidence {
-            identity: caller.as_ref().map(|caller: &CallerText| caller.identity(policy)),
-            keys_too_stale,
-            revocation: revocations[revocation],
-            body: body.map(|body| readings[body].clone()),
-        };
-        if let Step::Decided(decision, findings) = step(&question, &evidence, now, &mut Silent) {
-            prop_assert!(findings.tier.is_some());
-            prop_assert!(!matches!(decision, Decision::Permit(_)) || evidence.identity.is_some() || question.route.access == Access::Public);
+    let mixed = (0..facts.len(), 0..policy.routes.len(), 0..100usize, any::<bool>(), 0..revocations.len(), 0..=readings.len(), any::<bool>());
+    let now = prop_oneof![9 => Just(NOW), 1 => any::<i64>()];
+    let settings = (prop::collection::vec(caller(), 100), prop::collection::vec(mixed, 1000), now);
+    proptest!(config(100), |((callers, mixed, now) in settings)| {
+        let identities: Vec<Identity> = callers.iter().map(|caller: &CallerText| caller.identity(policy)).collect();
+        for (at, route, caller, keys_too_stale, revocation, body, forms_may_override) in mixed {
+            let question = Question { policy, route: &policy.routes[route], facts: &facts[at], forms_may_override };
+            let identity = identities.get(caller).cloned();
+            let evidence = Evidence { identity, keys_too_stale, revocation: revocations[revocation], body: readings.get(body).cloned() };
+            if let Step::Decided(decision, findings) = step(&question, &evidence, now, &mut Silent) {
+                prop_assert!(findings.tier.is_some());
+                prop_assert_eq!(findings.rule.is_some(), matches!(&decision, Decision::Permit(permit) if permit.subject().is_some()));
+            }
         }
     });
 }
