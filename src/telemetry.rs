@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The gateway's metrics.
@@ -57,12 +58,14 @@ impl Metrics {
     fn new() -> Self {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels).unwrap_or_else(|error| unreachable_metric(name, &error));
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)
+                .unwrap_or_else(|error| unreachable_metric(name, &error));
             register(&registry, Box::new(counters.clone()));
             counters
         };
         let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help).unwrap_or_else(|error| unreachable_metric(name, &error));
+            let counter =
+                IntCounter::new(name, help).unwrap_or_else(|error| unreachable_metric(name, &error));
             register(&registry, Box::new(counter.clone()));
             counter
         };
@@ -72,33 +75,89 @@ impl Metrics {
             gauge
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels).unwrap_or_else(|error| unreachable_metric(name, &error));
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)
+                .unwrap_or_else(|error| unreachable_metric(name, &error));
             register(&registry, Box::new(gauges.clone()));
             gauges
         };
         let histograms = |name: &str, help: &str, labels: &[&str]| {
-            let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+            let buckets =
+                vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
             let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)
                 .unwrap_or_else(|error| unreachable_metric(name, &error));
             register(&registry, Box::new(histograms.clone()));
             histograms
         };
         Self {
-            decisions: counters("wardgate_decisions_total", "Decisions by route, tier, verdict and reason.", &["route", "tier", "verdict", "reason"]),
-            request_duration: histograms("wardgate_request_duration_seconds", "Time from the request's headers to the end of its answer.", &["verdict"]),
+            decisions: counters(
+                "wardgate_decisions_total",
+                "Decisions by route, tier, verdict and reason.",
+                &["route", "tier", "verdict", "reason"],
+            ),
+            request_duration: histograms(
+                "wardgate_request_duration_seconds",
+                "Time from the request's headers to the end of its answer.",
+                &["verdict"],
+            ),
             in_flight: gauge("wardgate_requests_in_flight", "Requests that are being served now."),
-            unreadable: counters("wardgate_unreadable_requests_total", "Requests refused because they can be read in more than one way.", &["reason"]),
-            uncovered: counters("wardgate_uncovered_requests_total", "Requests refused because no route matches them.", &["listener"]),
-            upstream_responses: counters("wardgate_upstream_responses_total", "Answers of upstreams by status class.", &["upstream", "class"]),
-            upstream_failures: counters("wardgate_upstream_failures_total", "Requests that got no usable answer from their upstream.", &["upstream", "kind"]),
-            key_fetches: counters("wardgate_key_fetches_total", "Fetches of an issuer's keys by result.", &["issuer", "result"]),
-            keys_fetched_at: gauges("wardgate_keys_fetched_timestamp_seconds", "When an issuer's keys were last fetched, in Unix seconds.", &["issuer"]),
-            introspections: counters("wardgate_introspections_total", "Token introspections by result.", &["issuer", "result"]),
-            token_cache: counters("wardgate_token_cache_total", "Look-ups in the cache of verified tokens.", &["result"]),
-            audit_records: counters("wardgate_audit_records_total", "Audit records appended, by event.", &["event"]),
-            audit_failures: counter("wardgate_audit_failures_total", "Audit records that could not be appended; their requests were refused."),
-            audit_sequence: gauge("wardgate_audit_last_sequence", "The sequence number of the last audit record."),
-            proofs: counters("wardgate_proofs_total", "Single-use proofs by what became of them.", &["result"]),
+            unreadable: counters(
+                "wardgate_unreadable_requests_total",
+                "Requests refused because they can be read in more than one way.",
+                &["reason"],
+            ),
+            uncovered: counters(
+                "wardgate_uncovered_requests_total",
+                "Requests refused because no route matches them.",
+                &["listener"],
+            ),
+            upstream_responses: counters(
+                "wardgate_upstream_responses_total",
+                "Answers of upstreams by status class.",
+                &["upstream", "class"],
+            ),
+            upstream_failures: counters(
+                "wardgate_upstream_failures_total",
+                "Requests that got no usable answer from their upstream.",
+                &["upstream", "kind"],
+            ),
+            key_fetches: counters(
+                "wardgate_key_fetches_total",
+                "Fetches of an issuer's keys by result.",
+                &["issuer", "result"],
+            ),
+            keys_fetched_at: gauges(
+                "wardgate_keys_fetched_timestamp_seconds",
+                "When an issuer's keys were last fetched, in Unix seconds.",
+                &["issuer"],
+            ),
+            introspections: counters(
+                "wardgate_introspections_total",
+                "Token introspections by result.",
+                &["issuer", "result"],
+            ),
+            token_cache: counters(
+                "wardgate_token_cache_total",
+                "Look-ups in the cache of verified tokens.",
+                &["result"],
+            ),
+            audit_records: counters(
+                "wardgate_audit_records_total",
+                "Audit records appended, by event.",
+                &["event"],
+            ),
+            audit_failures: counter(
+                "wardgate_audit_failures_total",
+                "Audit records that could not be appended; their requests were refused.",
+            ),
+            audit_sequence: gauge(
+                "wardgate_audit_last_sequence",
+                "The sequence number of the last audit record.",
+            ),
+            proofs: counters(
+                "wardgate_proofs_total",
+                "Single-use proofs by what became of them.",
+                &["result"],
+            ),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,
         }
@@ -154,6 +213,8 @@ mod tests {
         metrics().decisions.with_label_values(&["r", "low", "permit", "permitted"]).inc();
         metrics().request_duration.with_label_values(&["permit"]).observe(0.1);
         let text = metrics().render();
-        assert!(text.contains("wardgate_decisions_total{reason=\"permitted\",route=\"r\",tier=\"low\",verdict=\"permit\"} 1"));
+        assert!(text.contains(
+            "wardgate_decisions_total{reason=\"permitted\",route=\"r\",tier=\"low\",verdict=\"permit\"} 1"
+        ));
     }
 }

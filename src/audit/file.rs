@@ -67,14 +67,33 @@ impl FileJournal {
     /// The directory or file can't be made, or another process holds it.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
-        let fail = |cause: &dyn std::fmt::Display, remedy| OpenError { path: path.clone(), cause: cause.to_string(), remedy };
-        std::fs::create_dir_all(dir).map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
+        let fail = |cause: &dyn std::fmt::Display, remedy| OpenError {
+            path: path.clone(),
+            cause: cause.to_string(),
+            remedy,
+        };
+        std::fs::create_dir_all(dir)
+            .map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
         let file = open_private(&path).map_err(|cause| fail(&cause, "let this user write to it"))?;
-        file.try_lock().map_err(|cause| fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`"))?;
+        file.try_lock().map_err(|cause| {
+            fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
+        })?;
         let next_sequence = last_sequence(&path).map_err(|cause| fail(&cause, "let this user read it"))? + 1;
         let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
-        let writer = Writer { file, pending: Vec::with_capacity(FLUSH_BYTES), next_sequence, written_sequence: 0, origin: origin.into(), closed: false };
-        let shared = Arc::new(Shared { writer: Mutex::new(writer), wake: Condvar::new(), synced: Mutex::new(0), sync_handle });
+        let writer = Writer {
+            file,
+            pending: Vec::with_capacity(FLUSH_BYTES),
+            next_sequence,
+            written_sequence: 0,
+            origin: origin.into(),
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            writer: Mutex::new(writer),
+            wake: Condvar::new(),
+            synced: Mutex::new(0),
+            sync_handle,
+        });
         let flushed = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
@@ -120,7 +139,9 @@ impl Journal for FileJournal {
             let synced = tokio::task::spawn_blocking(move || shared.sync(sequence)).await;
             if !matches!(synced, Ok(Ok(()))) {
                 metrics().audit_failures.inc();
-                tracing::error!("an audit record could not be brought to disk; the request it belongs to is refused");
+                tracing::error!(
+                    "an audit record could not be brought to disk; the request it belongs to is refused"
+                );
                 return Err(JournalUnavailable);
             }
         }

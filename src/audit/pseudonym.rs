@@ -37,7 +37,11 @@ impl Pseudonyms {
 
     /// Takes the secret; `None` where it is shorter than [`Self::MIN_KEY_BYTES`].
     pub fn new(secret: &[u8]) -> Option<Self> {
-        if secret.len() < Self::MIN_KEY_BYTES { None } else { Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }) }
+        if secret.len() < Self::MIN_KEY_BYTES {
+            None
+        } else {
+            Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) })
+        }
     }
 
     /// The pseudonym of a value in the name space of `realm` (an issuer's name, or empty): the first 128 bits of
@@ -71,7 +75,10 @@ mod tests {
         assert_eq!(names.of(Kind::Patient, "a", "p1"), names.of(Kind::Patient, "a", "p1"));
         assert_ne!(names.of(Kind::Patient, "a", "p1"), names.of(Kind::Subject, "a", "p1"));
         assert_ne!(names.of(Kind::Subject, "ab", "c"), names.of(Kind::Subject, "a", "bc"));
-        assert_ne!(names.of(Kind::Patient, "a", "p1"), Pseudonyms::new(&[8; 32]).expect("key").of(Kind::Patient, "a", "p1"));
+        assert_ne!(
+            names.of(Kind::Patient, "a", "p1"),
+            Pseudonyms::new(&[8; 32]).expect("key").of(Kind::Patient, "a", "p1")
+        );
         assert!(Pseudonyms::new(&[7; 31]).is_none());
     }
 }

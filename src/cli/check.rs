@@ -10,7 +10,8 @@ pub fn check(path: &Path) -> ExitCode {
     match config::load_file(path, config::Cases::Run) {
         Ok((compiled, warnings)) => {
             super::print_diagnostics(&warnings);
-            let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+            let count =
+                |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
             println!(
                 "{}: ok: {}, {}, {} passed, {}",
                 path.display(),

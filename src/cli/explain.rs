@@ -85,11 +85,14 @@ pub fn explain(arguments: &Arguments, compiled: &Compiled) -> ExitCode {
 
 fn rehearsed(arguments: &Arguments, compiled: &Compiled) -> Result<(Rehearsed, Recorder), String> {
     let now = jiff::Timestamp::now().as_second();
-    let method = Method::from_bytes(arguments.method.as_bytes()).map_err(|_| format!("`{}` is no HTTP method", arguments.method))?;
+    let method = Method::from_bytes(arguments.method.as_bytes())
+        .map_err(|_| format!("`{}` is no HTTP method", arguments.method))?;
     let (host, target) = split_url(&arguments.url);
     let body = match &arguments.body {
         None => None,
-        Some(path) => Some(json::parse(&read(path)?).map_err(|error| format!("the body in `{}` is not JSON with one reading: {error}", path.display()))?),
+        Some(path) => Some(json::parse(&read(path)?).map_err(|error| {
+            format!("the body in `{}` is not JSON with one reading: {error}", path.display())
+        })?),
     };
     let identity = identity(arguments, compiled, now)?;
     let rehearsal = Rehearsal { method: &method, target, host, body: body.as_ref(), identity, now };
@@ -105,12 +108,23 @@ fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Iden
         };
         return believed(claims, &compiled.policy, now);
     }
-    let Some(path) = &arguments.token else { return Ok(Identity::Nobody) };
+    let Some(path) = &arguments.token else {
+        return Ok(Identity::Nobody);
+    };
     let text = String::from_utf8(read(path)?).map_err(|_| format!("`{}` is not text", path.display()))?;
-    let token = Token::new(text.trim()).ok_or_else(|| format!("`{}` does not hold one token", path.display()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| error.to_string())?;
-    let verifier = Verifier::new(compiled.policy.issuers.clone(), compiled.settings.issuers.clone(), runtime.handle().clone())
+    let token =
+        Token::new(text.trim()).ok_or_else(|| format!("`{}` does not hold one token", path.display()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
         .map_err(|error| error.to_string())?;
+    let verifier = Verifier::new(
+        compiled.policy.issuers.clone(),
+        compiled.settings.issuers.clone(),
+        runtime.handle().clone(),
+    )
+    .map_err(|error| error.to_string())?;
     let verifier = Arc::new(verifier);
     Ok(runtime.block_on(async { verifier.identify(&token, now).await }).identity)
 }
@@ -119,11 +133,14 @@ fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Iden
 fn believed(mut claims: Map<String, Value>, policy: &Policy, now: i64) -> Result<Identity, String> {
     let named = claims.get("iss").and_then(Value::as_str).map(str::to_owned);
     let rules = match (&named, policy.issuers.as_slice()) {
-        (Some(named), issuers) => issuers.iter().find(|rules| rules.issuer.as_ref() == named || rules.name.as_ref() == named),
+        (Some(named), issuers) => {
+            issuers.iter().find(|rules| rules.issuer.as_ref() == named || rules.name.as_ref() == named)
+        }
         (None, [only]) => Some(only),
         (None, _) => None,
     };
-    let rules = rules.ok_or("the claims' `iss` is none of the configured issuers; use an issuer's address or name")?;
+    let rules = rules
+        .ok_or("the claims' `iss` is none of the configured issuers; use an issuer's address or name")?;
     claims.insert("iss".to_owned(), rules.issuer.as_ref().into());
     let defaults: [(&str, Value); 6] = [
         ("aud", rules.audiences.first().map(AsRef::as_ref).unwrap_or_default().into()),
@@ -166,7 +183,16 @@ fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder
     for (number, note) in explanation.trace.iter().enumerate() {
         println!("{:>3}. {:<13} {}", number + 1, format!("{:?}", note.stage).to_lowercase(), note.finding);
     }
-    println!("\n     {} ({}), status {}", explanation.verdict, explanation.reason, if explanation.verdict == "permit" { "from the upstream".to_owned() } else { explanation.status.to_string() });
+    println!(
+        "\n     {} ({}), status {}",
+        explanation.verdict,
+        explanation.reason,
+        if explanation.verdict == "permit" {
+            "from the upstream".to_owned()
+        } else {
+            explanation.status.to_string()
+        }
+    );
     if let Some(max_age) = explanation.max_age {
         println!("     asks for acr_values `{}`, max_age {max_age}", explanation.acr_values.join(" "));
     }
@@ -176,7 +202,9 @@ fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder
 }
 
 fn split_url(url: &str) -> (Option<&str>, &str) {
-    let Some((_, rest)) = url.split_once("://") else { return (None, url) };
+    let Some((_, rest)) = url.split_once("://") else {
+        return (None, url);
+    };
     match rest.find('/') {
         Some(at) => (rest.get(..at), rest.get(at..).unwrap_or("/")),
         None => (Some(rest), "/"),
@@ -187,7 +215,10 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
-        return std::io::stdin().read_to_end(&mut bytes).map(|_| bytes).map_err(|error| format!("standard input can't be read: {error}"));
+        return std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map(|_| bytes)
+            .map_err(|error| format!("standard input can't be read: {error}"));
     }
     std::fs::read(path).map_err(|error| format!("`{}` can't be read: {error}", path.display()))
 }

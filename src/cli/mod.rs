@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
-use crate::config::{Cases, Diagnostic};
 use crate::config::settings::Compiled;
+use crate::config::{Cases, Diagnostic};
 use crate::telemetry::{LogFormat, start_logs};
 
 /// An authorization gateway for health care: asks for proof in proportion to the risk of the action.
@@ -67,13 +67,17 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format } => run(&config, log_format),
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
-        Command::Explain(arguments) => with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled)),
+        Command::Explain(arguments) => {
+            with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))
+        }
     }
 }
 
 fn run(path: &Path, log_format: LogFormat) -> ExitCode {
     start_logs(log_format);
-    let Some(compiled) = load(path, Cases::Run) else { return ExitCode::FAILURE };
+    let Some(compiled) = load(path, Cases::Run) else {
+        return ExitCode::FAILURE;
+    };
     match crate::app::run(compiled) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -35,10 +35,21 @@ pub fn print(compiled: &Compiled, json: bool) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let head = ["ROUTE", "MATCHES", "TIER", "LEVEL", "MAX AGE", "PROOF", "AUDIT", "ALLOWED", "UPSTREAM"].map(str::to_owned);
+    let head = ["ROUTE", "MATCHES", "TIER", "LEVEL", "MAX AGE", "PROOF", "AUDIT", "ALLOWED", "UPSTREAM"]
+        .map(str::to_owned);
     let mut table = vec![head];
     table.extend(rows.into_iter().map(|row| {
-        [row.route, row.matches, row.tier, row.level, row.max_age, row.proof, row.audit, row.allowed, row.upstream]
+        [
+            row.route,
+            row.matches,
+            row.tier,
+            row.level,
+            row.max_age,
+            row.proof,
+            row.audit,
+            row.allowed,
+            row.upstream,
+        ]
     }));
     print!("{}", aligned(&table));
     println!("\nEverything else is refused.");
@@ -50,17 +61,36 @@ fn row(policy: &Policy, route: &Route) -> Row {
     let methods = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(",");
     let what = if route.websocket { "WebSocket" } else { &methods };
     let host = route.host.as_deref().unwrap_or_default();
-    let lowered = route.lower_risk.as_ref().map(|lower| format!(" ({} if only {})", policy.tier(lower.tier).name, lower.fields.join(", ")));
+    let lowered = route
+        .lower_risk
+        .as_ref()
+        .map(|lower| format!(" ({} if only {})", policy.tier(lower.tier).name, lower.fields.join(", ")));
     let public = route.access == Access::Public;
     Row {
         route: route.id.to_string(),
         matches: format!("{what} {host}{}", route.template.as_str()),
         tier: format!("{}{}", tier.name, lowered.unwrap_or_default()),
-        level: if public { "-".to_owned() } else { policy.levels.name(policy.requirement(route, route.tier).level()).to_owned() },
-        max_age: if public { "-".to_owned() } else { tier.max_age.map_or("-".to_owned(), |seconds| format!("{seconds} s")) },
-        proof: if tier.each_action_needs_new_proof && !public { "each time".to_owned() } else { "-".to_owned() },
+        level: if public {
+            "-".to_owned()
+        } else {
+            policy.levels.name(policy.requirement(route, route.tier).level()).to_owned()
+        },
+        max_age: if public {
+            "-".to_owned()
+        } else {
+            tier.max_age.map_or("-".to_owned(), |seconds| format!("{seconds} s"))
+        },
+        proof: if tier.each_action_needs_new_proof && !public {
+            "each time".to_owned()
+        } else {
+            "-".to_owned()
+        },
         audit: format!("{:?}", tier.audit).to_lowercase(),
-        allowed: if public { "anybody".to_owned() } else { route.any_of.iter().map(|entry| allowed(policy, route, entry)).collect::<Vec<_>>().join(" or ") },
+        allowed: if public {
+            "anybody".to_owned()
+        } else {
+            route.any_of.iter().map(|entry| allowed(policy, route, entry)).collect::<Vec<_>>().join(" or ")
+        },
         upstream: policy.upstreams.get(route.upstream).map(ToString::to_string).unwrap_or_default(),
     }
 }
@@ -70,7 +100,9 @@ fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
     if let Some(issuer) = entry.issuer.and_then(|issuer| policy.issuers.get(issuer)) {
         parts.push(issuer.name.to_string());
     }
-    let list = |name: &str, values: &[Box<str>]| if values.is_empty() { None } else { Some(format!("{name} {}", values.join("|"))) };
+    let list = |name: &str, values: &[Box<str>]| {
+        if values.is_empty() { None } else { Some(format!("{name} {}", values.join("|"))) }
+    };
     parts.extend(list("role", &entry.roles));
     parts.extend(list("scope", &entry.scopes));
     parts.extend(list("client", &entry.clients));
@@ -89,11 +121,14 @@ fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
 
 /// Columns padded to their widest cell.
 fn aligned<const N: usize>(table: &[[String; N]]) -> String {
-    let width = |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();
     for row in table {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

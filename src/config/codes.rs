@@ -141,14 +141,8 @@ mod tests {
     fn numbers_ascend_and_meanings_are_lines() {
         assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name()));
         for code in Code::ALL {
-            assert!(
-                code.name().len() == 5 && code.name().starts_with("WG"),
-                "{code:?}"
-            );
-            assert!(
-                !code.meaning().contains('\n') && !code.meaning().ends_with('.'),
-                "{code:?}"
-            );
+            assert!(code.name().len() == 5 && code.name().starts_with("WG"), "{code:?}");
+            assert!(!code.meaning().contains('\n') && !code.meaning().ends_with('.'), "{code:?}");
         }
     }
 }

@@ -32,11 +32,7 @@ pub struct Place {
 
 impl Place {
     /// The file as a whole.
-    pub const FILE: Self = Self {
-        line: 0,
-        column: 0,
-        length: 0,
-    };
+    pub const FILE: Self = Self { line: 0, column: 0, length: 0 };
 }
 
 impl From<Location> for Place {
@@ -70,11 +66,7 @@ pub struct Source<'t> {
 impl<'t> Source<'t> {
     /// Names a text; the name is what is printed, usually the path as it was given.
     pub fn new(name: &str, text: &'t str) -> Self {
-        Self {
-            name: name.into(),
-            text,
-            lines: text.lines().collect(),
-        }
+        Self { name: name.into(), text, lines: text.lines().collect() }
     }
 
     /// The whole text.
@@ -110,10 +102,7 @@ impl Diagnostic {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        let line = place
-            .line
-            .checked_sub(1)
-            .and_then(|above| source.lines.get(above));
+        let line = place.line.checked_sub(1).and_then(|above| source.lines.get(above));
         Self {
             code,
             message: message.into(),
@@ -149,13 +138,7 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column, .. } = self.place;
-        write!(
-            formatter,
-            "{}[{}]: {}",
-            self.severity().word(),
-            self.code.name(),
-            Printable(&self.message)
-        )?;
+        write!(formatter, "{}[{}]: {}", self.severity().word(), self.code.name(), Printable(&self.message))?;
         let gutter = if line == 0 { 1 } else { line.to_string().len() };
         let margin = " ".repeat(gutter);
         write!(formatter, "\n{margin}--> {}", Printable(&self.file))?;
@@ -197,19 +180,10 @@ mod tests {
     #[test]
     fn renders_like_the_example() {
         let text = format!("{}    tier: hgih\n", "\n".repeat(40));
-        let place = Place {
-            line: 41,
-            column: 11,
-            length: 4,
-        };
+        let place = Place { line: 41, column: 11, length: 4 };
         let source = Source::new("gateway.yaml", &text);
-        let mut found = Diagnostic::new(
-            &source,
-            Code::UnknownTier,
-            place,
-            "unknown tier `hgih`",
-            "did you mean `high`?",
-        );
+        let mut found =
+            Diagnostic::new(&source, Code::UnknownTier, place, "unknown tier `hgih`", "did you mean `high`?");
         found.context = Some("route `payment.pay`".into());
         let expected = "error[WG014]: unknown tier `hgih`
   --> gateway.yaml:41:11   route `payment.pay`
@@ -223,21 +197,11 @@ mod tests {
     #[test]
     fn long_lines_and_control_characters_are_tamed() {
         let text = format!("[{}\u{1b}[31m hgih ]", "x, ".repeat(200));
-        let place = Place {
-            line: 1,
-            column: 608,
-            length: 4_000,
-        };
+        let place = Place { line: 1, column: 608, length: 4_000 };
         let shown =
             Diagnostic::new(&Source::new("f", &text), Code::UnknownTier, place, "a\nb", "c").to_string();
-        assert!(
-            !shown.contains('\u{1b}') && shown.starts_with("error[WG014]: a\u{fffd}b\n"),
-            "{shown}"
-        );
-        assert!(
-            shown.lines().all(|line| line.chars().count() <= MAX_EXCERPT + 4),
-            "{shown}"
-        );
+        assert!(!shown.contains('\u{1b}') && shown.starts_with("error[WG014]: a\u{fffd}b\n"), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= MAX_EXCERPT + 4), "{shown}");
         assert!(shown.ends_with("^^^^^^\n  = help: c"), "{shown}");
     }
 
@@ -250,9 +214,6 @@ mod tests {
             "gone",
             "bring it back",
         );
-        assert_eq!(
-            found.to_string(),
-            "error[WG001]: gone\n --> f\n  = help: bring it back"
-        );
+        assert_eq!(found.to_string(), "error[WG001]: gone\n --> f\n  = help: bring it back");
     }
 }

@@ -18,14 +18,8 @@ pub(super) struct PlainHttp<'s> {
 impl<'s> PlainHttp<'s> {
     /// Reads `insecure.plain_http_issuers`.
     pub(super) fn new(file: &'s File) -> Self {
-        let listed = file
-            .insecure
-            .as_ref()
-            .map_or(&[][..], |insecure| insecure.plain_http_issuers.items());
-        Self {
-            listed,
-            used: BTreeSet::new(),
-        }
+        let listed = file.insecure.as_ref().map_or(&[][..], |insecure| insecure.plain_http_issuers.items());
+        Self { listed, used: BTreeSet::new() }
     }
 
     /// Whether an issuer's URLs may begin with `http://`; remembers that one does.
@@ -65,9 +59,7 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             .filter(|range| range.prefix_len() < range.max_prefix_len())
         {
             let name = &listener.name;
-            found.push(format!(
-                "listener `{name}` believes every peer in {range} about who the client is"
-            ));
+            found.push(format!("listener `{name}` believes every peer in {range} about who the client is"));
         }
     }
     for issuer in &settings.issuers {
@@ -76,24 +68,16 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             KeySource::Introspection { endpoint, .. } => endpoint.as_ref(),
             KeySource::File(_) | KeySource::Discovery => None,
         };
-        if addresses
-            .into_iter()
-            .chain([&issuer.issuer])
-            .any(|url| url.starts_with("http://"))
-        {
+        if addresses.into_iter().chain([&issuer.issuer]).any(|url| url.starts_with("http://")) {
             found.push(format!("issuer `{}` is spoken to over plain HTTP", issuer.name));
         }
     }
     for issuer in policy.issuers.iter().filter(|issuer| issuer.plain_jwt) {
-        found.push(format!(
-            "issuer `{}`: tokens that are not marked as access tokens are taken",
-            issuer.name
-        ));
+        found
+            .push(format!("issuer `{}`: tokens that are not marked as access tokens are taken", issuer.name));
     }
-    for tier in policy
-        .tiers
-        .iter()
-        .filter(|tier| tier.when_store_down == StoreDown::AllowWithoutRevocationCheck)
+    for tier in
+        policy.tiers.iter().filter(|tier| tier.when_store_down == StoreDown::AllowWithoutRevocationCheck)
     {
         found.push(format!(
             "tier `{}` goes on without the revocation check when the store is down",
@@ -102,16 +86,10 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
     }
     for upstream in &settings.upstreams {
         if upstream.pass_bearer {
-            found.push(format!(
-                "upstream `{}` is given the caller's token",
-                upstream.name
-            ));
+            found.push(format!("upstream `{}` is given the caller's token", upstream.name));
         }
         if !upstream.refuse_hidden_method {
-            found.push(format!(
-                "upstream `{}` is sent forms that may ask for another method",
-                upstream.name
-            ));
+            found.push(format!("upstream `{}` is sent forms that may ask for another method", upstream.name));
         }
     }
     found

@@ -64,33 +64,23 @@ pub enum Cases {
     Skip,
 }
 
-fn load_with(name: &str, text: &str, base_dir: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+fn load_with(
+    name: &str,
+    text: &str,
+    base_dir: &Path,
+    cases: Cases,
+) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(name, text);
     let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
-    let compiled = compile::compile(
-        &file,
-        base_dir,
-        version(text),
-        &mut Report::new(&source, &mut found),
-    );
-    if cases == Cases::Run
-        && found
-            .iter()
-            .all(|diagnostic| diagnostic.severity() != Severity::Error)
-    {
+    let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
+    if cases == Cases::Run && found.iter().all(|diagnostic| diagnostic.severity() != Severity::Error) {
         // A policy that has faults of its own would fail its cases for reasons that were just told.
         run_cases(&compiled, &mut Report::new(&source, &mut found));
     }
     found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.code));
-    let refused = found
-        .iter()
-        .any(|diagnostic| diagnostic.severity() == Severity::Error);
-    if refused {
-        Err(found)
-    } else {
-        Ok((compiled, found))
-    }
+    let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    if refused { Err(found) } else { Ok((compiled, found)) }
 }
 
 /// Runs the policy tests; each one that fails is an error.
@@ -115,13 +105,7 @@ fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
 pub fn load_file(path: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = read(path).map_err(|(message, help)| {
-        vec![Diagnostic::new(
-            &Source::new(&name, ""),
-            Code::FileUnreadable,
-            Place::FILE,
-            message,
-            help,
-        )]
+        vec![Diagnostic::new(&Source::new(&name, ""), Code::FileUnreadable, Place::FILE, message, help)]
     })?;
     load_with(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), cases)
 }
@@ -129,9 +113,7 @@ pub fn load_file(path: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>
 /// Reads at most what is accepted, so that a path to something endless does no harm.
 fn read(path: &Path) -> Result<String, (String, &'static str)> {
     let mut text = String::new();
-    let most = u64::try_from(parse::MAX_BYTES)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let most = u64::try_from(parse::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
         Ok(_) => Ok(text),
         Err(error) => {

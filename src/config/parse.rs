@@ -72,14 +72,7 @@ mod tests {
         let version = file.version.as_ref().expect("version");
         assert_eq!(
             (version.value.as_str(), Place::from(version)),
-            (
-                "4",
-                Place {
-                    line: 2,
-                    column: 10,
-                    length: 2
-                }
-            )
+            ("4", Place { line: 2, column: 10, length: 2 })
         );
     }
 }

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
-use crate::decision::{BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Question, Reason, Revocation, Step, step};
+use crate::decision::{
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Question, Reason, Revocation, Step,
+    step,
+};
 use crate::identity::{Caller, Subject};
 use crate::policy::{Match, Policy};
 use crate::request::body::BodyFacts;
@@ -44,15 +47,23 @@ pub struct Rehearsed {
 
 /// Decides a request as the gateway would, with every dependency in good order and nothing revoked.
 pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mut T) -> Rehearsed {
-    let refused = |reason, route| Rehearsed { decision: Decision::Deny(Denial::new(reason)), findings: Findings::default(), route };
+    let refused = |reason, route| Rehearsed {
+        decision: Decision::Deny(Denial::new(reason)),
+        findings: Findings::default(),
+        route,
+    };
     let mut facts = match facts(rehearsal) {
         Ok(facts) => facts,
         Err(why) => {
-            trace.note(Stage::Canonicalise, || format!("the request can be read in more than one way: {}", why.code()));
+            trace.note(Stage::Canonicalise, || {
+                format!("the request can be read in more than one way: {}", why.code())
+            });
             return refused(Reason::Unreadable(why), None);
         }
     };
-    trace.note(Stage::Canonicalise, || format!("the path reads `{}`, host `{}`", facts.target.path(), facts.host.as_str()));
+    trace.note(Stage::Canonicalise, || {
+        format!("the path reads `{}`, host `{}`", facts.target.path(), facts.host.as_str())
+    });
     let mut found = policy.index.find(&facts);
     if found == Match::None && *rehearsal.method == Method::GET {
         // A route for WebSockets only: the author means its handshake.
@@ -70,7 +81,9 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             return refused(Reason::NoRoute, None);
         }
     };
-    let Some(route) = policy.route(index) else { return refused(Reason::NoRoute, None) };
+    let Some(route) = policy.route(index) else {
+        return refused(Reason::NoRoute, None);
+    };
     trace.note(Stage::Match, || format!("route `{}` by `{}`", route.id, route.template.as_str()));
     let question = Question { policy, route, facts: &facts, forms_may_override: true };
     let mut evidence = Evidence::default();
@@ -80,7 +93,10 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Identity) => evidence.identity = Some(rehearsal.identity.clone()),
             Step::Need(Need::Revocation) => evidence.revocation = Some(Revocation::Valid),
             Step::Need(Need::Body) => {
-                evidence.body = Some(rehearsal.body.map_or(BodyReading::Absent, |body| BodyReading::Read(BodyFacts::Json(body.clone()))));
+                evidence.body =
+                    Some(rehearsal.body.map_or(BodyReading::Absent, |body| {
+                        BodyReading::Read(BodyFacts::Json(body.clone()))
+                    }));
             }
             Step::Decided(..) => break,
         }
@@ -98,11 +114,23 @@ fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
     let mut section = format!("{} {} HTTP/1.1\r\nhost: {host}\r\n", rehearsal.method, rehearsal.target);
     if let Some(body) = rehearsal.body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        section.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.to_string().len()));
+        section.push_str(&format!(
+            "content-type: application/json\r\ncontent-length: {}\r\n",
+            body.to_string().len()
+        ));
     }
     section.push_str("\r\n");
-    let raw = RawRequest { method: rehearsal.method, target: rehearsal.target.as_bytes(), headers: &headers, section: section.as_bytes(), peer: None };
-    Facts::read(&raw, &Reading { trusted_proxies: Vec::new(), header_bytes: usize::MAX, header_count: usize::MAX })
+    let raw = RawRequest {
+        method: rehearsal.method,
+        target: rehearsal.target.as_bytes(),
+        headers: &headers,
+        section: section.as_bytes(),
+        peer: None,
+    };
+    Facts::read(
+        &raw,
+        &Reading { trusted_proxies: Vec::new(), header_bytes: usize::MAX, header_count: usize::MAX },
+    )
 }
 
 /// Runs one of the configuration's `cases`.
@@ -116,8 +144,14 @@ pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
         CaseCaller::Nobody => Identity::Nobody,
         CaseCaller::Known(caller) => Identity::Known(Arc::new(subject(policy, caller, NOW))),
     };
-    let rehearsal =
-        Rehearsal { method: &case.method, target: &case.target, host: case.host.as_deref(), body: case.body.as_ref(), identity, now: NOW };
+    let rehearsal = Rehearsal {
+        method: &case.method,
+        target: &case.target,
+        host: case.host.as_deref(),
+        body: case.body.as_ref(),
+        identity,
+        now: NOW,
+    };
     let result = rehearse(policy, &rehearsal, &mut Silent);
     let reason = result.decision.reason().code();
     let tier = result.findings.tier;
@@ -139,7 +173,11 @@ pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
         return Ok(());
     }
     let tier = tier.map_or("none", |tier| policy.tier(tier).name.as_ref());
-    Err(format!("it gives `{}` with reason `{reason}`, tier `{tier}`, action `{}`", result.decision.verdict(), action.unwrap_or("none")))
+    Err(format!(
+        "it gives `{}` with reason `{reason}`, tier `{tier}`, action `{}`",
+        result.decision.verdict(),
+        action.unwrap_or("none")
+    ))
 }
 
 fn subject(policy: &Policy, caller: &Persona, now: i64) -> Subject {

@@ -15,11 +15,7 @@ pub(super) struct Report<'r> {
 impl<'r> Report<'r> {
     /// Adds to `found` what is found in `source`.
     pub(super) fn new(source: &'r Source<'r>, found: &'r mut Vec<Diagnostic>) -> Self {
-        Self {
-            source,
-            found,
-            context: None,
-        }
+        Self { source, found, context: None }
     }
 
     /// A report for one part of the file, which its findings name as in ``route `payment.pay` ``.
@@ -28,11 +24,7 @@ impl<'r> Report<'r> {
             Some(name) => format!("{kind} `{name}`"),
             None => kind.to_owned(),
         };
-        Report {
-            source: self.source,
-            found: self.found,
-            context: Some(context.into()),
-        }
+        Report { source: self.source, found: self.found, context: Some(context.into()) }
     }
 
     /// Adds a finding with its remedy.
@@ -81,10 +73,7 @@ impl<'r> Report<'r> {
 
     /// How many errors there are so far; where it has not grown, what was read since is sound.
     pub(super) fn errors(&self) -> usize {
-        self.found
-            .iter()
-            .filter(|found| found.severity() == Severity::Error)
-            .count()
+        self.found.iter().filter(|found| found.severity() == Severity::Error).count()
     }
 }
 
@@ -93,10 +82,7 @@ pub(super) fn instead<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>)
     let mut known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
     known.dedup();
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
-    let nearest = known
-        .iter()
-        .map(|name| (distance(name), *name))
-        .min_by_key(|(distance, _)| *distance);
+    let nearest = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance);
     match nearest {
         Some((distance, name)) if distance <= wrong.chars().count().div_ceil(3) => {
             format!("did you mean `{name}`?")
@@ -127,10 +113,7 @@ mod tests {
     fn help_names_the_nearest_or_all() {
         assert_eq!(instead("hgih", ["low", "high"]), "did you mean `high`?");
         assert_eq!(instead("HIGH", ["low", "high"]), "did you mean `high`?");
-        assert_eq!(
-            instead("x", ["low", "high", "top"]),
-            "known are `low`, `high` and `top`"
-        );
+        assert_eq!(instead("x", ["low", "high", "top"]), "known are `low`, `high` and `top`");
         assert_eq!(instead("x", ["low"]), "only `low` is known");
         assert_eq!(instead("x", []), "none is configured");
     }

@@ -17,13 +17,7 @@ use super::report::{Report, instead, list};
 use super::schema::{Given, Text, Texts};
 
 /// Units of time, in milliseconds, the longest first.
-const TIMES: &[(&str, u64)] = &[
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const TIMES: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of size, in bytes, the largest first.
 const SIZES: &[(&str, u64)] = &[("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
@@ -72,11 +66,8 @@ pub(super) fn size(
     default: usize,
     range: RangeInclusive<u64>,
 ) -> usize {
-    let read = given
-        .as_ref()
-        .and_then(|text| quantity(report, text, "size", SIZES, &range));
-    read.and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(default)
+    let read = given.as_ref().and_then(|text| quantity(report, text, "size", SIZES, &range));
+    read.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default)
 }
 
 /// A plain number.
@@ -86,19 +77,10 @@ pub(super) fn count(
     range: RangeInclusive<usize>,
 ) -> Option<usize> {
     let text = given.as_ref()?;
-    let read = text
-        .value
-        .parse::<usize>()
-        .ok()
-        .filter(|number| range.contains(number));
+    let read = text.value.parse::<usize>().ok().filter(|number| range.contains(number));
     if read.is_none() {
         let help = format!("write a whole number from {} to {}", range.start(), range.end());
-        report.add(
-            Code::BadQuantity,
-            text,
-            format!("`{}` is not a number that fits here", text.value),
-            help,
-        );
+        report.add(Code::BadQuantity, text, format!("`{}` is not a number that fits here", text.value), help);
     }
     read
 }
@@ -116,12 +98,7 @@ pub(super) fn choice<T: Copy>(
     let found = choices.iter().find(|(word, _)| *word == text.value);
     if found.is_none() {
         let help = instead(&text.value, choices.iter().map(|(word, _)| *word));
-        report.add(
-            Code::UnknownWord,
-            text,
-            format!("`{}` is not one of the choices here", text.value),
-            help,
-        );
+        report.add(Code::UnknownWord, text, format!("`{}` is not one of the choices here", text.value), help);
     }
     found.map_or(default, |(_, meaning)| *meaning)
 }
@@ -129,12 +106,7 @@ pub(super) fn choice<T: Copy>(
 /// A text that is not empty.
 pub(super) fn filled<'s>(report: &mut Report<'_>, text: &'s Text) -> &'s str {
     if text.value.trim().is_empty() {
-        report.add(
-            Code::Empty,
-            text,
-            "this text is empty",
-            "write something, or leave the key out",
-        );
+        report.add(Code::Empty, text, "this text is empty", "write something, or leave the key out");
     }
     &text.value
 }
@@ -144,18 +116,9 @@ pub(super) fn texts(report: &mut Report<'_>, given: &Given<Texts>) -> Vec<Box<st
     if let Some(list) = given.as_ref()
         && list.value.is_empty()
     {
-        report.add(
-            Code::Empty,
-            list,
-            "this list is empty",
-            "write at least one item, or leave the key out",
-        );
+        report.add(Code::Empty, list, "this list is empty", "write at least one item, or leave the key out");
     }
-    given
-        .items()
-        .iter()
-        .map(|text| filled(report, text).into())
-        .collect()
+    given.items().iter().map(|text| filled(report, text).into()).collect()
 }
 
 /// Reports a name with characters that names don't have: they go into logs, metrics and headers unquoted.
@@ -271,10 +234,7 @@ fn split(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Writes a quantity in the largest unit that needs no fraction.
 fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let unit = units
-        .iter()
-        .find(|(_, factor)| value > 0 && value.is_multiple_of(*factor))
-        .or(units.last());
+    let unit = units.iter().find(|(_, factor)| value > 0 && value.is_multiple_of(*factor)).or(units.last());
     unit.map_or_else(String::new, |(name, factor)| format!("{}{name}", value / factor))
 }
 
@@ -288,13 +248,9 @@ mod tests {
 
     #[test]
     fn numbers_need_a_unit() {
-        for (text, value) in [
-            ("150ms", 150),
-            ("10s", 10_000),
-            ("15m", 900_000),
-            ("1h", 3_600_000),
-            ("30d", 2_592_000_000),
-        ] {
+        for (text, value) in
+            [("150ms", 150), ("10s", 10_000), ("15m", 900_000), ("1h", 3_600_000), ("30d", 2_592_000_000)]
+        {
             assert_eq!(split(text, TIMES), Some(value), "{text}");
         }
         assert_eq!(split("32KiB", SIZES), Some(32_768));
@@ -318,13 +274,9 @@ mod tests {
 
     #[test]
     fn shows_what_people_would_write() {
-        for (value, text) in [
-            (0, "0ms"),
-            (150, "150ms"),
-            (90_000, "90s"),
-            (600_000, "10m"),
-            (86_400_000, "1d"),
-        ] {
+        for (value, text) in
+            [(0, "0ms"), (150, "150ms"), (90_000, "90s"), (600_000, "10m"), (86_400_000, "1d")]
+        {
             assert_eq!(show(value, TIMES), text);
         }
         assert_eq!(show(1_048_576, SIZES), "1MiB");

@@ -39,30 +39,17 @@ fn words(error: &Error) -> (Code, Words) {
         Error::SerdeUnknownField { field, expected, .. } => {
             let nearest = instead(field, expected.iter().copied());
             let all = || format!("the keys here are {}", list(expected));
-            let help = if nearest.starts_with("did") {
-                nearest
-            } else {
-                all()
-            };
-            (
-                Code::UnknownKey,
-                (format!("unknown key `{field}`").into(), help.into()),
-            )
+            let help = if nearest.starts_with("did") { nearest } else { all() };
+            (Code::UnknownKey, (format!("unknown key `{field}`").into(), help.into()))
         }
         Error::DuplicateMappingKey { key, .. } => {
-            let message = format!(
-                "the key `{}` occurs twice in this map",
-                key.as_deref().unwrap_or_default()
-            );
+            let message =
+                format!("the key `{}` occurs twice in this map", key.as_deref().unwrap_or_default());
             (Code::RepeatedKey, (message.into(), "keep one of the two".into()))
         }
-        Error::NullIntoString { .. } => (
-            Code::Empty,
-            (
-                "a value is missing here".into(),
-                "write one, or leave the key out".into(),
-            ),
-        ),
+        Error::NullIntoString { .. } => {
+            (Code::Empty, ("a value is missing here".into(), "write one, or leave the key out".into()))
+        }
         other => match shape(other) {
             Some(words) => (Code::WrongShape, words),
             None => (Code::NotYaml, refused(other).unwrap_or_else(|| syntax(other))),
@@ -73,33 +60,18 @@ fn words(error: &Error) -> (Code, Words) {
 /// One kind of value where another is expected.
 fn shape(error: &Error) -> Option<Words> {
     let (message, help) = match error {
-        Error::Unexpected {
-            expected: "sequence start",
-            ..
-        } => (
-            "a list is expected here",
-            "write `[a, b]`, or one `- item` a line; `[]` is an empty list",
-        ),
-        Error::Unexpected {
-            expected: "mapping start",
-            ..
-        } => (
-            "a map is expected here",
-            "write `{ key: value }`, or one `key: value` a line",
-        ),
-        Error::Unexpected {
-            expected: "string scalar",
-            ..
-        } => (
-            "a single value is expected here",
-            "write one word, number or quoted text",
-        ),
+        Error::Unexpected { expected: "sequence start", .. } => {
+            ("a list is expected here", "write `[a, b]`, or one `- item` a line; `[]` is an empty list")
+        }
+        Error::Unexpected { expected: "mapping start", .. } => {
+            ("a map is expected here", "write `{ key: value }`, or one `key: value` a line")
+        }
+        Error::Unexpected { expected: "string scalar", .. } => {
+            ("a single value is expected here", "write one word, number or quoted text")
+        }
         Error::InvalidBooleanStrict { .. } => ("this is neither true nor false", "write `true` or `false`"),
         Error::SerdeInvalidType { expected, .. } => {
-            return Some((
-                "this is not what is expected here".into(),
-                format!("write {expected}").into(),
-            ));
+            return Some(("this is not what is expected here".into(), format!("write {expected}").into()));
         }
         _ => return None,
     };
@@ -109,41 +81,33 @@ fn shape(error: &Error) -> Option<Words> {
 /// Parts of YAML that are not accepted, since they have several readings or cost too much.
 fn refused(error: &Error) -> Option<Words> {
     let (message, help) = match error {
-        Error::MergeKeyNotAllowed { .. } => (
-            "merge keys (`<<`) are not accepted",
-            "write the keys out, so that each has one value",
-        ),
-        Error::UnsupportedTag { tag, .. } | Error::TaggedStructFieldName { tag, .. } => {
-            return Some((
-                format!("the tag `{tag}` is not accepted").into(),
-                "leave it out".into(),
-            ));
+        Error::MergeKeyNotAllowed { .. } => {
+            ("merge keys (`<<`) are not accepted", "write the keys out, so that each has one value")
         }
-        Error::TaggedScalarCannotDeserializeIntoString { .. } | Error::BinaryNotUtf8 { .. } => (
-            "a value with this tag is not accepted",
-            "leave the tag out, and quote the value if it is text",
-        ),
+        Error::UnsupportedTag { tag, .. } | Error::TaggedStructFieldName { tag, .. } => {
+            return Some((format!("the tag `{tag}` is not accepted").into(), "leave it out".into()));
+        }
+        Error::TaggedScalarCannotDeserializeIntoString { .. } | Error::BinaryNotUtf8 { .. } => {
+            ("a value with this tag is not accepted", "leave the tag out, and quote the value if it is text")
+        }
         Error::NonFiniteFloat { value, .. } => {
             return Some((
                 format!("`{value}` is not a number that JSON has").into(),
                 "write a finite number".into(),
             ));
         }
-        Error::UnknownAnchor { .. } => (
-            "there is no anchor of this name above",
-            "write the value, or an `&anchor` before it",
-        ),
-        Error::MultipleDocuments { .. } => (
-            "a second document begins here",
-            "keep one document in the file, without `---` or `...`",
-        ),
+        Error::UnknownAnchor { .. } => {
+            ("there is no anchor of this name above", "write the value, or an `&anchor` before it")
+        }
+        Error::MultipleDocuments { .. } => {
+            ("a second document begins here", "keep one document in the file, without `---` or `...`")
+        }
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => (
-            "the file is nested too deeply or uses too many aliases",
-            "write it out plainly",
-        ),
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            ("the file is nested too deeply or uses too many aliases", "write it out plainly")
+        }
         _ => return None,
     };
     Some((message.into(), help.into()))
@@ -152,10 +116,7 @@ fn refused(error: &Error) -> Option<Words> {
 /// What is not YAML at all, as the reader puts it.
 fn syntax(error: &Error) -> Words {
     let message = UserMessageFormatter.format_message(error);
-    (
-        format!("this is not YAML: {message}").into(),
-        "check indentation, quotes and brackets".into(),
-    )
+    (format!("this is not YAML: {message}").into(), "check indentation, quotes and brackets".into())
 }
 
 #[cfg(test)]

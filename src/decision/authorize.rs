@@ -14,7 +14,9 @@ use crate::policy::{Entry, PatientSource};
 /// Refuses callers whom no rule could ever allow.
 pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mut T) -> Result<(), Denial> {
     if subject.actor.is_some() {
-        trace.note(Stage::Authorize, || "the token has an actor (`act`), and no rule lets anybody act for another".to_owned());
+        trace.note(Stage::Authorize, || {
+            "the token has an actor (`act`), and no rule lets anybody act for another".to_owned()
+        });
         return Err(Denial::new(Reason::ActorNotAllowed));
     }
     let mut closest = Denial::new(Reason::IssuerNotAllowed);
@@ -38,7 +40,8 @@ fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
     if entry.issuer.is_some_and(|issuer| issuer != subject.issuer_index) {
         return Some((1, Denial::new(Reason::IssuerNotAllowed)));
     }
-    let client_fits = entry.clients.is_empty() || subject.client.as_ref().is_some_and(|client| entry.clients.contains(client));
+    let client_fits = entry.clients.is_empty()
+        || subject.client.as_ref().is_some_and(|client| entry.clients.contains(client));
     if !client_fits {
         return Some((2, Denial::new(Reason::ClientNotAllowed)));
     }
@@ -63,19 +66,26 @@ pub fn authorize<T: Trace>(
         let holds = inputs().and_then(|inputs| condition.holds(&inputs));
         findings.conditions.push((ConditionPlace::Deny(at), holds.as_ref().ok().copied()));
         match holds {
-            Ok(false) => trace.note(Stage::Authorize, || format!("deny[{at}] `{}` does not hold", condition.source())),
+            Ok(false) => {
+                trace.note(Stage::Authorize, || format!("deny[{at}] `{}` does not hold", condition.source()))
+            }
             Ok(true) => {
-                trace.note(Stage::Authorize, || format!("deny[{at}] `{}` holds: refused", condition.source()));
+                trace
+                    .note(Stage::Authorize, || format!("deny[{at}] `{}` holds: refused", condition.source()));
                 return Err(Denial::new(Reason::DeniedByRule));
             }
             Err(why) => {
-                trace.note(Stage::Authorize, || format!("deny[{at}] `{}` failed ({why}): refused", condition.source()));
+                trace.note(Stage::Authorize, || {
+                    format!("deny[{at}] `{}` failed ({why}): refused", condition.source())
+                });
                 return Err(Denial::new(Reason::ConditionFailed));
             }
         }
     }
     if question.route.patient.is_some() && findings.patient.is_none() {
-        trace.note(Stage::Authorize, || "the request does not say which patient it is about: refused".to_owned());
+        trace.note(Stage::Authorize, || {
+            "the request does not say which patient it is about: refused".to_owned()
+        });
         return Err(Denial::new(Reason::PatientUnresolved));
     }
     let mut closest = Denial::new(Reason::IssuerNotAllowed);
@@ -88,7 +98,9 @@ pub fn authorize<T: Trace>(
                 return Ok(());
             }
             Some((rank, denial, detail)) => {
-                trace.note(Stage::Authorize, || format!("any_of[{at}]: miss, {}{detail}", denial.reason.code()));
+                trace.note(Stage::Authorize, || {
+                    format!("any_of[{at}]: miss, {}{detail}", denial.reason.code())
+                });
                 if rank > best {
                     (best, closest) = (rank, denial);
                 }
@@ -117,16 +129,32 @@ fn resource_mismatch(
     match holds {
         Ok(true) => None,
         Ok(false) => Some((6, Denial::new(Reason::ConditionNotMet), format!(": `{}`", condition.source()))),
-        Err(why) => Some((6, Denial::new(Reason::ConditionFailed), format!(": `{}` failed ({why})", condition.source()))),
+        Err(why) => Some((
+            6,
+            Denial::new(Reason::ConditionFailed),
+            format!(": `{}` failed ({why})", condition.source()),
+        )),
     }
 }
 
 /// Finds the patient a request is about, and whether it is the subject.
-pub fn resolve_patient<T: Trace>(question: &Question<'_>, subject: &Subject, body: &BodyReading, findings: &mut Findings, trace: &mut T) {
-    let Some(source) = &question.route.patient else { return };
+pub fn resolve_patient<T: Trace>(
+    question: &Question<'_>,
+    subject: &Subject,
+    body: &BodyReading,
+    findings: &mut Findings,
+    trace: &mut T,
+) {
+    let Some(source) = &question.route.patient else {
+        return;
+    };
     let found: Option<Box<str>> = match source {
-        PatientSource::Path(name) => question.route.template.value(name, &question.facts.target).map(Into::into),
-        PatientSource::Query(name) => question.facts.target.query_once(name).filter(|value| !value.is_empty()).map(Into::into),
+        PatientSource::Path(name) => {
+            question.route.template.value(name, &question.facts.target).map(Into::into)
+        }
+        PatientSource::Query(name) => {
+            question.facts.target.query_once(name).filter(|value| !value.is_empty()).map(Into::into)
+        }
         PatientSource::Body(name) => match body {
             BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
             BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => None,

@@ -22,17 +22,26 @@ pub fn classify<T: Trace>(
         let holds = inputs().and_then(|inputs| refine.when.holds(&inputs));
         findings.conditions.push((ConditionPlace::Refine(at), holds.as_ref().ok().copied()));
         match holds {
-            Ok(false) => trace.note(Stage::Classify, || format!("refine[{at}] `{}` does not hold", refine.when.source())),
+            Ok(false) => trace
+                .note(Stage::Classify, || format!("refine[{at}] `{}` does not hold", refine.when.source())),
             Ok(true) => {
                 tier = tier.max(refine.tier);
                 trace.note(Stage::Classify, || {
-                    format!("refine[{at}] `{}` holds: at least `{}`", refine.when.source(), policy.tier(refine.tier).name)
+                    format!(
+                        "refine[{at}] `{}` holds: at least `{}`",
+                        refine.when.source(),
+                        policy.tier(refine.tier).name
+                    )
                 });
             }
             Err(why) => {
                 tier = tier.max(refine.tier);
                 trace.note(Stage::Classify, || {
-                    format!("refine[{at}] `{}` failed ({why}), which counts as yes: at least `{}`", refine.when.source(), policy.tier(refine.tier).name)
+                    format!(
+                        "refine[{at}] `{}` failed ({why}), which counts as yes: at least `{}`",
+                        refine.when.source(),
+                        policy.tier(refine.tier).name
+                    )
                 });
             }
         }
@@ -42,13 +51,21 @@ pub fn classify<T: Trace>(
     tier
 }
 
-fn base<T: Trace>(policy: &Policy, route: &Route, body: &BodyReading, findings: &mut Findings, trace: &mut T) -> TierIndex {
+fn base<T: Trace>(
+    policy: &Policy,
+    route: &Route,
+    body: &BodyReading,
+    findings: &mut Findings,
+    trace: &mut T,
+) -> TierIndex {
     trace.note(Stage::Classify, || format!("the route's base tier is `{}`", policy.tier(route.tier).name));
     if matches!(body, BodyReading::Unreadable) && route.needs_body() {
         trace.note(Stage::Classify, || "the body can't be read: the route's highest tier counts".to_owned());
         return route.highest_tier();
     }
-    let Some(lower) = &route.lower_risk else { return route.tier };
+    let Some(lower) = &route.lower_risk else {
+        return route.tier;
+    };
     let only_harmless = match body {
         BodyReading::Read(facts) => only_has(facts, &lower.fields),
         BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => false,
@@ -56,7 +73,12 @@ fn base<T: Trace>(policy: &Policy, route: &Route, body: &BodyReading, findings: 
     if only_harmless {
         findings.lowered = true;
         trace.note(Stage::Classify, || {
-            format!("the body has no field beside {:?}: `{}` counts as `{}`", lower.fields, lower.id, policy.tier(lower.tier).name)
+            format!(
+                "the body has no field beside {:?}: `{}` counts as `{}`",
+                lower.fields,
+                lower.id,
+                policy.tier(lower.tier).name
+            )
         });
         lower.tier
     } else {
@@ -66,5 +88,6 @@ fn base<T: Trace>(policy: &Policy, route: &Route, body: &BodyReading, findings: 
 }
 
 fn only_has(body: &BodyFacts, fields: &[Box<str>]) -> bool {
-    body.field_names().is_some_and(|names| names.iter().all(|name| fields.iter().any(|field| field.as_ref() == *name)))
+    body.field_names()
+        .is_some_and(|names| names.iter().all(|name| fields.iter().any(|field| field.as_ref() == *name)))
 }

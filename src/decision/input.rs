@@ -54,7 +54,13 @@ struct CallerInput<'i> {
 
 impl<'i> DecisionInput<'i> {
     /// Collects the input from what was known when the decision fell. `now` is in Unix seconds.
-    pub fn new(policy: &'i str, levels: &'i crate::identity::assurance::Levels, evidence: &'i Evidence, findings: &Findings, now: i64) -> Self {
+    pub fn new(
+        policy: &'i str,
+        levels: &'i crate::identity::assurance::Levels,
+        evidence: &'i Evidence,
+        findings: &Findings,
+        now: i64,
+    ) -> Self {
         let caller = match &evidence.identity {
             Some(Identity::Known(subject)) => Some(CallerInput::new(subject, levels, now)),
             _ => None,
@@ -77,7 +83,11 @@ impl<'i> DecisionInput<'i> {
             }),
             own_record: findings.own_record,
             lowered: findings.lowered,
-            conditions: findings.conditions.iter().map(|(place, holds)| (place_name(*place), *holds)).collect(),
+            conditions: findings
+                .conditions
+                .iter()
+                .map(|(place, holds)| (place_name(*place), *holds))
+                .collect(),
         }
     }
 }

@@ -103,12 +103,17 @@ impl Reason {
         const REFUSED: &str = "The token is not accepted";
         const SIGN_IN: &str = "Sign in again and repeat the request with the new token.";
         const STRONGER: &str = "Stronger proof is needed";
-        const CONFIRM: &str = "Confirm that it is you: sign in again as the challenge asks, then repeat the request.";
+        const CONFIRM: &str =
+            "Confirm that it is you: sign in again as the challenge asks, then repeat the request.";
         let (code, status, title, remedy, operator) = match self {
             Self::Permitted => ("permitted", 200, "Permitted", "", "a rule of `any_of` allows it"),
             Self::PublicRoute => ("public_route", 200, "Permitted", "", "the route is `access: public`"),
-            Self::PreflightAllowed => ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`"),
-            Self::ServerOptions => ("server_options", 204, "Permitted", "", "`OPTIONS *` is about the gateway itself"),
+            Self::PreflightAllowed => {
+                ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`")
+            }
+            Self::ServerOptions => {
+                ("server_options", 204, "Permitted", "", "`OPTIONS *` is about the gateway itself")
+            }
             Self::Unreadable(why) => (
                 why.code(),
                 why.status(),
@@ -116,7 +121,13 @@ impl Reason {
                 "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body.",
                 "two servers could read this request differently, so no rule can be sure of it",
             ),
-            Self::NoRoute => ("no_route", 404, "Not found", "Check the address.", "no route matches host and path: add one if this should be reachable"),
+            Self::NoRoute => (
+                "no_route",
+                404,
+                "Not found",
+                "Check the address.",
+                "no route matches host and path: add one if this should be reachable",
+            ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 405,
@@ -138,10 +149,30 @@ impl Reason {
                 "Send the form uncompressed and smaller, or the data in another format.",
                 "forms are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
             ),
-            Self::BodyTooLarge => ("body_too_large", 413, "The body is too large", "Send less in one request.", "the route's rules read the body, and this one is larger than they may"),
-            Self::BodyIncomplete => ("body_incomplete", 400, "The body ended early", "Send the request again, whole.", "the client stopped sending, or broke the framing"),
-            Self::PreflightRefused => ("preflight_refused", 403, FORBIDDEN, ASK, "the origin is none of the route's `cors.origins`"),
-            Self::CredentialsMissing => ("credentials_missing", 401, "Sign in first", "Send an access token in the Authorization header.", "nothing was presented on a protected route"),
+            Self::BodyTooLarge => (
+                "body_too_large",
+                413,
+                "The body is too large",
+                "Send less in one request.",
+                "the route's rules read the body, and this one is larger than they may",
+            ),
+            Self::BodyIncomplete => (
+                "body_incomplete",
+                400,
+                "The body ended early",
+                "Send the request again, whole.",
+                "the client stopped sending, or broke the framing",
+            ),
+            Self::PreflightRefused => {
+                ("preflight_refused", 403, FORBIDDEN, ASK, "the origin is none of the route's `cors.origins`")
+            }
+            Self::CredentialsMissing => (
+                "credentials_missing",
+                401,
+                "Sign in first",
+                "Send an access token in the Authorization header.",
+                "nothing was presented on a protected route",
+            ),
             Self::CredentialsMalformed => (
                 "credentials_malformed",
                 400,
@@ -149,8 +180,20 @@ impl Reason {
                 "Send exactly one access token, as `Authorization: Bearer`.",
                 "the token came in another way than one `Authorization: Bearer` header",
             ),
-            Self::TokenRefused(fault) => (fault.code(), 401, REFUSED, SIGN_IN, "compare the token's claims with the issuer's section of the configuration"),
-            Self::TokenRevoked => ("token_revoked", 401, REFUSED, SIGN_IN, "the subject, session, client or token was revoked after it was issued"),
+            Self::TokenRefused(fault) => (
+                fault.code(),
+                401,
+                REFUSED,
+                SIGN_IN,
+                "compare the token's claims with the issuer's section of the configuration",
+            ),
+            Self::TokenRevoked => (
+                "token_revoked",
+                401,
+                REFUSED,
+                SIGN_IN,
+                "the subject, session, client or token was revoked after it was issued",
+            ),
             Self::KeysUnavailable => (
                 "keys_unavailable",
                 503,
@@ -158,12 +201,36 @@ impl Reason {
                 RETRY,
                 "the issuer's keys are missing, or older than `stale_for` (`stale_for_critical`): check that the issuer can be reached",
             ),
-            Self::StoreUnavailable => ("store_unavailable", 503, UNAVAILABLE, RETRY, "the state store did not answer: check it, or the tier's `when_store_down`"),
-            Self::AuditUnavailable => ("audit_unavailable", 503, UNAVAILABLE, RETRY, "the audit directory can't be written: check its disk and permissions"),
-            Self::ActorNotAllowed => ("actor_not_allowed", 403, FORBIDDEN, ASK, "the token has an `act` claim, and no rule lets anybody act for another"),
-            Self::IssuerNotAllowed => ("issuer_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this issuer"),
-            Self::ClientNotAllowed => ("client_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this client"),
-            Self::RoleMissing => ("role_missing", 403, FORBIDDEN, ASK, "no rule of the route is for the caller's roles"),
+            Self::StoreUnavailable => (
+                "store_unavailable",
+                503,
+                UNAVAILABLE,
+                RETRY,
+                "the state store did not answer: check it, or the tier's `when_store_down`",
+            ),
+            Self::AuditUnavailable => (
+                "audit_unavailable",
+                503,
+                UNAVAILABLE,
+                RETRY,
+                "the audit directory can't be written: check its disk and permissions",
+            ),
+            Self::ActorNotAllowed => (
+                "actor_not_allowed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the token has an `act` claim, and no rule lets anybody act for another",
+            ),
+            Self::IssuerNotAllowed => {
+                ("issuer_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this issuer")
+            }
+            Self::ClientNotAllowed => {
+                ("client_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this client")
+            }
+            Self::RoleMissing => {
+                ("role_missing", 403, FORBIDDEN, ASK, "no rule of the route is for the caller's roles")
+            }
             Self::ScopeMissing => (
                 "scope_missing",
                 403,
@@ -171,12 +238,34 @@ impl Reason {
                 "Ask for a token with the scopes named in the challenge.",
                 "the token lacks scopes that the closest rule asks for",
             ),
-            Self::PatientUnresolved => ("patient_unresolved", 403, FORBIDDEN, ASK, "the route's `patient.from` found nothing, or more than one value"),
+            Self::PatientUnresolved => (
+                "patient_unresolved",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the route's `patient.from` found nothing, or more than one value",
+            ),
             Self::NoRelation => ("no_relation", 403, FORBIDDEN, ASK, "the record is not the caller's own"),
-            Self::ConditionNotMet => ("condition_not_met", 403, FORBIDDEN, ASK, "the closest rule's `when` does not hold"),
-            Self::ConditionFailed => ("condition_failed", 403, FORBIDDEN, ASK, "a `when` could not be evaluated on this request: see the trace of `wardgate explain`"),
-            Self::DeniedByRule => ("denied_by_rule", 403, FORBIDDEN, ASK, "one of the route's `deny` rules holds"),
-            Self::ServiceNotAllowed => ("service_not_allowed", 403, FORBIDDEN, ASK, "the tier has no `service:` rule, so no machine may use it"),
+            Self::ConditionNotMet => {
+                ("condition_not_met", 403, FORBIDDEN, ASK, "the closest rule's `when` does not hold")
+            }
+            Self::ConditionFailed => (
+                "condition_failed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "a `when` could not be evaluated on this request: see the trace of `wardgate explain`",
+            ),
+            Self::DeniedByRule => {
+                ("denied_by_rule", 403, FORBIDDEN, ASK, "one of the route's `deny` rules holds")
+            }
+            Self::ServiceNotAllowed => (
+                "service_not_allowed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the tier has no `service:` rule, so no machine may use it",
+            ),
             Self::ServiceTokenTooOld => (
                 "service_token_too_old",
                 401,
@@ -186,9 +275,18 @@ impl Reason {
             ),
             Self::StepUpRequired(unmet) => {
                 let (code, operator) = match unmet {
-                    Unmet::Level => ("level_too_low", "the token's level is below the tier's, or its `acr` and `amr` are not mapped"),
-                    Unmet::Age => ("authentication_too_old", "`auth_time` is older than the tier's `max_age`, or missing"),
-                    Unmet::Methods => ("method_not_strong_enough", "none of the tier's `require_methods` is in the token's `amr`"),
+                    Unmet::Level => (
+                        "level_too_low",
+                        "the token's level is below the tier's, or its `acr` and `amr` are not mapped",
+                    ),
+                    Unmet::Age => (
+                        "authentication_too_old",
+                        "`auth_time` is older than the tier's `max_age`, or missing",
+                    ),
+                    Unmet::Methods => (
+                        "method_not_strong_enough",
+                        "none of the tier's `require_methods` is in the token's `amr`",
+                    ),
                     Unmet::ServiceNotAllowed => ("service_not_allowed", "the tier has no `service:` rule"),
                     Unmet::ServiceTokenAge => ("service_token_too_old", "the machine's token is too old"),
                 };
@@ -201,7 +299,13 @@ impl Reason {
                 "Each of these actions needs its own confirmation: sign in again, then repeat the request.",
                 "this authentication event has paid for another action",
             ),
-            Self::StepUpImpossible => ("step_up_impossible", 403, FORBIDDEN, ASK, "the tier asks for more than the token shows, and lists no `step_up`"),
+            Self::StepUpImpossible => (
+                "step_up_impossible",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the tier asks for more than the token shows, and lists no `step_up`",
+            ),
         };
         Wording { code, status, title, remedy, operator }
     }
@@ -218,8 +322,16 @@ mod tests {
 
     #[test]
     fn refusals_look_alike_outward() {
-        let reasons = [Reason::NoRelation, Reason::RoleMissing, Reason::PatientUnresolved, Reason::ConditionNotMet, Reason::DeniedByRule, Reason::ActorNotAllowed];
-        let outward = |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
+        let reasons = [
+            Reason::NoRelation,
+            Reason::RoleMissing,
+            Reason::PatientUnresolved,
+            Reason::ConditionNotMet,
+            Reason::DeniedByRule,
+            Reason::ActorNotAllowed,
+        ];
+        let outward =
+            |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
         assert!(reasons.iter().all(|reason| outward(*reason) == outward(Reason::NoRelation)));
     }
 }

@@ -72,7 +72,13 @@ impl From<Denial> for Stop {
     }
 }
 
-fn judge<T: Trace>(question: &Question<'_>, evidence: &Evidence, now: i64, findings: &mut Findings, trace: &mut T) -> Result<Permit, Stop> {
+fn judge<T: Trace>(
+    question: &Question<'_>,
+    evidence: &Evidence,
+    now: i64,
+    findings: &mut Findings,
+    trace: &mut T,
+) -> Result<Permit, Stop> {
     let Question { policy, route, facts, .. } = question;
     if route.access == Access::Public {
         findings.tier = Some(route.tier);
@@ -110,7 +116,11 @@ fn judge<T: Trace>(question: &Question<'_>, evidence: &Evidence, now: i64, findi
     check_outages(tier, evidence, revocation, trace)?;
     let requirement = policy.requirement(route, tier_index);
     assure(policy, requirement, tier_index, subject, now, trace)?;
-    Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend: proof_to_spend(tier, subject)? })
+    Ok(Permit {
+        subject: Some(Arc::clone(subject)),
+        reason: Reason::Permitted,
+        spend: proof_to_spend(tier, subject)?,
+    })
 }
 
 fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&'e Arc<Subject>, Stop> {
@@ -134,22 +144,37 @@ fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&
 
 /// The level of the least that this route can turn out to ask, before anything about the resource is decided: a
 /// stolen password must not find out who is related to whom.
-fn check_floor<T: Trace>(policy: &Policy, route: &Route, subject: &Subject, now: i64, trace: &mut T) -> Result<(), Stop> {
+fn check_floor<T: Trace>(
+    policy: &Policy,
+    route: &Route,
+    subject: &Subject,
+    now: i64,
+    trace: &mut T,
+) -> Result<(), Stop> {
     let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
     let requirement = policy.requirement(route, least);
     if requirement.level_met(subject) {
-        trace.note(Stage::Floor, || format!("level `{}` is enough to ask", policy.levels.name(subject.level)));
+        trace
+            .note(Stage::Floor, || format!("level `{}` is enough to ask", policy.levels.name(subject.level)));
         return Ok(());
     }
     trace.note(Stage::Floor, || {
-        format!("level `{}` is below the route's floor `{}`", policy.levels.name(subject.level), policy.levels.name(requirement.level()))
+        format!(
+            "level `{}` is below the route's floor `{}`",
+            policy.levels.name(subject.level),
+            policy.levels.name(requirement.level())
+        )
     });
     Err(challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
 }
 
 fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
     match body {
-        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| name.trim() == "_method") => Err(Reason::MethodOverride.into()),
+        BodyReading::Read(BodyFacts::Form(fields))
+            if fields.iter().any(|(name, _)| name.trim() == "_method") =>
+        {
+            Err(Reason::MethodOverride.into())
+        }
         BodyReading::Multipart { hides_method: true } => Err(Reason::MethodOverride.into()),
         BodyReading::Unreadable => Err(Reason::FormNotInspectable.into()),
         BodyReading::Absent | BodyReading::Read(_) | BodyReading::Multipart { hides_method: false } => Ok(()),
@@ -161,7 +186,12 @@ fn is_high(tier: &Tier) -> bool {
     tier.each_action_needs_new_proof || tier.audit == Durability::Synced
 }
 
-fn check_outages<T: Trace>(tier: &Tier, evidence: &Evidence, revocation: Revocation, trace: &mut T) -> Result<(), Stop> {
+fn check_outages<T: Trace>(
+    tier: &Tier,
+    evidence: &Evidence,
+    revocation: Revocation,
+    trace: &mut T,
+) -> Result<(), Stop> {
     if evidence.keys_too_stale && is_high(tier) {
         trace.note(Stage::Assure, || "the issuer's keys are too old for this tier".to_owned());
         return Err(Reason::KeysUnavailable.into());
@@ -173,7 +203,14 @@ fn check_outages<T: Trace>(tier: &Tier, evidence: &Evidence, revocation: Revocat
     Ok(())
 }
 
-fn assure<T: Trace>(policy: &Policy, requirement: Requirement<'_>, tier: TierIndex, subject: &Subject, now: i64, trace: &mut T) -> Result<(), Stop> {
+fn assure<T: Trace>(
+    policy: &Policy,
+    requirement: Requirement<'_>,
+    tier: TierIndex,
+    subject: &Subject,
+    now: i64,
+    trace: &mut T,
+) -> Result<(), Stop> {
     let unmet = requirement.unmet(subject, now);
     if unmet.is_empty() {
         trace.note(Stage::Assure, || format!("tier `{}` is satisfied", policy.tier(tier).name));
@@ -181,12 +218,22 @@ fn assure<T: Trace>(policy: &Policy, requirement: Requirement<'_>, tier: TierInd
     }
     trace.note(Stage::Assure, || {
         let age = subject.age(now).map_or("unknown".to_owned(), |age| format!("{age} s"));
-        format!("tier `{}` is not satisfied: {unmet:?} (level `{}`, age {age})", policy.tier(tier).name, policy.levels.name(subject.level))
+        format!(
+            "tier `{}` is not satisfied: {unmet:?} (level `{}`, age {age})",
+            policy.tier(tier).name,
+            policy.levels.name(subject.level)
+        )
     });
     Err(challenge(policy, requirement, tier, subject, unmet))
 }
 
-fn challenge(policy: &Policy, requirement: Requirement<'_>, tier: TierIndex, subject: &Subject, unmet: SmallVec<[Unmet; 3]>) -> Stop {
+fn challenge(
+    policy: &Policy,
+    requirement: Requirement<'_>,
+    tier: TierIndex,
+    subject: &Subject,
+    unmet: SmallVec<[Unmet; 3]>,
+) -> Stop {
     let tier = policy.tier(tier);
     match unmet.first() {
         Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
@@ -195,12 +242,19 @@ fn challenge(policy: &Policy, requirement: Requirement<'_>, tier: TierIndex, sub
         _ => {}
     }
     let reason = Reason::StepUpRequired(unmet.first().copied().unwrap_or(Unmet::Level));
-    Stop::Challenge(Challenge { reason, unmet, acr_values: acr_values(policy, subject, requirement), max_age: tier.max_age })
+    Stop::Challenge(Challenge {
+        reason,
+        unmet,
+        acr_values: acr_values(policy, subject, requirement),
+        max_age: tier.max_age,
+    })
 }
 
 fn acr_values(policy: &Policy, subject: &Subject, requirement: Requirement<'_>) -> Vec<Box<str>> {
     let issuer = policy.issuers.get(subject.issuer_index);
-    issuer.map(|issuer| issuer.assurance.acr_values(requirement.level()).map(Into::into).collect()).unwrap_or_default()
+    issuer
+        .map(|issuer| issuer.assurance.acr_values(requirement.level()).map(Into::into).collect())
+        .unwrap_or_default()
 }
 
 impl Challenge {
@@ -222,21 +276,31 @@ fn proof_to_spend(tier: &Tier, subject: &Subject) -> Result<Option<ProofKey>, St
     }
     let client = subject.client.as_deref().unwrap_or_default();
     let key = match (subject.caller, subject.auth_time, subject.token_id.as_deref()) {
-        (Caller::Person, Some(at), _) => ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()], at),
-        (Caller::Service, _, Some(token_id)) => ProofKey::new(&["token", &subject.issuer, token_id], subject.issued_at),
+        (Caller::Person, Some(at), _) => {
+            ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()], at)
+        }
+        (Caller::Service, _, Some(token_id)) => {
+            ProofKey::new(&["token", &subject.issuer, token_id], subject.issued_at)
+        }
         (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
         (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),
     };
     Ok(Some(key))
 }
 
-fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReading) -> Result<Inputs, String> {
+fn condition_inputs(
+    question: &Question<'_>,
+    subject: &Subject,
+    body: &BodyReading,
+) -> Result<Inputs, String> {
     let facts = question.facts;
     let parameters: serde_json::Map<String, serde_json::Value> = question
         .route
         .template
         .parameters()
-        .filter_map(|name| Some((name.to_owned(), question.route.template.value(name, &facts.target)?.into())))
+        .filter_map(|name| {
+            Some((name.to_owned(), question.route.template.value(name, &facts.target)?.into()))
+        })
         .collect();
     let mut query = serde_json::Map::new();
     let mut query_is_ambiguous = false;
@@ -245,9 +309,15 @@ fn condition_inputs(question: &Question<'_>, subject: &Subject, body: &BodyReadi
     }
     let body = match body {
         BodyReading::Read(BodyFacts::Json(value)) => value.clone(),
-        BodyReading::Read(BodyFacts::Form(fields)) => fields.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect::<serde_json::Map<_, _>>().into(),
+        BodyReading::Read(BodyFacts::Form(fields)) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         BodyReading::Absent => serde_json::Value::Null,
-        BodyReading::Multipart { .. } | BodyReading::Unreadable => return Err("the body can't be read".to_owned()),
+        BodyReading::Multipart { .. } | BodyReading::Unreadable => {
+            return Err("the body can't be read".to_owned());
+        }
     };
     Inputs::new(
         &json!({

@@ -100,12 +100,18 @@ impl Gate {
         let policy = self.policy();
         let facts = match arrival.facts {
             Ok(facts) => facts,
-            Err(why) => return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await,
+            Err(why) => {
+                return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await;
+            }
         };
         let index = match policy.index.find(facts) {
             Match::Route(index) => index,
-            Match::OtherMethod(allow) => return self.refuse(arrival, policy, None, allow, Reason::MethodNotAllowed).await,
-            Match::None => return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await,
+            Match::OtherMethod(allow) => {
+                return self.refuse(arrival, policy, None, allow, Reason::MethodNotAllowed).await;
+            }
+            Match::None => {
+                return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;
+            }
         };
         let Some(route) = policy.route(index) else {
             return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;
@@ -125,24 +131,61 @@ impl Gate {
     pub async fn server_options(&self, arrival: &Arrival<'_>) -> Settled {
         let policy = self.policy();
         let recorded = self.record_answer(arrival, None, "permit", Reason::ServerOptions).await;
-        let outcome = if recorded { Outcome::Preflight } else { Outcome::Refused(Denial::new(Reason::AuditUnavailable)) };
+        let outcome = if recorded {
+            Outcome::Preflight
+        } else {
+            Outcome::Refused(Denial::new(Reason::AuditUnavailable))
+        };
         Settled { route: None, outcome, allow: Vec::new(), intent: None, verdict: "permit", policy }
     }
 
-    async fn preflight(&self, arrival: &Arrival<'_>, policy: Arc<Policy>, index: usize, route: &Route, facts: &Facts) -> Settled {
+    async fn preflight(
+        &self,
+        arrival: &Arrival<'_>,
+        policy: Arc<Policy>,
+        index: usize,
+        route: &Route,
+        facts: &Facts,
+    ) -> Settled {
         match cors::preflight(route, facts) {
             Err(reason) => self.refuse(arrival, Arc::clone(&policy), Some(index), Vec::new(), reason).await,
             Ok(_) => {
-                let recorded = self.record_answer(arrival, Some(route), "permit", Reason::PreflightAllowed).await;
-                let outcome = if recorded { Outcome::Preflight } else { Outcome::Refused(Denial::new(Reason::AuditUnavailable)) };
-                Settled { route: Some(index), outcome, allow: Vec::new(), intent: None, verdict: "permit", policy: Arc::clone(&policy) }
+                let recorded =
+                    self.record_answer(arrival, Some(route), "permit", Reason::PreflightAllowed).await;
+                let outcome = if recorded {
+                    Outcome::Preflight
+                } else {
+                    Outcome::Refused(Denial::new(Reason::AuditUnavailable))
+                };
+                Settled {
+                    route: Some(index),
+                    outcome,
+                    allow: Vec::new(),
+                    intent: None,
+                    verdict: "permit",
+                    policy: Arc::clone(&policy),
+                }
             }
         }
     }
 
-    async fn refuse(&self, arrival: &Arrival<'_>, policy: Arc<Policy>, route: Option<usize>, allow: Vec<http::Method>, reason: Reason) -> Settled {
+    async fn refuse(
+        &self,
+        arrival: &Arrival<'_>,
+        policy: Arc<Policy>,
+        route: Option<usize>,
+        allow: Vec<http::Method>,
+        reason: Reason,
+    ) -> Settled {
         // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
         self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", reason).await;
-        Settled { route, outcome: Outcome::Refused(Denial::new(reason)), allow, intent: None, verdict: "deny", policy }
+        Settled {
+            route,
+            outcome: Outcome::Refused(Denial::new(reason)),
+            allow,
+            intent: None,
+            verdict: "deny",
+            policy,
+        }
     }
 }

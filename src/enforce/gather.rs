@@ -6,7 +6,10 @@ use bytes::Bytes;
 use super::gate::Gate;
 use super::ports::{RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
-use crate::decision::{BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation, Step, step};
+use crate::decision::{
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
+    Step, step,
+};
 use crate::identity::Subject;
 use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, Media, hides_method};
 use crate::request::credentials::Presented;
@@ -33,12 +36,19 @@ pub trait BodySource: Send {
 
 impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
-    pub(super) async fn decide(&self, question: &Question<'_>, now: i64, body: &mut dyn BodySource) -> (Decision, Findings, Evidence) {
+    pub(super) async fn decide(
+        &self,
+        question: &Question<'_>,
+        now: i64,
+        body: &mut dyn BodySource,
+    ) -> (Decision, Findings, Evidence) {
         let mut evidence = Evidence::default();
         loop {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
-                Step::Need(Need::Identity) => self.identify(&question.facts.presented, now, &mut evidence).await,
+                Step::Need(Need::Identity) => {
+                    self.identify(&question.facts.presented, now, &mut evidence).await
+                }
                 Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
                 Step::Need(Need::Body) => match read_body(question, body).await {
                     Ok(reading) => evidence.body = Some(reading),
@@ -65,7 +75,9 @@ impl Gate {
     }
 
     async fn revocation(&self, evidence: &Evidence) -> Revocation {
-        let Some(Identity::Known(subject)) = &evidence.identity else { return Revocation::Unknown };
+        let Some(Identity::Known(subject)) = &evidence.identity else {
+            return Revocation::Unknown;
+        };
         match self.state.not_before(&revocation_keys(subject)).await {
             Lookup::Absent => Revocation::Valid,
             Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
@@ -83,7 +95,9 @@ fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 
         (RevocationClaim::TokenId, subject.token_id.as_deref()),
         (RevocationClaim::Client, subject.client.as_deref()),
     ];
-    let key = |(claim, value): (_, Option<_>)| Some(RevocationKey { issuer: &subject.issuer, claim, value: value? });
+    let key = |(claim, value): (_, Option<_>)| {
+        Some(RevocationKey { issuer: &subject.issuer, claim, value: value? })
+    };
     names.into_iter().filter_map(key).collect()
 }
 
@@ -105,7 +119,9 @@ async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Resu
         BodyFault::Incomplete => Reason::BodyIncomplete,
     })?;
     Ok(match (shape.media, BodyFacts::read(shape.media, &bytes)) {
-        (Media::Multipart, _) => BodyReading::Multipart { hides_method: hides_method(Media::Multipart, &bytes) },
+        (Media::Multipart, _) => {
+            BodyReading::Multipart { hides_method: hides_method(Media::Multipart, &bytes) }
+        }
         (_, Some(facts)) => BodyReading::Read(facts),
         (_, None) => BodyReading::Unreadable,
     })

@@ -47,10 +47,19 @@ impl Ending {
 
 impl Gate {
     /// Records the intent to forward, as durably as the tier asks.
-    pub(super) async fn record_intent(&self, context: &Context<'_>, permit: &Permit) -> Result<(Receipt, OpenIntent), JournalUnavailable> {
+    pub(super) async fn record_intent(
+        &self,
+        context: &Context<'_>,
+        permit: &Permit,
+    ) -> Result<(Receipt, OpenIntent), JournalUnavailable> {
         let tier = context.question.policy.tier(context.findings.tier.unwrap_or(context.question.route.tier));
         let receipt = self.record(context, "permit", permit.reason(), tier.audit, true).await?;
-        let intent = OpenIntent { decision: receipt.decision(), sequence: receipt.sequence(), durability: tier.audit, opened: Instant::now() };
+        let intent = OpenIntent {
+            decision: receipt.decision(),
+            sequence: receipt.sequence(),
+            durability: tier.audit,
+            opened: Instant::now(),
+        };
         Ok((receipt, intent))
     }
 
@@ -62,20 +71,36 @@ impl Gate {
     }
 
     /// Records a refusal or challenge; says whether that worked.
-    pub(super) async fn record_decision(&self, context: &Context<'_>, verdict: &'static str, reason: Reason) -> bool {
+    pub(super) async fn record_decision(
+        &self,
+        context: &Context<'_>,
+        verdict: &'static str,
+        reason: Reason,
+    ) -> bool {
         self.record(context, verdict, reason, Durability::Buffered, false).await.is_ok()
     }
 
-    async fn record(&self, context: &Context<'_>, verdict: &'static str, reason: Reason, durability: Durability, forwards: bool) -> Result<Receipt, JournalUnavailable> {
+    async fn record(
+        &self,
+        context: &Context<'_>,
+        verdict: &'static str,
+        reason: Reason,
+        durability: Durability,
+        forwards: bool,
+    ) -> Result<Receipt, JournalUnavailable> {
         let Context { arrival, question, findings, evidence } = context;
         let subject = match &evidence.identity {
             Some(Identity::Known(subject)) => Some(subject),
             _ => None,
         };
         let name = subject.map(|subject| self.pseudonyms.of(Kind::Subject, &subject.issuer, &subject.id));
-        let session = subject.and_then(|subject| Some(self.pseudonyms.of(Kind::Session, &subject.issuer, subject.session.as_deref()?)));
-        let patient = findings.patient.as_deref().map(|patient| self.pseudonyms.of(Kind::Patient, "", patient));
-        let address = question.facts.client.map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+        let session = subject.and_then(|subject| {
+            Some(self.pseudonyms.of(Kind::Session, &subject.issuer, subject.session.as_deref()?))
+        });
+        let patient =
+            findings.patient.as_deref().map(|patient| self.pseudonyms.of(Kind::Patient, "", patient));
+        let address =
+            question.facts.client.map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
         let route = question.route;
         let tier = findings.tier.map(|tier| question.policy.tier(tier).name.as_ref());
         let event = DecisionEvent {
@@ -93,17 +118,35 @@ impl Gate {
             session: session.as_deref(),
             address: address.as_deref(),
             rule: findings.rule,
-            input: Some(DecisionInput::new(&question.policy.version, &question.policy.levels, evidence, findings, arrival.now)),
+            input: Some(DecisionInput::new(
+                &question.policy.version,
+                &question.policy.levels,
+                evidence,
+                findings,
+                arrival.now,
+            )),
         };
         if !forwards {
             count(Some(route), tier, verdict, reason);
         }
-        self.journal.append(&if forwards { Event::Intent(event) } else { Event::Decision(event) }, durability).await
+        self.journal
+            .append(&if forwards { Event::Intent(event) } else { Event::Decision(event) }, durability)
+            .await
     }
 
     /// Records an answer to a request that got no further than the index.
-    pub(super) async fn record_answer(&self, arrival: &Arrival<'_>, route: Option<&Route>, verdict: &'static str, reason: Reason) -> bool {
-        let address = arrival.facts.ok().and_then(|facts| facts.client).map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+    pub(super) async fn record_answer(
+        &self,
+        arrival: &Arrival<'_>,
+        route: Option<&Route>,
+        verdict: &'static str,
+        reason: Reason,
+    ) -> bool {
+        let address = arrival
+            .facts
+            .ok()
+            .and_then(|facts| facts.client)
+            .map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
         let event = DecisionEvent {
             decision: arrival.id,
             listener: arrival.listener,
@@ -133,9 +176,13 @@ impl Gate {
     /// Records that the HTTP parser refused bytes before there was a request.
     pub async fn record_unparsed(&self, listener: &str, peer: Option<std::net::IpAddr>) {
         metrics().unreadable.with_label_values(&[Unreadable::Unparsed.code()]).inc();
-        let address = peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &peer.to_canonical().to_string()));
+        let address =
+            peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &peer.to_canonical().to_string()));
         // The parser has refused already; a failure to record is counted and logged by the journal.
-        let _ = self.journal.append(&Event::Unparsed { listener, address: address.as_deref() }, Durability::Buffered).await;
+        let _ = self
+            .journal
+            .append(&Event::Unparsed { listener, address: address.as_deref() }, Durability::Buffered)
+            .await;
     }
 
     /// Records an event about the gateway itself; says whether that worked.
@@ -156,7 +203,8 @@ impl Gate {
         };
         // The request is over: nothing can be refused any more, so a failure here is only counted and logged, and an
         // intent without an outcome reads as "unknown". Nobody waits for the disk.
-        let durability = if intent.durability == Durability::Synced { Durability::Written } else { Durability::Buffered };
+        let durability =
+            if intent.durability == Durability::Synced { Durability::Written } else { Durability::Buffered };
         let _ = self.journal.append(&Event::Outcome(event), durability).await;
     }
 }

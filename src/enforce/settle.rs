@@ -23,14 +23,22 @@ pub(super) struct Context<'c> {
 
 impl Gate {
     /// Carries a decision out: gives the outcome, the intent to close, and the verdict that was recorded.
-    pub(super) async fn settle(&self, context: &Context<'_>, decision: Decision) -> (Outcome, Option<OpenIntent>, &'static str) {
+    pub(super) async fn settle(
+        &self,
+        context: &Context<'_>,
+        decision: Decision,
+    ) -> (Outcome, Option<OpenIntent>, &'static str) {
         let verdict = decision.verdict();
         let reason = decision.reason();
         match decision {
             Decision::Permit(permit) => self.settle_permit(context, permit).await,
             Decision::Challenge(challenge) => {
                 let recorded = self.record_decision(context, verdict, reason).await;
-                let outcome = if recorded { Outcome::Challenged(challenge) } else { Outcome::Refused(Denial::new(Reason::AuditUnavailable)) };
+                let outcome = if recorded {
+                    Outcome::Challenged(challenge)
+                } else {
+                    Outcome::Refused(Denial::new(Reason::AuditUnavailable))
+                };
                 (outcome, None, verdict)
             }
             Decision::Deny(denial) => {
@@ -40,7 +48,11 @@ impl Gate {
         }
     }
 
-    async fn settle_permit(&self, context: &Context<'_>, permit: Permit) -> (Outcome, Option<OpenIntent>, &'static str) {
+    async fn settle_permit(
+        &self,
+        context: &Context<'_>,
+        permit: Permit,
+    ) -> (Outcome, Option<OpenIntent>, &'static str) {
         let reason = permit.reason();
         let (outcome, intent) = self.record_and_spend(context, permit).await;
         let (verdict, reason) = match &outcome {
@@ -59,7 +71,11 @@ impl Gate {
         };
         let spent = match permit.to_spend() {
             None => None,
-            Some(key) => match self.state.consume(key, self.remember(context, permit.subject().map(AsRef::as_ref))).await {
+            Some(key) => match self
+                .state
+                .consume(key, self.remember(context, permit.subject().map(AsRef::as_ref)))
+                .await
+            {
                 Consumed::Done(spent) => {
                     metrics().proofs.with_label_values(&["spent"]).inc();
                     Some(spent)
@@ -98,7 +114,12 @@ impl Gate {
 fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
     let tier = context.findings.tier.unwrap_or(context.question.route.tier);
     match permit.subject() {
-        Some(subject) => Outcome::Challenged(Challenge::after_spent_proof(context.question.policy, context.question.route, tier, subject)),
+        Some(subject) => Outcome::Challenged(Challenge::after_spent_proof(
+            context.question.policy,
+            context.question.route,
+            tier,
+            subject,
+        )),
         None => Outcome::Refused(Denial::new(Reason::StoreUnavailable)),
     }
 }

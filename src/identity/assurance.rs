@@ -62,7 +62,8 @@ impl AssuranceMap {
     /// The highest level that what the issuer said is mapped to.
     pub fn level(&self, acr: Option<&str>, amr: &[Box<str>]) -> Level {
         let says = |words: &LevelWords| {
-            acr.is_some_and(|acr| words.acr.iter().any(|known| known.as_ref() == acr)) || amr.iter().any(|method| words.amr.contains(method))
+            acr.is_some_and(|acr| words.acr.iter().any(|known| known.as_ref() == acr))
+                || amr.iter().any(|method| words.amr.contains(method))
         };
         self.0.iter().rev().find(|(_, words)| says(words)).map_or(Level::NONE, |(level, _)| *level)
     }
@@ -74,7 +75,10 @@ impl AssuranceMap {
 
     /// The `acr` values that satisfy a level, the weakest sufficient first: the order of preference of RFC 9470 §4.
     pub fn acr_values(&self, wanted: Level) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(level, _)| *level >= wanted).flat_map(|(_, words)| words.acr.iter().map(AsRef::as_ref))
+        self.0
+            .iter()
+            .filter(move |(level, _)| *level >= wanted)
+            .flat_map(|(_, words)| words.acr.iter().map(AsRef::as_ref))
     }
 }
 

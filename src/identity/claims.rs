@@ -114,14 +114,9 @@ impl<'c> Reader<'c> {
             None if profile == Profile::Introspection => i64::MIN,
             None => return Err(TokenFault::MissingClaim),
         };
-        let too_long = rules
-            .max_token_lifetime
-            .is_some_and(|most| expires_at.saturating_sub(issued_at) > most);
-        if too_long {
-            Err(TokenFault::LifetimeTooLong)
-        } else {
-            Ok(issued_at)
-        }
+        let too_long =
+            rules.max_token_lifetime.is_some_and(|most| expires_at.saturating_sub(issued_at) > most);
+        if too_long { Err(TokenFault::LifetimeTooLong) } else { Ok(issued_at) }
     }
 
     fn check_audience(&self, rules: &IssuerRules) -> Result<(), TokenFault> {
@@ -129,10 +124,7 @@ impl<'c> Reader<'c> {
         if audiences.is_empty() {
             return Err(TokenFault::MissingClaim);
         }
-        if audiences
-            .iter()
-            .any(|audience| rules.audiences.contains(audience))
-        {
+        if audiences.iter().any(|audience| rules.audiences.contains(audience)) {
             Ok(())
         } else {
             Err(TokenFault::WrongAudience)
@@ -154,11 +146,9 @@ impl<'c> Reader<'c> {
     /// string or a list.
     fn scopes(&self) -> Result<Vec<Box<str>>, TokenFault> {
         match self.0.get("scope").or_else(|| self.0.get("scp")) {
-            Some(Value::String(scopes)) => Ok(scopes
-                .split(' ')
-                .filter(|scope| !scope.is_empty())
-                .map(Into::into)
-                .collect()),
+            Some(Value::String(scopes)) => {
+                Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect())
+            }
             other => texts(other),
         }
     }
@@ -225,10 +215,9 @@ fn texts(value: Option<&Value>) -> Result<Vec<Box<str>>, TokenFault> {
     match value {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
-        Some(Value::Array(many)) => many
-            .iter()
-            .map(|item| item.as_str().map(Into::into).ok_or(TokenFault::BadClaim))
-            .collect(),
+        Some(Value::Array(many)) => {
+            many.iter().map(|item| item.as_str().map(Into::into).ok_or(TokenFault::BadClaim)).collect()
+        }
         Some(_) => Err(TokenFault::BadClaim),
     }
 }
@@ -237,11 +226,7 @@ fn texts(value: Option<&Value>) -> Result<Vec<Box<str>>, TokenFault> {
 fn identifier(text: &str) -> Result<Box<str>, TokenFault> {
     let plain =
         !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-    if plain {
-        Ok(text.into())
-    } else {
-        Err(TokenFault::BadClaim)
-    }
+    if plain { Ok(text.into()) } else { Err(TokenFault::BadClaim) }
 }
 
 #[cfg(test)]

@@ -27,12 +27,16 @@ impl VerifyKey {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint && self.id == other.id && self.kind == other.kind && self.algorithm == other.algorithm
+        self.fingerprint == other.fingerprint
+            && self.id == other.id
+            && self.kind == other.kind
+            && self.algorithm == other.algorithm
     }
 
     fn suits(&self, algorithm: SignatureAlgorithm) -> bool {
         // Bound by kind always, and by name where the key names an algorithm (RFC 7517 §4.4).
-        self.kind == algorithm.key_kind() && self.algorithm.is_none_or(|own| own.for_library() == algorithm.for_library())
+        self.kind == algorithm.key_kind()
+            && self.algorithm.is_none_or(|own| own.for_library() == algorithm.for_library())
     }
 }
 
@@ -88,8 +92,12 @@ impl KeySet {
             return Err(KeySetError::TooManyKeys);
         }
         let total = raw.keys.len();
-        let keys: Vec<VerifyKey> =
-            raw.keys.into_iter().filter_map(|key| serde_json::from_value::<RawKey>(key).ok()).filter_map(read_key).collect();
+        let keys: Vec<VerifyKey> = raw
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value::<RawKey>(key).ok())
+            .filter_map(read_key)
+            .collect();
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey(total));
         }
@@ -98,7 +106,10 @@ impl KeySet {
 
     /// The key for a token: by `kid` where the token names one, else the only one that suits the algorithm.
     pub fn find(&self, key_id: Option<&str>, algorithm: SignatureAlgorithm) -> Option<&VerifyKey> {
-        let mut suitable = self.keys.iter().filter(|key| key.suits(algorithm) && (key_id.is_none() || key.id.as_deref() == key_id));
+        let mut suitable = self
+            .keys
+            .iter()
+            .filter(|key| key.suits(algorithm) && (key_id.is_none() || key.id.as_deref() == key_id));
         let first = suitable.next()?;
         if key_id.is_none() && suitable.next().is_some() { None } else { Some(first) }
     }
@@ -153,7 +164,8 @@ fn read_key(raw: RawKey) -> Option<VerifyKey> {
         }
         _ => return None,
     };
-    let key = VerifyKey { id: raw.kid.map(Into::into), kind, algorithm, key, fingerprint: fingerprint.into() };
+    let key =
+        VerifyKey { id: raw.kid.map(Into::into), kind, algorithm, key, fingerprint: fingerprint.into() };
     // A key that contradicts its own `alg` can verify nothing.
     if key.algorithm.is_some_and(|own| !key.suits(own)) { None } else { Some(key) }
 }
@@ -197,7 +209,13 @@ mod tests {
 
     #[test]
     fn purpose_and_algorithm_bind() {
-        for extra in [r#","use":"enc""#, r#","key_ops":["encrypt"]"#, r#","alg":"ES384""#, r#","alg":"none""#, r#","alg":"HS256""#] {
+        for extra in [
+            r#","use":"enc""#,
+            r#","key_ops":["encrypt"]"#,
+            r#","alg":"ES384""#,
+            r#","alg":"none""#,
+            r#","alg":"HS256""#,
+        ] {
             assert!(matches!(set(&[format!("{EC}{extra}}}")]), Err(KeySetError::NoUsableKey(1))), "{extra}");
         }
     }

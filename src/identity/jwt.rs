@@ -93,10 +93,7 @@ impl<'t> UnverifiedJwt<'t> {
         let mut header = object(header)?;
         // Decoding here refuses padding and stray bits, which the signature check alone would let vary.
         part(signature)?;
-        if ["crit", "b64", "jwk", "jku", "x5u", "x5c"]
-            .iter()
-            .any(|name| header.contains_key(*name))
-        {
+        if ["crit", "b64", "jwk", "jku", "x5u", "x5c"].iter().any(|name| header.contains_key(*name)) {
             return Err(TokenFault::HeaderNotAllowed);
         }
         let algorithm = match header.get("alg") {
@@ -159,9 +156,7 @@ impl<'t> UnverifiedJwt<'t> {
         if !rules.algorithms.contains(&self.algorithm) {
             return Err(TokenFault::AlgorithmNotAllowed);
         }
-        let key = keys
-            .find(self.key_id(), self.algorithm)
-            .ok_or(TokenFault::UnknownKey)?;
+        let key = keys.find(self.key_id(), self.algorithm).ok_or(TokenFault::UnknownKey)?;
         let valid = jsonwebtoken::crypto::verify(
             self.signature,
             self.signing_input.as_bytes(),
@@ -171,11 +166,8 @@ impl<'t> UnverifiedJwt<'t> {
         if !matches!(valid, Ok(true)) {
             return Err(TokenFault::BadSignature);
         }
-        let profile = if self.is_access_token_type {
-            claims::Profile::Rfc9068
-        } else {
-            claims::Profile::PlainJwt
-        };
+        let profile =
+            if self.is_access_token_type { claims::Profile::Rfc9068 } else { claims::Profile::PlainJwt };
         claims::subject(self.claims, rules, profile, now)
     }
 }
@@ -194,9 +186,7 @@ pub fn introspected(
         Some(Value::Bool(false)) => return Err(TokenFault::Inactive),
         _ => return Err(TokenFault::BadClaim),
     }
-    let other_issuer = answer
-        .get("iss")
-        .is_some_and(|issuer| issuer.as_str() != Some(rules.issuer.as_ref()));
+    let other_issuer = answer.get("iss").is_some_and(|issuer| issuer.as_str() != Some(rules.issuer.as_ref()));
     if other_issuer {
         return Err(TokenFault::UnknownIssuer);
     }

@@ -69,7 +69,6 @@ impl Subject {
         }
     }
 
-
     /// The subject's name in audit keys and injected headers: never ambiguous, since issuer names hold no colon.
     pub fn qualified_id(&self) -> String {
         format!("{}:{}", self.issuer, self.id)

@@ -26,10 +26,7 @@ pub struct Minter {
 impl Minter {
     /// Makes a fresh key called `kid`.
     pub fn es256(kid: &str) -> Self {
-        Self {
-            kid: kid.into(),
-            pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("key"),
-        }
+        Self { kid: kid.into(), pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("key") }
     }
 
     /// The public key as a JWK.
@@ -47,20 +44,14 @@ impl Minter {
     /// A token whose header is `at+jwt`, ES256 and this key's name, changed by the members of `header`;
     /// `null` removes one.
     pub fn token(&self, header: &Value, claims: &Value) -> String {
-        let whole = changed(
-            json!({ "typ": "at+jwt", "alg": "ES256", "kid": self.kid }),
-            header,
-        );
+        let whole = changed(json!({ "typ": "at+jwt", "alg": "ES256", "kid": self.kid }), header);
         self.sign(&encode(whole.to_string()), &encode(claims.to_string()))
     }
 
     /// Signs two parts as they are.
     pub fn sign(&self, header: &str, payload: &str) -> String {
         let input = format!("{header}.{payload}");
-        let signature = self
-            .pair
-            .sign(&random::SystemRandom::new(), input.as_bytes())
-            .expect("signature");
+        let signature = self.pair.sign(&random::SystemRandom::new(), input.as_bytes()).expect("signature");
         format!("{input}.{}", encode(signature))
     }
 }
@@ -113,24 +104,9 @@ pub fn rules() -> IssuerRules {
         plain_jwt: false,
         max_token_lifetime: None,
         assurance: AssuranceMap::new(vec![
-            (
-                level("aal1"),
-                LevelWords {
-                    acr: vec![],
-                    amr: vec!["pwd".into()],
-                },
-            ),
-            (
-                level("aal2"),
-                LevelWords {
-                    acr: vec!["loa2".into()],
-                    amr: vec![],
-                },
-            ),
+            (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),
+            (level("aal2"), LevelWords { acr: vec!["loa2".into()], amr: vec![] }),
         ]),
-        claims: ClaimNames {
-            patient: Some("patient".into()),
-            roles: Some("roles".into()),
-        },
+        claims: ClaimNames { patient: Some("patient".into()), roles: Some("roles".into()) },
     }
 }

@@ -102,9 +102,8 @@ mod tests {
         let minter = Minter::es256("k1");
         let keys = KeySet::parse(minter.jwks().as_bytes()).expect("keys");
         let token = minter.token(&serde_json::json!({}), &claims(&serde_json::json!({})));
-        let subject = UnverifiedJwt::parse(&token)
-            .and_then(|jwt| jwt.verify(&rules(), &keys, NOW))
-            .expect("subject");
+        let subject =
+            UnverifiedJwt::parse(&token).and_then(|jwt| jwt.verify(&rules(), &keys, NOW)).expect("subject");
         let subject = Arc::new(subject);
         let cache = TokenCache::new(1_000_000);
         for number in 0..10_000 {

@@ -55,9 +55,7 @@ impl Discovery {
         };
         let address = parse(issuer).map_err(refused)?;
         if address.query().is_some() {
-            return Err(refused(
-                "an issuer has no query (RFC 8414 §2); set `jwks` explicitly",
-            ));
+            return Err(refused("an issuer has no query (RFC 8414 §2); set `jwks` explicitly"));
         }
         let path = address.path().trim_end_matches('/');
         let at = |path: &str| {
@@ -86,19 +84,17 @@ impl Discovery {
         let (address, text) = match http.get(&self.openid, deadline).await {
             Ok(text) => (&self.openid, text),
             // Only where the document is not there: any other trouble would be the same for the second.
-            Err(FetchError::Status {
-                status: 400..=499, ..
-            }) => (&self.oauth, http.get(&self.oauth, deadline).await?),
+            Err(FetchError::Status { status: 400..=499, .. }) => {
+                (&self.oauth, http.get(&self.oauth, deadline).await?)
+            }
             Err(error) => return Err(error),
         };
         self.read(member, address, &text)
     }
 
     fn read(&self, member: Member, address: &Url, text: &[u8]) -> Result<Url, FetchError> {
-        let unusable = |why: String| FetchError::Unusable {
-            address: address.as_str().into(),
-            why: why.into(),
-        };
+        let unusable =
+            |why: String| FetchError::Unusable { address: address.as_str().into(), why: why.into() };
         let metadata = match json::parse(text) {
             Ok(Value::Object(metadata)) => metadata,
             Ok(_) => return Err(unusable("it is no JSON object".into())),
@@ -106,19 +102,13 @@ impl Discovery {
         };
         let issuer = metadata.get("issuer").and_then(Value::as_str).unwrap_or_default();
         if issuer != &*self.issuer {
-            return Err(FetchError::WrongIssuer {
-                address: address.as_str().into(),
-                says: quoted(issuer),
-            });
+            return Err(FetchError::WrongIssuer { address: address.as_str().into(), says: quoted(issuer) });
         }
         let found = metadata.get(member.name()).and_then(Value::as_str);
         let found = found.ok_or_else(|| unusable(format!("it has no `{}`", member.name())))?;
         match parse(found) {
             Ok(url) if url.origin() == self.address.origin() => Ok(url),
-            _ => Err(FetchError::OtherOrigin {
-                member: member.name(),
-                says: quoted(found),
-            }),
+            _ => Err(FetchError::OtherOrigin { member: member.name(), says: quoted(found) }),
         }
     }
 }
@@ -145,11 +135,7 @@ fn parse(address: &str) -> Result<Url, &'static str> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it holds a user name or password, which would end up in logs; remove them");
     }
-    if url.fragment().is_some() {
-        Err("it has a fragment (`#`); remove it")
-    } else {
-        Ok(url)
-    }
+    if url.fragment().is_some() { Err("it has a fragment (`#`); remove it") } else { Ok(url) }
 }
 
 #[cfg(test)]
@@ -163,9 +149,7 @@ mod tests {
 
     async fn find(server: &Server, path: &str) -> Result<Url, FetchError> {
         let discovery = Discovery::new("people", &server.address(path)).expect("issuer");
-        discovery
-            .find(Member::Keys, &client(), Instant::now() + Duration::from_secs(5))
-            .await
+        discovery.find(Member::Keys, &client(), Instant::now() + Duration::from_secs(5)).await
     }
 
     #[test]
@@ -204,16 +188,10 @@ mod tests {
         ] {
             assert!(Discovery::new("people", issuer).is_err(), "{issuer}");
         }
-        for (address, is_good) in [
-            ("https://b.test/keys?v=1", true),
-            ("http://b.test/keys", true),
-            ("file:///keys", false),
-        ] {
-            assert_eq!(
-                configured("`jwks.url`", "people", address).is_ok(),
-                is_good,
-                "{address}"
-            );
+        for (address, is_good) in
+            [("https://b.test/keys?v=1", true), ("http://b.test/keys", true), ("file:///keys", false)]
+        {
+            assert_eq!(configured("`jwks.url`", "people", address).is_ok(), is_good, "{address}");
         }
     }
 
@@ -229,15 +207,9 @@ mod tests {
             _ => Reply::status(404),
         })
         .await;
-        assert_eq!(
-            find(&server, "/r").await.map(String::from),
-            Ok(server.address("/keys"))
-        );
+        assert_eq!(find(&server, "/r").await.map(String::from), Ok(server.address("/keys")));
         let broken = Server::start(|_| Reply::status(500)).await;
-        assert!(matches!(
-            find(&broken, "").await,
-            Err(FetchError::Status { status: 500, .. })
-        ));
+        assert!(matches!(find(&broken, "").await, Err(FetchError::Status { status: 500, .. })));
         assert_eq!(broken.count("/.well-known/oauth-authorization-server"), 0);
     }
 
@@ -250,20 +222,13 @@ mod tests {
             .await;
             find(&server, "").await
         };
-        assert!(
-            reply(|own| json!({ "issuer": own, "jwks_uri": format!("{own}/keys?a=1") }))
-                .await
-                .is_ok()
-        );
+        assert!(reply(|own| json!({ "issuer": own, "jwks_uri": format!("{own}/keys?a=1") })).await.is_ok());
         for answer in [
             reply(|own| json!({ "issuer": format!("{own}/"), "jwks_uri": format!("{own}/keys") })).await,
             reply(|own| json!({ "issuer": [own], "jwks_uri": format!("{own}/keys") })).await,
             reply(|own| json!({ "jwks_uri": format!("{own}/keys") })).await,
         ] {
-            assert!(
-                matches!(answer, Err(FetchError::WrongIssuer { .. })),
-                "{answer:?}"
-            );
+            assert!(matches!(answer, Err(FetchError::WrongIssuer { .. })), "{answer:?}");
         }
         for answer in [
             reply(|own| json!({ "issuer": own, "jwks_uri": "http://169.254.169.254/keys" })).await,
@@ -273,9 +238,7 @@ mod tests {
             reply(|own| json!({ "issuer": own, "jwks_uri": own.replace("http://", "http://u:p@") })).await,
             reply(|own| json!({ "issuer": own, "jwks_uri": "file:///etc/passwd" })).await,
         ] {
-            let Err(error @ FetchError::OtherOrigin { .. }) = answer else {
-                panic!("{answer:?}")
-            };
+            let Err(error @ FetchError::OtherOrigin { .. }) = answer else { panic!("{answer:?}") };
             assert!(error.remedy().contains("`jwks.url`"));
         }
         for answer in [

@@ -12,40 +12,22 @@ pub enum StartError {
     /// A file is missing or may not be read.
     #[error("the {what} of issuer `{issuer}` can't be read from `{}`: {why}; \
              check the path and that the gateway's user may read the file", path.display())]
-    Unreadable {
-        what: &'static str,
-        issuer: Box<str>,
-        path: PathBuf,
-        why: std::io::Error,
-    },
+    Unreadable { what: &'static str, issuer: Box<str>, path: PathBuf, why: std::io::Error },
     /// A file is far larger than what it should hold.
     #[error("the {what} file `{}` of issuer `{issuer}` is larger than 512 KiB; \
              check that it is the right file", path.display())]
-    FileTooLarge {
-        what: &'static str,
-        issuer: Box<str>,
-        path: PathBuf,
-    },
+    FileTooLarge { what: &'static str, issuer: Box<str>, path: PathBuf },
     /// A key file holds no usable keys.
     #[error("the key file `{}` of issuer `{issuer}` can't be used: {why}; \
              save the answer of the issuer's `jwks_uri` there", path.display())]
-    BadKeys {
-        issuer: Box<str>,
-        path: PathBuf,
-        why: KeySetError,
-    },
+    BadKeys { issuer: Box<str>, path: PathBuf, why: KeySetError },
     /// A secret file has nothing in it.
     #[error("the client secret file `{}` of issuer `{issuer}` is empty; \
              write the client's secret into it", path.display())]
     EmptySecret { issuer: Box<str>, path: PathBuf },
     /// An address can't be asked.
     #[error("the {what} `{address}` of issuer `{issuer}` can't be used: {why}")]
-    BadAddress {
-        what: &'static str,
-        issuer: Box<str>,
-        address: Box<str>,
-        why: &'static str,
-    },
+    BadAddress { what: &'static str, issuer: Box<str>, address: Box<str>, why: &'static str },
     /// Two issuers could not be told apart.
     #[error(
         "two issuers have the address `{0}`; a token's `iss` must name one of them: merge them, or remove one"

@@ -12,24 +12,13 @@ use super::http::MAX_ANSWER_BYTES;
 /// # Errors
 /// It can't be read, or is larger than such a file ever is.
 pub fn read(what: &'static str, issuer: &str, path: &Path) -> Result<Vec<u8>, StartError> {
-    let unreadable = |why| StartError::Unreadable {
-        what,
-        issuer: issuer.into(),
-        path: path.into(),
-        why,
-    };
+    let unreadable = |why| StartError::Unreadable { what, issuer: issuer.into(), path: path.into(), why };
     let limit = u64::try_from(MAX_ANSWER_BYTES).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too large from one that just fits.
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes.len() > MAX_ANSWER_BYTES {
-        return Err(StartError::FileTooLarge {
-            what,
-            issuer: issuer.into(),
-            path: path.into(),
-        });
+        return Err(StartError::FileTooLarge { what, issuer: issuer.into(), path: path.into() });
     }
     Ok(bytes)
 }
@@ -47,10 +36,7 @@ pub fn read_secret(issuer: &str, path: &Path) -> Result<String, StartError> {
             why: std::io::ErrorKind::InvalidData.into(),
         })?;
     match text.trim() {
-        "" => Err(StartError::EmptySecret {
-            issuer: issuer.into(),
-            path: path.into(),
-        }),
+        "" => Err(StartError::EmptySecret { issuer: issuer.into(), path: path.into() }),
         secret => Ok(secret.to_owned()),
     }
 }
@@ -75,9 +61,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_file_and_the_remedy() {
-        let text = read("key", "people", Path::new("/no/such/file"))
-            .expect_err("missing")
-            .to_string();
+        let text = read("key", "people", Path::new("/no/such/file")).expect_err("missing").to_string();
         assert!(
             text.contains("`people`") && text.contains("`/no/such/file`") && text.contains("check the path"),
             "{text}"

@@ -51,11 +51,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             7
         });
-        assert_eq!(
-            flight.clone().outcome(Duration::from_millis(10)).await,
-            None,
-            "gave up"
-        );
+        assert_eq!(flight.clone().outcome(Duration::from_millis(10)).await, None, "gave up");
         assert!(!flight.is_over());
         assert_eq!(flight.clone().outcome(LONG).await, Some(7));
         assert!(flight.is_over());
@@ -64,17 +60,12 @@ mod tests {
 
     #[test]
     fn work_that_dies_with_its_runtime_is_over() {
-        let other = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("runtime");
+        let other = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let dead = Flight::<u8>::start(other.handle(), std::future::pending());
         assert!(!dead.is_over());
         drop(other);
         assert!(dead.is_over());
-        let own = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("runtime");
+        let own = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
         assert_eq!(own.block_on(dead.outcome(LONG)), None);
     }
 }

@@ -42,10 +42,7 @@ impl HttpClient {
         if !needs_tls {
             builder = builder.tls_certs_only([]);
         }
-        builder
-            .build()
-            .map(Self)
-            .map_err(|error| StartError::Tls(with_causes(&error)))
+        builder.build().map(Self).map_err(|error| StartError::Tls(with_causes(&error)))
     }
 
     /// Gets a JSON document.
@@ -89,54 +86,35 @@ impl ClientCredentials {
     /// harm.
     pub fn new(id: &str, secret: &str) -> Self {
         let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        Self {
-            id: encoded(id),
-            secret: encoded(secret),
-        }
+        Self { id: encoded(id), secret: encoded(secret) }
     }
 }
 
 async fn answer(request: RequestBuilder, address: &Url, deadline: Instant) -> Result<Vec<u8>, FetchError> {
     let request = request.header(header::ACCEPT, "application/json");
     let whole = async {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable_at(address, error))?;
+        let response = request.send().await.map_err(|error| unreachable_at(address, error))?;
         body(check_status(response, address)?, address).await
     };
-    timeout_at(deadline, whole).await.unwrap_or_else(|_| {
-        Err(FetchError::TooSlow {
-            address: address.as_str().into(),
-        })
-    })
+    timeout_at(deadline, whole)
+        .await
+        .unwrap_or_else(|_| Err(FetchError::TooSlow { address: address.as_str().into() }))
 }
 
 fn check_status(response: Response, address: &Url) -> Result<Response, FetchError> {
     match response.status() {
         StatusCode::OK => Ok(response),
-        status if status.is_redirection() => Err(FetchError::Redirected {
-            address: address.as_str().into(),
-        }),
-        status => Err(FetchError::Status {
-            address: address.as_str().into(),
-            status: status.as_u16(),
-        }),
+        status if status.is_redirection() => Err(FetchError::Redirected { address: address.as_str().into() }),
+        status => Err(FetchError::Status { address: address.as_str().into(), status: status.as_u16() }),
     }
 }
 
 async fn body(mut response: Response, address: &Url) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable_at(address, error))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_at(address, error))? {
         // Counted as it comes in: a declared length may be missing or wrong.
         if chunk.len() > MAX_ANSWER_BYTES.saturating_sub(body.len()) {
-            return Err(FetchError::TooLarge {
-                address: address.as_str().into(),
-            });
+            return Err(FetchError::TooLarge { address: address.as_str().into() });
         }
         body.extend_from_slice(&chunk);
     }
@@ -161,9 +139,7 @@ mod tests {
     async fn get(reply: Reply) -> Result<Vec<u8>, FetchError> {
         let server = Server::start(move |_| reply.clone()).await;
         let address = Url::parse(&server.address("/keys")).expect("url");
-        client()
-            .get(&address, Instant::now() + Duration::from_millis(500))
-            .await
+        client().get(&address, Instant::now() + Duration::from_millis(500)).await
     }
 
     #[tokio::test]
@@ -178,49 +154,30 @@ mod tests {
             Err(FetchError::Redirected { .. })
         ));
         assert!(matches!(get(Reply::Hang).await, Err(FetchError::TooSlow { .. })));
-        assert!(matches!(
-            get(Reply::HangInBody).await,
-            Err(FetchError::TooSlow { .. })
-        ));
-        assert!(matches!(
-            get(Reply::Close).await,
-            Err(FetchError::Unreachable { .. })
-        ));
-        assert!(matches!(
-            get(Reply::CutShort).await,
-            Err(FetchError::Unreachable { .. })
-        ));
+        assert!(matches!(get(Reply::HangInBody).await, Err(FetchError::TooSlow { .. })));
+        assert!(matches!(get(Reply::Close).await, Err(FetchError::Unreachable { .. })));
+        assert!(matches!(get(Reply::CutShort).await, Err(FetchError::Unreachable { .. })));
     }
 
     #[tokio::test]
     async fn a_huge_answer_is_refused_while_it_comes_in() {
         assert_eq!(
-            get(Reply::json(&" ".repeat(MAX_ANSWER_BYTES)))
-                .await
-                .map(|body| body.len()),
+            get(Reply::json(&" ".repeat(MAX_ANSWER_BYTES))).await.map(|body| body.len()),
             Ok(MAX_ANSWER_BYTES)
         );
         assert!(matches!(
             get(Reply::json(&" ".repeat(MAX_ANSWER_BYTES + 1))).await,
             Err(FetchError::TooLarge { .. })
         ));
-        assert!(matches!(
-            get(Reply::Endless).await,
-            Err(FetchError::TooLarge { .. })
-        ));
+        assert!(matches!(get(Reply::Endless).await, Err(FetchError::TooLarge { .. })));
     }
 
     #[tokio::test]
     async fn an_error_says_what_and_where() {
         let nobody = Url::parse("http://127.0.0.1:1/keys").expect("url");
-        let error = client()
-            .get(&nobody, Instant::now() + Duration::from_secs(5))
-            .await
-            .expect_err("refused");
+        let error =
+            client().get(&nobody, Instant::now() + Duration::from_secs(5)).await.expect_err("refused");
         let text = error.to_string();
-        assert!(
-            text.contains("`http://127.0.0.1:1/keys`") && text.contains("refused"),
-            "{text}"
-        );
+        assert!(text.contains("`http://127.0.0.1:1/keys`") && text.contains("refused"), "{text}");
     }
 }

@@ -58,9 +58,7 @@ impl Fetch for RemoteEndpoint {
     const WHAT: &'static str = "introspection endpoint";
 
     async fn fetch(&self, deadline: Instant) -> Result<Url, FetchError> {
-        self.discovery
-            .find(Member::Introspection, &self.http, deadline)
-            .await
+        self.discovery.find(Member::Introspection, &self.http, deadline).await
     }
 
     fn upholds(new: &Url, old: &Url) -> bool {
@@ -105,15 +103,7 @@ impl Introspector {
         cache: Arc<TokenCache>,
     ) -> Arc<Self> {
         let (flights, logged_at) = (Mutex::default(), Mutex::default());
-        Arc::new(Self {
-            rules,
-            question,
-            http,
-            runtime,
-            cache,
-            flights,
-            logged_at,
-        })
+        Arc::new(Self { rules, question, http, runtime, cache, flights, logged_at })
     }
 
     /// Where the questions go.
@@ -151,10 +141,7 @@ impl Introspector {
         let flight = Flight::start(&self.runtime, async move {
             // Made within the task: where the runtime has stopped, the task is dropped right here, under the
             // lock.
-            let _landing = Landing {
-                introspector: &this,
-                digest,
-            };
+            let _landing = Landing { introspector: &this, digest };
             match this.remembered(&digest, now) {
                 Some(identity) => identity,
                 None => this.ask(&token, digest, now).await,
@@ -198,11 +185,7 @@ impl Introspector {
                 Identity::Known(subject)
             }
             Err(fault) => {
-                self.count(if fault == TokenFault::Inactive {
-                    "inactive"
-                } else {
-                    "refused"
-                });
+                self.count(if fault == TokenFault::Inactive { "inactive" } else { "refused" });
                 Identity::Refused(fault)
             }
         }
@@ -228,10 +211,7 @@ impl Introspector {
             .append_pair("token", token)
             .append_pair("token_type_hint", "access_token")
             .finish();
-        let text = self
-            .http
-            .post_form(endpoint, &self.question.credentials, form, deadline)
-            .await?;
+        let text = self.http.post_form(endpoint, &self.question.credentials, form, deadline).await?;
         match json::parse(&text) {
             Ok(Value::Object(answer)) if answer.get("active").is_some_and(Value::is_boolean) => Ok(answer),
             // The answer speaks of a person: nothing of it goes into a message.
@@ -243,10 +223,7 @@ impl Introspector {
     }
 
     fn count(&self, result: &str) {
-        metrics()
-            .introspections
-            .with_label_values(&[&*self.rules.name, result])
-            .inc();
+        metrics().introspections.with_label_values(&[&*self.rules.name, result]).inc();
     }
 
     /// An outage fails every request, and each would write the same line.
@@ -259,13 +236,7 @@ impl Introspector {
             *logged_at = Some(Instant::now());
         }
         let issuer = &self.rules.name;
-        if matches!(
-            error,
-            FetchError::Status {
-                status: 401 | 403,
-                ..
-            }
-        ) {
+        if matches!(error, FetchError::Status { status: 401 | 403, .. }) {
             let remedy =
                 "check `client_id`, the secret in `client_secret_file`, and that this client may introspect";
             tracing::error!(%issuer, %error, remedy, "the issuer refuses the gateway's own credentials");

@@ -30,18 +30,12 @@ enum Place {
 impl RemoteKeys {
     /// Keys at a configured address.
     pub fn at(address: Url, http: HttpClient) -> Self {
-        Self {
-            http,
-            place: Place::Address(address),
-        }
+        Self { http, place: Place::Address(address) }
     }
 
     /// Keys where the issuer's metadata says; it is asked each time, so that the keys may move.
     pub fn discovered(discovery: Discovery, http: HttpClient) -> Self {
-        Self {
-            http,
-            place: Place::Discovery(discovery),
-        }
+        Self { http, place: Place::Discovery(discovery) }
     }
 }
 
@@ -101,10 +95,7 @@ impl Keys {
     /// The keys there are now; `None` where there are none, or only some beyond `stale_for`.
     pub fn current(&self) -> Option<Usable<KeySet>> {
         match self {
-            Self::Fixed(keys) => Some(Usable {
-                snapshot: Arc::clone(keys),
-                too_stale_for_critical: false,
-            }),
+            Self::Fixed(keys) => Some(Usable { snapshot: Arc::clone(keys), too_stale_for_critical: false }),
             Self::Fetched(fetched) => fetched.current(),
         }
     }

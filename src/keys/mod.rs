@@ -127,10 +127,7 @@ impl Verifier {
             (Basis::Answer { until }, Proof::Answer(_)) if Instant::now() < until => false,
             _ => return None,
         };
-        Some(Identified {
-            identity: Identity::Known(subject),
-            too_stale_for_critical,
-        })
+        Some(Identified { identity: Identity::Known(subject), too_stale_for_critical })
     }
 
     async fn find_out(&self, token: &str, digest: TokenDigest, now: i64) -> Identified {
@@ -161,20 +158,11 @@ impl Verifier {
         match jwt.verify(&issuer.rules, &usable.snapshot.value, now) {
             Ok(subject) => {
                 let subject = Arc::new(subject);
-                let basis = Basis::Signature {
-                    generation: usable.snapshot.generation,
-                };
-                let verified = Verified {
-                    subject: Arc::clone(&subject),
-                    basis,
-                    token_bytes: token.len(),
-                };
+                let basis = Basis::Signature { generation: usable.snapshot.generation };
+                let verified = Verified { subject: Arc::clone(&subject), basis, token_bytes: token.len() };
                 self.cache.insert(digest, verified);
                 let too_stale_for_critical = usable.too_stale_for_critical;
-                Identified {
-                    identity: Identity::Known(subject),
-                    too_stale_for_critical,
-                }
+                Identified { identity: Identity::Known(subject), too_stale_for_critical }
             }
             Err(fault) => refused(fault),
         }
@@ -200,8 +188,5 @@ fn refused(fault: TokenFault) -> Identified {
 
 /// An identity that does not rest on keys that could be stale.
 fn answered(identity: Identity) -> Identified {
-    Identified {
-        identity,
-        too_stale_for_critical: false,
-    }
+    Identified { identity, too_stale_for_critical: false }
 }

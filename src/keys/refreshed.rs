@@ -51,11 +51,7 @@ pub struct Snapshot<T> {
 impl<T> Snapshot<T> {
     /// The first snapshot of a value.
     pub fn new(value: T) -> Self {
-        Self {
-            value,
-            generation: 0,
-            fetched_at: Instant::now(),
-        }
+        Self { value, generation: 0, fetched_at: Instant::now() }
     }
 }
 
@@ -128,10 +124,7 @@ impl<F: Fetch> Refreshed<F> {
         let snapshot = self.current.load_full()?;
         let age = snapshot.fetched_at.elapsed();
         let too_stale_for_critical = age > self.lifetimes.stale_for_critical;
-        (age <= self.lifetimes.stale_for).then_some(Usable {
-            snapshot,
-            too_stale_for_critical,
-        })
+        (age <= self.lifetimes.stale_for).then_some(Usable { snapshot, too_stale_for_critical })
     }
 
     /// What is there; where that is nothing, waits for the fetch, no longer than a fetch may take.
@@ -168,11 +161,7 @@ impl<F: Fetch> Refreshed<F> {
             return None;
         }
         let (issuer, what) = (&self.issuer, F::WHAT);
-        let why = self
-            .fetching()
-            .last_error
-            .as_ref()
-            .map(|error| format!(": {error}; {}", error.remedy()));
+        let why = self.fetching().last_error.as_ref().map(|error| format!(": {error}; {}", error.remedy()));
         let why = why.unwrap_or_default();
         Some(match self.current.load().as_ref() {
             Some(old) => {
@@ -201,11 +190,7 @@ impl<F: Fetch> Refreshed<F> {
             Reason::Schedule => true,
             Reason::Missing => self.current().is_none() && fetching.retry_at.is_none_or(|at| at <= now),
             Reason::Search(seen) => {
-                let is_newest = self
-                    .current
-                    .load()
-                    .as_ref()
-                    .is_none_or(|newest| Arc::ptr_eq(newest, seen));
+                let is_newest = self.current.load().as_ref().is_none_or(|newest| Arc::ptr_eq(newest, seen));
                 let last = fetching.searched_at;
                 is_newest
                     && last.is_none_or(|last| now.duration_since(last) >= self.lifetimes.unknown_kid_interval)
@@ -226,10 +211,7 @@ impl<F: Fetch> Refreshed<F> {
     async fn fetch_now(&self) {
         let result = self.fetch.fetch(Instant::now() + self.lifetimes.timeout).await;
         let code = result.as_ref().err().map_or("ok", FetchError::code);
-        metrics()
-            .key_fetches
-            .with_label_values(&[&*self.issuer, code])
-            .inc();
+        metrics().key_fetches.with_label_values(&[&*self.issuer, code]).inc();
         match result {
             Ok(value) => self.store(value),
             Err(error) => self.note_failure(error),
@@ -243,17 +225,9 @@ impl<F: Fetch> Refreshed<F> {
         if !is_same {
             tracing::info!(issuer = %self.issuer, "new {} from the issuer: {}", F::WHAT, F::describe(&value));
         }
-        let generation = old
-            .map_or(0, |old| old.generation)
-            .saturating_add(u64::from(!upholds));
-        self.current.store(Some(Arc::new(Snapshot {
-            value,
-            generation,
-            fetched_at: Instant::now(),
-        })));
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let generation = old.map_or(0, |old| old.generation).saturating_add(u64::from(!upholds));
+        self.current.store(Some(Arc::new(Snapshot { value, generation, fetched_at: Instant::now() })));
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.fetched_at.set(i64::try_from(unix).unwrap_or(i64::MAX));
         let mut fetching = self.fetching();
         (fetching.failures, fetching.retry_at, fetching.last_error) = (0, None, None);

@@ -32,11 +32,7 @@ impl Verifier {
         runtime: Handle,
     ) -> Result<Self, StartError> {
         let http = HttpClient::new(settings.iter().any(needs_tls))?;
-        let builder = Builder {
-            runtime,
-            http,
-            cache: Arc::new(TokenCache::new(CACHE_BYTES)),
-        };
+        let builder = Builder { runtime, http, cache: Arc::new(TokenCache::new(CACHE_BYTES)) };
         let mut settings = settings.into_iter();
         let (mut issuers, mut by_address) = (Vec::new(), HashMap::new());
         for rules in rules {
@@ -94,21 +90,13 @@ impl Builder {
         };
         Ok(match settings.source {
             KeySource::File(path) => Proof::Signature(Keys::from_file(name, &path)?),
-            KeySource::Address(address) => fetched(RemoteKeys::at(
-                configured("`jwks.url`", name, &address)?,
-                self.http.clone(),
-            )),
-            KeySource::Discovery => fetched(RemoteKeys::discovered(
-                Discovery::new(name, issuer)?,
-                self.http.clone(),
-            )),
-            KeySource::Introspection {
-                endpoint,
-                client_id,
-                client_secret_file,
-                cache,
-                timeout,
-            } => {
+            KeySource::Address(address) => {
+                fetched(RemoteKeys::at(configured("`jwks.url`", name, &address)?, self.http.clone()))
+            }
+            KeySource::Discovery => {
+                fetched(RemoteKeys::discovered(Discovery::new(name, issuer)?, self.http.clone()))
+            }
+            KeySource::Introspection { endpoint, client_id, client_secret_file, cache, timeout } => {
                 let endpoint = match endpoint {
                     Some(address) => Endpoint::Fixed(configured("`introspection.endpoint`", name, &address)?),
                     None => {
@@ -123,12 +111,7 @@ impl Builder {
                 };
                 let credentials =
                     ClientCredentials::new(&client_id, &file::read_secret(name, &client_secret_file)?);
-                let question = Question {
-                    endpoint,
-                    credentials,
-                    remember: cache,
-                    timeout,
-                };
+                let question = Question { endpoint, credentials, remember: cache, timeout };
                 let (http, runtime) = (self.http.clone(), self.runtime.clone());
                 Proof::Answer(Introspector::new(
                     Arc::clone(rules),
@@ -146,11 +129,7 @@ impl Builder {
 fn needs_tls(settings: &IssuerSettings) -> bool {
     let address = match &settings.source {
         KeySource::File(_) => return false,
-        KeySource::Address(address)
-        | KeySource::Introspection {
-            endpoint: Some(address),
-            ..
-        } => address,
+        KeySource::Address(address) | KeySource::Introspection { endpoint: Some(address), .. } => address,
         KeySource::Discovery | KeySource::Introspection { endpoint: None, .. } => &settings.issuer,
     };
     !address.starts_with("http://")
@@ -175,10 +154,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_with_a_file_is_said_at_start() {
         let text = error(&with(KeySource::File("/no/such/keys.json".into())));
-        assert!(
-            text.contains("`people`") && text.contains("`/no/such/keys.json`"),
-            "{text}"
-        );
+        assert!(text.contains("`people`") && text.contains("`/no/such/keys.json`"), "{text}");
         let mut gateway = Gateway::keys_in_file("{}");
         assert!(error(&gateway).contains("can't be used"));
         gateway.settings[0].source =
@@ -197,10 +173,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_can_not_be_asked_is_said_at_start() {
         let text = error(&with(KeySource::Address("login.test/keys".into())));
-        assert!(
-            text.contains("`jwks.url` `login.test/keys`") && text.contains("no URL"),
-            "{text}"
-        );
+        assert!(text.contains("`jwks.url` `login.test/keys`") && text.contains("no URL"), "{text}");
         let mut gateway = with(KeySource::Discovery);
         gateway.settings[0].issuer = "https://login.test/?tenant=1".into();
         assert!(error(&gateway).contains("query"));

@@ -49,17 +49,11 @@ pub enum Reply {
 
 impl Reply {
     pub fn json(body: &str) -> Self {
-        Self::Answer {
-            status: 200,
-            body: body.into(),
-        }
+        Self::Answer { status: 200, body: body.into() }
     }
 
     pub fn status(status: u16) -> Self {
-        Self::Answer {
-            status,
-            body: "{}".into(),
-        }
+        Self::Answer { status, body: "{}".into() }
     }
 }
 
@@ -119,29 +113,17 @@ async fn serve(
             Reply::Redirect(to) => head(302, &format!("location: {to}\r\ncontent-length: 0")),
             Reply::Hang => std::future::pending().await,
             Reply::HangInBody => {
-                stream
-                    .write_all(head(200, "content-length: 100").as_bytes())
-                    .await
-                    .ok()?;
+                stream.write_all(head(200, "content-length: 100").as_bytes()).await.ok()?;
                 std::future::pending().await
             }
             Reply::CutShort => {
-                stream
-                    .write_all((head(200, "content-length: 100") + "{").as_bytes())
-                    .await
-                    .ok()?;
+                stream.write_all((head(200, "content-length: 100") + "{").as_bytes()).await.ok()?;
                 return None;
             }
             Reply::Endless => {
-                stream
-                    .write_all(head(200, "transfer-encoding: chunked").as_bytes())
-                    .await
-                    .ok()?;
+                stream.write_all(head(200, "transfer-encoding: chunked").as_bytes()).await.ok()?;
                 loop {
-                    stream
-                        .write_all(format!("1000\r\n{}\r\n", " ".repeat(0x1000)).as_bytes())
-                        .await
-                        .ok()?;
+                    stream.write_all(format!("1000\r\n{}\r\n", " ".repeat(0x1000)).as_bytes()).await.ok()?;
                 }
             }
             Reply::Close | Reply::After(..) => return None,
@@ -213,10 +195,7 @@ impl Gateway {
             timeout: Duration::from_secs(2),
         };
         Self {
-            rules: vec![IssuerRules {
-                issuer: issuer.into(),
-                ..rules()
-            }],
+            rules: vec![IssuerRules { issuer: issuer.into(), ..rules() }],
             settings: vec![IssuerSettings {
                 name: "people".into(),
                 issuer: issuer.into(),
@@ -241,12 +220,7 @@ impl Gateway {
     /// A second issuer, `other`, with keys in a file.
     pub fn add(&mut self, issuer: &str, keys: &str) {
         let index = self.rules.len();
-        self.rules.push(IssuerRules {
-            name: "other".into(),
-            index,
-            issuer: issuer.into(),
-            ..rules()
-        });
+        self.rules.push(IssuerRules { name: "other".into(), index, issuer: issuer.into(), ..rules() });
         let source = KeySource::File(self.file("other", keys));
         self.settings.push(IssuerSettings {
             name: "other".into(),

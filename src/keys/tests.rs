@@ -60,10 +60,7 @@ async fn made_up_key_names_make_one_fetch_in_the_interval() {
     assert!(outcome(&verifier, &good(&minter)).await.is_ok());
     for number in 0..5000 {
         let token = stranger.token(&json!({ "kid": format!("k{number}x") }), &claims(&json!({})));
-        assert_eq!(
-            outcome(&verifier, &Token::new(&token).expect("token")).await,
-            Err("token_unknown_key")
-        );
+        assert_eq!(outcome(&verifier, &Token::new(&token).expect("token")).await, Err("token_unknown_key"));
     }
     assert_eq!(server.count("/keys"), 2);
 }
@@ -85,11 +82,7 @@ async fn a_known_key_never_waits_for_the_search_for_an_unknown_one() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let another = minter.token(&json!({}), &claims(&json!({ "jti": "t-2" })));
-    assert!(
-        outcome(&verifier, &Token::new(&another).expect("token"))
-            .await
-            .is_ok()
-    );
+    assert!(outcome(&verifier, &Token::new(&another).expect("token")).await.is_ok());
     assert!(!search.is_finished());
     assert_eq!(
         search.await.expect("search"),
@@ -116,10 +109,7 @@ async fn a_rotation_is_followed_and_a_vanished_key_takes_its_tokens_along() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
     tokio::time::resume();
-    assert_eq!(
-        outcome(&verifier, &good(&Minter::es256("k3"))).await,
-        Err("token_unknown_key")
-    );
+    assert_eq!(outcome(&verifier, &good(&Minter::es256("k3"))).await, Err("token_unknown_key"));
     assert_eq!(server.count("/keys"), 3);
     assert_eq!(outcome(&verifier, &remembered).await, Err("token_unknown_key"));
     assert!(outcome(&verifier, &good(&new)).await.is_ok());
@@ -139,26 +129,16 @@ async fn stale_keys_serve_up_to_their_limits() {
     slot.lock().expect("lock").clear();
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(601)).await;
-    for token in [
-        &token,
-        &Token::new(&minter.token(&json!({}), &claims(&json!({ "jti": "2" })))).expect("token"),
-    ] {
+    for token in
+        [&token, &Token::new(&minter.token(&json!({}), &claims(&json!({ "jti": "2" })))).expect("token")]
+    {
         let identified = verifier.identify(token, NOW).await;
         assert!(matches!(identified.identity, Identity::Known(_)) && identified.too_stale_for_critical);
     }
     tokio::time::advance(Duration::from_secs(3000)).await;
-    assert_eq!(
-        outcome(&verifier, &token).await,
-        Err("unavailable"),
-        "remembered or not"
-    );
-    let [reason] = &verifier.unready()[..] else {
-        panic!("one issuer")
-    };
-    assert!(
-        reason.contains("`people`") && reason.contains("3601 s"),
-        "{reason}"
-    );
+    assert_eq!(outcome(&verifier, &token).await, Err("unavailable"), "remembered or not");
+    let [reason] = &verifier.unready()[..] else { panic!("one issuer") };
+    assert!(reason.contains("`people`") && reason.contains("3601 s"), "{reason}");
 }
 
 #[tokio::test]
@@ -182,17 +162,9 @@ async fn every_kind_of_bad_answer_is_an_outage_and_is_not_repeated_at_once() {
         let server = Server::start(move |_| wanted.clone()).await;
         let verifier = Gateway::keys_at(&server.address("/keys")).verifier();
         for _ in 0..10 {
-            assert_eq!(
-                outcome(&verifier, &good(&minter)).await,
-                Err("unavailable"),
-                "{reply:?}"
-            );
+            assert_eq!(outcome(&verifier, &good(&minter)).await, Err("unavailable"), "{reply:?}");
         }
-        assert_eq!(
-            (server.count("/keys"), server.count("/keys2")),
-            (1, 0),
-            "{reply:?}"
-        );
+        assert_eq!((server.count("/keys"), server.count("/keys2")), (1, 0), "{reply:?}");
         assert_eq!(verifier.unready().len(), 1);
     }
 }
@@ -203,29 +175,14 @@ async fn the_issuer_picks_the_keys() {
     let mut gateway = Gateway::keys_in_file(&minter.jwks());
     gateway.add("https://other.test", &other.jwks());
     let verifier = gateway.verifier();
-    assert_eq!(
-        outcome(&verifier, &good(&minter)).await,
-        Ok("people:alice".into())
-    );
-    assert_eq!(
-        outcome(&verifier, &good(&other)).await,
-        Err("token_bad_signature")
-    );
+    assert_eq!(outcome(&verifier, &good(&minter)).await, Ok("people:alice".into()));
+    assert_eq!(outcome(&verifier, &good(&other)).await, Err("token_bad_signature"));
     let from = |minter: &Minter, issuer: &str| {
         Token::new(&minter.token(&json!({}), &claims(&json!({ "iss": issuer })))).expect("token")
     };
-    assert_eq!(
-        outcome(&verifier, &from(&other, "https://other.test")).await,
-        Ok("other:alice".into())
-    );
-    assert_eq!(
-        outcome(&verifier, &from(&minter, "https://other.test")).await,
-        Err("token_bad_signature")
-    );
-    assert_eq!(
-        outcome(&verifier, &from(&minter, "https://else.test")).await,
-        Err("token_unknown_issuer")
-    );
+    assert_eq!(outcome(&verifier, &from(&other, "https://other.test")).await, Ok("other:alice".into()));
+    assert_eq!(outcome(&verifier, &from(&minter, "https://other.test")).await, Err("token_bad_signature"));
+    assert_eq!(outcome(&verifier, &from(&minter, "https://else.test")).await, Err("token_unknown_issuer"));
     for text in ["opaque", "a.b", "a.b.c.d.e"] {
         assert_eq!(
             outcome(&verifier, &Token::new(text).expect("token")).await,
@@ -254,9 +211,8 @@ async fn a_remembered_token_ends_with_its_exp_and_a_changed_byte_is_another_toke
 async fn the_background_fetches_by_itself_and_again() {
     let minter = Minter::es256("k1");
     let server = issuer(&Arc::new(Mutex::new(minter.jwks()))).await;
-    let verifier = Gateway::keys_at(&server.address("/keys"))
-        .refreshed_every(Duration::from_millis(50))
-        .verifier();
+    let verifier =
+        Gateway::keys_at(&server.address("/keys")).refreshed_every(Duration::from_millis(50)).verifier();
     let background = tokio::spawn(Arc::clone(&verifier).background());
     while server.count("/keys") < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -269,11 +225,7 @@ async fn the_background_fetches_by_itself_and_again() {
 #[test]
 fn a_fetch_outlives_the_request_and_the_runtime_that_started_it() {
     let runtime = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime")
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime")
     };
     let (own, minter) = (runtime(), Minter::es256("k1"));
     let keys = minter.jwks();
@@ -289,9 +241,6 @@ fn a_fetch_outlives_the_request_and_the_runtime_that_started_it() {
     });
     drop(worker);
     let another = runtime();
-    assert_eq!(
-        another.block_on(outcome(&verifier, &good(&minter))),
-        Ok("people:alice".into())
-    );
+    assert_eq!(another.block_on(outcome(&verifier, &good(&minter))), Ok("people:alice".into()));
     assert_eq!(server.count("/keys"), 1);
 }

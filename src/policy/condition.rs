@@ -50,7 +50,12 @@ impl Inputs {
         query_is_ambiguous: bool,
     ) -> Result<Self, String> {
         let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
-        Ok(Self { subject: convert(subject)?, request: convert(request)?, body: convert(body)?, query_is_ambiguous })
+        Ok(Self {
+            subject: convert(subject)?,
+            request: convert(request)?,
+            body: convert(body)?,
+            query_is_ambiguous,
+        })
     }
 }
 
@@ -64,14 +69,22 @@ impl Condition {
             return Err(format!("the expression is longer than {MAX_LENGTH} characters"));
         }
         let program = Program::compile(source).map_err(|errors| {
-            errors.errors.first().map_or_else(|| "it is not a CEL expression".to_owned(), |error| error.msg.clone())
+            errors
+                .errors
+                .first()
+                .map_or_else(|| "it is not a CEL expression".to_owned(), |error| error.msg.clone())
         })?;
         if has_comprehension(program.expression()) {
-            return Err("`all`, `exists`, `map` and `filter` are not available; use `in` to look into a list".to_owned());
+            return Err(
+                "`all`, `exists`, `map` and `filter` are not available; use `in` to look into a list"
+                    .to_owned(),
+            );
         }
         let references = program.references();
         if let Some(unknown) = references.variables().iter().find(|name| !VARIABLES.contains(name)) {
-            return Err(format!("unknown name `{unknown}`; an expression may speak of `subject`, `request` and `body`"));
+            return Err(format!(
+                "unknown name `{unknown}`; an expression may speak of `subject`, `request` and `body`"
+            ));
         }
         let reads_body = references.has_variable("body");
         // The field can be reached in several spellings; a false alarm only makes a condition stricter.
@@ -105,9 +118,13 @@ impl Condition {
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(_) => Err("the expression did not give true or false".to_owned()),
-            Err(cel::ExecutionError::NoSuchKey(key)) => Err(format!("there is no `{key}` here; test it with has() first")),
+            Err(cel::ExecutionError::NoSuchKey(key)) => {
+                Err(format!("there is no `{key}` here; test it with has() first"))
+            }
             Err(cel::ExecutionError::UndeclaredReference(name)) => Err(format!("`{name}` does not exist")),
-            Err(_) => Err("the expression can't be evaluated on these values (a type does not fit)".to_owned()),
+            Err(_) => {
+                Err("the expression can't be evaluated on these values (a type does not fit)".to_owned())
+            }
         }
     }
 }
@@ -125,7 +142,9 @@ fn has_comprehension(node: &IdedExpr) -> bool {
     };
     match &node.expr {
         Expr::Comprehension(_) => true,
-        Expr::Call(call) => call.target.as_deref().is_some_and(has_comprehension) || call.args.iter().any(has_comprehension),
+        Expr::Call(call) => {
+            call.target.as_deref().is_some_and(has_comprehension) || call.args.iter().any(has_comprehension)
+        }
         Expr::List(list) => list.elements.iter().any(has_comprehension),
         Expr::Map(map) => map.entries.iter().any(|item| entry(&item.expr)),
         Expr::Struct(structure) => structure.entries.iter().any(|item| entry(&item.expr)),
@@ -141,7 +160,8 @@ mod tests {
 
     fn holds(source: &str) -> Result<bool, String> {
         let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
-        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150}), false).expect("inputs");
+        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150}), false)
+            .expect("inputs");
         Condition::compile(source)?.holds(&inputs)
     }
 
@@ -155,14 +175,21 @@ mod tests {
 
     #[test]
     fn errors_are_errors_never_false() {
-        for source in ["subject.claims.missing == 'x'", "subject.claims.n + 'x' == 'y'", "1 + 1", "1 / 0 == 1", "subject.claims.npi"] {
+        for source in [
+            "subject.claims.missing == 'x'",
+            "subject.claims.n + 'x' == 'y'",
+            "1 + 1",
+            "1 / 0 == 1",
+            "subject.claims.npi",
+        ] {
             assert!(holds(source).is_err(), "{source}");
         }
     }
 
     #[test]
     fn a_repeated_parameter_fails_what_reads_the_query() {
-        let inputs = Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), &json!(null), true).expect("inputs");
+        let inputs =
+            Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), &json!(null), true).expect("inputs");
         assert!(Condition::compile("has(request.query.x)").expect("compiles").holds(&inputs).is_err());
         assert!(Condition::compile("request['query'].x == ''").expect("compiles").holds(&inputs).is_err());
         assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
@@ -170,7 +197,15 @@ mod tests {
 
     #[test]
     fn comprehensions_and_unknown_names_do_not_compile() {
-        for source in ["subject.roles.all(r, r == 'x')", "[1].map(x, x)", "[subject.roles.exists(r, true)]", "user == 1", "a b", "", &"1+".repeat(600)] {
+        for source in [
+            "subject.roles.all(r, r == 'x')",
+            "[1].map(x, x)",
+            "[subject.roles.exists(r, true)]",
+            "user == 1",
+            "a b",
+            "",
+            &"1+".repeat(600),
+        ] {
             assert!(Condition::compile(source).is_err(), "{source}");
         }
     }

@@ -66,13 +66,18 @@ impl Index {
         let mut index = Self::default();
         let mut ambiguous = Vec::new();
         for (position, route) in routes.iter().enumerate() {
-            index.leaves.push(Leaf { methods: route.methods.iter().cloned().collect(), websocket: route.websocket });
+            index
+                .leaves
+                .push(Leaf { methods: route.methods.iter().cloned().collect(), websocket: route.websocket });
             let root = index.root(route.host.as_deref());
             let siblings = index.slot(root, &route.template);
-            let Ok(leaf) = u32::try_from(position) else { continue };
+            let Ok(leaf) = u32::try_from(position) else {
+                continue;
+            };
             for other in siblings.iter().map(|other| *other as usize) {
                 let both_win = routes.get(other).is_some_and(|other| {
-                    other.websocket == route.websocket && other.methods.iter().any(|method| route.methods.contains(method))
+                    other.websocket == route.websocket
+                        && other.methods.iter().any(|method| route.methods.contains(method))
                 });
                 if both_win {
                     ambiguous.push(Ambiguous { first: other, second: position });
@@ -104,15 +109,26 @@ impl Index {
     fn walk(&self, at: u32, segments: &[&str]) -> Option<&[u32]> {
         let node = self.nodes.get(at as usize)?;
         let Some((segment, rest)) = segments.split_first() else {
-            return [&node.here, &node.below].into_iter().find(|leaves| !leaves.is_empty()).map(|leaves| leaves.as_slice());
+            return [&node.here, &node.below]
+                .into_iter()
+                .find(|leaves| !leaves.is_empty())
+                .map(|leaves| leaves.as_slice());
         };
         let by_text = node.literals.get(*segment).and_then(|next| self.walk(*next, rest));
-        let by_parameter = || node.parameter.filter(|_| !segment.is_empty()).and_then(|next| self.walk(next, rest));
-        by_text.or_else(by_parameter).or_else(|| if node.below.is_empty() { None } else { Some(node.below.as_slice()) })
+        let by_parameter =
+            || node.parameter.filter(|_| !segment.is_empty()).and_then(|next| self.walk(next, rest));
+        by_text
+            .or_else(by_parameter)
+            .or_else(|| if node.below.is_empty() { None } else { Some(node.below.as_slice()) })
     }
 
     fn choose(&self, leaves: &[u32], method: &Method, websocket: bool) -> Match {
-        let of_kind = || leaves.iter().filter_map(|leaf| Some((*leaf as usize, self.leaves.get(*leaf as usize)?))).filter(|(_, leaf)| leaf.websocket == websocket);
+        let of_kind = || {
+            leaves
+                .iter()
+                .filter_map(|leaf| Some((*leaf as usize, self.leaves.get(*leaf as usize)?)))
+                .filter(|(_, leaf)| leaf.websocket == websocket)
+        };
         if let Some((position, _)) = of_kind().find(|(_, leaf)| leaf.methods.contains(method)) {
             return Match::Route(position);
         }
@@ -174,7 +190,8 @@ mod tests {
     use super::*;
 
     fn index(routes: &[(&str, &str, &str)]) -> Result<Index, Vec<Ambiguous>> {
-        let routes: Vec<Route> = routes.iter().map(|(host, path, methods)| Route::sample(host, path, methods)).collect();
+        let routes: Vec<Route> =
+            routes.iter().map(|(host, path, methods)| Route::sample(host, path, methods)).collect();
         Index::build(&routes)
     }
 
@@ -214,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_known_path_never_falls_through_by_method() {
-        let index = index(&[("", "/**", "GET,POST"), ("", "/p/{id}", "GET"), ("h", "/p/{id}", "PUT")]).expect("unambiguous");
+        let index = index(&[("", "/**", "GET,POST"), ("", "/p/{id}", "GET"), ("h", "/p/{id}", "PUT")])
+            .expect("unambiguous");
         assert_eq!(find(&index, "a", "/p/7", "POST"), Match::OtherMethod(vec![Method::GET]));
         assert_eq!(find(&index, "h", "/p/7", "GET"), Match::OtherMethod(vec![Method::PUT]));
         assert_eq!(find(&index, "a", "/p/7/x", "POST"), Match::Route(0));

@@ -49,7 +49,9 @@ impl<'p> Requirement<'p> {
         if subject.caller == Caller::Service {
             match self.tier.service {
                 None => unmet.push(Unmet::ServiceNotAllowed),
-                Some(rule) if now.saturating_sub(subject.issued_at) > rule.max_token_age => unmet.push(Unmet::ServiceTokenAge),
+                Some(rule) if now.saturating_sub(subject.issued_at) > rule.max_token_age => {
+                    unmet.push(Unmet::ServiceTokenAge)
+                }
                 Some(_) => {}
             }
             return unmet;

@@ -48,7 +48,9 @@ impl Template {
     /// # Errors
     /// It is malformed, or no canonical request target could match it.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let Some(path) = text.strip_prefix('/') else { return Err(TemplateError::NotAbsolute) };
+        let Some(path) = text.strip_prefix('/') else {
+            return Err(TemplateError::NotAbsolute);
+        };
         let (path, open) = match path {
             "**" => (None, true),
             path => match path.strip_suffix("/**") {
@@ -100,7 +102,10 @@ impl Template {
 
     /// The value of a parameter in a target that matched this template.
     pub fn value<'t>(&self, name: &str, target: &'t Target) -> Option<&'t str> {
-        let at = self.steps.iter().position(|step| matches!(step, Step::Parameter(known) if known.as_ref() == name))?;
+        let at = self
+            .steps
+            .iter()
+            .position(|step| matches!(step, Step::Parameter(known) if known.as_ref() == name))?;
         target.segments().nth(at).filter(|value| !value.is_empty())
     }
 
@@ -110,7 +115,9 @@ impl Template {
         for step in &self.steps {
             path.push('/');
             match step {
-                Step::Literal(text) => path.extend(percent_encoding::utf8_percent_encode(text, LITERAL).map(str::to_owned)),
+                Step::Literal(text) => {
+                    path.extend(percent_encoding::utf8_percent_encode(text, LITERAL).map(str::to_owned))
+                }
                 Step::Parameter(_) => path.push('x'),
             }
         }
@@ -119,16 +126,34 @@ impl Template {
 }
 
 /// What must be encoded to write a decoded literal as a canonical target.
-const LITERAL: &percent_encoding::AsciiSet =
-    &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}').add(b'[').add(b']');
+const LITERAL: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}')
+    .add(b'[')
+    .add(b']');
 
 fn step(segment: &str) -> Result<Step, TemplateError> {
     if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        return if plain { Ok(Step::Parameter(name.into())) } else { Err(TemplateError::MixedSegment(segment.to_owned())) };
+        return if plain {
+            Ok(Step::Parameter(name.into()))
+        } else {
+            Err(TemplateError::MixedSegment(segment.to_owned()))
+        };
     }
     if segment.contains(['{', '}']) || segment == "**" || segment == "*" {
-        let error = if segment == "**" { TemplateError::OpenInTheMiddle } else { TemplateError::MixedSegment(segment.to_owned()) };
+        let error = if segment == "**" {
+            TemplateError::OpenInTheMiddle
+        } else {
+            TemplateError::MixedSegment(segment.to_owned())
+        };
         return Err(error);
     }
     Ok(Step::Literal(segment.into()))
@@ -152,7 +177,10 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        for text in ["a", "", "/a/**/b", "/{a}x", "/{}", "/{a}/{a}", "/a//b", "/a/../b", "/a;b", "/*", "/a/{x", "/a%2fb"] {
+        for text in [
+            "a", "", "/a/**/b", "/{a}x", "/{}", "/{a}/{a}", "/a//b", "/a/../b", "/a;b", "/*", "/a/{x",
+            "/a%2fb",
+        ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
     }

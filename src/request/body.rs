@@ -35,15 +35,21 @@ pub struct BodyShape {
 impl BodyShape {
     /// Reads the shape from the headers.
     pub fn new(length: BodyLength, headers: &HeaderMap) -> Self {
-        let media = headers.get(header::CONTENT_TYPE).map_or(Media::Other, |value| media(value.to_str().unwrap_or_default()));
-        let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let media = headers
+            .get(header::CONTENT_TYPE)
+            .map_or(Media::Other, |value| media(value.to_str().unwrap_or_default()));
+        let encoded = headers
+            .get(header::CONTENT_ENCODING)
+            .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
         Self { length, media, encoded }
     }
 
     /// Whether the body may be collected and read at all.
     pub fn is_readable(&self) -> bool {
         let fits = match self.length {
-            BodyLength::Known(bytes) => usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_CLASSIFIED_BYTES),
+            BodyLength::Known(bytes) => {
+                usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_CLASSIFIED_BYTES)
+            }
             BodyLength::None | BodyLength::Chunked => true,
         };
         fits && !self.encoded && matches!(self.media, Media::Json | Media::Form)
@@ -57,7 +63,8 @@ impl BodyShape {
 
 fn media(content_type: &str) -> Media {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let utf8 = !content_type.to_ascii_lowercase().contains("charset=") || content_type.to_ascii_lowercase().contains("utf-8");
+    let utf8 = !content_type.to_ascii_lowercase().contains("charset=")
+        || content_type.to_ascii_lowercase().contains("utf-8");
     match essence.as_str() {
         "application/json-patch+json" => Media::Other,
         "application/json" if utf8 => Media::Json,
@@ -86,8 +93,12 @@ impl BodyFacts {
             Media::Json => super::json::parse(bytes).ok().map(Self::Json),
             Media::Form => {
                 let text = std::str::from_utf8(bytes).ok()?;
-                let fields: Vec<(String, String)> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
-                let repeated = fields.iter().enumerate().any(|(at, (name, _))| fields.iter().take(at).any(|(other, _)| other == name));
+                let fields: Vec<(String, String)> =
+                    form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+                let repeated = fields
+                    .iter()
+                    .enumerate()
+                    .any(|(at, (name, _))| fields.iter().take(at).any(|(other, _)| other == name));
                 if repeated { None } else { Some(Self::Form(fields)) }
             }
             Media::Multipart | Media::Other => None,
@@ -107,12 +118,16 @@ impl BodyFacts {
     /// A field's text: a string, or a whole number in decimal. Dots step into nested objects (`patient.id`).
     pub fn field(&self, path: &str) -> Option<String> {
         match self {
-            Self::Json(root) => match path.split('.').try_fold(root, |value, step| value.as_object()?.get(step))? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
-                _ => None,
-            },
-            Self::Form(fields) => fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.clone()),
+            Self::Json(root) => {
+                match path.split('.').try_fold(root, |value, step| value.as_object()?.get(step))? {
+                    Value::String(text) => Some(text.clone()),
+                    Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+                    _ => None,
+                }
+            }
+            Self::Form(fields) => {
+                fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.clone())
+            }
         }
     }
 }
@@ -161,7 +176,10 @@ mod tests {
     fn hidden_methods_are_found() {
         assert!(hides_method(Media::Form, b"a=1&_method=DELETE"));
         assert!(hides_method(Media::Form, b"%5fmethod=DELETE"));
-        assert!(hides_method(Media::Multipart, b"--x\r\nContent-Disposition: form-data; Name=\"_method\"\r\n\r\nDELETE"));
+        assert!(hides_method(
+            Media::Multipart,
+            b"--x\r\nContent-Disposition: form-data; Name=\"_method\"\r\n\r\nDELETE"
+        ));
         assert!(!hides_method(Media::Form, b"method=DELETE"));
     }
 }

@@ -15,7 +15,8 @@ pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
     if !is_trusted(&peer) {
         return Some(peer);
     }
-    let values: Vec<&str> = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    let values: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("?")).collect();
     let chain: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
     for hop in chain.iter().rev() {
         let address: IpAddr = hop.parse().ok()?;
@@ -29,7 +30,8 @@ pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
 
 /// Whether the client's own connection was encrypted, as far as a trusted proxy says so.
 pub fn is_secure(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
-    let from_trusted = peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
+    let from_trusted =
+        peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
     let mut values = headers.get_all("x-forwarded-proto").iter();
     from_trusted && values.next().is_some_and(|value| value == "https") && values.next().is_none()
 }

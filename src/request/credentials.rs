@@ -33,7 +33,12 @@ impl Token {
 
     /// The token's exact bytes; always visible ASCII.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().ok().and_then(|value| value.get(SCHEME.len()..)).map(str::trim_start).unwrap_or_default()
+        self.0
+            .to_str()
+            .ok()
+            .and_then(|value| value.get(SCHEME.len()..))
+            .map(str::trim_start)
+            .unwrap_or_default()
     }
 }
 
@@ -67,14 +72,18 @@ pub fn presented(headers: &HeaderMap, target: &Target) -> Presented {
 }
 
 fn from_value(value: &HeaderValue) -> Presented {
-    let Ok(text) = value.to_str() else { return Presented::Malformed("the header is not ASCII") };
+    let Ok(text) = value.to_str() else {
+        return Presented::Malformed("the header is not ASCII");
+    };
     // The scheme is case-insensitive (RFC 9110 §11.1); the token is b64token (RFC 6750 §2.1).
     let is_bearer = text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME));
     if !is_bearer {
         return Presented::Malformed("only the Bearer scheme is accepted");
     }
     let token = text.get(SCHEME.len()..).unwrap_or_default().trim_start();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+    };
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !token.bytes().all(plain) {
         return Presented::Malformed("the token is empty, too long or holds characters that no token has");
     }
@@ -105,7 +114,9 @@ mod tests {
     #[test]
     fn everything_else_is_malformed() {
         for value in ["Bearer", "Bearer ", "Basic abc", "Bearer a b", "Bearer a,b", "Bearer a\u{7f}"] {
-            let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else { continue };
+            let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
+                continue;
+            };
             assert!(matches!(from_value(&value), Presented::Malformed(_)));
         }
         assert!(matches!(read("Bearer abc", "/x?access_token=abc"), Presented::Malformed(_)));

@@ -114,7 +114,11 @@ pub fn is_server_options(raw: &RawRequest<'_>) -> bool {
 
 fn check_method(method: &Method) -> Result<(), Unreadable> {
     let plain = method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
-    if !plain || *method == Method::TRACE || *method == Method::CONNECT { Err(Unreadable::BadMethod) } else { Ok(()) }
+    if !plain || *method == Method::TRACE || *method == Method::CONNECT {
+        Err(Unreadable::BadMethod)
+    } else {
+        Ok(())
+    }
 }
 
 fn host(headers: &HeaderMap) -> Result<Host, Unreadable> {
@@ -127,9 +131,13 @@ fn host(headers: &HeaderMap) -> Result<Host, Unreadable> {
 }
 
 fn is_websocket(raw: &RawRequest<'_>) -> Result<bool, Unreadable> {
-    let Some(upgrade) = raw.headers.get(header::UPGRADE) else { return Ok(false) };
+    let Some(upgrade) = raw.headers.get(header::UPGRADE) else {
+        return Ok(false);
+    };
     let connection_says_so = raw.headers.get_all(header::CONNECTION).iter().any(|value| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+        value
+            .to_str()
+            .is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
     });
     let well_formed = upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
         && connection_says_so
@@ -162,7 +170,13 @@ mod tests {
         section.push_str("\r\n");
         let reading = Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 };
         let method = Method::from_bytes(method.as_bytes()).expect("method");
-        let raw = RawRequest { method: &method, target: target.as_bytes(), headers: &map, section: section.as_bytes(), peer: None };
+        let raw = RawRequest {
+            method: &method,
+            target: target.as_bytes(),
+            headers: &map,
+            section: section.as_bytes(),
+            peer: None,
+        };
         Facts::read(&raw, &reading)
     }
 
@@ -175,23 +189,39 @@ mod tests {
         assert_eq!(read("GET", "/a", &[]).err(), Some(Unreadable::MissingHost));
         assert_eq!(read("GET", "/a", &[("host", "a"), ("host", "a")]).err(), Some(Unreadable::DuplicateHost));
         let long = "x".repeat(1024);
-        assert_eq!(read("GET", "/a", &[("host", "a"), ("x", &long)]).err(), Some(Unreadable::HeadersTooLarge));
+        assert_eq!(
+            read("GET", "/a", &[("host", "a"), ("x", &long)]).err(),
+            Some(Unreadable::HeadersTooLarge)
+        );
         let many: Vec<_> = (0..11).map(|_| ("x", "y")).collect();
         assert_eq!(read("GET", "/a", &many).err(), Some(Unreadable::TooManyHeaders));
     }
 
     #[test]
     fn upgrades_are_websocket_or_nothing() {
-        let good = [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "x")];
+        let good = [
+            ("host", "a"),
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "x"),
+        ];
         assert!(read("GET", "/a", &good).expect("readable").websocket);
         assert_eq!(read("POST", "/a", &good).err(), Some(Unreadable::BadUpgrade));
-        assert_eq!(read("GET", "/a", &[("host", "a"), ("connection", "upgrade"), ("upgrade", "h2c")]).err(), Some(Unreadable::BadUpgrade));
+        assert_eq!(
+            read("GET", "/a", &[("host", "a"), ("connection", "upgrade"), ("upgrade", "h2c")]).err(),
+            Some(Unreadable::BadUpgrade)
+        );
     }
 
     #[test]
     fn overrides_are_seen() {
         assert!(read("POST", "/a?_method=DELETE", &[("host", "a")]).expect("readable").method_override);
         assert!(read("POST", "/a?%5Fmethod=DELETE", &[("host", "a")]).expect("readable").method_override);
-        assert!(read("POST", "/a", &[("host", "a"), ("x-http-method-override", "PUT")]).expect("readable").method_override);
+        assert!(
+            read("POST", "/a", &[("host", "a"), ("x-http-method-override", "PUT")])
+                .expect("readable")
+                .method_override
+        );
     }
 }

@@ -30,7 +30,9 @@ pub fn read(section: &[u8]) -> Result<BodyLength, Unreadable> {
     }
     for line in lines {
         let line = without_crlf(line)?;
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -65,7 +67,9 @@ fn without_crlf(line: &[u8]) -> Result<&[u8], Unreadable> {
 
 /// A decimal without sign, blank, list or superfluous zero: `0`, `5`, but neither `005` nor `5, 5`.
 fn decimal(value: &[u8]) -> Result<u64, Unreadable> {
-    let plain = !value.is_empty() && value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"));
+    let plain = !value.is_empty()
+        && value.iter().all(u8::is_ascii_digit)
+        && (value.len() == 1 || !value.starts_with(b"0"));
     if !plain {
         return Err(Unreadable::BadContentLength);
     }

@@ -60,12 +60,27 @@ const END_TO_END: &[HeaderName] = &[
 ];
 
 /// Headers that mean one connection only and are never forwarded, beside those that `Connection` names.
-const HOP_BY_HOP: &[&str] =
-    &["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "http2-settings"];
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+];
 
 /// Single-valued request headers whose repetition two servers would resolve differently.
-const ONCE: &[HeaderName] =
-    &[header::AUTHORIZATION, header::CONTENT_TYPE, header::ORIGIN, header::IF_MATCH, header::CONTENT_ENCODING, header::UPGRADE];
+const ONCE: &[HeaderName] = &[
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::ORIGIN,
+    header::IF_MATCH,
+    header::CONTENT_ENCODING,
+    header::UPGRADE,
+];
 
 /// Refuses header names and values that another server would read as something else.
 ///
@@ -96,7 +111,9 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
 
 /// Says whether a header asks the back end to act as if another method or path had been sent.
 pub fn overrides_method(headers: &HeaderMap) -> bool {
-    ["x-http-method-override", "x-http-method", "x-method-override"].iter().any(|name| headers.contains_key(*name))
+    ["x-http-method-override", "x-http-method", "x-method-override"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
 }
 
 /// The set of header names a client can't send, folded the way CGI folds them.
@@ -108,7 +125,8 @@ pub struct IdentityHeaders {
 impl IdentityHeaders {
     /// The built-in names and those the configuration injects towards some upstream.
     pub fn new<'n>(injected: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut folded: Vec<Box<str>> = FORGEABLE.iter().copied().chain(injected).map(|name| fold(name).into()).collect();
+        let mut folded: Vec<Box<str>> =
+            FORGEABLE.iter().copied().chain(injected).map(|name| fold(name).into()).collect();
         folded.sort_unstable();
         folded.dedup();
         Self { folded }
@@ -117,7 +135,8 @@ impl IdentityHeaders {
     /// Whether this header must be removed before a request goes upstream.
     pub fn contains(&self, name: &str) -> bool {
         // Parsed names are in lower case already; folding one that needs none would allocate on every request.
-        let is_folded = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let is_folded =
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if is_folded { self.contains_folded(name) } else { self.contains_folded(&fold(name)) }
     }
 
@@ -128,7 +147,9 @@ impl IdentityHeaders {
 
 /// CGI makes one variable of `X-User-Id`, `x_user_id` and `X.User.Id`.
 fn fold(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+    name.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
+        .collect()
 }
 
 /// Whether a header belongs to one connection: named in `Connection`, or hop-by-hop by definition.
@@ -151,13 +172,23 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("value")))
+            .collect()
     }
 
     #[test]
     fn folds_like_cgi() {
         let identity = IdentityHeaders::new(["X-Clinic-User"]);
-        for name in ["x-clinic-user", "x_clinic_user", "X.Clinic.User", "x-wardgate-anything", "x-forwarded-for", "remote_user"] {
+        for name in [
+            "x-clinic-user",
+            "x_clinic_user",
+            "X.Clinic.User",
+            "x-wardgate-anything",
+            "x-forwarded-for",
+            "remote_user",
+        ] {
             assert!(identity.contains(name), "{name}");
         }
         assert!(!identity.contains("x-clinic-users"));
@@ -166,8 +197,14 @@ mod tests {
 
     #[test]
     fn connection_may_not_delete_what_matters() {
-        assert_eq!(check(&map(&[("connection", "close, Authorization")])), Err(Unreadable::ConnectionNamesEndToEnd));
-        assert_eq!(check(&map(&[("connection", "X-Wardgate-Assertion")])), Err(Unreadable::ConnectionNamesEndToEnd));
+        assert_eq!(
+            check(&map(&[("connection", "close, Authorization")])),
+            Err(Unreadable::ConnectionNamesEndToEnd)
+        );
+        assert_eq!(
+            check(&map(&[("connection", "X-Wardgate-Assertion")])),
+            Err(Unreadable::ConnectionNamesEndToEnd)
+        );
         assert_eq!(check(&map(&[("connection", "keep-alive, x-custom")])), Ok(()));
         assert!(is_hop_by_hop("x-custom", &map(&[("connection", "keep-alive, X-Custom")])));
     }

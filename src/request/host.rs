@@ -30,10 +30,13 @@ impl Host {
 }
 
 fn split_port(text: &str) -> Option<(&str, &str)> {
-    let name_end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+    let name_end =
+        if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
     let (name, rest) = text.split_at_checked(name_end)?;
     match rest.strip_prefix(':') {
-        Some(port) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => Some((name, port)),
+        Some(port) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((name, port))
+        }
         Some(_) => None,
         None if rest.is_empty() => Some((name, "")),
         None => None,
@@ -61,14 +64,19 @@ mod tests {
 
     #[test]
     fn reads_names_addresses_and_ports() {
-        for (value, host) in [("Portal.Example:443", "portal.example"), ("127.0.0.1", "127.0.0.1"), ("[::1]:80", "[::1]")] {
+        for (value, host) in
+            [("Portal.Example:443", "portal.example"), ("127.0.0.1", "127.0.0.1"), ("[::1]:80", "[::1]")]
+        {
             assert_eq!(Host::parse(value.as_bytes()).expect(value).as_str(), host);
         }
     }
 
     #[test]
     fn refuses_everything_else() {
-        for value in ["", "a/evil", "u@a", "a b", "a.", ".a", "a:", "a:b", "a:99999", "a,b", "[::1", "[x]", "a:80:80", "a#b", "*"] {
+        for value in [
+            "", "a/evil", "u@a", "a b", "a.", ".a", "a:", "a:b", "a:99999", "a,b", "[::1", "[x]", "a:80:80",
+            "a#b", "*",
+        ] {
             assert_eq!(Host::parse(value.as_bytes()), Err(Unreadable::BadHost), "{value}");
         }
         assert_eq!(Host::parse(b"\xff"), Err(Unreadable::BadHost));

@@ -48,7 +48,9 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that JSON does not have"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number that JSON does not have"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -97,7 +99,9 @@ mod tests {
     #[test]
     fn repeated_members_are_refused_at_every_depth() {
         assert!(parse(br#"{"a":1,"b":[{"c":1}]}"#).is_ok());
-        for text in [r#"{"a":1,"a":2}"#, r#"[{"b":{"a":1,"a":1}}]"#, r#"{"a":1,"\u0061":2}"#, r#"{"a":1}x"#, "{", ""] {
+        for text in
+            [r#"{"a":1,"a":2}"#, r#"[{"b":{"a":1,"a":1}}]"#, r#"{"a":1,"\u0061":2}"#, r#"{"a":1}x"#, "{", ""]
+        {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -13,8 +13,8 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 
 use crate::config::settings::AssertionSettings;
-use crate::identity::assurance::Levels;
 use crate::identity::Subject;
+use crate::identity::assurance::Levels;
 
 /// How many assertions are kept.
 const CACHED: usize = 50_000;
@@ -61,11 +61,13 @@ impl Assertions {
     /// The system gives no randomness.
     pub fn new() -> Result<Self, Unspecified> {
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref()).map_err(|_| Unspecified)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref())
+            .map_err(|_| Unspecified)?;
         // An uncompressed point: one byte of form, then x and y of 32 bytes each (SEC 1 §2.3.3).
         let point = pair.public_key().as_ref();
         let (x, y) = (point.get(1..33).ok_or(Unspecified)?, point.get(33..65).ok_or(Unspecified)?);
-        let key_id = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, point).as_ref().get(..12).unwrap_or_default());
+        let key_id = URL_SAFE_NO_PAD
+            .encode(digest::digest(&digest::SHA256, point).as_ref().get(..12).unwrap_or_default());
         let jwks = serde_json::json!({"keys": [{
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": key_id,
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
@@ -81,7 +83,14 @@ impl Assertions {
 
     /// An assertion about a subject for one upstream; signed anew once half its life is over. `now` is in Unix
     /// seconds. `None` where signing fails.
-    pub fn token(&self, upstream: usize, settings: &AssertionSettings, subject: &Arc<Subject>, levels: &Levels, now: i64) -> Option<HeaderValue> {
+    pub fn token(
+        &self,
+        upstream: usize,
+        settings: &AssertionSettings,
+        subject: &Arc<Subject>,
+        levels: &Levels,
+        now: i64,
+    ) -> Option<HeaderValue> {
         let slot = (Arc::as_ptr(subject) as usize, upstream);
         if let Some(signed) = self.cache.get(&slot)
             && Arc::ptr_eq(&signed.subject, subject)
@@ -105,9 +114,14 @@ impl Assertions {
             auth_time: subject.auth_time,
         };
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
-        let mut value = HeaderValue::from_str(&jsonwebtoken::encode(&header, &claims, &self.key).ok()?).ok()?;
+        let mut value =
+            HeaderValue::from_str(&jsonwebtoken::encode(&header, &claims, &self.key).ok()?).ok()?;
         value.set_sensitive(true);
-        let signed = Signed { subject: Arc::clone(subject), value: value.clone(), renew_at: now.saturating_add(ttl / 2) };
+        let signed = Signed {
+            subject: Arc::clone(subject),
+            value: value.clone(),
+            renew_at: now.saturating_add(ttl / 2),
+        };
         self.cache.insert(slot, Arc::new(signed));
         Some(value)
     }

@@ -53,8 +53,10 @@ pub async fn send(
         loop {
             upstream.read_response_header().await?;
             // Interim answers (RFC 9110 §15.2) are between this hop and the next.
-            let interim = upstream.response_header().is_some_and(|response| response.status.is_informational());
-            if !interim || upstream.response_header().is_some_and(|response| response.status.as_u16() == 101) {
+            let interim =
+                upstream.response_header().is_some_and(|response| response.status.is_informational());
+            if !interim || upstream.response_header().is_some_and(|response| response.status.as_u16() == 101)
+            {
                 return Ok::<(), Box<pingora::Error>>(());
             }
         }
@@ -62,7 +64,9 @@ pub async fn send(
     if let Err(error) = exchanged.await {
         return Sent::Failed(fault(&error));
     }
-    let Some(mut response) = upstream.response_header().cloned() else { return Sent::Failed(UpstreamFault::Broken) };
+    let Some(mut response) = upstream.response_header().cloned() else {
+        return Sent::Failed(UpstreamFault::Broken);
+    };
     if let Err(fault) = prepare_response(&mut response, false) {
         return Sent::Failed(fault);
     }

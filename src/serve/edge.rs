@@ -17,7 +17,8 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
@@ -48,7 +49,9 @@ impl Edge {
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let connection = Arc::new(Connection::default());
-        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip())));
+        let peer = stream.get_socket_digest().and_then(|digest| {
+            digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip()))
+        });
         let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection))?);
         self.proxy.process_new(watched, shutdown).await;
         if connection.refused_by_parser.load(Ordering::Relaxed) {
@@ -75,7 +78,9 @@ pub fn request_ended(session: &Session) {
 
 fn set_phase(session: &Session, phase: Phase) {
     let digest = session.digest().and_then(|digest| digest.proxy_digest.as_ref());
-    let connection = digest.and_then(|digest| digest.user_data.as_ref()).and_then(|data| data.downcast_ref::<Arc<Connection>>());
+    let connection = digest
+        .and_then(|digest| digest.user_data.as_ref())
+        .and_then(|data| data.downcast_ref::<Arc<Connection>>());
     if let Some(connection) = connection {
         connection.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -134,7 +139,11 @@ impl fmt::Debug for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         if buffer.filled().len() > before {
@@ -145,7 +154,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
@@ -158,7 +171,11 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }

@@ -30,7 +30,11 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
         section: &section,
         peer: peer(session),
     };
-    if is_server_options(&raw) { Intake::ServerOptions } else { Intake::Request(Box::new(Facts::read(&raw, reading))) }
+    if is_server_options(&raw) {
+        Intake::ServerOptions
+    } else {
+        Intake::Request(Box::new(Facts::read(&raw, reading)))
+    }
 }
 
 fn peer(session: &Session) -> Option<IpAddr> {
@@ -59,7 +63,11 @@ impl<'s> SessionBody<'s> {
 impl BodySource for SessionBody<'_> {
     async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
         // A client that waits for leave to send would wait for ever (RFC 9110 §10.1.1).
-        if self.session.get_header(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        if self
+            .session
+            .get_header(http::header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
             self.session.write_continue_response().await.map_err(|_| BodyFault::Incomplete)?;
         }
         let mut body = BytesMut::new();

@@ -5,6 +5,7 @@
 
 pub mod assertion;
 mod buffered;
+mod context;
 pub mod edge;
 mod intake;
 pub mod proxy;

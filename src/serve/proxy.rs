@@ -1,7 +1,6 @@
 //! The proxy front: intake, gate, then either an upstream or a reply.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,17 +9,17 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
-use uuid::Uuid;
 
 use super::buffered::{self, Sent};
+use super::context::Context;
 use super::edge;
 use super::intake::{self, Intake, SessionBody};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{Departure, Upstreams, WEBSOCKET_SILENCE, prepare_response};
+use super::upstream::{Upstreams, WEBSOCKET_SILENCE, prepare_response};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
-use crate::enforce::{Admission, Arrival, Ending, Gate, Outcome, Settled};
+use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::framing::BodyLength;
 use crate::telemetry::metrics;
@@ -44,69 +43,12 @@ pub struct Gateway {
     pub draining: Draining,
 }
 
-/// What is remembered of one request between Pingora's calls.
-pub struct Context {
-    id: Uuid,
-    started: Instant,
-    facts: Option<Facts>,
-    settled: Option<Settled>,
-    admission: Option<Box<Admission>>,
-    ending: Option<OutcomeResult>,
-    now: i64,
-    _in_flight: InFlight,
-}
-
-/// Counts a request as running until it is dropped, however it ends.
-struct InFlight;
-
-impl InFlight {
-    fn new() -> Self {
-        metrics().in_flight.inc();
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics().in_flight.dec();
-    }
-}
-
-impl Context {
-    fn websocket(&self) -> bool {
-        self.facts.as_ref().is_some_and(|facts| facts.websocket)
-    }
-
-    fn upstream(&self) -> Option<usize> {
-        self.settled.as_ref().and_then(Settled::route).map(|route| route.upstream)
-    }
-
-    /// What the outgoing request is made from; an error where there is no admission.
-    fn departure(&self) -> pingora::Result<Departure<'_>> {
-        match (&self.admission, &self.facts, &self.settled, self.upstream()) {
-            (Some(admission), Some(facts), Some(settled), Some(upstream)) => {
-                Ok(Departure { admission, facts, levels: &settled.policy.levels, upstream, now: self.now })
-            }
-            _ => Error::e_explain(ErrorType::InternalError, "nothing goes upstream without an admission"),
-        }
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context {
-            id: Uuid::now_v7(),
-            started: Instant::now(),
-            facts: None,
-            settled: None,
-            admission: None,
-            ending: None,
-            now: jiff::Timestamp::now().as_second(),
-            _in_flight: InFlight::new(),
-        }
+        Context::new()
     }
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> pingora::Result<()> {
@@ -138,25 +80,45 @@ impl ProxyHttp for Gateway {
         let departure = context.departure()?;
         match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
             Ok(peer) => Ok(Box::new(peer)),
-            Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved").map_err(Error::into_up),
+            Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
+                .map_err(Error::into_up),
         }
     }
 
-    async fn upstream_request_filter(&self, _: &mut Session, request: &mut RequestHeader, context: &mut Context) -> pingora::Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
         self.upstreams.prepare_request(request, &context.departure()?)
     }
 
-    async fn upstream_response_filter(&self, _: &mut Session, response: &mut ResponseHeader, context: &mut Context) -> pingora::Result<()> {
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
         if prepare_response(response, context.websocket()).is_err() {
-            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked").map_err(Error::into_up);
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked")
+                .map_err(Error::into_up);
         }
         self.finish_response(response, context)
     }
 
-    fn error_while_proxy(&self, peer: &HttpPeer, session: &mut Session, error: Box<Error>, context: &mut Context, client_reused: bool) -> Box<Error> {
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
         let mut error = error.more_context(format!("upstream {peer}"));
         let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
-        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let repeatable =
+            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
         if spends || !repeatable {
             // One proof pays for one request, and what may have taken effect is not sent twice.
             error.set_retry(false);
@@ -166,7 +128,12 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
         let dead = *error.esource() == ErrorSource::Downstream;
         if dead {
             context.ending = Some(OutcomeResult::ClientGone);
@@ -183,13 +150,18 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         edge::request_ended(session);
         let Some(settled) = &context.settled else { return };
-        metrics().request_duration.with_label_values(&[settled.verdict]).observe(context.started.elapsed().as_secs_f64());
+        metrics()
+            .request_duration
+            .with_label_values(&[settled.verdict])
+            .observe(context.started.elapsed().as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
             let result = match (context.ending, error) {
                 (Some(ending), _) => ending,
                 (None, None) => OutcomeResult::Completed,
-                (None, Some(error)) if *error.esource() == ErrorSource::Downstream => OutcomeResult::ClientGone,
+                (None, Some(error)) if *error.esource() == ErrorSource::Downstream => {
+                    OutcomeResult::ClientGone
+                }
                 (None, Some(_)) => OutcomeResult::Unknown,
             };
             if let (Some(index), Some(status)) = (context.upstream(), status) {
@@ -204,14 +176,26 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
-    fn arrival<'a>(&'a self, context: &Context, method: &'a http::Method, facts: Result<&'a Facts, crate::request::Unreadable>) -> Arrival<'a> {
+    fn arrival<'a>(
+        &'a self,
+        context: &Context,
+        method: &'a http::Method,
+        facts: Result<&'a Facts, crate::request::Unreadable>,
+    ) -> Arrival<'a> {
         Arrival { id: context.id, listener: &self.listener.name, method, facts, now: context.now }
     }
 
     /// Carries an outcome out; says whether the client has been answered.
-    async fn carry_out(&self, session: &mut Session, context: &mut Context, settled: Settled, body: Option<Bytes>) -> pingora::Result<bool> {
+    async fn carry_out(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        settled: Settled,
+        body: Option<Bytes>,
+    ) -> pingora::Result<bool> {
         let Settled { policy, route, outcome, allow, intent, verdict } = settled;
-        let settled = Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
+        let settled =
+            Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());
         let reply = match outcome {
             Outcome::Admitted(admission) => {
@@ -245,7 +229,12 @@ impl Gateway {
         Ok(true)
     }
 
-    async fn send_buffered(&self, session: &mut Session, context: &mut Context, body: Bytes) -> pingora::Result<()> {
+    async fn send_buffered(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        body: Bytes,
+    ) -> pingora::Result<()> {
         let departure = context.departure()?;
         let mut request = session.req_header().clone();
         self.upstreams.prepare_request(&mut request, &departure)?;
@@ -295,8 +284,9 @@ impl Gateway {
         if session.response_written().is_some_and(|response| !response.status.is_informational()) {
             return 0;
         }
-        let reply = Reply::upstream_fault(context.id, fault)
-            .and_then(|reply| reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref()));
+        let reply = Reply::upstream_fault(context.id, fault).and_then(|reply| {
+            reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
+        });
         match reply {
             Ok(reply) => {
                 let status = reply.status();
@@ -311,7 +301,11 @@ impl Gateway {
 }
 
 fn ending(fault: UpstreamFault) -> OutcomeResult {
-    if fault == UpstreamFault::Unreachable { OutcomeResult::UpstreamUnreachable } else { OutcomeResult::Unknown }
+    if fault == UpstreamFault::Unreachable {
+        OutcomeResult::UpstreamUnreachable
+    } else {
+        OutcomeResult::Unknown
+    }
 }
 
 fn leaves_much_unread(facts: Option<&Facts>, collected: Option<&Bytes>) -> bool {

@@ -29,11 +29,18 @@ impl UpstreamFault {
     const fn problem(self) -> (StatusCode, &'static str, &'static str, &'static str) {
         const CHECK: &str = "It is not known whether the action took effect: look before you repeat it.";
         match self {
-            Self::Unreachable => {
-                (StatusCode::BAD_GATEWAY, "upstream_unreachable", "The service can't be reached", "Nothing was sent. Try again in a few seconds.")
+            Self::Unreachable => (
+                StatusCode::BAD_GATEWAY,
+                "upstream_unreachable",
+                "The service can't be reached",
+                "Nothing was sent. Try again in a few seconds.",
+            ),
+            Self::TimedOut => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service did not answer in time", CHECK)
             }
-            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service did not answer in time", CHECK),
-            Self::Broken => (StatusCode::BAD_GATEWAY, "upstream_broken", "The service gave no usable answer", CHECK),
+            Self::Broken => {
+                (StatusCode::BAD_GATEWAY, "upstream_broken", "The service gave no usable answer", CHECK)
+            }
         }
     }
 
@@ -135,10 +142,13 @@ impl Reply {
     /// A preflight's answer, or that to `OPTIONS *` where there is no route.
     pub fn preflight(route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
         let mut header = ResponseHeader::build(StatusCode::NO_CONTENT, Some(8))?;
-        if let (Some(route), Some(settings)) = (route, route.zip(facts).and_then(|(route, facts)| cors::allowed(route, facts))) {
+        if let (Some(route), Some(settings)) =
+            (route, route.zip(facts).and_then(|(route, facts)| cors::allowed(route, facts)))
+        {
             header.insert_header(http::header::ACCESS_CONTROL_ALLOW_METHODS, cors::methods(route))?;
             if !settings.headers.is_empty() {
-                header.insert_header(http::header::ACCESS_CONTROL_ALLOW_HEADERS, settings.headers.join(", "))?;
+                header
+                    .insert_header(http::header::ACCESS_CONTROL_ALLOW_HEADERS, settings.headers.join(", "))?;
             }
             header.insert_header(http::header::ACCESS_CONTROL_MAX_AGE, settings.max_age)?;
         }
@@ -148,8 +158,17 @@ impl Reply {
     /// The service behind the gateway failed.
     pub fn upstream_fault(id: Uuid, fault: UpstreamFault) -> pingora::Result<Self> {
         let (status, name, title, detail) = fault.problem();
-        let problem =
-            Problem { r#type: problem_type(name), title, status: status.as_u16(), detail, decision: id, reason: None, action: None, acr_values: None, max_age: None };
+        let problem = Problem {
+            r#type: problem_type(name),
+            title,
+            status: status.as_u16(),
+            detail,
+            decision: id,
+            reason: None,
+            action: None,
+            acr_values: None,
+            max_age: None,
+        };
         Self::problem(status, id, &problem)
     }
 
@@ -190,8 +209,14 @@ impl Reply {
 }
 
 /// Names the origin on an answer that a page of that origin may read (Fetch standard).
-pub fn allow_origin(header: &mut ResponseHeader, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<()> {
-    let Some((route, facts)) = route.zip(facts) else { return Ok(()) };
+pub fn allow_origin(
+    header: &mut ResponseHeader,
+    route: Option<&Route>,
+    facts: Option<&Facts>,
+) -> pingora::Result<()> {
+    let Some((route, facts)) = route.zip(facts) else {
+        return Ok(());
+    };
     if route.cors.is_none() {
         return Ok(());
     }
@@ -226,8 +251,12 @@ fn bearer_challenge(denial: &Denial) -> Option<String> {
     match (denial.reason, denial.reason.wording().status) {
         (Reason::CredentialsMissing, _) => Some("Bearer".to_owned()),
         (Reason::CredentialsMalformed, _) => Some(r#"Bearer error="invalid_request""#.to_owned()),
-        (Reason::ScopeMissing, _) => Some(format!(r#"Bearer error="insufficient_scope", scope="{}""#, denial.scopes.join(" "))),
-        (_, 401) => Some(r#"Bearer error="invalid_token", error_description="The token is not accepted""#.to_owned()),
+        (Reason::ScopeMissing, _) => {
+            Some(format!(r#"Bearer error="insufficient_scope", scope="{}""#, denial.scopes.join(" ")))
+        }
+        (_, 401) => {
+            Some(r#"Bearer error="invalid_token", error_description="The token is not accepted""#.to_owned())
+        }
         _ => None,
     }
 }

@@ -27,9 +27,17 @@ impl ServeHttp for TelemetryListener {
         match session.req_header().raw_path() {
             b"/healthz" => answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
             b"/readyz" => self.ready(),
-            b"/metrics" => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().render()),
-            b"/.well-known/jwks.json" => answer(StatusCode::OK, "application/jwk-set+json", self.upstreams.jwks().to_owned()),
-            _ => answer(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is /healthz, /readyz, /metrics and /.well-known/jwks.json\n".to_owned()),
+            b"/metrics" => {
+                answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().render())
+            }
+            b"/.well-known/jwks.json" => {
+                answer(StatusCode::OK, "application/jwk-set+json", self.upstreams.jwks().to_owned())
+            }
+            _ => answer(
+                StatusCode::NOT_FOUND,
+                "text/plain; charset=utf-8",
+                "there is /healthz, /readyz, /metrics and /.well-known/jwks.json\n".to_owned(),
+            ),
         }
     }
 }

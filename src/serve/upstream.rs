@@ -56,10 +56,17 @@ impl Upstreams {
     /// Takes the settings; `assertions` signs for those that want an assertion.
     pub fn new(settings: Vec<UpstreamSettings>, assertions: Assertions) -> Self {
         let injected = settings.iter().flat_map(|upstream| {
-            upstream.inject.keys().map(AsRef::as_ref).chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
+            upstream
+                .inject
+                .keys()
+                .map(AsRef::as_ref)
+                .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
         });
         let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings.into_iter().map(|settings| Upstream { settings, resolved: ArcSwapOption::empty() }).collect();
+        let upstreams = settings
+            .into_iter()
+            .map(|settings| Upstream { settings, resolved: ArcSwapOption::empty() })
+            .collect();
         Self { upstreams, identity_headers, assertions }
     }
 
@@ -74,7 +81,12 @@ impl Upstreams {
     }
 
     /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.
-    pub async fn peer(&self, _key: &Admission, index: usize, websocket: bool) -> Result<HttpPeer, UpstreamFault> {
+    pub async fn peer(
+        &self,
+        _key: &Admission,
+        index: usize,
+        websocket: bool,
+    ) -> Result<HttpPeer, UpstreamFault> {
         let upstream = self.upstreams.get(index).ok_or(UpstreamFault::Unreachable)?;
         let address = upstream.address().await?;
         let mut peer = HttpPeer::new(address, false, String::new());
@@ -82,15 +94,22 @@ impl Upstreams {
         // Stock Pingora waits for ever.
         peer.options.connection_timeout = Some(settings.connect);
         peer.options.total_connection_timeout = Some(settings.connect);
-        peer.options.read_timeout = Some(if websocket { settings.read.max(WEBSOCKET_SILENCE) } else { settings.read });
+        peer.options.read_timeout =
+            Some(if websocket { settings.read.max(WEBSOCKET_SILENCE) } else { settings.read });
         peer.options.write_timeout = Some(settings.write);
         peer.options.idle_timeout = Some(settings.idle);
         Ok(peer)
     }
 
     /// Turns the request that came in into the one that goes out: target, method and body stay as they are.
-    pub fn prepare_request(&self, request: &mut RequestHeader, departure: &Departure<'_>) -> pingora::Result<()> {
-        let Some(upstream) = self.upstreams.get(departure.upstream) else { return Ok(()) };
+    pub fn prepare_request(
+        &self,
+        request: &mut RequestHeader,
+        departure: &Departure<'_>,
+    ) -> pingora::Result<()> {
+        let Some(upstream) = self.upstreams.get(departure.upstream) else {
+            return Ok(());
+        };
         let settings = &upstream.settings;
         let unwanted: SmallVec<[HeaderName; 8]> = request
             .headers
@@ -121,17 +140,34 @@ impl Upstreams {
         Ok(())
     }
 
-    fn identify(&self, request: &mut RequestHeader, settings: &UpstreamSettings, departure: &Departure<'_>, subject: &Arc<Subject>) -> pingora::Result<()> {
+    fn identify(
+        &self,
+        request: &mut RequestHeader,
+        settings: &UpstreamSettings,
+        departure: &Departure<'_>,
+        subject: &Arc<Subject>,
+    ) -> pingora::Result<()> {
         for (name, template) in &settings.inject {
-            let value = fill(template, subject, departure.levels).and_then(|value| HeaderValue::from_str(&value).ok()).ok_or_else(|| {
-                pingora::Error::explain(pingora::ErrorType::InternalError, "the caller's identity can't be written as a header without another meaning")
-            })?;
+            let value = fill(template, subject, departure.levels)
+                .and_then(|value| HeaderValue::from_str(&value).ok())
+                .ok_or_else(|| {
+                    pingora::Error::explain(
+                        pingora::ErrorType::InternalError,
+                        "the caller's identity can't be written as a header without another meaning",
+                    )
+                })?;
             request.insert_header(name.to_string(), value)?;
         }
         if let Some(assertion) = &settings.identity {
-            let token = self.assertions.token(departure.upstream, assertion, subject, departure.levels, departure.now).ok_or_else(|| {
-                pingora::Error::explain(pingora::ErrorType::InternalError, "the assertion for the upstream could not be signed")
-            })?;
+            let token = self
+                .assertions
+                .token(departure.upstream, assertion, subject, departure.levels, departure.now)
+                .ok_or_else(|| {
+                    pingora::Error::explain(
+                        pingora::ErrorType::InternalError,
+                        "the assertion for the upstream could not be signed",
+                    )
+                })?;
             request.insert_header(assertion.header.to_string(), token)?;
         }
         Ok(())
@@ -150,7 +186,8 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
         .keys()
         .filter(|name| {
             let of_handshake = switches && (**name == header::CONNECTION || **name == header::UPGRADE);
-            name.as_str().starts_with("x-wardgate-") || (is_hop_by_hop(name.as_str(), &response.headers) && !of_handshake)
+            name.as_str().starts_with("x-wardgate-")
+                || (is_hop_by_hop(name.as_str(), &response.headers) && !of_handshake)
         })
         .cloned()
         .collect();
@@ -171,7 +208,11 @@ impl Upstream {
         {
             return Ok(*address);
         }
-        let found = tokio::time::timeout(self.settings.connect, tokio::net::lookup_host(self.settings.endpoint.as_ref())).await;
+        let found = tokio::time::timeout(
+            self.settings.connect,
+            tokio::net::lookup_host(self.settings.endpoint.as_ref()),
+        )
+        .await;
         match found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) {
             Some(address) => {
                 self.resolved.store(Some(Arc::new((address, Instant::now()))));

@@ -76,76 +76,45 @@ async fn a_proof_is_spent_exactly_once(store: &Arc<dyn State>) {
 
 async fn proofs_are_told_apart_and_end(store: &dyn State) {
     let spend = async |parts: &[&str], remember| {
-        matches!(
-            store.consume(&ProofKey::new(parts, i64::MAX), remember).await,
-            Consumed::Done(_)
-        )
+        matches!(store.consume(&ProofKey::new(parts, i64::MAX), remember).await, Consumed::Done(_))
     };
     assert!(spend(&["apart", "ab", "c"], HOUR).await && spend(&["apart", "a", "bc"], HOUR).await);
     assert!(spend(&["ends"], SHORT).await && !spend(&["ends"], SHORT).await);
     sleep(LONGER_THAN_SHORT).await;
-    assert!(
-        spend(&["ends"], SHORT).await,
-        "after its time it may be forgotten"
-    );
+    assert!(spend(&["ends"], SHORT).await, "after its time it may be forgotten");
     assert!(!spend(&["apart", "ab", "c"], HOUR).await, "the others are not");
 }
 
 fn name(claim: RevocationClaim, value: &str) -> RevocationKey<'_> {
-    RevocationKey {
-        issuer: "people",
-        claim,
-        value,
-    }
+    RevocationKey { issuer: "people", claim, value }
 }
 
 async fn the_latest_revocation_counts(store: &dyn State) {
-    let (alice, session) = (
-        name(RevocationClaim::Subject, "alice"),
-        name(RevocationClaim::Session, "s-1"),
-    );
+    let (alice, session) = (name(RevocationClaim::Subject, "alice"), name(RevocationClaim::Session, "s-1"));
     let both = [alice, session];
     assert_eq!(store.not_before(&both).await, Lookup::Absent);
     assert_eq!(store.not_before(&[]).await, Lookup::Absent);
     assert_eq!(store.revoke(&alice, 100, HOUR).await, Lookup::Found(()));
     assert_eq!(store.revoke(&alice, 50, HOUR).await, Lookup::Found(()));
-    assert_eq!(
-        store.not_before(&both).await,
-        Lookup::Found(100),
-        "an earlier moment changes nothing"
-    );
+    assert_eq!(store.not_before(&both).await, Lookup::Found(100), "an earlier moment changes nothing");
     assert_eq!(store.revoke(&session, 200, HOUR).await, Lookup::Found(()));
-    assert_eq!(
-        store.not_before(&both).await,
-        Lookup::Found(200),
-        "the latest of all names counts"
-    );
+    assert_eq!(store.not_before(&both).await, Lookup::Found(200), "the latest of all names counts");
     assert_eq!(store.not_before(&[alice]).await, Lookup::Found(100));
     // The same value under another claim or issuer is another name.
     for other in [
         name(RevocationClaim::Client, "alice"),
         name(RevocationClaim::TokenId, "alice"),
         name(RevocationClaim::Session, "alice"),
-        RevocationKey {
-            issuer: "staff",
-            ..name(RevocationClaim::Subject, "alice")
-        },
+        RevocationKey { issuer: "staff", ..name(RevocationClaim::Subject, "alice") },
     ] {
-        assert_eq!(
-            store.not_before(std::slice::from_ref(&other)).await,
-            Lookup::Absent,
-            "{other:?}"
-        );
+        assert_eq!(store.not_before(std::slice::from_ref(&other)).await, Lookup::Absent, "{other:?}");
     }
 }
 
 async fn revocations_end(store: &dyn State) {
     let token = name(RevocationClaim::TokenId, "t-1");
     assert_eq!(store.revoke(&token, 1, SHORT).await, Lookup::Found(()));
-    assert_eq!(
-        store.not_before(std::slice::from_ref(&token)).await,
-        Lookup::Found(1)
-    );
+    assert_eq!(store.not_before(std::slice::from_ref(&token)).await, Lookup::Found(1));
     sleep(LONGER_THAN_SHORT).await;
     assert_eq!(store.not_before(&[token]).await, Lookup::Absent);
 }
@@ -155,11 +124,7 @@ async fn windows_count_and_slide(store: &dyn State) {
         assert_eq!(store.window("slides", SHORT).await, Lookup::Found(expected));
     }
     assert_eq!(store.window("other", SHORT).await, Lookup::Found(1));
-    assert_eq!(
-        store.window("slides", HOUR).await,
-        Lookup::Found(1),
-        "each span has its own count"
-    );
+    assert_eq!(store.window("slides", HOUR).await, Lookup::Found(1), "each span has its own count");
     sleep(LONGER_THAN_SHORT).await;
     assert_eq!(store.window("slides", SHORT).await, Lookup::Found(1));
 }
@@ -172,9 +137,7 @@ async fn windows_lose_no_event(store: &Arc<dyn State>) {
     }
     let mut counts = HashSet::new();
     while let Some(finished) = racers.join_next().await {
-        let Lookup::Found(count) = finished.expect("racer") else {
-            panic!("the store did not answer")
-        };
+        let Lookup::Found(count) = finished.expect("racer") else { panic!("the store did not answer") };
         assert!(counts.insert(count), "two events got the same number {count}");
     }
     assert_eq!(counts.into_iter().max(), u64::try_from(KEYS).ok());
@@ -182,10 +145,7 @@ async fn windows_lose_no_event(store: &Arc<dyn State>) {
 
 async fn sealed_bytes_are_taken_once(store: &Arc<dyn State>) {
     for key in 0..KEYS {
-        assert_eq!(
-            store.seal(&format!("race {key}"), &[7; 100], HOUR).await,
-            Lookup::Found(())
-        );
+        assert_eq!(store.seal(&format!("race {key}"), &[7; 100], HOUR).await, Lookup::Found(()));
     }
     let winners = race(|key| {
         let store = Arc::clone(store);
@@ -209,11 +169,7 @@ async fn sealed_bytes_end(store: &dyn State) {
     assert_eq!(store.unseal("empty").await, Lookup::Found(Vec::new()));
     assert_eq!(store.seal("again", b"first", HOUR).await, Lookup::Found(()));
     assert_eq!(store.seal("again", b"second", HOUR).await, Lookup::Found(()));
-    assert_eq!(
-        store.unseal("again").await,
-        Lookup::Found(b"second".to_vec()),
-        "the last bytes count"
-    );
+    assert_eq!(store.unseal("again").await, Lookup::Found(b"second".to_vec()), "the last bytes count");
     assert_eq!(store.seal("ends", b"x", SHORT).await, Lookup::Found(()));
     sleep(LONGER_THAN_SHORT).await;
     assert_eq!(store.unseal("ends").await, Lookup::Absent);

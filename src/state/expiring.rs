@@ -52,10 +52,7 @@ pub(super) struct Entry<V> {
 impl<V> Entry<V> {
     /// An entry that ends `keep` after `now`.
     pub(super) fn new(value: V, now: Instant, keep: Duration) -> Self {
-        Self {
-            value,
-            ends: now + keep.min(LONGEST),
-        }
+        Self { value, ends: now + keep.min(LONGEST) }
     }
 }
 
@@ -75,15 +72,9 @@ struct Shard<V> {
 impl<V> Expiring<V> {
     /// A table for about `capacity` entries; the bound is kept per shard.
     pub(super) fn new(capacity: usize) -> Self {
-        let shard = || Shard {
-            entries: HashMap::new(),
-            sweep_at: SMALLEST_SWEEP,
-            first_end: None,
-        };
+        let shard = || Shard { entries: HashMap::new(), sweep_at: SMALLEST_SWEEP, first_end: None };
         Self {
-            shards: std::iter::repeat_with(|| Mutex::new(shard()))
-                .take(SHARDS)
-                .collect(),
+            shards: std::iter::repeat_with(|| Mutex::new(shard())).take(SHARDS).collect(),
             most_per_shard: capacity.div_ceil(SHARDS).max(1),
         }
     }
@@ -163,11 +154,7 @@ mod tests {
     }
 
     fn len<V>(table: &Expiring<V>) -> usize {
-        table
-            .shards
-            .iter()
-            .map(|shard| shard.lock().expect("lock").entries.len())
-            .sum()
+        table.shards.iter().map(|shard| shard.lock().expect("lock").entries.len()).sum()
     }
 
     #[test]
@@ -181,10 +168,7 @@ mod tests {
     fn an_entry_ends_when_its_time_is_up_and_not_before() {
         let (table, now) = (Expiring::new(1000), Instant::now());
         assert_eq!(put(&table, 1, now, MINUTE), Ok(true));
-        assert_eq!(
-            put(&table, 1, now + MINUTE - Duration::from_nanos(1), MINUTE),
-            Ok(false)
-        );
+        assert_eq!(put(&table, 1, now + MINUTE - Duration::from_nanos(1), MINUTE), Ok(false));
         assert_eq!(put(&table, 1, now + MINUTE, MINUTE), Ok(true));
         assert_eq!(put(&table, 2, now, Duration::MAX), Ok(true));
     }
@@ -192,14 +176,10 @@ mod tests {
     #[test]
     fn a_full_table_refuses_the_new_and_keeps_the_old() {
         let (table, now) = (Expiring::new(SHARDS * 4), Instant::now());
-        let kept: Vec<usize> = (0..10_000)
-            .filter(|number| put(&table, *number, now, MINUTE) == Ok(true))
-            .collect();
+        let kept: Vec<usize> =
+            (0..10_000).filter(|number| put(&table, *number, now, MINUTE) == Ok(true)).collect();
         assert!(kept.len() <= SHARDS * 4 && len(&table) == kept.len());
-        assert!(
-            kept.iter()
-                .all(|number| put(&table, *number, now, MINUTE) == Ok(false))
-        );
+        assert!(kept.iter().all(|number| put(&table, *number, now, MINUTE) == Ok(false)));
         assert!((10_000..20_000).all(|number| put(&table, number, now, MINUTE) == Err(Full)));
         // When the old have ended, there is room again.
         assert_eq!(put(&table, 20_000, now + MINUTE, MINUTE), Ok(true));

@@ -88,13 +88,8 @@ impl MemoryState {
     fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         let most = self.most_sealed_bytes;
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
-        self.sealed_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .ok()?;
-        Some(Reservation {
-            total: Arc::clone(&self.sealed_bytes),
-            bytes,
-        })
+        self.sealed_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Reservation { total: Arc::clone(&self.sealed_bytes), bytes })
     }
 }
 
@@ -130,13 +125,11 @@ impl State for MemoryState {
             return Consumed::Already;
         }
         let now = Instant::now();
-        let is_first = self
-            .proofs
-            .change(Key::of(&[key.as_str().as_bytes()]), now, |entry| {
-                let is_first = entry.is_none();
-                entry.get_or_insert_with(|| Entry::new((), now, remember));
-                is_first
-            });
+        let is_first = self.proofs.change(Key::of(&[key.as_str().as_bytes()]), now, |entry| {
+            let is_first = entry.is_none();
+            entry.get_or_insert_with(|| Entry::new((), now, remember));
+            is_first
+        });
         match is_first {
             Ok(true) => Consumed::Done(Spent::new(key.clone())),
             Ok(false) => Consumed::Already,
@@ -152,9 +145,8 @@ impl State for MemoryState {
         let now = Instant::now();
         let mut latest = None;
         for key in keys {
-            let Ok(moment) = self
-                .revoked
-                .change(name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
+            let Ok(moment) =
+                self.revoked.change(name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
             else {
                 return Lookup::Unavailable;
             };
@@ -170,10 +162,7 @@ impl State for MemoryState {
             let new = Entry::new(moment, now, remember);
             *entry = Some(match entry.take() {
                 // Neither an earlier moment nor a shorter memory undoes what was revoked before.
-                Some(old) => Entry {
-                    value: old.value.max(moment),
-                    ends: old.ends.max(new.ends),
-                },
+                Some(old) => Entry { value: old.value.max(moment), ends: old.ends.max(new.ends) },
                 None => new,
             });
         });
@@ -197,21 +186,15 @@ impl State for MemoryState {
         let Some(room) = self.reserve(bytes.len(), now) else {
             return Lookup::Unavailable;
         };
-        let sealed = Sealed {
-            bytes: bytes.to_vec(),
-            _room: room,
-        };
-        let stored = self.sealed.change(Key::of(&[key.as_bytes()]), now, |entry| {
-            *entry = Some(Entry::new(sealed, now, ttl))
-        });
+        let sealed = Sealed { bytes: bytes.to_vec(), _room: room };
+        let stored = self
+            .sealed
+            .change(Key::of(&[key.as_bytes()]), now, |entry| *entry = Some(Entry::new(sealed, now, ttl)));
         found_if(stored)
     }
 
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
-        match self
-            .sealed
-            .change(Key::of(&[key.as_bytes()]), Instant::now(), Option::take)
-        {
+        match self.sealed.change(Key::of(&[key.as_bytes()]), Instant::now(), Option::take) {
             Ok(Some(entry)) => Lookup::Found(entry.value.bytes),
             Ok(None) => Lookup::Absent,
             Err(Full) => Lookup::Unavailable,
@@ -287,19 +270,12 @@ mod tests {
         }
         assert!((1..=64).contains(&spent.len()));
         for number in spent {
-            assert!(
-                matches!(state.consume(&key(number), HOUR).await, Consumed::Already),
-                "{number}"
-            );
+            assert!(matches!(state.consume(&key(number), HOUR).await, Consumed::Already), "{number}");
         }
         let mut refused = 0;
         for number in 0..1000 {
             let id = number.to_string();
-            let name = RevocationKey {
-                issuer: "people",
-                claim: RevocationClaim::Subject,
-                value: &id,
-            };
+            let name = RevocationKey { issuer: "people", claim: RevocationClaim::Subject, value: &id };
             match state.revoke(&name, 5, HOUR).await {
                 Lookup::Found(()) => assert_eq!(state.not_before(&[name]).await, Lookup::Found(5)),
                 _ => refused += 1,
@@ -317,11 +293,7 @@ mod tests {
         assert_eq!(state.unseal("a").await, Lookup::Found(vec![1; 60]));
         assert_eq!(state.seal("b", &[2; 60], HOUR).await, Lookup::Found(()));
         tokio::time::advance(HOUR).await;
-        assert_eq!(
-            state.seal("c", &[3; 100], HOUR).await,
-            Lookup::Found(()),
-            "what has ended makes room"
-        );
+        assert_eq!(state.seal("c", &[3; 100], HOUR).await, Lookup::Found(()), "what has ended makes room");
         assert_eq!(state.unseal("b").await, Lookup::Absent);
         assert_eq!(state.unseal("c").await, Lookup::Found(vec![3; 100]));
         assert_eq!(state.sealed_bytes.load(Ordering::Relaxed), 0);
@@ -330,11 +302,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_earlier_or_shorter_revocation_undoes_nothing() {
         let state = MemoryState::new();
-        let name = RevocationKey {
-            issuer: "people",
-            claim: RevocationClaim::Session,
-            value: "s",
-        };
+        let name = RevocationKey { issuer: "people", claim: RevocationClaim::Session, value: "s" };
         state.revoke(&name, 100, HOUR).await;
         state.revoke(&name, 50, Duration::from_secs(1)).await;
         tokio::time::advance(HOUR - Duration::from_secs(1)).await;

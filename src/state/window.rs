@@ -29,11 +29,7 @@ struct Group {
 impl Window {
     /// Counts one event now, and gives how many there were in the last `span`, this one included.
     pub(super) fn count(&mut self, now: Instant, span: Duration) -> u64 {
-        while self
-            .0
-            .front()
-            .is_some_and(|group| now.saturating_duration_since(group.last) >= span)
-        {
+        while self.0.front().is_some_and(|group| now.saturating_duration_since(group.last) >= span) {
             self.0.pop_front();
         }
         let is_crowded = self.0.len() >= EXACT;
@@ -42,15 +38,9 @@ impl Window {
                 group.last = now;
                 group.events = group.events.saturating_add(1);
             }
-            _ => self.0.push_back(Group {
-                first: now,
-                last: now,
-                events: 1,
-            }),
+            _ => self.0.push_back(Group { first: now, last: now, events: 1 }),
         }
-        self.0
-            .iter()
-            .fold(0, |sum, group| sum.saturating_add(group.events))
+        self.0.iter().fold(0, |sum, group| sum.saturating_add(group.events))
     }
 }
 
@@ -64,10 +54,7 @@ mod tests {
     fn few_events_are_counted_exactly() {
         let (mut window, start) = (Window::default(), Instant::now());
         for number in 0..60_u64 {
-            assert_eq!(
-                window.count(start + Duration::from_secs(number), SPAN),
-                number + 1
-            );
+            assert_eq!(window.count(start + Duration::from_secs(number), SPAN), number + 1);
         }
         assert_eq!(window.count(start + SPAN, SPAN), 60, "the first has just left");
         assert_eq!(window.count(start + SPAN * 3, SPAN), 1);

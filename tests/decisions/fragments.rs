@@ -55,7 +55,11 @@ pub struct RouteText {
 }
 
 fn route_text() -> impl Strategy<Value = RouteText> {
-    let rules = (vec((select(CONDITIONS), 0..TIERS.len()), 0..3), option::of(0..TIERS.len()), subsequence(CONDITIONS, 0..2));
+    let rules = (
+        vec((select(CONDITIONS), 0..TIERS.len()), 0..3),
+        option::of(0..TIERS.len()),
+        subsequence(CONDITIONS, 0..2),
+    );
     let ways = (
         0..2usize,
         subsequence(ENTRIES, 0..4),
@@ -68,37 +72,72 @@ fn route_text() -> impl Strategy<Value = RouteText> {
         option::of(select(&["path.patient", "query.patient", "body.patient"][..])),
         prop_oneof![4 => Just("app"), 1 => Just("plain")],
     );
-    (matter, rules, ways).prop_map(|((tier, class, patient, upstream), (refine, lower, deny), (first, mut any_of, conditional, own))| {
-        if conditional.is_none() && !any_of.contains(&ENTRIES[first]) {
-            any_of.push(ENTRIES[first]);
-        }
-        RouteText { tier, class, patient, refine, lower: lower.filter(|lower| *lower < tier), deny, any_of, conditional, own: own.filter(|_| patient.is_some()), upstream }
-    })
+    (matter, rules, ways).prop_map(
+        |((tier, class, patient, upstream), (refine, lower, deny), (first, mut any_of, conditional, own))| {
+            if conditional.is_none() && !any_of.contains(&ENTRIES[first]) {
+                any_of.push(ENTRIES[first]);
+            }
+            RouteText {
+                tier,
+                class,
+                patient,
+                refine,
+                lower: lower.filter(|lower| *lower < tier),
+                deny,
+                any_of,
+                conditional,
+                own: own.filter(|_| patient.is_some()),
+                upstream,
+            }
+        },
+    )
 }
 
 impl RouteText {
     fn write(&self, at: usize, text: &mut String) {
-        let _ = write!(text, "  - {{ id: r{at}, match: {{ path: \"/r{at}/{{patient}}\", methods: [POST] }}, upstream: {}, tier: {}", self.upstream, TIERS[self.tier]);
+        let _ = write!(
+            text,
+            "  - {{ id: r{at}, match: {{ path: \"/r{at}/{{patient}}\", methods: [POST] }}, upstream: {}, tier: {}",
+            self.upstream, TIERS[self.tier]
+        );
         if let Some(class) = self.class {
             let _ = write!(text, ", data_class: {class}");
         }
         if let Some(patient) = self.patient {
             let _ = write!(text, ", patient: {{ from: {patient} }}");
         }
-        let refine: Vec<String> = self.refine.iter().map(|(when, tier)| format!("{{ when: \"{when}\", tier: {} }}", TIERS[*tier])).collect();
+        let refine: Vec<String> = self
+            .refine
+            .iter()
+            .map(|(when, tier)| format!("{{ when: \"{when}\", tier: {} }}", TIERS[*tier]))
+            .collect();
         if !refine.is_empty() {
             let _ = write!(text, ", refine: [{}]", refine.join(", "));
         }
         if let Some(lower) = self.lower {
-            let _ = write!(text, ", lower_risk_if_only: {{ fields: [language, cents], tier: {}, id: r{at}.lower }}", TIERS[lower]);
+            let _ = write!(
+                text,
+                ", lower_risk_if_only: {{ fields: [language, cents], tier: {}, id: r{at}.lower }}",
+                TIERS[lower]
+            );
         }
-        let deny: Vec<String> = self.deny.iter().map(|when| format!("{{ when: \"{when}\" }}")).collect();
+        let deny: Vec<String> = self
+            .deny
+            .iter()
+            .map(|when| format!("{{ when: \"{when}\" }}"))
+            .collect();
         if !deny.is_empty() {
             let _ = write!(text, ", deny: [{}]", deny.join(", "));
         }
         let mut entries: Vec<String> = self.any_of.iter().map(|entry| (*entry).to_owned()).collect();
-        entries.extend(self.conditional.map(|(issuer, when)| format!("{{ issuer: {issuer}, when: \"{when}\" }}")));
-        entries.extend(self.own.map(|issuer| format!("{{ issuer: {issuer}, patient: self }}")));
+        entries.extend(
+            self.conditional
+                .map(|(issuer, when)| format!("{{ issuer: {issuer}, when: \"{when}\" }}")),
+        );
+        entries.extend(
+            self.own
+                .map(|issuer| format!("{{ issuer: {issuer}, patient: self }}")),
+        );
         let _ = writeln!(text, ", any_of: [{}] }}", entries.join(", "));
     }
 }
@@ -119,7 +158,15 @@ pub struct Situation {
 #[derive(Debug, Clone)]
 pub enum CallerText {
     Other(Identity),
-    Known { issuer: usize, record: Option<&'static str>, words: [Vec<&'static str>; 3], client: Option<&'static str>, level: usize, time: Option<i64>, special: u8 },
+    Known {
+        issuer: usize,
+        record: Option<&'static str>,
+        words: [Vec<&'static str>; 3],
+        client: Option<&'static str>,
+        level: usize,
+        time: Option<i64>,
+        special: u8,
+    },
 }
 
 /// Moments from the usual to the absurd.
@@ -132,7 +179,12 @@ fn moment() -> impl Strategy<Value = i64> {
 }
 
 pub fn caller() -> impl Strategy<Value = CallerText> {
-    let others = vec![Identity::Nobody, Identity::Malformed("x"), Identity::Refused(TokenFault::Expired), Identity::Unavailable];
+    let others = vec![
+        Identity::Nobody,
+        Identity::Malformed("x"),
+        Identity::Refused(TokenFault::Expired),
+        Identity::Unavailable,
+    ];
     let words = [
         subsequence(&["nurse", "physician", "suspended"][..], 0..=3).boxed(),
         subsequence(&["records", "more"][..], 0..=2).boxed(),
@@ -156,13 +208,32 @@ pub fn caller() -> impl Strategy<Value = CallerText> {
 
 impl CallerText {
     pub fn identity(&self, policy: &Policy) -> Identity {
-        let Self::Known { issuer, record, words: [roles, scopes, methods], client, level, time, special } = self else {
-            let Self::Other(identity) = self else { unreachable!() };
+        let Self::Known {
+            issuer,
+            record,
+            words: [roles, scopes, methods],
+            client,
+            level,
+            time,
+            special,
+        } = self
+        else {
+            let Self::Other(identity) = self else {
+                unreachable!()
+            };
             return identity.clone();
         };
-        let boxed = |words: &[&'static str]| words.iter().map(|word| Box::from(*word)).collect::<Vec<Box<str>>>();
+        let boxed = |words: &[&'static str]| {
+            words
+                .iter()
+                .map(|word| Box::from(*word))
+                .collect::<Vec<Box<str>>>()
+        };
         let caller = policy.issuers[*issuer].callers;
-        let levels: Vec<Level> = ["none", "aal1", "aal2"].iter().map(|name| policy.levels.find(name).expect("a level")).collect();
+        let levels: Vec<Level> = ["none", "aal1", "aal2"]
+            .iter()
+            .map(|name| policy.levels.find(name).expect("a level"))
+            .collect();
         let base = person(policy, *issuer, "u1", "portal");
         Identity::Known(Arc::new(Subject {
             caller,
@@ -173,10 +244,18 @@ impl CallerText {
             client: client.map(Into::into),
             level: levels[*level],
             auth_time: time.filter(|_| caller == Caller::Person),
-            issued_at: if caller == Caller::Service { time.unwrap_or(i64::MIN) } else { NOW },
+            issued_at: if caller == Caller::Service {
+                time.unwrap_or(i64::MIN)
+            } else {
+                NOW
+            },
             actor: (*special == 1).then(|| "somebody".into()),
             token_id: (*special != 2).then(|| "j1".into()),
-            claims: Arc::new(if *special == 3 { Map::from_iter([("npi".to_owned(), json!("1"))]) } else { Map::new() }),
+            claims: Arc::new(if *special == 3 {
+                Map::from_iter([("npi".to_owned(), json!("1"))])
+            } else {
+                Map::new()
+            }),
             ..base
         }))
     }
@@ -195,7 +274,10 @@ fn json_body() -> impl Strategy<Value = Vec<u8>> {
     ];
     // Written by hand, so that a field can occur twice.
     subsequence(fields, 0..4).prop_map(|fields| {
-        let members: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let members: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
         format!("{{{}}}", members.join(",")).into_bytes()
     })
 }
@@ -207,31 +289,63 @@ fn body() -> impl Strategy<Value = Option<Body>> {
         1 => Just("multipart/form-data; boundary=x"),
         1 => Just("text/plain"),
     ];
-    let form = select(&["language=de", "cents=5&language=de", "a=1&a=2", "_method=PUT", "patient=p1", "\u{e9}"][..]);
+    let form = select(
+        &[
+            "language=de",
+            "cents=5&language=de",
+            "a=1&a=2",
+            "_method=PUT",
+            "patient=p1",
+            "\u{e9}",
+        ][..],
+    );
     option::weighted(
         0.8,
         (media, json_body(), form, prop::bool::weighted(0.1)).prop_map(|(media, json, form, gzip)| Body {
             media_type: media.to_owned(),
             gzip,
-            bytes: if media.contains("json") { json } else { form.as_bytes().to_vec() },
+            bytes: if media.contains("json") {
+                json
+            } else {
+                form.as_bytes().to_vec()
+            },
         }),
     )
 }
 
 pub fn situation() -> impl Strategy<Value = Situation> {
-    let query = subsequence(&["all=1", "zone=blocked", "zone=7", "patient=p1", "patient=p2", "_method=PUT"][..], 0..3);
+    let query = subsequence(
+        &[
+            "all=1",
+            "zone=blocked",
+            "zone=7",
+            "patient=p1",
+            "patient=p2",
+            "_method=PUT",
+        ][..],
+        0..3,
+    );
     let revocation = prop_oneof![4 => Just(Revocation::Valid), 1 => Just(Revocation::Revoked), 1 => Just(Revocation::Unknown)];
-    (0..100usize, query, prop::bool::weighted(0.03), body(), caller(), revocation, prop::bool::weighted(0.2)).prop_map(
-        |(route, query, overrides, body, caller, revocation, keys_too_stale)| Situation {
-            route,
-            query: query.join("&"),
-            overrides,
-            body,
-            caller,
-            revocation,
-            keys_too_stale,
-        },
+    (
+        0..100usize,
+        query,
+        prop::bool::weighted(0.03),
+        body(),
+        caller(),
+        revocation,
+        prop::bool::weighted(0.2),
     )
+        .prop_map(
+            |(route, query, overrides, body, caller, revocation, keys_too_stale)| Situation {
+                route,
+                query: query.join("&"),
+                overrides,
+                body,
+                caller,
+                revocation,
+                keys_too_stale,
+            },
+        )
 }
 
 /// A policy with some routes, and requests to it.
@@ -242,7 +356,8 @@ pub struct Setting {
 }
 
 pub fn setting() -> impl Strategy<Value = Setting> {
-    (vec(route_text(), 1..4), vec(situation(), 24)).prop_map(|(routes, situations)| Setting { routes, situations })
+    (vec(route_text(), 1..4), vec(situation(), 24))
+        .prop_map(|(routes, situations)| Setting { routes, situations })
 }
 
 impl Setting {
@@ -267,11 +382,17 @@ impl Setting {
             let route = &policy.routes[at];
             let request = Request {
                 method: http::Method::POST,
-                target: format!("/r{at}/p1{}{}", if situation.query.is_empty() { "" } else { "?" }, situation.query),
+                target: format!(
+                    "/r{at}/p1{}{}",
+                    if situation.query.is_empty() { "" } else { "?" },
+                    situation.query
+                ),
                 overrides: situation.overrides,
                 handshake: false,
             };
-            let facts = request.facts(situation.body.as_ref(), Some("Bearer a.b.c")).expect("a readable request");
+            let facts = request
+                .facts(situation.body.as_ref(), Some("Bearer a.b.c"))
+                .expect("a readable request");
             let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
             let known = Known {
                 identity: situation.caller.identity(policy),
@@ -279,7 +400,12 @@ impl Setting {
                 revocation: situation.revocation,
                 body: reading(&facts, situation.body.as_ref(), forms_may_override),
             };
-            let question = wardgate::decision::Question { policy, route, facts: &facts, forms_may_override };
+            let question = wardgate::decision::Question {
+                policy,
+                route,
+                facts: &facts,
+                forms_may_override,
+            };
             each(&super::properties::Asked { question, known });
         }
     }

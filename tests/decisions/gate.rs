@@ -47,7 +47,10 @@ impl Identities for World {
     async fn identify(&self, _: &Token, now: i64) -> Identified {
         assert_eq!(now, NOW);
         let known = self.ask(Need::Identity);
-        Identified { identity: known.identity, too_stale_for_critical: known.keys_too_stale }
+        Identified {
+            identity: known.identity,
+            too_stale_for_critical: known.keys_too_stale,
+        }
     }
 }
 
@@ -99,14 +102,30 @@ impl BodySource for Source<'_> {
 #[tokio::test]
 async fn a_gate_does_what_the_matrix_says() {
     let compiled = compile(POLICY);
-    let search_forms: Vec<bool> = compiled.settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
+    let search_forms: Vec<bool> = compiled
+        .settings
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.refuse_hidden_method)
+        .collect();
     let matrix = matrix(&compiled.policy);
     let world = Arc::new(World::default());
     let dir = tempfile::tempdir().expect("a directory");
     let journal = Arc::new(FileJournal::open(dir.path(), "test").expect("a journal"));
     let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");
-    let ports = (Arc::clone(&world) as Arc<dyn Identities>, Arc::clone(&world) as Arc<dyn State>, Arc::clone(&journal) as Arc<dyn Journal>);
-    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, pseudonyms, search_forms.clone());
+    let ports = (
+        Arc::clone(&world) as Arc<dyn Identities>,
+        Arc::clone(&world) as Arc<dyn State>,
+        Arc::clone(&journal) as Arc<dyn Journal>,
+    );
+    let gate = Gate::new(
+        compiled.policy,
+        ports.0,
+        ports.1,
+        ports.2,
+        pseudonyms,
+        search_forms.clone(),
+    );
     let policy = gate.policy();
     let mut permits = 0;
     for row in &matrix.rows {
@@ -114,12 +133,27 @@ async fn a_gate_does_what_the_matrix_says() {
         let facts = row.facts();
         let route = &policy.routes[row.route];
         let known = row.known(&policy, &facts, search_forms[route.upstream]);
-        let question = Question { policy: &policy, route, facts: &facts, forms_may_override: search_forms[route.upstream] };
+        let question = Question {
+            policy: &policy,
+            route,
+            facts: &facts,
+            forms_may_override: search_forms[route.upstream],
+        };
         let (asked, decision, _) = decide(&question, &known);
 
         world.next(known);
-        let bytes = row.body.as_ref().map(|body| Bytes::from(body.bytes.clone())).unwrap_or_default();
-        let arrival = Arrival { id: uuid::Uuid::now_v7(), listener: "edge", method: &row.request.method, facts: Ok(&facts), now: NOW };
+        let bytes = row
+            .body
+            .as_ref()
+            .map(|body| Bytes::from(body.bytes.clone()))
+            .unwrap_or_default();
+        let arrival = Arrival {
+            id: uuid::Uuid::now_v7(),
+            listener: "edge",
+            method: &row.request.method,
+            facts: Ok(&facts),
+            now: NOW,
+        };
         let settled = gate.admit(&arrival, &mut Source { world: &world, bytes }).await;
 
         assert_eq!(settled.route, Some(row.route), "{line}");
@@ -127,10 +161,16 @@ async fn a_gate_does_what_the_matrix_says() {
         match (decision, settled.outcome) {
             (Decision::Permit(permit), Outcome::Admitted(admission)) => {
                 permits += 1;
-                assert_eq!(permit.to_spend(), admission.spent().map(|spent| spent.key()), "{line}");
+                assert_eq!(
+                    permit.to_spend(),
+                    admission.spent().map(|spent| spent.key()),
+                    "{line}"
+                );
                 assert_eq!(settled.intent.is_some(), true, "{line}");
             }
-            (Decision::Challenge(expected), Outcome::Challenged(challenge)) => assert_eq!(challenge, expected, "{line}"),
+            (Decision::Challenge(expected), Outcome::Challenged(challenge)) => {
+                assert_eq!(challenge, expected, "{line}")
+            }
             (Decision::Deny(expected), Outcome::Refused(denial)) => assert_eq!(denial, expected, "{line}"),
             (decision, outcome) => panic!("{line}: decided {decision:?}, did {outcome:?}"),
         }

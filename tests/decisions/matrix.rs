@@ -30,7 +30,9 @@ impl Row {
             "malformed" => Some("Basic eDp5"),
             _ => Some("Bearer a.b.c"),
         };
-        self.request.facts(self.body.as_ref(), authorization).expect("a readable request")
+        self.request
+            .facts(self.body.as_ref(), authorization)
+            .expect("a readable request")
     }
 
     /// What can be found out.
@@ -58,19 +60,32 @@ pub struct Matrix {
 /// Reads `matrix.txt`.
 pub fn matrix(policy: &Policy) -> Matrix {
     let mut bodies: HashMap<&str, Body> = HashMap::new();
-    let mut found = Matrix { unmatched: Vec::new(), rows: Vec::new() };
+    let mut found = Matrix {
+        unmatched: Vec::new(),
+        rows: Vec::new(),
+    };
     let (mut section, mut heading) = ("", "");
-    for line in include_str!("matrix.txt").lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+    for line in include_str!("matrix.txt")
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    {
         if let Some(rest) = line.strip_prefix("body ") {
             let (name, body) = self::body(rest);
-            assert!(bodies.insert(name, body).is_none(), "two bodies are called `{name}`");
+            assert!(
+                bodies.insert(name, body).is_none(),
+                "two bodies are called `{name}`"
+            );
         } else if let Some(name) = line.strip_prefix("== ") {
             section = name;
         } else if let Some(row) = line.strip_prefix("  ") {
-            let (callers, evidence) = row.split_once(" | ").unwrap_or_else(|| panic!("`{row}` has no evidence"));
+            let (callers, evidence) = row
+                .split_once(" | ")
+                .unwrap_or_else(|| panic!("`{row}` has no evidence"));
             for caller in alternatives(callers) {
                 for evidence in alternatives(evidence) {
-                    found.rows.push(self::row(policy, &bodies, section, heading, &caller, evidence));
+                    found
+                        .rows
+                        .push(self::row(policy, &bodies, section, heading, &caller, evidence));
                 }
             }
         } else {
@@ -88,17 +103,48 @@ fn body(text: &str) -> (&str, Body) {
     let (media_type, content) = rest.split_once(" | ").expect("a body's type");
     let media_type = media_type.trim();
     let plain = media_type.strip_prefix("gzip ");
-    let content = if media_type.starts_with("multipart") { content.replace("..", "\r\n") } else { content.to_owned() };
-    (name.trim(), Body { media_type: plain.unwrap_or(media_type).to_owned(), gzip: plain.is_some(), bytes: content.into_bytes() })
+    let content = if media_type.starts_with("multipart") {
+        content.replace("..", "\r\n")
+    } else {
+        content.to_owned()
+    };
+    (
+        name.trim(),
+        Body {
+            media_type: plain.unwrap_or(media_type).to_owned(),
+            gzip: plain.is_some(),
+            bytes: content.into_bytes(),
+        },
+    )
 }
 
-fn row(policy: &Policy, bodies: &HashMap<&str, Body>, section: &str, heading: &str, caller: &str, evidence: String) -> Row {
+fn row(
+    policy: &Policy,
+    bodies: &HashMap<&str, Body>,
+    section: &str,
+    heading: &str,
+    caller: &str,
+    evidence: String,
+) -> Row {
     let request = Request::parse(heading);
-    let named = evidence.split(' ').filter(|word| !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys"));
-    let mut named = named.map(|name| bodies.get(name).unwrap_or_else(|| panic!("`{name}` in `{evidence}`")));
+    let named = evidence
+        .split(' ')
+        .filter(|word| !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys"));
+    let mut named = named.map(|name| {
+        bodies
+            .get(name)
+            .unwrap_or_else(|| panic!("`{name}` in `{evidence}`"))
+    });
     let body = named.next().cloned();
     assert!(named.next().is_none(), "`{evidence}` has two bodies");
-    let row = Row { route: 0, request, heading: heading.to_owned(), caller: caller.to_owned(), body, evidence };
+    let row = Row {
+        route: 0,
+        request,
+        heading: heading.to_owned(),
+        caller: caller.to_owned(),
+        body,
+        evidence,
+    };
     match policy.index.find(&row.facts()) {
         Match::Route(route) if policy.routes[route].id.as_ref() == section => Row { route, ..row },
         other => panic!("`{heading}` leads to {other:?}, not to `{section}`"),
@@ -111,7 +157,10 @@ fn alternatives(text: &str) -> Vec<String> {
         return vec![text.split_whitespace().collect::<Vec<_>>().join(" ")];
     };
     let (choices, rest) = rest.split_once('}').expect("a closing brace");
-    choices.split(',').flat_map(|choice| alternatives(&format!("{start}{choice}{rest}"))).collect()
+    choices
+        .split(',')
+        .flat_map(|choice| alternatives(&format!("{start}{choice}{rest}")))
+        .collect()
 }
 
 /// Decides as the gateway does: asks, and is told what it asked for. Gives the order in which it asked.
@@ -125,7 +174,10 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                 assert!(!asked.contains(&need), "{need:?} is asked for twice");
                 asked.push(need);
                 match need {
-                    Need::Identity => (evidence.identity, evidence.keys_too_stale) = (Some(known.identity.clone()), known.keys_too_stale),
+                    Need::Identity => {
+                        (evidence.identity, evidence.keys_too_stale) =
+                            (Some(known.identity.clone()), known.keys_too_stale)
+                    }
                     Need::Revocation => evidence.revocation = Some(known.revocation),
                     Need::Body => evidence.body = Some(known.body.clone()),
                 }
@@ -143,14 +195,27 @@ pub fn render(compiled: &Compiled) -> String {
     for request in &matrix.unmatched {
         let found = match request.facts(None, None) {
             Ok(facts) => match policy.index.find(&facts) {
-                Match::Route(route) => panic!("`{}` has the route `{}`", request.target, policy.routes[route].id),
-                Match::OtherMethod(methods) => format!("only for {}", methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")),
+                Match::Route(route) => {
+                    panic!("`{}` has the route `{}`", request.target, policy.routes[route].id)
+                }
+                Match::OtherMethod(methods) => format!(
+                    "only for {}",
+                    methods
+                        .iter()
+                        .map(http::Method::as_str)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
                 Match::None => "no route".to_owned(),
             },
             Err(why) => why.code().to_owned(),
         };
         let handshake = if request.handshake { " +handshake" } else { "" };
-        let _ = writeln!(table, "  {:<60}{found}", format!("{} {}{handshake}", request.method, request.target));
+        let _ = writeln!(
+            table,
+            "  {:<60}{found}",
+            format!("{} {}{handshake}", request.method, request.target)
+        );
     }
     for rows in matrix.rows.chunk_by(|one, next| one.route == next.route) {
         let _ = write!(table, "\n{}\n", summary(policy, &policy.routes[rows[0].route]));
@@ -159,7 +224,13 @@ pub fn render(compiled: &Compiled) -> String {
         for rows in rows.chunk_by(|one, next| one.heading == next.heading) {
             let _ = writeln!(table, "  {}", rows[0].heading);
             for row in rows {
-                let _ = writeln!(table, "    {:<callers$}  {:<evidence$}  {}", row.caller, row.evidence, answer(compiled, row));
+                let _ = writeln!(
+                    table,
+                    "    {:<callers$}  {:<evidence$}  {}",
+                    row.caller,
+                    row.evidence,
+                    answer(compiled, row)
+                );
             }
         }
     }
@@ -174,7 +245,13 @@ asks for and all that is missing.
 
 fn summary(policy: &Policy, route: &Route) -> String {
     let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
-    let mut text = format!("{}: {} {}, tier {}", route.id, methods.join(","), route.template.as_str(), policy.tier(route.tier).name);
+    let mut text = format!(
+        "{}: {} {}, tier {}",
+        route.id,
+        methods.join(","),
+        route.template.as_str(),
+        policy.tier(route.tier).name
+    );
     if route.access == Access::Public {
         text.push_str(", public");
     }
@@ -188,10 +265,21 @@ fn summary(policy: &Policy, route: &Route) -> String {
         None => {}
     }
     if let Some(lower) = &route.lower_risk {
-        let _ = write!(text, ", {} ({}) if only {}", lower.id, policy.tier(lower.tier).name, lower.fields.join(", "));
+        let _ = write!(
+            text,
+            ", {} ({}) if only {}",
+            lower.id,
+            policy.tier(lower.tier).name,
+            lower.fields.join(", ")
+        );
     }
     for refine in &route.refine {
-        let _ = write!(text, ", {} if {}", policy.tier(refine.tier).name, refine.when.source());
+        let _ = write!(
+            text,
+            ", {} if {}",
+            policy.tier(refine.tier).name,
+            refine.when.source()
+        );
     }
     text
 }
@@ -201,7 +289,12 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     let route = &policy.routes[row.route];
     let facts = row.facts();
     let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
-    let question = Question { policy, route, facts: &facts, forms_may_override };
+    let question = Question {
+        policy,
+        route,
+        facts: &facts,
+        forms_may_override,
+    };
     let (asked, decision, findings) = decide(&question, &row.known(policy, &facts, forms_may_override));
     let letters = asked.iter().map(|need| match need {
         Need::Identity => 'i',
@@ -210,9 +303,17 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);
-    let mut text = format!("{asked:<4} {:<9} {:<24} {tier:<8}", decision.verdict(), decision.reason().code());
+    let mut text = format!(
+        "{asked:<4} {:<9} {:<24} {tier:<8}",
+        decision.verdict(),
+        decision.reason().code()
+    );
     if findings.lowered {
-        let _ = write!(text, " as {}", route.lower_risk.as_ref().expect("a lower risk").id);
+        let _ = write!(
+            text,
+            " as {}",
+            route.lower_risk.as_ref().expect("a lower risk").id
+        );
     }
     match &decision {
         Decision::Permit(permit) => {
@@ -226,7 +327,12 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Decision::Challenge(challenge) => {
             let missing: Vec<&str> = challenge.unmet.iter().map(|unmet| word(*unmet)).collect();
             let age = challenge.max_age.map_or("any".to_owned(), |age| age.to_string());
-            let _ = write!(text, " acr {} max_age {age}, missing {}", challenge.acr_values.join(" or "), missing.join(", "));
+            let _ = write!(
+                text,
+                " acr {} max_age {age}, missing {}",
+                challenge.acr_values.join(" or "),
+                missing.join(", ")
+            );
         }
         Decision::Deny(denial) if !denial.scopes.is_empty() => {
             let _ = write!(text, " scopes {}", denial.scopes.join(" "));

@@ -54,7 +54,12 @@ impl Request {
         let mut words = text.split(' ');
         let method = words.next().expect("a method").parse().expect("a method");
         let target = words.next().expect("a target").to_owned();
-        let mut request = Self { method, target, overrides: false, handshake: false };
+        let mut request = Self {
+            method,
+            target,
+            overrides: false,
+            handshake: false,
+        };
         for word in words {
             match word {
                 "+override" => request.overrides = true,
@@ -66,34 +71,64 @@ impl Request {
     }
 
     /// What the gateway reads of it.
-    pub fn facts(&self, body: Option<&Body>, authorization: Option<&'static str>) -> Result<Facts, Unreadable> {
+    pub fn facts(
+        &self,
+        body: Option<&Body>,
+        authorization: Option<&'static str>,
+    ) -> Result<Facts, Unreadable> {
         let length = body.map(|body| body.bytes.len().to_string());
         let mut headers = vec![("host", "portal.clinic.example")];
         headers.extend(authorization.map(|value| ("authorization", value)));
         headers.extend(self.overrides.then_some(("x-http-method-override", "DELETE")));
         if self.handshake {
-            headers.extend([("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", "x")]);
+            headers.extend([
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "x"),
+            ]);
         }
         if let (Some(body), Some(length)) = (body, &length) {
-            headers.extend([("content-length", length.as_str()), ("content-type", body.media_type.as_str())]);
+            headers.extend([
+                ("content-length", length.as_str()),
+                ("content-type", body.media_type.as_str()),
+            ]);
             headers.extend(body.gzip.then_some(("content-encoding", "gzip")));
         }
         let mut map = HeaderMap::new();
         let mut section = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in headers {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).expect("a value"),
+            );
             section.push_str(&format!("{name}: {value}\r\n"));
         }
         section.push_str("\r\n");
         assert!(!map.contains_key(header::TRANSFER_ENCODING));
-        let raw = RawRequest { method: &self.method, target: self.target.as_bytes(), headers: &map, section: section.as_bytes(), peer: None };
-        Facts::read(&raw, &Reading { trusted_proxies: Vec::new(), header_bytes: 32 * 1024, header_count: 100 })
+        let raw = RawRequest {
+            method: &self.method,
+            target: self.target.as_bytes(),
+            headers: &map,
+            section: section.as_bytes(),
+            peer: None,
+        };
+        Facts::read(
+            &raw,
+            &Reading {
+                trusted_proxies: Vec::new(),
+                header_bytes: 32 * 1024,
+                header_count: 100,
+            },
+        )
     }
 }
 
 /// What the gateway makes of a body; `enforce` does the same, which the matrix checks against a real gate.
 pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> BodyReading {
-    let Some(body) = body else { return BodyReading::Absent };
+    let Some(body) = body else {
+        return BodyReading::Absent;
+    };
     let shape = facts.body;
     let searched = forms_may_override && shape.may_hide_method();
     let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
@@ -101,7 +136,9 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
         return BodyReading::Unreadable;
     }
     match shape.media {
-        Media::Multipart => BodyReading::Multipart { hides_method: hides_method(Media::Multipart, &body.bytes) },
+        Media::Multipart => BodyReading::Multipart {
+            hides_method: hides_method(Media::Multipart, &body.bytes),
+        },
         media => BodyFacts::read(media, &body.bytes).map_or(BodyReading::Unreadable, BodyReading::Read),
     }
 }
@@ -119,7 +156,10 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
     }
     let mut words = text.split(' ');
     let mut subject = match words.next() {
-        Some("patient") => Subject { patient: Some("p1".into()), ..person(policy, 0, "u1", "portal") },
+        Some("patient") => Subject {
+            patient: Some("p1".into()),
+            ..person(policy, 0, "u1", "portal")
+        },
         Some("staff") => person(policy, 1, "s1", "ehr"),
         Some("feed") => Subject {
             caller: Caller::Service,
@@ -132,7 +172,9 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
     let defaults = std::mem::take(&mut subject.scopes);
     for word in words {
         let seconds = |unit: char, factor: i64| Some(word.strip_suffix(unit)?.parse::<i64>().ok()? * factor);
-        let age = seconds('s', 1).or_else(|| seconds('m', 60)).or_else(|| seconds('h', 3600));
+        let age = seconds('s', 1)
+            .or_else(|| seconds('m', 60))
+            .or_else(|| seconds('h', 3600));
         match (word.split_once(':'), subject.caller) {
             (Some(("role", role)), _) => subject.roles.push(role.into()),
             (Some(("scope", scope)), _) => subject.scopes.push(scope.into()),
@@ -149,7 +191,12 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
                 "nameless" => subject.token_id = None,
                 "npi" => subject.claims = Arc::new(Map::from_iter([("npi".to_owned(), json!("1234567893"))])),
                 "pwd" | "otp" | "hwk" | "sms" => subject.methods.push(word.into()),
-                level => subject.level = policy.levels.find(level).unwrap_or_else(|| panic!("`{level}` in `{text}`")),
+                level => {
+                    subject.level = policy
+                        .levels
+                        .find(level)
+                        .unwrap_or_else(|| panic!("`{level}` in `{text}`"))
+                }
             },
         }
     }

@@ -85,10 +85,7 @@ pub(super) fn mapping(
     }
     places.sort_unstable();
     let complete = entries.len() == schema.entries().len();
-    complete.then(|| Mapping {
-        map: AssuranceMap::new(entries),
-        places,
-    })
+    complete.then(|| Mapping { map: AssuranceMap::new(entries), places })
 }
 
 fn mapped_level(report: &mut Report<'_>, levels: &Levels, key: &Text) -> Option<Level> {
@@ -150,10 +147,7 @@ pub(super) fn data_classes(
 ) -> Vec<DataFloor> {
     if schema.is_none() {
         let lowest = levels.names().next().and_then(|name| levels.find(name));
-        return vec![DataFloor {
-            name: "phi".into(),
-            floor: lowest,
-        }];
+        return vec![DataFloor { name: "phi".into(), floor: lowest }];
     }
     let mut classes = Vec::new();
     for (name, map) in schema.entries() {
@@ -161,10 +155,7 @@ pub(super) fn data_classes(
         values::name(report, name);
         let text = report.required(&map.value.assurance, "assurance", map.into(), "aal1");
         let floor = text.and_then(|text| level(report, levels, text));
-        classes.push(DataFloor {
-            name: name.value.as_str().into(),
-            floor,
-        });
+        classes.push(DataFloor { name: name.value.as_str().into(), floor });
     }
     classes
 }

@@ -34,20 +34,10 @@ fn case(
     item: &Spanned<Schema>,
 ) -> Option<Case> {
     let schema = &item.value;
-    let name = report.required(
-        &schema.name,
-        "name",
-        item.into(),
-        "a patient reads her own results",
-    );
+    let name = report.required(&schema.name, "name", item.into(), "a patient reads her own results");
     let caller = report.required(&schema.r#as, "as", item.into(), "nobody");
     let caller = caller.and_then(|schema| self::caller(report, known, schema));
-    let request = report.required(
-        &schema.request,
-        "request",
-        item.into(),
-        "GET /patients/p1/results",
-    );
+    let request = report.required(&schema.request, "request", item.into(), "GET /patients/p1/results");
     let request = request.and_then(|text| request_line(report, text));
     let expect = expectation(report, known, actions, item);
     let host = schema.host.as_ref().map(|host| compile_host(report, host));
@@ -65,10 +55,8 @@ fn case(
 }
 
 fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {
-    let parts = text
-        .value
-        .split_once(' ')
-        .filter(|(_, target)| target.starts_with('/') && !target.contains(' '));
+    let parts =
+        text.value.split_once(' ').filter(|(_, target)| target.starts_with('/') && !target.contains(' '));
     let request =
         parts.and_then(|(method, target)| Some((Method::from_bytes(method.as_bytes()).ok()?, target.into())));
     if request.is_none() {
@@ -100,9 +88,7 @@ fn caller(report: &mut Report<'_>, known: &Known<'_>, schema: &Spanned<CallerSch
 fn persona(report: &mut Report<'_>, known: &Known<'_>, person: &Person, place: Place) -> Option<Persona> {
     let issuer = report.required(&person.issuer, "issuer", place, "patients");
     let issuer = issuer.and_then(|text| known.issuer(report, text));
-    let callers = issuer
-        .and_then(|at| known.issuers.get(at))
-        .map(|issuer| issuer.rules.callers);
+    let callers = issuer.and_then(|at| known.issuers.get(at)).map(|issuer| issuer.rules.callers);
     if callers == Some(Caller::Person) {
         report.required(&person.level, "level", place, "aal1");
     }
@@ -145,20 +131,13 @@ fn expectation(
         ("challenge", ExpectedOutcome::Challenge),
         ("deny", ExpectedOutcome::Deny),
     ];
-    if let Some(action) = schema
-        .route
-        .as_ref()
-        .filter(|action| !actions.contains(action.value.as_str()))
-    {
+    if let Some(action) = schema.route.as_ref().filter(|action| !actions.contains(action.value.as_str())) {
         report.unknown(Code::UnknownRoute, "route", action, actions.iter().copied());
     }
     Some(Expectation {
         outcome: values::choice(report, &schema.expect, &outcomes, ExpectedOutcome::Deny),
         reason: schema.reason.text().map(Into::into),
-        tier: schema
-            .tier
-            .as_ref()
-            .and_then(|text| known.tiers.find(report, text)),
+        tier: schema.tier.as_ref().and_then(|text| known.tiers.find(report, text)),
         action: schema.route.text().map(Into::into),
     })
 }
@@ -168,10 +147,7 @@ fn actions(file: &File) -> HashSet<&str> {
     let routes = file.routes.items().iter().map(|item| &item.value);
     routes
         .flat_map(|route| {
-            let lower = route
-                .lower_risk_if_only
-                .as_ref()
-                .and_then(|lower| lower.value.id.text());
+            let lower = route.lower_risk_if_only.as_ref().and_then(|lower| lower.value.id.text());
             route.id.text().into_iter().chain(lower)
         })
         .collect()

@@ -12,47 +12,21 @@ use crate::request::host::Host;
 
 /// Compiles `cors`.
 pub(super) fn compile(report: &mut Report<'_>, schema: &Spanned<Schema>) -> Cors {
-    let Schema {
-        origins,
-        headers,
-        max_age,
-    } = &schema.value;
-    report.required(
-        origins,
-        "origins",
-        schema.into(),
-        "[\"https://portal.clinic.example\"]",
-    );
+    let Schema { origins, headers, max_age } = &schema.value;
+    report.required(origins, "origins", schema.into(), "[\"https://portal.clinic.example\"]");
     values::texts(report, origins);
     values::texts(report, headers);
     for text in origins.items() {
         check_origin(report, text);
     }
-    for text in headers
-        .items()
-        .iter()
-        .filter(|text| !is_header(&text.value.to_ascii_lowercase()))
-    {
+    for text in headers.items().iter().filter(|text| !is_header(&text.value.to_ascii_lowercase())) {
         let message = format!("`{}` is not the name of a header", text.value);
-        report.add(
-            Code::BadHeader,
-            text,
-            message,
-            "name each header, such as `content-type`",
-        );
+        report.add(Code::BadHeader, text, message, "name each header, such as `content-type`");
     }
     let max_age = values::duration(report, max_age, seconds(600), seconds(0)..=seconds(86_400));
     Cors {
-        origins: origins
-            .items()
-            .iter()
-            .map(|text| text.value.as_str().into())
-            .collect(),
-        headers: headers
-            .items()
-            .iter()
-            .map(|text| text.value.to_ascii_lowercase().into())
-            .collect(),
+        origins: origins.items().iter().map(|text| text.value.as_str().into()).collect(),
+        headers: headers.items().iter().map(|text| text.value.to_ascii_lowercase().into()).collect(),
         max_age: u32::try_from(max_age.as_secs()).unwrap_or(u32::MAX),
     }
 }
@@ -90,12 +64,9 @@ mod tests {
 
     #[test]
     fn origins_are_what_browsers_send() {
-        for origin in [
-            "https://portal.clinic.example",
-            "https://a:8443",
-            "http://localhost:3000",
-            "https://[::1]",
-        ] {
+        for origin in
+            ["https://portal.clinic.example", "https://a:8443", "http://localhost:3000", "https://[::1]"]
+        {
             assert!(is_origin(origin), "{origin}");
         }
         for origin in [

@@ -27,11 +27,7 @@ pub(super) fn compile(
             "write who is, such as `any_of: [{ issuer: patients }]`",
         );
     }
-    schema
-        .value
-        .iter()
-        .map(|item| entry(report, known, ground, has_patient, item))
-        .collect()
+    schema.value.iter().map(|item| entry(report, known, ground, has_patient, item)).collect()
 }
 
 fn entry(
@@ -41,14 +37,7 @@ fn entry(
     has_patient: bool,
     item: &Spanned<AnyOf>,
 ) -> Entry {
-    let AnyOf {
-        issuer,
-        roles,
-        scopes,
-        clients,
-        patient,
-        when,
-    } = &item.value;
+    let AnyOf { issuer, roles, scopes, clients, patient, when } = &item.value;
     let lists = [roles, scopes, clients];
     if issuer.is_none() && patient.is_none() && when.is_none() && lists.iter().all(|list| list.is_none()) {
         report.add(
@@ -60,9 +49,7 @@ fn entry(
         return Entry::default();
     }
     let issuer = find_issuer(report, known, issuer.as_ref(), item.into());
-    let patient_self = patient
-        .as_ref()
-        .is_some_and(|text| is_self(report, text, has_patient));
+    let patient_self = patient.as_ref().is_some_and(|text| is_self(report, text, has_patient));
     if let Some(issuer) = issuer.and_then(|at| known.issuers.get(at)) {
         let claims = &issuer.rules.claims;
         let name = &issuer.rules.name;

@@ -60,21 +60,14 @@ pub(super) fn check_header(report: &mut Report<'_>, text: &Text) {
     } else if TAKEN.contains(&lower.as_str()) || TAKEN_FAMILIES.iter().any(|family| lower.starts_with(family))
     {
         let message = format!("`{}` has a meaning of its own in HTTP", text.value);
-        report.add(
-            Code::BadHeader,
-            text,
-            message,
-            "choose another header, such as `X-Remote-User`",
-        );
+        report.add(Code::BadHeader, text, message, "choose another header, such as `X-Remote-User`");
     }
 }
 
 /// Whether a name, in lower case, is one that every server reads the same.
 pub(super) fn is_header(lower: &str) -> bool {
     HeaderName::from_bytes(lower.as_bytes()).is_ok()
-        && lower
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Compiles a value; reports what can't be filled in.
@@ -92,10 +85,7 @@ pub(super) fn template(report: &mut Report<'_>, text: &Text) -> Option<InjectTem
 fn parse(text: &str) -> Result<Vec<InjectPart>, (String, String)> {
     if text.is_empty() || !text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
         let help = "write plain text and placeholders such as `{subject.id}`";
-        return Err((
-            "a header's value is visible ASCII and not empty".to_owned(),
-            help.to_owned(),
-        ));
+        return Err(("a header's value is visible ASCII and not empty".to_owned(), help.to_owned()));
     }
     let stray = || {
         let help = "a placeholder is a name in braces, such as `{subject.id}`";
@@ -140,10 +130,7 @@ mod tests {
     #[test]
     fn values_are_text_and_placeholders() {
         use InjectPart::{IssuerName, SubjectId, Text};
-        assert_eq!(
-            parse("{issuer.name}:{subject.id}"),
-            Ok(vec![IssuerName, Text(":".into()), SubjectId])
-        );
+        assert_eq!(parse("{issuer.name}:{subject.id}"), Ok(vec![IssuerName, Text(":".into()), SubjectId]));
         assert_eq!(parse("fixed"), Ok(vec![Text("fixed".into())]));
         for text in [
             "",

@@ -76,12 +76,7 @@ fn issuer<'s>(
     let schema = &item.value;
     let text = |given: &Given<Text>| given.as_ref().map(|text| text.value.clone()).unwrap_or_default();
     let name: Arc<str> = text(&schema.name).into();
-    report.required(
-        &schema.issuer,
-        "issuer",
-        item.into(),
-        "https://login.clinic.example/realms/patients",
-    );
+    report.required(&schema.issuer, "issuer", item.into(), "https://login.clinic.example/realms/patients");
     report.required(&schema.audiences, "audiences", item.into(), "[portal-api]");
     if let Some(url) = schema.issuer.as_ref() {
         keys::url(report, url, &name, plain_http);
@@ -97,10 +92,7 @@ fn issuer<'s>(
         callers: values::choice(report, &schema.callers, &callers, Caller::Person),
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
-        assurance: mapping
-            .as_ref()
-            .map(|mapping| mapping.map.clone())
-            .unwrap_or_default(),
+        assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
     };
     let settings = IssuerSettings {
@@ -109,11 +101,7 @@ fn issuer<'s>(
         source: keys::source(report, schema, plain_http, base_dir),
         keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
     };
-    Issuer {
-        rules,
-        settings,
-        mapping,
-    }
+    Issuer { rules, settings, mapping }
 }
 
 fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
@@ -142,10 +130,9 @@ fn why_not(name: &str) -> (String, String) {
             format!("`{name}` is signed with a secret that whoever verifies could sign with too"),
             "let the issuer sign with `ES256` or `RS256`".to_owned(),
         ),
-        "none" => (
-            "`none` is no signature".to_owned(),
-            "let the issuer sign with `ES256` or `RS256`".to_owned(),
-        ),
+        "none" => {
+            ("`none` is no signature".to_owned(), "let the issuer sign with `ES256` or `RS256`".to_owned())
+        }
         _ => {
             let known = SignatureAlgorithm::ALL.iter().map(|algorithm| algorithm.name());
             (format!("unknown algorithm `{name}`"), instead(name, known))
@@ -156,11 +143,7 @@ fn why_not(name: &str) -> (String, String) {
 /// Whether tokens are taken that do not say they are access tokens. RFC 9068's are always taken.
 fn takes_plain_jwt(report: &mut Report<'_>, schema: &Given<Texts>) -> bool {
     values::texts(report, schema);
-    for text in schema
-        .items()
-        .iter()
-        .filter(|text| text.value != "JWT" && text.value != "at+jwt")
-    {
+    for text in schema.items().iter().filter(|text| text.value != "JWT" && text.value != "at+jwt") {
         report.unknown(Code::UnknownWord, "token type", text, ["at+jwt", "JWT"]);
     }
     schema.items().iter().any(|text| text.value == "JWT")
@@ -171,8 +154,5 @@ fn claims(report: &mut Report<'_>, schema: Option<&Claims>) -> ClaimNames {
         return ClaimNames::default();
     };
     let mut claim = |given: &Given<Text>| given.as_ref().map(|text| values::filled(report, text).into());
-    ClaimNames {
-        patient: claim(&schema.patient),
-        roles: claim(&schema.roles),
-    }
+    ClaimNames { patient: claim(&schema.patient), roles: claim(&schema.roles) }
 }

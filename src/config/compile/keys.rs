@@ -32,23 +32,13 @@ pub(super) fn source<'s>(
     if let Some(asked) = schema.introspection.as_ref() {
         if let Some(keys) = file.or(address) {
             let message = "keys are of no use where every token is shown to the issuer";
-            report.add(
-                Code::ConflictingKeySources,
-                keys,
-                message,
-                "keep either `introspection` or `jwks`",
-            );
+            report.add(Code::ConflictingKeySources, keys, message, "keep either `introspection` or `jwks`");
         }
         return introspection(report, asked, name, plain_http, base_dir);
     }
     if let (Some(_), Some(address)) = (file, address) {
         let message = "the keys come from a file already";
-        report.add(
-            Code::ConflictingKeySources,
-            address,
-            message,
-            "keep either `file` or `url`",
-        );
+        report.add(Code::ConflictingKeySources, address, message, "keep either `file` or `url`");
     }
     if let Some(address) = address {
         url(report, address, name, plain_http);
@@ -72,24 +62,12 @@ fn introspection<'s>(
         url(report, endpoint, issuer, plain_http);
     }
     let client_id = report.required(&schema.client_id, "client_id", place, "wardgate");
-    let secret = report.required(
-        &schema.client_secret_file,
-        "client_secret_file",
-        place,
-        "/secrets/introspection",
-    );
+    let secret =
+        report.required(&schema.client_secret_file, "client_secret_file", place, "/secrets/introspection");
     KeySource::Introspection {
-        endpoint: schema
-            .endpoint
-            .as_ref()
-            .map(|endpoint| endpoint.value.as_str().into()),
-        client_id: client_id
-            .map(|text| values::filled(report, text))
-            .unwrap_or_default()
-            .into(),
-        client_secret_file: secret
-            .map(|text| values::file(report, base_dir, text))
-            .unwrap_or_default(),
+        endpoint: schema.endpoint.as_ref().map(|endpoint| endpoint.value.as_str().into()),
+        client_id: client_id.map(|text| values::filled(report, text)).unwrap_or_default().into(),
+        client_secret_file: secret.map(|text| values::file(report, base_dir, text)).unwrap_or_default(),
         // Every second here is one in which a revoked token still counts.
         cache: values::duration(report, &schema.cache, seconds(10), seconds(0)..=seconds(300)),
         timeout: values::duration(report, &schema.timeout, seconds(2), INSTANT..=seconds(30)),
@@ -105,44 +83,25 @@ pub(super) fn lifetimes(report: &mut Report<'_>, schema: Option<&Jwks>) -> KeyLi
     let default_stale = seconds(3_600).max(refresh);
     let stale_for = values::duration(report, &jwks.stale_for, default_stale, seconds(0)..=FOREVER);
     let default_critical = seconds(600).max(refresh).min(stale_for);
-    let stale_for_critical = values::duration(
-        report,
-        &jwks.stale_for_critical,
-        default_critical,
-        seconds(0)..=FOREVER,
-    );
+    let stale_for_critical =
+        values::duration(report, &jwks.stale_for_critical, default_critical, seconds(0)..=FOREVER);
     if let Some(text) = jwks.stale_for.as_ref()
         && stale_for < refresh
     {
         let help = "keys would be refused before they are fetched again; write a longer `stale_for`";
-        report.add(
-            Code::KeyLifetimes,
-            text,
-            "`stale_for` is shorter than `refresh`",
-            help,
-        );
+        report.add(Code::KeyLifetimes, text, "`stale_for` is shorter than `refresh`", help);
     }
     if let Some(text) = jwks.stale_for_critical.as_ref()
         && stale_for_critical < refresh
     {
         let help = "the critical tiers would refuse between two fetches; write a longer `stale_for_critical`";
-        report.add(
-            Code::KeyLifetimes,
-            text,
-            "`stale_for_critical` is shorter than `refresh`",
-            help,
-        );
+        report.add(Code::KeyLifetimes, text, "`stale_for_critical` is shorter than `refresh`", help);
     }
     if let Some(text) = jwks.stale_for_critical.as_ref()
         && stale_for_critical > stale_for
     {
         let help = "the critical tiers can't trust keys for longer than the others";
-        report.add(
-            Code::KeyLifetimes,
-            text,
-            "`stale_for_critical` is longer than `stale_for`",
-            help,
-        );
+        report.add(Code::KeyLifetimes, text, "`stale_for_critical` is longer than `stale_for`", help);
     }
     KeyLifetimes {
         refresh,
@@ -164,10 +123,8 @@ pub(super) fn url<'s>(report: &mut Report<'_>, text: &'s Text, issuer: &str, pla
         Some("https") => {}
         Some("http") => {
             if !plain_http.allows(issuer) {
-                let message = format!(
-                    "`{}` is not encrypted: who sits between can make up tokens",
-                    text.value
-                );
+                let message =
+                    format!("`{}` is not encrypted: who sits between can make up tokens", text.value);
                 let help =
                     format!("use `https://`; for a test, `insecure: {{ plain_http_issuers: [{issuer}] }}`");
                 report.add(Code::PlainHttp, text, message, help);

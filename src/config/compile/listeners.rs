@@ -27,21 +27,12 @@ pub(super) struct Listening {
 
 /// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
 pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
-    let start = Place {
-        line: 1,
-        column: 1,
-        length: 1,
-    };
+    let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
     if let Some(list) = report.required(&file.listeners, "listeners", start, example)
         && list.value.is_empty()
     {
-        report.add(
-            Code::Empty,
-            list,
-            "there is no listener",
-            format!("write `listeners: {example}`"),
-        );
+        report.add(Code::Empty, list, "there is no listener", format!("write `listeners: {example}`"));
     }
     let mut taken = Taken::default();
     let mut names = values::Names::default();
@@ -60,12 +51,7 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
         taken.address(address, report)
     });
     let threads = values::count(report, &file.threads, 1..=1024);
-    Listening {
-        listeners,
-        telemetry,
-        shutdown: shutdown(file, report),
-        threads,
-    }
+    Listening { listeners, telemetry, shutdown: shutdown(file, report), threads }
 }
 
 fn listener<'s>(
@@ -78,19 +64,8 @@ fn listener<'s>(
     let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
     let address = taken.address(text, report)?;
-    let name = schema
-        .name
-        .as_ref()
-        .map_or_else(Box::default, |name| name.value.as_str().into());
-    Some(ListenerSettings {
-        name,
-        address,
-        reading: Reading {
-            trusted_proxies,
-            header_bytes,
-            header_count,
-        },
-    })
+    let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
+    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
 }
 
 fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
@@ -107,25 +82,12 @@ fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet>
         let one = text.value.parse::<IpAddr>().map(IpNet::from).ok();
         let Some(range) = one.or_else(|| text.value.parse::<IpNet>().ok()) else {
             let message = format!("`{}` is not an address or a range of addresses", text.value);
-            report.add(
-                Code::BadAddress,
-                text,
-                message,
-                "write the proxy's address, such as `10.40.0.7`",
-            );
+            report.add(Code::BadAddress, text, message, "write the proxy's address, such as `10.40.0.7`");
             continue;
         };
         if range.prefix_len() < range.max_prefix_len() {
-            let message = format!(
-                "every peer in {} is believed about who the client is",
-                range.trunc()
-            );
-            report.add(
-                Code::BroadTrust,
-                text,
-                message,
-                "name the addresses of the proxies one by one",
-            );
+            let message = format!("every peer in {} is believed about who the client is", range.trunc());
+            report.add(Code::BroadTrust, text, message, "name the addresses of the proxies one by one");
         }
         ranges.push(range.trunc());
     }
@@ -161,11 +123,8 @@ impl<'s> Taken<'s> {
             return None;
         };
         if let Some((_, first)) = self.0.iter().find(|(other, _)| overlap(*other, address)) {
-            let message = format!(
-                "`{address}` is taken by `{}` in line {}",
-                first.value,
-                Place::from(*first).line
-            );
+            let message =
+                format!("`{address}` is taken by `{}` in line {}", first.value, Place::from(*first).line);
             report.add(Code::AddressInUse, text, message, "choose another port");
         }
         self.0.push((address, text));

@@ -35,24 +35,13 @@ impl Matched {
 
 /// Compiles a `match`; nothing without a path that a request could have.
 pub(super) fn compile(report: &mut Report<'_>, schema: &Spanned<Match>) -> Option<Matched> {
-    let Match {
-        host,
-        path,
-        methods,
-        upgrade,
-    } = &schema.value;
+    let Match { host, path, methods, upgrade } = &schema.value;
     let websocket = values::choice(report, upgrade, &[("websocket", true)], false);
     let methods = if upgrade.is_some() {
-        if let Some(methods) = methods
-            .as_ref()
-            .filter(|list| list.value.iter().any(|method| method.value != "GET"))
+        if let Some(methods) =
+            methods.as_ref().filter(|list| list.value.iter().any(|method| method.value != "GET"))
         {
-            report.add(
-                Code::BadMethod,
-                methods,
-                "a WebSocket begins with `GET`",
-                "leave `methods` out",
-            );
+            report.add(Code::BadMethod, methods, "a WebSocket begins with `GET`", "leave `methods` out");
         }
         vec![Method::GET]
     } else {
@@ -63,12 +52,7 @@ pub(super) fn compile(report: &mut Report<'_>, schema: &Spanned<Match>) -> Optio
     let host = host.as_ref().and_then(|host| compile_host(report, host));
     let path = report.required(path, "path", schema.into(), "\"/patients/{patient}/**\"")?;
     match Template::parse(&path.value) {
-        Ok(template) => Some(Matched {
-            host,
-            template,
-            methods,
-            websocket,
-        }),
+        Ok(template) => Some(Matched { host, template, methods, websocket }),
         Err(error) => {
             let help = "write `/plain/{parameter}`, and `/**` at the end for everything below";
             report.add(Code::BadPath, path, error.to_string(), help);
@@ -101,29 +85,18 @@ pub(super) fn method(report: &mut Report<'_>, text: &Text) -> Option<Method> {
     let (message, help) = if matches!(upper.as_str(), "TRACE" | "CONNECT") {
         (format!("`{name}` is always refused"), "take it out".to_owned())
     } else if upper != name {
-        (
-            format!("`{name}` is not written as it is sent"),
-            format!("write `{upper}`"),
-        )
+        (format!("`{name}` is not written as it is sent"), format!("write `{upper}`"))
     } else {
         let shaped = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
         match Method::from_bytes(name.as_bytes()).ok().filter(|_| shaped) {
             Some(method) => {
                 if !USUAL.contains(&name) {
                     let message = format!("`{name}` is an unusual method");
-                    report.add(
-                        Code::UnusualMethod,
-                        text,
-                        message,
-                        instead(name, USUAL.iter().copied()),
-                    );
+                    report.add(Code::UnusualMethod, text, message, instead(name, USUAL.iter().copied()));
                 }
                 return Some(method);
             }
-            None => (
-                format!("`{name}` is not a method"),
-                instead(name, USUAL.iter().copied()),
-            ),
+            None => (format!("`{name}` is not a method"), instead(name, USUAL.iter().copied())),
         }
     };
     report.add(Code::BadMethod, text, message, help);

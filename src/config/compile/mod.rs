@@ -64,10 +64,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let index = routes::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let (rules, sources) = issuers
-        .into_iter()
-        .map(|issuer| (issuer.rules, issuer.settings))
-        .unzip();
+    let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
     let policy = Policy {
         version,
         levels,
@@ -88,45 +85,27 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         insecure: Vec::new(),
     };
     settings.insecure = relaxations(&policy, &settings);
-    Compiled {
-        policy,
-        settings,
-        cases,
-    }
+    Compiled { policy, settings, cases }
 }
 
 fn check_version(file: &File, report: &mut Report<'_>) {
-    let start = Place {
-        line: 1,
-        column: 1,
-        length: 1,
-    };
+    let start = Place { line: 1, column: 1, length: 1 };
     if let Some(version) = report.required(&file.version, "version", start, "1")
         && version.value != "1"
     {
         let message = format!("`{}` is not a version of this file's schema", version.value);
-        report.add(
-            Code::UnsupportedVersion,
-            version,
-            message,
-            "this program reads `version: 1`",
-        );
+        report.add(Code::UnsupportedVersion, version, message, "this program reads `version: 1`");
     }
 }
 
 fn audit(schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
     let report = &mut report.within("audit", None);
-    let dir = schema
-        .and_then(|audit| audit.dir.as_ref())
-        .map_or("audit", |dir| values::filled(report, dir));
+    let dir = schema.and_then(|audit| audit.dir.as_ref()).map_or("audit", |dir| values::filled(report, dir));
     let pseudonyms = schema.and_then(|audit| audit.pseudonyms.as_ref());
     let key_file = pseudonyms
         .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
     let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
-    AuditSettings {
-        dir: base_dir.join(dir),
-        pseudonym_key_file,
-    }
+    AuditSettings { dir: base_dir.join(dir), pseudonym_key_file }
 }
 
 #[cfg(test)]
@@ -171,33 +150,17 @@ routes:
 
     #[test]
     fn what_is_left_out_has_a_safe_default() {
-        let Compiled {
-            policy,
-            settings,
-            cases,
-        } = load(SIDECAR);
+        let Compiled { policy, settings, cases } = load(SIDECAR);
         let (listener, upstream) = (&settings.listeners[0], &settings.upstreams[0]);
-        assert_eq!(
-            (listener.reading.header_bytes, listener.reading.header_count),
-            (32 * 1024, 100)
-        );
-        assert_eq!(
-            (upstream.connect, upstream.read),
-            (Duration::from_secs(1), Duration::from_secs(60))
-        );
+        assert_eq!((listener.reading.header_bytes, listener.reading.header_count), (32 * 1024, 100));
+        assert_eq!((upstream.connect, upstream.read), (Duration::from_secs(1), Duration::from_secs(60)));
         assert!(upstream.refuse_hidden_method && !upstream.pass_bearer && upstream.identity.is_none());
         assert!(matches!(settings.issuers[0].source, KeySource::Discovery));
-        assert_eq!(
-            settings.issuers[0].keys.stale_for_critical,
-            Duration::from_secs(600)
-        );
+        assert_eq!(settings.issuers[0].keys.stale_for_critical, Duration::from_secs(600));
         assert_eq!(settings.audit.dir, Path::new("/etc/wardgate/audit"));
         assert!(settings.telemetry.is_none() && settings.threads.is_none() && settings.insecure.is_empty());
         let issuer = &policy.issuers[0];
-        assert_eq!(
-            issuer.algorithms,
-            [SignatureAlgorithm::RS256, SignatureAlgorithm::ES256]
-        );
+        assert_eq!(issuer.algorithms, [SignatureAlgorithm::RS256, SignatureAlgorithm::ES256]);
         assert!(issuer.callers == Caller::Person && !issuer.plain_jwt);
         assert!(cases.is_empty());
     }
@@ -205,11 +168,8 @@ routes:
     #[test]
     fn the_built_in_tiers_ascend() {
         let policy = load(SIDECAR).policy;
-        let tiers: Vec<_> = policy
-            .tiers
-            .iter()
-            .map(|tier| (tier.name.as_ref(), tier.max_age, tier.audit))
-            .collect();
+        let tiers: Vec<_> =
+            policy.tiers.iter().map(|tier| (tier.name.as_ref(), tier.max_age, tier.audit)).collect();
         let expected = [
             ("low", None, Durability::Buffered),
             ("moderate", Some(28_800), Durability::Written),
@@ -224,11 +184,7 @@ routes:
                 .all(|tier| tier.when_store_down == StoreDown::Deny && tier.step_up == [StepUp::Rfc9470])
         );
         assert_eq!(
-            policy
-                .tiers
-                .iter()
-                .map(|tier| tier.service.is_some())
-                .collect::<Vec<_>>(),
+            policy.tiers.iter().map(|tier| tier.service.is_some()).collect::<Vec<_>>(),
             [true, true, false, false]
         );
         assert!(policy.tiers[3].each_action_needs_new_proof && !policy.tiers[2].each_action_needs_new_proof);
@@ -261,9 +217,6 @@ routes:
             (Duration::from_secs(7_200), Duration::from_secs(7_200))
         );
         let text = SIDECAR.replace("audiences", "jwks: { stale_for: 5m }\n    audiences");
-        assert_eq!(
-            load(&text).settings.issuers[0].keys.stale_for_critical,
-            Duration::from_secs(300)
-        );
+        assert_eq!(load(&text).settings.issuers[0].keys.stale_for_critical, Duration::from_secs(300));
     }
 }

@@ -61,10 +61,7 @@ fn obstacle(known: &Known<'_>, issuer: &Issuer, wanted: Wanted<'_>) -> Option<Ob
     let name = &issuer.rules.name;
     if issuer.rules.callers == Caller::Service {
         return tier.service.is_none().then(|| Obstacle {
-            why: format!(
-                "`{name}` speaks for services, which tier `{}` does not take",
-                tier.name
-            ),
+            why: format!("`{name}` speaks for services, which tier `{}` does not take", tier.name),
             remedy: "say what services must show, such as `service: { max_token_age: 10m }` in the tier"
                 .to_owned(),
         });
@@ -75,10 +72,7 @@ fn obstacle(known: &Known<'_>, issuer: &Issuer, wanted: Wanted<'_>) -> Option<Ob
     }
     let (reached, level) = (known.levels.name(highest), known.levels.name(wanted.level()));
     Some(Obstacle {
-        why: format!(
-            "`{name}` reaches `{reached}` at most and {} asks for `{level}`",
-            wanted.asker()
-        ),
+        why: format!("`{name}` reaches `{reached}` at most and {} asks for `{level}`", wanted.asker()),
         remedy: format!("map `{level}` in the `assurance` of issuer `{name}`, or ask for less"),
     })
 }
@@ -90,11 +84,7 @@ fn check_route(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: 
     let Some(tier) = draft.tier.and_then(|tier| known.tiers.get(tier)) else {
         return;
     };
-    let wanted = Wanted {
-        tier,
-        data_class: draft.schema.data_class.as_ref(),
-        floor,
-    };
+    let wanted = Wanted { tier, data_class: draft.schema.data_class.as_ref(), floor };
     let mut obstacles = Vec::new();
     for (entry, item) in draft.route.any_of.iter().zip(draft.schema.any_of.items()) {
         let Some(issuer) = entry.issuer.and_then(|at| known.issuers.get(at)) else {
@@ -107,19 +97,10 @@ fn check_route(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: 
     }
     let nobody = !obstacles.is_empty() && obstacles.len() == draft.route.any_of.len();
     if nobody {
-        let mut reasons: Vec<&str> = obstacles
-            .iter()
-            .map(|(obstacle, _)| obstacle.why.as_str())
-            .collect();
+        let mut reasons: Vec<&str> = obstacles.iter().map(|(obstacle, _)| obstacle.why.as_str()).collect();
         reasons.dedup();
-        let remedy = obstacles
-            .first()
-            .map(|(obstacle, _)| obstacle.remedy.as_str())
-            .unwrap_or_default();
-        let place = wanted
-            .data_class
-            .filter(|_| floor > tier.assurance)
-            .unwrap_or(text);
+        let remedy = obstacles.first().map(|(obstacle, _)| obstacle.remedy.as_str()).unwrap_or_default();
+        let place = wanted.data_class.filter(|_| floor > tier.assurance).unwrap_or(text);
         report.add(
             Code::NobodyCanPass,
             place,
@@ -141,30 +122,16 @@ fn check_route(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: 
 /// A rule that raises a request to where none of the route's callers can follow is a refusal in disguise.
 fn check_refined(draft: &Draft<'_>, known: &Known<'_>, asked: &mut Asked, report: &mut Report<'_>) {
     let Some(floor) = draft.floor else { return };
-    let issuers = || {
-        draft
-            .route
-            .any_of
-            .iter()
-            .filter_map(|entry| entry.issuer.and_then(|at| known.issuers.get(at)))
-    };
+    let issuers =
+        || draft.route.any_of.iter().filter_map(|entry| entry.issuer.and_then(|at| known.issuers.get(at)));
     for item in draft.schema.refine.items() {
         let Some(text) = item.value.tier.as_ref() else {
             continue;
         };
-        let Some(tier) = known
-            .tiers
-            .list
-            .iter()
-            .find(|tier| tier.name.as_ref() == text.value)
-        else {
+        let Some(tier) = known.tiers.list.iter().find(|tier| tier.name.as_ref() == text.value) else {
             continue;
         };
-        let wanted = Wanted {
-            tier,
-            data_class: draft.schema.data_class.as_ref(),
-            floor,
-        };
+        let wanted = Wanted { tier, data_class: draft.schema.data_class.as_ref(), floor };
         issuers().for_each(|issuer| asked.acr(known, issuer, wanted.level(), report));
         let obstacles: Option<Vec<Obstacle>> =
             issuers().map(|issuer| obstacle(known, issuer, wanted)).collect();
@@ -191,10 +158,7 @@ impl Asked {
             return;
         };
         let is_person = issuer.rules.callers == Caller::Person;
-        let at = places
-            .iter()
-            .position(|(level, _)| *level >= wanted)
-            .filter(|at| *at > 0 && is_person);
+        let at = places.iter().position(|(level, _)| *level >= wanted).filter(|at| *at > 0 && is_person);
         let Some((level, place)) = at.and_then(|at| places.get(at)) else {
             return;
         };
@@ -202,35 +166,20 @@ impl Asked {
             let level = known.levels.name(*level);
             let message = format!("a challenge for `{level}` can't name it: it has no `acr` value");
             let help = "add the `acr` value by which a client can ask the issuer for it";
-            report
-                .within("issuer", Some(&issuer.rules.name))
-                .add(Code::NoAcrToAskFor, *place, message, help);
+            report.within("issuer", Some(&issuer.rules.name)).add(Code::NoAcrToAskFor, *place, message, help);
         }
     }
 }
 
 /// What is used up is known to one process in this version: a second replica would take the same proof again.
 fn check_store(file: &File, drafts: &[Draft<'_>], known: &Known<'_>, report: &mut Report<'_>) {
-    if file
-        .state
-        .as_ref()
-        .is_some_and(|state| state.single_replica.unwrap_or(false))
-    {
+    if file.state.as_ref().is_some_and(|state| state.single_replica.unwrap_or(false)) {
         return;
     }
     let mut seen: HashSet<&str> = HashSet::new();
     for draft in drafts {
-        let refined = draft
-            .schema
-            .refine
-            .items()
-            .iter()
-            .filter_map(|rule| rule.value.tier.as_ref());
-        let lower = draft
-            .schema
-            .lower_risk_if_only
-            .as_ref()
-            .and_then(|lower| lower.value.tier.as_ref());
+        let refined = draft.schema.refine.items().iter().filter_map(|rule| rule.value.tier.as_ref());
+        let lower = draft.schema.lower_risk_if_only.as_ref().and_then(|lower| lower.value.tier.as_ref());
         for text in draft.schema.tier.as_ref().into_iter().chain(refined).chain(lower) {
             let spends = known
                 .tiers
@@ -250,7 +199,5 @@ fn needs_single_replica(draft: &Draft<'_>, text: &Text, report: &mut Report<'_>)
         text.value
     );
     let help = "say `state: { single_replica: true }`, and run one replica only";
-    report
-        .within("route", draft.schema.id.text())
-        .add(Code::NeedsSingleReplica, text, message, help);
+    report.within("route", draft.schema.id.text()).add(Code::NeedsSingleReplica, text, message, help);
 }

@@ -49,10 +49,7 @@ impl Known<'_> {
     }
 
     fn data_floor(&self, report: &mut Report<'_>, text: &Text) -> Option<Level> {
-        let found = self
-            .data_classes
-            .iter()
-            .find(|class| class.name.as_ref() == text.value);
+        let found = self.data_classes.iter().find(|class| class.name.as_ref() == text.value);
         if found.is_none() {
             let names = self.data_classes.iter().map(|class| class.name.as_ref());
             report.unknown(Code::UnknownDataClass, "data class", text, names);
@@ -76,11 +73,7 @@ pub(super) struct Draft<'s> {
 
 /// Compiles `routes`, in the order of the file; one without a path is left out.
 pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Draft<'s>> {
-    let start = Place {
-        line: 1,
-        column: 1,
-        length: 1,
-    };
+    let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ id: home, match: { path: /, methods: [GET] }, upstream: app, access: public }]";
     report.required(&file.routes, "routes", start, example);
     if let Some(list) = file.routes.as_ref().filter(|list| list.value.is_empty()) {
@@ -98,12 +91,7 @@ pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report
         if let Some(id) = report.required(&item.value.id, "id", item.into(), "results.read") {
             check_id(report, id, &mut ids);
         }
-        if let Some(id) = item
-            .value
-            .lower_risk_if_only
-            .as_ref()
-            .and_then(|lower| lower.value.id.as_ref())
-        {
+        if let Some(id) = item.value.lower_risk_if_only.as_ref().and_then(|lower| lower.value.id.as_ref()) {
             check_id(report, id, &mut ids);
         }
         drafts.extend(route(report, known, item));
@@ -114,12 +102,7 @@ pub(super) fn compile<'s>(file: &'s File, known: &Known<'_>, report: &mut Report
 fn check_id(report: &mut Report<'_>, id: &Text, ids: &mut Names) {
     values::name(report, id);
     if id.value.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        report.add(
-            Code::BadName,
-            id,
-            format!("`{}` has capitals", id.value),
-            "write ids in lower case",
-        );
+        report.add(Code::BadName, id, format!("`{}` has capitals", id.value), "write ids in lower case");
     }
     ids.add(report, "route", id);
 }
@@ -140,45 +123,25 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     };
     // A public route need not name its tier, and has no rules that could be above or below it.
     let base = tier.filter(|_| access == Access::Protected);
-    let ground = Ground {
-        matched: matched.as_ref(),
-        tiers: known.tiers,
-        tier: base,
-    };
+    let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier: base };
     if access == Access::Public {
         check_public(report, schema);
     } else if schema.any_of.is_none() {
         let help = "write `any_of: [{ issuer: … }]`, or `access: public`";
-        report.add(
-            Code::NoWayIn,
-            place,
-            "the route does not say who is allowed",
-            help,
-        );
+        report.add(Code::NoWayIn, place, "the route does not say who is allowed", help);
     }
-    let patient = schema
-        .patient
-        .as_ref()
-        .and_then(|patient| ground.patient(report, patient));
+    let patient = schema.patient.as_ref().and_then(|patient| ground.patient(report, patient));
     let has_patient = schema.patient.is_some();
     let refine = ground.refine(report, &schema.refine);
-    let lower_risk = schema
-        .lower_risk_if_only
-        .as_ref()
-        .and_then(|lower| ground.lower_risk(report, lower));
+    let lower_risk = schema.lower_risk_if_only.as_ref().and_then(|lower| ground.lower_risk(report, lower));
     let deny = ground.deny(report, &schema.deny);
-    let any_of = schema
-        .any_of
-        .as_ref()
-        .map(|list| entries::compile(report, known, ground, has_patient, list));
+    let any_of =
+        schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
     let matched = matched?;
     let route = Route {
         id: schema.id.text().unwrap_or_default().into(),
-        label: schema
-            .label
-            .as_ref()
-            .map(|label| values::filled(report, label).into()),
+        label: schema.label.as_ref().map(|label| values::filled(report, label).into()),
         host: matched.host,
         template: matched.template,
         methods: matched.methods,
@@ -194,18 +157,8 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         any_of: any_of.unwrap_or_default(),
         cors,
     };
-    let path = schema
-        .r#match
-        .as_ref()
-        .and_then(|map| map.value.path.as_ref())
-        .map_or(place, Place::from);
-    Some(Draft {
-        route,
-        schema,
-        path,
-        tier,
-        floor,
-    })
+    let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
+    Some(Draft { route, schema, path, tier, floor })
 }
 
 /// The base tier: required on protected routes, the first one on public ones.
@@ -230,10 +183,7 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
         ("refine", schema.refine.as_ref().map(Into::into)),
-        (
-            "lower_risk_if_only",
-            schema.lower_risk_if_only.as_ref().map(Into::into),
-        ),
+        ("lower_risk_if_only", schema.lower_risk_if_only.as_ref().map(Into::into)),
         ("deny", schema.deny.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
@@ -271,12 +221,8 @@ pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>)
                 .map(Method::as_str)
                 .collect();
             let report = &mut report.within("route", Some(&second.id));
-            let message = format!(
-                "route `{}` in line {} takes {} here as well",
-                first.id,
-                at_first.line,
-                list(&both)
-            );
+            let message =
+                format!("route `{}` in line {} takes {} here as well", first.id, at_first.line, list(&both));
             let help =
                 "no order decides: give the routes different paths, hosts or methods (`GET` brings `HEAD`)";
             report.add(Code::AmbiguousRoutes, *at_second, message, help);

@@ -104,10 +104,8 @@ impl Ground<'_> {
             if let (Some(text), Some(tier), Some(base)) = (text, tier, self.tier)
                 && tier <= base
             {
-                let message = format!(
-                    "`{}` is not above the route's tier, so this rule changes nothing",
-                    text.value
-                );
+                let message =
+                    format!("`{}` is not above the route's tier, so this rule changes nothing", text.value);
                 report.add(
                     Code::RefineWithoutEffect,
                     text,
@@ -142,23 +140,15 @@ impl Ground<'_> {
             report.add(Code::LowerRiskNotLower, text, message, "name a lower tier");
         }
         listed?;
-        Some(LowerRisk {
-            fields: values::texts(report, fields),
-            tier: tier?,
-            id: id?.value.as_str().into(),
-        })
+        Some(LowerRisk { fields: values::texts(report, fields), tier: tier?, id: id?.value.as_str().into() })
     }
 
     /// Compiles `deny`.
     pub(super) fn deny(&self, report: &mut Report<'_>, schema: &Given<Items<When>>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         for item in schema.items() {
-            let when = report.required(
-                &item.value.when,
-                "when",
-                item.into(),
-                "\"'suspended' in subject.roles\"",
-            );
+            let when =
+                report.required(&item.value.when, "when", item.into(), "\"'suspended' in subject.roles\"");
             conditions.extend(when.and_then(|text| self.condition(report, text)));
         }
         conditions

@@ -24,12 +24,7 @@ impl Tiers {
     pub(super) fn find(&self, report: &mut Report<'_>, text: &Text) -> Option<TierIndex> {
         let at = self.list.iter().position(|tier| tier.name.as_ref() == text.value);
         if at.is_none() {
-            report.unknown(
-                Code::UnknownTier,
-                "tier",
-                text,
-                self.list.iter().map(|tier| tier.name.as_ref()),
-            );
+            report.unknown(Code::UnknownTier, "tier", text, self.list.iter().map(|tier| tier.name.as_ref()));
         }
         at.and_then(|at| u8::try_from(at).ok()).map(TierIndex)
     }
@@ -47,9 +42,7 @@ type StepUps<'s> = Vec<(&'s str, StepUp)>;
 pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> Tiers {
     let ways = step_ups(file, report);
     let Some(written) = file.tiers.as_ref() else {
-        return Tiers {
-            list: built_in(file, levels, &ways, report),
-        };
+        return Tiers { list: built_in(file, levels, &ways, report) };
     };
     if written.value.is_empty() {
         report.add(
@@ -60,12 +53,7 @@ pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> 
         );
     }
     if written.value.len() > usize::from(u8::MAX) {
-        report.add(
-            Code::BadQuantity,
-            written,
-            "there are more than 255 tiers",
-            "take some out",
-        );
+        report.add(Code::BadQuantity, written, "there are more than 255 tiers", "take some out");
     }
     let mut names = Names::default();
     let mut list: Vec<Tier> = Vec::new();
@@ -92,12 +80,7 @@ fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Repor
     let (Some(aal1), Some(aal2)) = (levels.find("aal1"), levels.find("aal2")) else {
         let place = file.assurance_levels.as_ref().map_or(Place::FILE, Into::into);
         let message = "the built-in tiers ask for `aal1` and `aal2`, which are not among these levels";
-        report.add(
-            Code::BuiltInTiers,
-            place,
-            message,
-            "write `tiers` with levels of your own",
-        );
+        report.add(Code::BuiltInTiers, place, message, "write `tiers` with levels of your own");
         return Vec::new();
     };
     let machines = Some(ServiceRule { max_token_age: 600 });
@@ -113,40 +96,24 @@ fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Repor
         service: None,
     };
     vec![
-        Tier {
-            service: machines,
-            ..tier("low", aal1, None, Durability::Buffered)
-        },
-        Tier {
-            service: machines,
-            ..tier("moderate", aal1, Some(8 * 3_600), Durability::Written)
-        },
+        Tier { service: machines, ..tier("low", aal1, None, Durability::Buffered) },
+        Tier { service: machines, ..tier("moderate", aal1, Some(8 * 3_600), Durability::Written) },
         tier("high", aal2, Some(600), Durability::Synced),
-        Tier {
-            each_action_needs_new_proof: true,
-            ..tier("critical", aal2, Some(60), Durability::Synced)
-        },
+        Tier { each_action_needs_new_proof: true, ..tier("critical", aal2, Some(60), Durability::Synced) },
     ]
 }
 
 fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mut Report<'_>) -> Tier {
     let schema = &item.value;
     let assurance = report.required(&schema.assurance, "assurance", item.into(), "aal1");
-    let each_action_needs_new_proof = schema
-        .each_action_needs_new_proof
-        .as_ref()
-        .is_some_and(|given| given.value);
+    let each_action_needs_new_proof =
+        schema.each_action_needs_new_proof.as_ref().is_some_and(|given| given.value);
     if let Some(given) = schema.each_action_needs_new_proof.as_ref()
         && given.value
         && schema.max_age.is_none()
     {
         let message = "a proof that is spent by one action must also be recent";
-        report.add(
-            Code::ProofWithoutAge,
-            given,
-            message,
-            "add `max_age`, such as `max_age: 60s`",
-        );
+        report.add(Code::ProofWithoutAge, given, message, "add `max_age`, such as `max_age: 60s`");
     }
     let durations = [
         ("buffered", Durability::Buffered),
@@ -155,26 +122,18 @@ fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mu
     ];
     let outages = [
         ("deny", StoreDown::Deny),
-        (
-            "allow_without_revocation_check",
-            StoreDown::AllowWithoutRevocationCheck,
-        ),
+        ("allow_without_revocation_check", StoreDown::AllowWithoutRevocationCheck),
     ];
     Tier {
         name: schema.name.text().unwrap_or_default().into(),
-        assurance: assurance
-            .and_then(|text| assurance::level(report, levels, text))
-            .unwrap_or_default(),
+        assurance: assurance.and_then(|text| assurance::level(report, levels, text)).unwrap_or_default(),
         max_age: values::whole_seconds(report, &schema.max_age),
         each_action_needs_new_proof,
         require_methods: values::texts(report, &schema.require_methods),
         step_up: step_up(&schema.step_up, ways, report),
         audit: values::choice(report, &schema.audit, &durations, Durability::Synced),
         when_store_down: values::choice(report, &schema.when_store_down, &outages, StoreDown::Deny),
-        service: schema
-            .service
-            .as_ref()
-            .and_then(|service| service_rule(service, report)),
+        service: schema.service.as_ref().and_then(|service| service_rule(service, report)),
     }
 }
 
@@ -195,12 +154,8 @@ fn step_ups<'s>(file: &'s File, report: &mut Report<'_>) -> StepUps<'s> {
         let report = &mut report.within("step-up", item.value.name.text());
         let name = report.required(&item.value.name, "name", item.into(), "api");
         report.required(&item.value.r#type, "type", item.into(), "rfc9470");
-        let way = values::choice(
-            report,
-            &item.value.r#type,
-            &[("rfc9470", StepUp::Rfc9470)],
-            StepUp::Rfc9470,
-        );
+        let way =
+            values::choice(report, &item.value.r#type, &[("rfc9470", StepUp::Rfc9470)], StepUp::Rfc9470);
         if let Some(name) = name {
             values::name(report, name);
             names.add(report, "way to step up", name);
@@ -233,11 +188,7 @@ fn step_up(schema: &Given<Texts>, ways: &StepUps<'_>, report: &mut Report<'_>) -
 fn check_order(before: &[Tier], later: &Tier, item: &Spanned<Schema>, report: &mut Report<'_>) {
     let weaker = before.iter().rev().find_map(|earlier| {
         let aspects = less(earlier, later);
-        if aspects.is_empty() {
-            None
-        } else {
-            Some((earlier, aspects))
-        }
+        if aspects.is_empty() { None } else { Some((earlier, aspects)) }
     });
     if let Some((earlier, aspects)) = weaker {
         let place = item.value.name.as_ref().map_or(item.into(), Place::from);
@@ -247,20 +198,13 @@ fn check_order(before: &[Tier], later: &Tier, item: &Spanned<Schema>, report: &m
             earlier.name,
             list(&aspects)
         );
-        report.add(
-            Code::TierOrder,
-            place,
-            message,
-            "put the tiers in order, the strictest last",
-        );
+        report.add(Code::TierOrder, place, message, "put the tiers in order, the strictest last");
     }
 }
 
 /// In what a later tier asks for less than an earlier one.
 fn less(earlier: &Tier, later: &Tier) -> Vec<&'static str> {
-    let longer = earlier
-        .max_age
-        .is_some_and(|most| later.max_age.is_none_or(|age| age > most));
+    let longer = earlier.max_age.is_some_and(|most| later.max_age.is_none_or(|age| age > most));
     let single_use = earlier.each_action_needs_new_proof && !later.each_action_needs_new_proof;
     let aspects = [
         ("assurance", later.assurance < earlier.assurance),
@@ -268,9 +212,5 @@ fn less(earlier: &Tier, later: &Tier) -> Vec<&'static str> {
         ("each_action_needs_new_proof", single_use),
         ("audit", later.audit < earlier.audit),
     ];
-    aspects
-        .into_iter()
-        .filter(|(_, weaker)| *weaker)
-        .map(|(name, _)| name)
-        .collect()
+    aspects.into_iter().filter(|(_, weaker)| *weaker).map(|(name, _)| name).collect()
 }

@@ -39,26 +39,14 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
 }
 
 fn tiers(route: &Route) -> impl Iterator<Item = &str> {
-    let lower = route
-        .lower_risk_if_only
-        .as_ref()
-        .and_then(|lower| lower.value.tier.text());
-    let refined = route
-        .refine
-        .items()
-        .iter()
-        .filter_map(|rule| rule.value.tier.text());
+    let lower = route.lower_risk_if_only.as_ref().and_then(|lower| lower.value.tier.text());
+    let refined = route.refine.items().iter().filter_map(|rule| rule.value.tier.text());
     route.tier.text().into_iter().chain(lower).chain(refined)
 }
 
 fn unused(report: &mut Report<'_>, what: &str, name: &Text, used: &HashSet<&str>) {
     if !used.contains(name.value.as_str()) {
         let message = format!("no route uses {what} `{}`", name.value);
-        report.add(
-            Code::Unused,
-            name,
-            message,
-            "take it out, or look for the route that should name it",
-        );
+        report.add(Code::Unused, name, message, "take it out, or look for the route that should name it");
     }
 }

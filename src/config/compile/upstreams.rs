@@ -38,17 +38,9 @@ fn upstream(name: &Text, item: &Spanned<Schema>, report: &mut Report<'_>) -> Ups
     let mut timeout = |given, default| values::duration(report, given, seconds(default), TIMEOUTS);
     let (connect, read) = (timeout(&timeouts.connect, 1), timeout(&timeouts.read, 60));
     let (write, idle) = (timeout(&timeouts.write, 60), timeout(&timeouts.idle, 60));
-    let endpoints = report.required(
-        &schema.endpoints,
-        "endpoints",
-        item.into(),
-        "[\"127.0.0.1:8080\"]",
-    );
+    let endpoints = report.required(&schema.endpoints, "endpoints", item.into(), "[\"127.0.0.1:8080\"]");
     let mut headers = Names::default();
-    let identity = schema
-        .identity
-        .as_ref()
-        .map(|identity| assertion(identity, &mut headers, report));
+    let identity = schema.identity.as_ref().map(|identity| assertion(identity, &mut headers, report));
     let refuses = [("refuse", true), ("never", false)];
     UpstreamSettings {
         name: name.value.as_str().into(),
@@ -95,18 +87,12 @@ fn endpoint(list: &Texts, report: &mut Report<'_>) -> Box<str> {
 }
 
 fn is_endpoint(text: &str) -> bool {
-    let port = text
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     port.is_some_and(|port| port != 0) && Host::parse(text.as_bytes()).is_ok()
 }
 
 fn assertion(schema: &Spanned<Identity>, headers: &mut Names, report: &mut Report<'_>) -> AssertionSettings {
-    let Identity {
-        header,
-        audience,
-        ttl,
-    } = &schema.value;
+    let Identity { header, audience, ttl } = &schema.value;
     let header = report.required(header, "header", schema.into(), "x-wardgate-assertion");
     if let Some(header) = header {
         inject::check_header(report, header);
@@ -114,14 +100,8 @@ fn assertion(schema: &Spanned<Identity>, headers: &mut Names, report: &mut Repor
     }
     let audience = report.required(audience, "audience", schema.into(), "ehr");
     AssertionSettings {
-        header: header
-            .map(|text| text.value.to_ascii_lowercase())
-            .unwrap_or_default()
-            .into(),
-        audience: audience
-            .map(|text| values::filled(report, text))
-            .unwrap_or_default()
-            .into(),
+        header: header.map(|text| text.value.to_ascii_lowercase()).unwrap_or_default().into(),
+        audience: audience.map(|text| values::filled(report, text)).unwrap_or_default().into(),
         ttl: values::duration(report, ttl, seconds(60), seconds(1)..=seconds(3_600)),
     }
 }
@@ -149,17 +129,10 @@ fn check_ids(
     report: &mut Report<'_>,
 ) {
     for (header, value) in schema.entries() {
-        let parts = templates
-            .get(header.value.as_str())
-            .map_or(&[][..], |template| &template.0);
+        let parts = templates.get(header.value.as_str()).map_or(&[][..], |template| &template.0);
         if parts.contains(&InjectPart::SubjectId) && !parts.contains(&InjectPart::IssuerName) {
             let message = "two issuers may each have somebody with this id";
-            report.add(
-                Code::UnqualifiedId,
-                value,
-                message,
-                "write `{issuer.name}:{subject.id}`",
-            );
+            report.add(Code::UnqualifiedId, value, message, "write `{issuer.name}:{subject.id}`");
         }
     }
 }
@@ -173,17 +146,9 @@ mod tests {
         for text in ["ehr:8080", "127.0.0.1:80", "[::1]:8080", "ehr.clinic.example:443"] {
             assert!(is_endpoint(text), "{text}");
         }
-        for text in [
-            "ehr",
-            "ehr:",
-            "ehr:0",
-            "ehr:99999",
-            "http://ehr:80",
-            "::1:80",
-            "unix:/run/a",
-            "a b:80",
-            ":80",
-        ] {
+        for text in
+            ["ehr", "ehr:", "ehr:0", "ehr:99999", "http://ehr:80", "::1:80", "unix:/run/a", "a b:80", ":80"]
+        {
             assert!(!is_endpoint(text), "{text}");
         }
     }

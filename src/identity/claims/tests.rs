@@ -26,15 +26,8 @@ fn required_claims_are_required() {
             "{name}"
         );
     }
-    assert_eq!(
-        strict(&json!({ "aud": [] })).map(|subject| subject.id),
-        Err(TokenFault::MissingClaim)
-    );
-    let plain = read(
-        &json!({ "jti": null, "client_id": null, "azp": "web" }),
-        &rules(),
-        Profile::PlainJwt,
-    );
+    assert_eq!(strict(&json!({ "aud": [] })).map(|subject| subject.id), Err(TokenFault::MissingClaim));
+    let plain = read(&json!({ "jti": null, "client_id": null, "azp": "web" }), &rules(), Profile::PlainJwt);
     assert_eq!(plain.map(|subject| subject.client), Ok(Some("web".into())));
 }
 
@@ -74,11 +67,7 @@ fn a_claim_of_the_wrong_type_is_not_an_absent_claim() {
         json!({ "act": { "sub": 1 } }),
         json!({ "act": { "sub": "b\u{0}b" } }),
     ] {
-        assert_eq!(
-            strict(&change).map(|subject| subject.id),
-            Err(TokenFault::BadClaim),
-            "{change}"
-        );
+        assert_eq!(strict(&change).map(|subject| subject.id), Err(TokenFault::BadClaim), "{change}");
     }
 }
 
@@ -96,36 +85,23 @@ fn times_bind() {
         assert_eq!(strict(&change).map(|subject| subject.id), Err(fault), "{change}");
     }
     assert!(strict(&json!({ "nbf": latest, "iat": latest, "auth_time": latest, "exp": NOW + 1 })).is_ok());
-    assert_eq!(
-        strict(&json!({ "exp": (NOW as f64) + 1.5 })).map(|subject| subject.expires_at),
-        Ok(NOW + 1)
-    );
+    assert_eq!(strict(&json!({ "exp": (NOW as f64) + 1.5 })).map(|subject| subject.expires_at), Ok(NOW + 1));
 
-    let short = IssuerRules {
-        max_token_lifetime: Some(300),
-        ..rules()
-    };
+    let short = IssuerRules { max_token_lifetime: Some(300), ..rules() };
     assert!(read(&json!({}), &short, Profile::Rfc9068).is_ok());
     let long = read(&json!({ "exp": NOW + 301 }), &short, Profile::Rfc9068);
     assert_eq!(long.map(|subject| subject.id), Err(TokenFault::LifetimeTooLong));
     // A token of unknown age may have lived for any time.
     let ageless = read(&json!({ "iat": null }), &short, Profile::Introspection);
-    assert_eq!(
-        ageless.map(|subject| subject.id),
-        Err(TokenFault::LifetimeTooLong)
-    );
+    assert_eq!(ageless.map(|subject| subject.id), Err(TokenFault::LifetimeTooLong));
 }
 
 #[test]
 fn the_audience_is_one_of_ours() {
     assert!(strict(&json!({ "aud": ["other", "portal"] })).is_ok());
-    for audience in [
-        json!("other"),
-        json!(["other"]),
-        json!("portal "),
-        json!("Portal"),
-        json!("portal,other"),
-    ] {
+    for audience in
+        [json!("other"), json!(["other"]), json!("portal "), json!("Portal"), json!("portal,other")]
+    {
         assert_eq!(
             strict(&json!({ "aud": audience })).map(|subject| subject.id),
             Err(TokenFault::WrongAudience),
@@ -138,21 +114,11 @@ fn the_audience_is_one_of_ours() {
 fn other_tokens_are_told_apart() {
     let plain = |change: Value| read(&change, &rules(), Profile::PlainJwt).map(|subject| subject.id);
     for mark in ["nonce", "at_hash", "c_hash", "s_hash", "events"] {
-        assert_eq!(
-            plain(json!({ mark: "x" })),
-            Err(TokenFault::NotAnAccessToken),
-            "{mark}"
-        );
+        assert_eq!(plain(json!({ mark: "x" })), Err(TokenFault::NotAnAccessToken), "{mark}");
     }
-    assert_eq!(
-        strict(&json!({ "events": {} })).map(|subject| subject.id),
-        Err(TokenFault::NotAnAccessToken)
-    );
+    assert_eq!(strict(&json!({ "events": {} })).map(|subject| subject.id), Err(TokenFault::NotAnAccessToken));
     let bound = json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } });
-    assert_eq!(
-        strict(&bound).map(|subject| subject.id),
-        Err(TokenFault::ProofOfKeyMissing)
-    );
+    assert_eq!(strict(&bound).map(|subject| subject.id), Err(TokenFault::ProofOfKeyMissing));
     assert_eq!(plain(json!({ "cnf": {} })), Err(TokenFault::ProofOfKeyMissing));
 }
 
@@ -166,46 +132,29 @@ fn one_string_is_one_role() {
         strict(&json!({ "roles": "user admin" })).map(|subject| subject.roles),
         Ok(vec!["user admin".into()])
     );
-    assert_eq!(
-        strict(&json!({ "roles": null })).map(|subject| subject.roles),
-        Ok(vec![])
-    );
+    assert_eq!(strict(&json!({ "roles": null })).map(|subject| subject.roles), Ok(vec![]));
 }
 
 #[test]
 fn nested_claims_are_found_by_steps_and_never_guessed() {
     let nested = IssuerRules {
-        claims: ClaimNames {
-            patient: None,
-            roles: Some("realm.access.roles".into()),
-        },
+        claims: ClaimNames { patient: None, roles: Some("realm.access.roles".into()) },
         ..rules()
     };
     let roles = |change: Value| read(&change, &nested, Profile::Rfc9068).map(|subject| subject.roles);
-    assert_eq!(
-        roles(json!({ "realm": { "access": { "roles": ["nurse"] } } })),
-        Ok(vec!["nurse".into()])
-    );
-    assert_eq!(
-        roles(json!({ "realm.access.roles": ["flat"], "realm": 1 })),
-        Ok(vec!["flat".into()])
-    );
+    assert_eq!(roles(json!({ "realm": { "access": { "roles": ["nurse"] } } })), Ok(vec!["nurse".into()]));
+    assert_eq!(roles(json!({ "realm.access.roles": ["flat"], "realm": 1 })), Ok(vec!["flat".into()]));
     assert_eq!(roles(json!({ "realm": { "access": {} } })), Ok(vec![]));
     assert_eq!(roles(json!({ "realm": {} })), Ok(vec![]));
     assert_eq!(roles(json!({ "realm": "access" })), Err(TokenFault::BadClaim));
-    assert_eq!(
-        roles(json!({ "realm": { "access": ["roles"] } })),
-        Err(TokenFault::BadClaim)
-    );
+    assert_eq!(roles(json!({ "realm": { "access": ["roles"] } })), Err(TokenFault::BadClaim));
 }
 
 #[test]
 fn scopes_come_as_text_or_list() {
-    for change in [
-        json!({ "scope": "a  b " }),
-        json!({ "scope": ["a", "b"] }),
-        json!({ "scope": null, "scp": "a b" }),
-    ] {
+    for change in
+        [json!({ "scope": "a  b " }), json!({ "scope": ["a", "b"] }), json!({ "scope": null, "scp": "a b" })]
+    {
         assert_eq!(
             strict(&change).map(|subject| subject.scopes),
             Ok(vec!["a".into(), "b".into()]),
@@ -224,30 +173,15 @@ fn assurance_is_what_the_issuers_words_are_mapped_to() {
     let two = level(json!({})).expect("level");
     let one = level(json!({ "acr": "LOA2" })).expect("level");
     assert!(two > one && one > Level::NONE);
-    assert_eq!(
-        level(json!({ "acr": "urn:made:up", "amr": ["face"] })),
-        Ok(Level::NONE)
-    );
+    assert_eq!(level(json!({ "acr": "urn:made:up", "amr": ["face"] })), Ok(Level::NONE));
     assert_eq!(level(json!({ "acr": null, "amr": null })), Ok(Level::NONE));
-    assert_eq!(
-        strict(&json!({ "auth_time": null })).map(|subject| subject.auth_time),
-        Ok(None)
-    );
-    let service = IssuerRules {
-        callers: Caller::Service,
-        ..rules()
-    };
-    assert_eq!(
-        read(&json!({}), &service, Profile::Rfc9068).map(|subject| subject.auth_time),
-        Ok(None)
-    );
+    assert_eq!(strict(&json!({ "auth_time": null })).map(|subject| subject.auth_time), Ok(None));
+    let service = IssuerRules { callers: Caller::Service, ..rules() };
+    assert_eq!(read(&json!({}), &service, Profile::Rfc9068).map(|subject| subject.auth_time), Ok(None));
 }
 
 #[test]
 fn the_outermost_actor_acts() {
     let change = json!({ "act": { "sub": "helper", "act": { "sub": "earlier" } } });
-    assert_eq!(
-        strict(&change).map(|subject| subject.actor),
-        Ok(Some("helper".into()))
-    );
+    assert_eq!(strict(&change).map(|subject| subject.actor), Ok(Some("helper".into())));
 }

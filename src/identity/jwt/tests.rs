@@ -16,11 +16,7 @@ impl Bench {
     fn new() -> Self {
         let minter = Minter::es256("k1");
         let keys = KeySet::parse(minter.jwks().as_bytes()).expect("keys");
-        Self {
-            minter,
-            keys,
-            rules: rules(),
-        }
+        Self { minter, keys, rules: rules() }
     }
 
     fn verify(&self, token: &str) -> Result<Subject, TokenFault> {
@@ -38,15 +34,10 @@ fn a_good_token_becomes_a_subject() {
     let bench = Bench::new();
     let subject = bench.with_header(&json!({})).expect("subject");
     assert_eq!(subject.qualified_id(), "people:alice");
-    assert_eq!(
-        (subject.client.as_deref(), subject.token_id.as_deref()),
-        (Some("app"), Some("t-1"))
-    );
+    assert_eq!((subject.client.as_deref(), subject.token_id.as_deref()), (Some("app"), Some("t-1")));
     assert!(subject.level > Level::NONE);
     assert_eq!(
-        bench
-            .with_header(&json!({ "typ": "application/AT+JWT" }))
-            .map(|subject| subject.id),
+        bench.with_header(&json!({ "typ": "application/AT+JWT" })).map(|subject| subject.id),
         Ok("alice".into())
     );
 }
@@ -68,30 +59,17 @@ fn the_header_chooses_neither_algorithm_nor_key() {
         (json!({ "crit": [] }), TokenFault::HeaderNotAllowed),
         (json!({ "b64": false }), TokenFault::HeaderNotAllowed),
         (json!({ "jwk": bench.minter.jwk() }), TokenFault::HeaderNotAllowed),
-        (
-            json!({ "jku": "https://login.test/keys" }),
-            TokenFault::HeaderNotAllowed,
-        ),
-        (
-            json!({ "x5u": "https://login.test/keys" }),
-            TokenFault::HeaderNotAllowed,
-        ),
+        (json!({ "jku": "https://login.test/keys" }), TokenFault::HeaderNotAllowed),
+        (json!({ "x5u": "https://login.test/keys" }), TokenFault::HeaderNotAllowed),
         (json!({ "x5c": ["MIIB"] }), TokenFault::HeaderNotAllowed),
         (json!({ "kid": 1 }), TokenFault::Malformed),
         (json!({ "kid": ["k1"] }), TokenFault::Malformed),
         (json!({ "kid": "k2" }), TokenFault::UnknownKey),
         (json!({ "kid": "../../dev/null" }), TokenFault::UnknownKey),
     ] {
-        assert_eq!(
-            bench.with_header(&header).map(|subject| subject.id),
-            Err(fault),
-            "{header}"
-        );
+        assert_eq!(bench.with_header(&header).map(|subject| subject.id), Err(fault), "{header}");
     }
-    assert!(
-        bench.with_header(&json!({ "kid": null })).is_ok(),
-        "the only key needs no name"
-    );
+    assert!(bench.with_header(&json!({ "kid": null })).is_ok(), "the only key needs no name");
 }
 
 #[test]
@@ -100,9 +78,7 @@ fn an_algorithm_and_a_key_of_another_kind_never_meet() {
     let mut bench = Bench::new();
     bench.rules.algorithms.push(SignatureAlgorithm::RS256);
     assert_eq!(
-        bench
-            .with_header(&json!({ "alg": "RS256" }))
-            .map(|subject| subject.id),
+        bench.with_header(&json!({ "alg": "RS256" })).map(|subject| subject.id),
         Err(TokenFault::UnknownKey)
     );
 }
@@ -116,14 +92,8 @@ fn a_public_key_is_no_shared_secret() {
         encode(claims(&json!({})).to_string())
     );
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, bench.minter.jwks().as_bytes());
-    let token = format!(
-        "{input}.{}",
-        encode(aws_lc_rs::hmac::sign(&secret, input.as_bytes()))
-    );
-    assert_eq!(
-        bench.verify(&token).map(|subject| subject.id),
-        Err(TokenFault::AlgorithmNotAllowed)
-    );
+    let token = format!("{input}.{}", encode(aws_lc_rs::hmac::sign(&secret, input.as_bytes())));
+    assert_eq!(bench.verify(&token).map(|subject| subject.id), Err(TokenFault::AlgorithmNotAllowed));
 }
 
 #[test]
@@ -139,27 +109,16 @@ fn only_access_tokens_are_access_tokens() {
         json!("jwt2"),
     ] {
         let got = bench.with_header(&json!({ "typ": media }));
-        assert_eq!(
-            got.map(|subject| subject.id),
-            Err(TokenFault::NotAnAccessToken),
-            "{media}"
-        );
+        assert_eq!(got.map(|subject| subject.id), Err(TokenFault::NotAnAccessToken), "{media}");
     }
-    assert_eq!(
-        bench.with_header(&json!({ "typ": 1 })).map(|subject| subject.id),
-        Err(TokenFault::Malformed)
-    );
+    assert_eq!(bench.with_header(&json!({ "typ": 1 })).map(|subject| subject.id), Err(TokenFault::Malformed));
     bench.rules.plain_jwt = true;
     for media in [json!(null), json!("JWT"), json!("at+jwt")] {
         assert!(bench.with_header(&json!({ "typ": media })).is_ok(), "{media}");
     }
     for media in [json!("logout+jwt"), json!("secevent+jwt"), json!("dpop+jwt")] {
         let got = bench.with_header(&json!({ "typ": media }));
-        assert_eq!(
-            got.map(|subject| subject.id),
-            Err(TokenFault::NotAnAccessToken),
-            "{media}"
-        );
+        assert_eq!(got.map(|subject| subject.id), Err(TokenFault::NotAnAccessToken), "{media}");
     }
 }
 
@@ -167,9 +126,7 @@ fn only_access_tokens_are_access_tokens() {
 fn a_token_has_three_parts_of_canonical_base64url() {
     let bench = Bench::new();
     let good = bench.minter.token(&json!({}), &claims(&json!({})));
-    let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
-        panic!("three parts")
-    };
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
     let standard = |part: &str| format!("{}+", &part[1..]);
     for token in [
         String::new(),
@@ -187,11 +144,7 @@ fn a_token_has_three_parts_of_canonical_base64url() {
         format!("{header}.{payload}.{}", standard(signature)),
         with_stray_bits(&good),
     ] {
-        assert_eq!(
-            bench.verify(&token).map(|subject| subject.id),
-            Err(TokenFault::Malformed),
-            "{token}"
-        );
+        assert_eq!(bench.verify(&token).map(|subject| subject.id), Err(TokenFault::Malformed), "{token}");
     }
 }
 
@@ -206,10 +159,8 @@ fn with_stray_bits(token: &str) -> String {
 #[test]
 fn members_have_one_value() {
     let bench = Bench::new();
-    let (header, payload) = (
-        json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k1" }).to_string(),
-        claims(&json!({})).to_string(),
-    );
+    let (header, payload) =
+        (json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k1" }).to_string(), claims(&json!({})).to_string());
     let twice = |object: &str, member: &str| encode(format!("{},{member}}}", &object[..object.len() - 1]));
     for (header, payload) in [
         (twice(&header, r#""alg":"ES256""#), encode(&payload)),
@@ -222,11 +173,7 @@ fn members_have_one_value() {
         (encode("[]"), encode(&payload)),
     ] {
         let token = bench.minter.sign(&header, &payload);
-        assert_eq!(
-            bench.verify(&token).map(|subject| subject.id),
-            Err(TokenFault::Malformed),
-            "{token}"
-        );
+        assert_eq!(bench.verify(&token).map(|subject| subject.id), Err(TokenFault::Malformed), "{token}");
     }
 }
 
@@ -246,20 +193,12 @@ fn only_the_issuers_own_signature_verifies() {
         String::new(),
         stranger.rsplit_once('.').expect("parts").1.to_owned(),
     ] {
-        let got = bench
-            .verify(&format!("{input}.{signature}"))
-            .map(|subject| subject.id);
+        let got = bench.verify(&format!("{input}.{signature}")).map(|subject| subject.id);
         assert_eq!(got, Err(TokenFault::BadSignature), "{signature}");
     }
     let (header, _) = input.split_once('.').expect("parts");
-    let forged = format!(
-        "{header}.{}.{signature}",
-        encode(claims(&json!({ "sub": "root" })).to_string())
-    );
-    assert_eq!(
-        bench.verify(&forged).map(|subject| subject.id),
-        Err(TokenFault::BadSignature)
-    );
+    let forged = format!("{header}.{}.{signature}", encode(claims(&json!({ "sub": "root" })).to_string()));
+    assert_eq!(bench.verify(&forged).map(|subject| subject.id), Err(TokenFault::BadSignature));
 }
 
 #[test]
@@ -296,16 +235,7 @@ fn an_introspection_answer_must_say_active_and_be_of_the_issuer() {
     assert_eq!(read(json!({ "active": false })), Err(TokenFault::Inactive));
     assert_eq!(read(json!({})), Err(TokenFault::BadClaim));
     assert_eq!(read(json!({ "active": "true" })), Err(TokenFault::BadClaim));
-    assert_eq!(
-        read(json!({ "active": true, "iss": "https://evil.test" })),
-        Err(TokenFault::UnknownIssuer)
-    );
-    assert_eq!(
-        read(json!({ "active": true, "token_type": "DPoP" })),
-        Err(TokenFault::ProofOfKeyMissing)
-    );
-    assert_eq!(
-        read(json!({ "active": true, "aud": null })),
-        Err(TokenFault::MissingClaim)
-    );
+    assert_eq!(read(json!({ "active": true, "iss": "https://evil.test" })), Err(TokenFault::UnknownIssuer));
+    assert_eq!(read(json!({ "active": true, "token_type": "DPoP" })), Err(TokenFault::ProofOfKeyMissing));
+    assert_eq!(read(json!({ "active": true, "aud": null })), Err(TokenFault::MissingClaim));
 }

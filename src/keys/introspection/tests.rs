@@ -35,19 +35,13 @@ fn answer(change: &Value) -> Reply {
 
 /// An issuer that knows `token=NAME…` as the token of NAME.
 fn by_name(asked: &Asked) -> Reply {
-    let token = form_urlencoded::parse(asked.body.as_bytes())
-        .find(|(name, _)| name == "token")
-        .expect("token")
-        .1;
+    let token =
+        form_urlencoded::parse(asked.body.as_bytes()).find(|(name, _)| name == "token").expect("token").1;
     answer(&json!({ "sub": token.split('-').next() }))
 }
 
 async fn outcome(verifier: &Verifier, token: &str) -> Result<String, &'static str> {
-    match verifier
-        .identify(&Token::new(token).expect("token"), NOW)
-        .await
-        .identity
-    {
+    match verifier.identify(&Token::new(token).expect("token"), NOW).await.identity {
         Identity::Known(subject) => Ok(subject.qualified_id()),
         Identity::Refused(fault) => Err(fault.code()),
         _ => Err("unavailable"),
@@ -62,10 +56,7 @@ async fn a_good_answer_is_remembered_for_a_while_but_not_beyond_exp() {
         assert_eq!(outcome(&verifier, "opaque").await, Ok("people:alice".into()));
     }
     assert_eq!(server.count("/introspect"), 1);
-    let later = verifier
-        .identify(&Token::new("opaque").expect("token"), NOW + 30)
-        .await
-        .identity;
+    let later = verifier.identify(&Token::new("opaque").expect("token"), NOW + 30).await.identity;
     assert!(matches!(later, Identity::Refused(TokenFault::Expired)));
     assert_eq!(server.count("/introspect"), 2);
     tokio::time::pause();
@@ -81,10 +72,7 @@ async fn the_question_is_asked_as_the_rfc_wants_it() {
     let verifier = gateway(Some(server.address("/introspect?realm=x"))).verifier();
     assert!(outcome(&verifier, "a+b/c==").await.is_ok());
     let asked = &server.asked()[0];
-    assert_eq!(
-        (asked.method.as_str(), asked.path.as_str()),
-        ("POST", "/introspect?realm=x")
-    );
+    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/introspect?realm=x"));
     assert_eq!(asked.body, "token=a%2Bb%2Fc%3D%3D&token_type_hint=access_token");
     // `gate+way:s3%3Acret+%C3%A9`
     assert_eq!(asked.authorization, "Basic Z2F0ZSt3YXk6czMlM0FjcmV0KyVDMyVBOQ==");
@@ -98,10 +86,7 @@ async fn a_refusal_is_the_issuers_word_and_is_not_remembered() {
         (answer(&json!({ "exp": null })), "token_missing_claim"),
         (answer(&json!({ "aud": "other" })), "token_wrong_audience"),
         (answer(&json!({ "sub": 1 })), "token_bad_claim"),
-        (
-            answer(&json!({ "iss": "https://else.test" })),
-            "token_unknown_issuer",
-        ),
+        (answer(&json!({ "iss": "https://else.test" })), "token_unknown_issuer"),
     ] {
         let server = Server::start(move |_| reply.clone()).await;
         let verifier = gateway(Some(server.address("/introspect"))).verifier();
@@ -132,11 +117,7 @@ async fn everything_else_is_an_outage() {
         let wanted = reply.clone();
         let server = Server::start(move |_| wanted.clone()).await;
         let verifier = gateway(Some(server.address("/introspect"))).verifier();
-        assert_eq!(
-            outcome(&verifier, "opaque").await,
-            Err("unavailable"),
-            "{reply:?}"
-        );
+        assert_eq!(outcome(&verifier, "opaque").await, Err("unavailable"), "{reply:?}");
         assert_eq!(server.asked().len(), 1, "{reply:?}");
     }
 }
@@ -150,10 +131,7 @@ async fn many_who_show_one_token_make_one_question_and_no_two_tokens_are_mixed_u
     for number in 0..5000 {
         let (verifier, name) = (Arc::clone(&verifier), format!("user{}", number % 10));
         requests.spawn(async move {
-            (
-                outcome(&verifier, &format!("{name}-secret")).await,
-                format!("people:{name}"),
-            )
+            (outcome(&verifier, &format!("{name}-secret")).await, format!("people:{name}"))
         });
     }
     while let Some(result) = requests.join_next().await {
@@ -172,10 +150,7 @@ async fn too_many_questions_at_once_are_not_asked() {
         let verifier = Arc::clone(&verifier);
         requests.spawn(async move {
             let start = Instant::now();
-            assert_eq!(
-                outcome(&verifier, &format!("token{number}")).await,
-                Err("unavailable")
-            );
+            assert_eq!(outcome(&verifier, &format!("token{number}")).await, Err("unavailable"));
             start.elapsed()
         });
     }
@@ -186,9 +161,7 @@ async fn too_many_questions_at_once_are_not_asked() {
     assert_eq!(at_once, 50);
     assert!(server.asked().len() <= MAX_QUESTIONS);
     // All come to an end, so there is room again.
-    let Proof::Answer(introspector) = &verifier.issuers[0].proof else {
-        panic!("introspection")
-    };
+    let Proof::Answer(introspector) = &verifier.issuers[0].proof else { panic!("introspection") };
     while !introspector.flights().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -202,11 +175,7 @@ async fn the_issuers_jwts_are_asked_about_too() {
     assert_eq!(outcome(&verifier, &jwt).await, Err("token_inactive"));
     let stranger = Minter::es256("any").token(&json!({}), &claims(&json!({ "iss": "https://else.test" })));
     assert_eq!(outcome(&verifier, &stranger).await, Err("token_unknown_issuer"));
-    assert_eq!(
-        server.asked().len(),
-        1,
-        "a token is shown to nobody but its issuer"
-    );
+    assert_eq!(server.asked().len(), 1, "a token is shown to nobody but its issuer");
 }
 
 #[tokio::test]
@@ -215,10 +184,7 @@ async fn an_opaque_token_is_not_tried_on_several_issuers() {
     let mut gateway = gateway(Some(server.address("/introspect")));
     gateway.add("https://other.test", &Minter::es256("k").jwks());
     gateway.settings[1].source = gateway.settings[0].source.clone();
-    assert_eq!(
-        outcome(&gateway.verifier(), "opaque").await,
-        Err("token_unknown_issuer")
-    );
+    assert_eq!(outcome(&gateway.verifier(), "opaque").await, Err("token_unknown_issuer"));
     assert!(server.asked().is_empty());
 }
 
@@ -240,21 +206,11 @@ async fn the_endpoint_can_be_discovered() {
     assert_eq!(verifier.unready().len(), 1);
     assert!(outcome(&verifier, "one").await.is_ok() && outcome(&verifier, "two").await.is_ok());
     assert!(verifier.unready().is_empty());
-    assert_eq!(
-        (
-            server.count("/.well-known/openid-configuration"),
-            server.count("/ask")
-        ),
-        (1, 2)
-    );
+    assert_eq!((server.count("/.well-known/openid-configuration"), server.count("/ask")), (1, 2));
 
     let mut nowhere = gateway(None);
     nowhere.settings[0].issuer = "http://127.0.0.1:1".into();
     let verifier = nowhere.verifier();
     assert_eq!(outcome(&verifier, "one").await, Err("unavailable"));
-    assert!(
-        verifier.unready()[0].contains("has no introspection endpoint yet"),
-        "{:?}",
-        verifier.unready()
-    );
+    assert!(verifier.unready()[0].contains("has no introspection endpoint yet"), "{:?}", verifier.unready());
 }

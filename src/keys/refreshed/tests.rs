@@ -27,10 +27,7 @@ impl Fetch for Arc<Script> {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         sleep(SECOND).await;
         let answer = self.answers.lock().expect("lock").pop_front();
-        answer.ok_or_else(|| FetchError::Status {
-            address: "http://issuer.test".into(),
-            status: 500,
-        })
+        answer.ok_or_else(|| FetchError::Status { address: "http://issuer.test".into(), status: 500 })
     }
 
     fn upholds(new: &Vec<u8>, old: &Vec<u8>) -> bool {
@@ -51,14 +48,8 @@ fn refreshed(answers: &[&[u8]]) -> (Arc<Refreshed<Arc<Script>>>, Arc<Script>) {
         timeout: SECOND * 2,
     };
     let answers = Mutex::new(answers.iter().map(|answer| answer.to_vec()).collect());
-    let script = Arc::new(Script {
-        answers,
-        ..Script::default()
-    });
-    (
-        Refreshed::new("people".into(), Arc::clone(&script), lifetimes, Handle::current()),
-        script,
-    )
+    let script = Arc::new(Script { answers, ..Script::default() });
+    (Refreshed::new("people".into(), Arc::clone(&script), lifetimes, Handle::current()), script)
 }
 
 fn fetches(script: &Script) -> usize {
@@ -87,11 +78,7 @@ async fn after_a_failure_the_next_attempt_is_delayed_twice_as_long_each_time() {
         assert_eq!(fetches(&script), failures);
         let start = Instant::now();
         assert!(letters.usable().await.is_none());
-        assert_eq!(
-            (Instant::now(), fetches(&script)),
-            (start, failures),
-            "told at once"
-        );
+        assert_eq!((Instant::now(), fetches(&script)), (start, failures), "told at once");
         advance(SECOND * pause).await;
     }
     letters.fetching().failures = 40;
@@ -111,9 +98,7 @@ async fn a_search_asks_once_in_its_interval_also_when_that_failed() {
     let (letters, script) = refreshed(&[b"a", b"a"]);
     let seen = letters.usable().await.expect("letters").snapshot;
     // The same again, which is not what was looked for.
-    let Search::Newer(newer) = letters.newer_than(&seen).await else {
-        panic!("newer")
-    };
+    let Search::Newer(newer) = letters.newer_than(&seen).await else { panic!("newer") };
     assert_eq!((fetches(&script), newer.snapshot.generation), (2, 0));
     let seen = newer.snapshot;
     for _ in 0..5000 {
@@ -133,13 +118,8 @@ async fn who_saw_something_old_gets_what_came_since_without_a_fetch() {
     let old = letters.usable().await.expect("letters").snapshot;
     assert!(matches!(letters.newer_than(&old).await, Search::Newer(_)));
     advance(SECOND * 60).await;
-    let Search::Newer(newer) = letters.newer_than(&old).await else {
-        panic!("newer")
-    };
-    assert_eq!(
-        (newer.snapshot.value.as_slice(), fetches(&script)),
-        (&b"ab"[..], 2)
-    );
+    let Search::Newer(newer) = letters.newer_than(&old).await else { panic!("newer") };
+    assert_eq!((newer.snapshot.value.as_slice(), fetches(&script)), (&b"ab"[..], 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,10 +127,7 @@ async fn the_generation_grows_only_when_something_is_gone() {
     let (letters, _) = refreshed(&[b"a", b"ab", b"ba", b"b", b"c"]);
     for generation in [0, 0, 0, 1, 2] {
         letters.wait_for(Reason::Schedule).await;
-        assert_eq!(
-            letters.current().expect("letters").snapshot.generation,
-            generation
-        );
+        assert_eq!(letters.current().expect("letters").snapshot.generation, generation);
     }
 }
 
@@ -168,11 +145,7 @@ async fn age_has_two_limits() {
     assert!(letters.current().is_none() && letters.unready().expect("unready").contains("3601 s are more"));
     assert_eq!(fetches(&script), 1);
     assert!(letters.usable().await.is_none());
-    assert_eq!(
-        fetches(&script),
-        2,
-        "too old is like nothing: somebody has to ask"
-    );
+    assert_eq!(fetches(&script), 2, "too old is like nothing: somebody has to ask");
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,9 +160,6 @@ async fn the_background_keeps_to_its_interval_and_recovers_faster() {
     assert!(fetches(&script) >= 2, "at the latest after the whole");
     script.answers.lock().expect("lock").push_back(b"a".to_vec());
     sleep(SECOND * 128).await;
-    assert!(
-        letters.fetching().last_error.is_none(),
-        "a failure is tried again soon"
-    );
+    assert!(letters.fetching().last_error.is_none(), "a failure is tried again soon");
     background.abort();
 }

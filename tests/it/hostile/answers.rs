@@ -33,7 +33,7 @@ const ANSWERS: &[Answer] = &[
     ("a broken chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\nsmuggled", &[200, 502], true),
     ("a coding that nobody knows", "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n8\r\nsmuggled\r\n0\r\n\r\n", &[502], true),
     ("two codings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", &[200, 502], true),
-    ("a fold", "HTTP/1.1 200 OK\r\nX-A: b\r\n smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200, 502], true),
+    ("a fold", "HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 2\r\n\r\n{}", &[200, 502], true),
     ("a space before a colon", "HTTP/1.1 200 OK\r\nX-Wardgate-Anything : smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200, 502], true),
     ("a bare CR", "HTTP/1.1 200 OK\r\nX-A: b\rX-Wardgate-Decision: smuggled\r\nContent-Length: 2\r\n\r\n{}", &[502], true),
     ("a NUL", "HTTP/1.1 200 OK\r\nX-A: b\0smuggled\r\nContent-Length: 2\r\n\r\n{}", &[502], true),

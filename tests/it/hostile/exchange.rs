@@ -20,7 +20,11 @@ pub fn exchange(address: SocketAddr, bytes: &[u8], wanted: usize) -> Vec<Answer>
 
 /// The same, as bytes. `enough` says when only stragglers are still waited for.
 pub fn read(address: SocketAddr, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    converse(&mut TcpStream::connect(address).expect("the gateway listens"), bytes, enough)
+}
+
+/// The same, on a connection that is there.
+pub fn converse(stream: &mut TcpStream, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     // The other end may close while we still send; what it said before is what counts.
     let _ = stream.write_all(bytes);
     let mut got = Vec::new();

@@ -8,6 +8,7 @@ mod exchange;
 mod forge;
 mod framing;
 mod headers;
+mod judge;
 mod methods;
 mod property;
 mod targets;
@@ -18,7 +19,6 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::support::http::Answer;
-use crate::support::upstream::Recorded;
 use crate::support::{Gateway, Recorder, Signer, tokens as issuer};
 
 /// One kind of route each: public, protected by a role, by relation, classified by its body, a WebSocket, by host.
@@ -179,7 +179,7 @@ impl Bench {
             let answers = exchange::exchange(self.gateway.address, &sent, case.wanted.len());
             let all = self.upstream.requests();
             let before = faults.len();
-            compare(case, &sent, &answers, &all[seen..], &mut faults);
+            judge::compare(case, &sent, &answers, &all[seen..], &mut faults);
             if faults.len() > before {
                 let start = &case.bytes[..case.bytes.len().min(240)];
                 faults.push(format!("    sent {}", start.escape_ascii()));
@@ -227,107 +227,4 @@ impl Bench {
             faults.push("an upstream request does not have the id of an intent of its own".to_owned());
         }
     }
-}
-
-fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded], faults: &mut Vec<String>) {
-    let name = &case.name;
-    if answers.len() != case.wanted.len() {
-        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
-        faults.push(format!("{name}: {} answers wanted, got {statuses:?}", case.wanted.len()));
-    }
-    let mut arrivals = arrived.iter();
-    for (at, wanted) in case.wanted.iter().enumerate() {
-        let answer = answers.get(at);
-        let status = answer.map_or(0, |answer| answer.status);
-        match wanted {
-            Wanted::Refused(wanted, _) if status != *wanted => faults.push(format!("{name}: wanted {wanted}, answered {status}")),
-            Wanted::Refused(..) => {}
-            Wanted::Broken => {
-                if (200..300).contains(&status) {
-                    faults.push(format!("{name}: answered {status} though the body is broken"));
-                }
-                arrivals.next().map(|request| check_line(name, &first_line(sent), request, faults)).unwrap_or_default();
-            }
-            Wanted::Forwarded(departure) => match (answer, arrivals.next()) {
-                (Some(answer), Some(request)) if status == 200 => {
-                    let line = departure.line.clone().unwrap_or_else(|| first_line(sent));
-                    check_line(name, &line, request, faults);
-                    check_departure(name, departure, answer, request, faults);
-                }
-                (_, request) => faults.push(format!("{name}: wanted to be forwarded, answered {status}, upstream {:?}", request.map(|request| &request.line))),
-            },
-        }
-    }
-    faults.extend(arrivals.map(|request| format!("{name}: reached the upstream as {:?}", request.line)));
-}
-
-/// The request line as sent; upstream the version is always the gateway's own.
-fn first_line(sent: &[u8]) -> String {
-    let end = sent.windows(2).position(|window| window == b"\r\n").unwrap_or(sent.len());
-    String::from_utf8_lossy(&sent[..end]).replace("HTTP/1.0", "HTTP/1.1")
-}
-
-fn check_line(name: &str, line: &str, request: &Recorded, faults: &mut Vec<String>) {
-    if request.line != line {
-        faults.push(format!("{name}: sent {line:?}, forwarded {:?}", request.line));
-    }
-}
-
-fn check_departure(name: &str, departure: &Departure, answer: &Answer, request: &Recorded, faults: &mut Vec<String>) {
-    let mut must = |holds: bool, what: String| {
-        if !holds {
-            faults.push(format!("{name}: {what}"));
-        }
-    };
-    for (header, values) in &departure.headers {
-        must(request.values(header) == *values, format!("{header} is {:?}, not {values:?}", request.values(header)));
-    }
-    if let Some(body) = &departure.body {
-        let got = exchange::dechunked(request);
-        must(got == *body, format!("the body is {:?}", String::from_utf8_lossy(&got)));
-    }
-    let expected = |own: &str| match own {
-        "x-remote-user" => (!departure.nobody).then(|| "patients:user-p1".to_owned()),
-        "x-wardgate-assertion" => (!departure.nobody).then(String::new),
-        "x-wardgate-decision" => answer.header("x-wardgate-decision").map(str::to_owned),
-        "x-forwarded-for" => Some("127.0.0.1".to_owned()),
-        "x-forwarded-proto" => Some("http".to_owned()),
-        "x-forwarded-host" => Some(request.values("host").concat().to_ascii_lowercase()),
-        _ => None,
-    };
-    for own in OWN {
-        let found: Vec<&(String, String)> = request.headers.iter().filter(|(header, _)| folded(header) == *own).collect();
-        let right = match (expected(own), found.as_slice()) {
-            (None, []) => true,
-            (Some(_), [(header, token)]) if *own == "x-wardgate-assertion" => header.eq_ignore_ascii_case(own) && speaks_for_p1(token),
-            (Some(value), [(header, found)]) => header.eq_ignore_ascii_case(own) && *found == value.split(':').next().filter(|_| *own == "x-forwarded-host").unwrap_or(&value),
-            _ => false,
-        };
-        must(right, format!("{own} is not the gateway's: {found:?}"));
-    }
-    for (header, value) in &request.headers {
-        let handshake = departure.websocket && ["connection", "upgrade"].contains(&folded(header).as_str());
-        let own = handshake || OWN.contains(&folded(header).as_str());
-        must(own || !is_unwanted(&folded(header)), format!("{header}: {value} went upstream"));
-        must(!value.contains("spoofed") || is_unwanted(&folded(header)), format!("a spoofed {header} went upstream"));
-    }
-}
-
-const OWN: &[&str] = &["x-remote-user", "x-wardgate-assertion", "x-wardgate-decision", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
-
-fn folded(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
-}
-
-fn is_unwanted(name: &str) -> bool {
-    let families = ["x-forwarded", "x-wardgate", "x-original", "x-rewrite", "x-auth-request", "proxy-"];
-    let single = ["forwarded", "authorization", "connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "remote-user", "x-real-ip"];
-    single.contains(&name) || families.iter().any(|family| name.starts_with(family))
-}
-
-fn speaks_for_p1(token: &str) -> bool {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).and_then(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = payload.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()).unwrap_or_default();
-    claims["sub"] == "patients:user-p1" && claims["aud"] == "app" && claims["iss"] == "wardgate"
 }

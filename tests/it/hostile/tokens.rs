@@ -182,7 +182,7 @@ fn claims_of_tokens() {
         claim("the patient in capitals", "patient_id", json!("P1"), refused(403, "no_relation"));
         claim("acr is a list", "acr", json!(["urn:clinic:loa:2"]), bad());
         claim("amr holds a number", "amr", json!(["pwd", 1]), bad());
-        claim("amr is one word that holds pwd", "amr", json!("pwd otp"), refused(403, "step_up_impossible"));
+        claim("amr is one word that holds pwd", "amr", json!("pwd otp"), refused(401, "level_too_low"));
         claim("a role is a number", "groups", json!(["a", 7]), bad());
         claim("scope is a number", "scope", json!(7), bad());
         claim("bound by DPoP", "cnf", json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), bound());
@@ -240,6 +240,7 @@ fn ways_to_present_a_token() {
             Case::new("two headers, another patient first", ask(&format!("Authorization: Bearer {}\r\nauthorization: $TOKEN\r\n", of("p2"))), refused(400, "duplicate_header")),
             Case::new("Basic beside Bearer", ask("Authorization: Basic dTpw\r\nAuthorization: $TOKEN\r\n"), refused(400, "duplicate_header")),
             Case::new("a token of 20 KB", ask(&format!("Authorization: Bearer {}\r\n", "a".repeat(20_000))), malformed()),
+            Case::new("a parameter in place of a token", ask("Authorization: Bearer token=abc\r\n"), refused(401, "token_malformed")),
             Case::new("a role among roles in one text", ask(&format!("Authorization: Bearer {}\r\n", forge.with_claims(set("groups", json!("user,admin"))))).replace("/patients/p1/results/1", "/admin/x"), refused(403, "role_missing")),
             Case::new("the right role opens admin", ask(&format!("Authorization: Bearer {}\r\n", forge.with_claims(set("groups", json!(["admin"]))))).replace("/patients/p1/results/1", "/admin/x"), forwarded()),
         ];
@@ -247,7 +248,7 @@ fn ways_to_present_a_token() {
             cases.push(Case::new(&format!("scheme `{scheme}`"), ask(&format!("Authorization: {scheme} {token}\r\n")), forwarded()));
         }
         let with = |value: &str| value.replace('$', &token);
-        for value in ["", "Bearer", "$", "Basic $", "Basic dTpw", "DPoP $", "Negotiate YII=", "Token $", "Bearer=$", "Bearer:$", "Bearer\t$", "Bearer,$", "Bearer $ x", "Bearer $,", "Bearer $, Bearer $", "Bearer $;", "Bearer $;x=1", "Bearer \"$\"", "Bearer $\u{e9}", "Bearer {$}", "Bearer token=$", "BearerBearer $", "Bearer Bearer $"] {
+        for value in ["", "Bearer", "$", "Basic $", "Basic dTpw", "DPoP $", "Negotiate YII=", "Token $", "Bearer=$", "Bearer:$", "Bearer\t$", "Bearer,$", "Bearer $ x", "Bearer $,", "Bearer $, Bearer $", "Bearer $;", "Bearer $;x=1", "Bearer \"$\"", "Bearer $\u{e9}", "Bearer {$}", "BearerBearer $", "Bearer Bearer $"] {
             cases.push(Case::new(&format!("value `{value}`"), ask(&format!("Authorization: {}\r\n", with(value))), malformed()));
         }
         cases

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{EXPORT, JSON, NOTES, PAY, PROFILE, READ, setup};
+use super::{EXPORT, JSON, NOTES, PAY, PROFILE, READ, proofs, setup};
 use crate::support::{Connection, Gateway, Recorder, Signer, eventually, http};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -22,7 +22,8 @@ fn fill_the_disk(gateway: &Gateway) {
 }
 
 fn send(gateway: &Gateway, method: &str, target: &str, token: &str) -> http::Answer {
-    http::send(gateway.address, method, target, &[("Authorization", token), JSON], br#"{"address":"x"}"#).expect("an answer")
+    http::send(gateway.address, method, target, &[("Authorization", token), JSON], br#"{"address":"x"}"#)
+        .expect("an answer")
 }
 
 fn assert_whole(records: &[Value]) {
@@ -33,12 +34,16 @@ fn assert_whole(records: &[Value]) {
 #[test]
 fn what_must_be_written_first_is_refused_while_it_can_not_be() {
     let (gateway, upstream, signer) = start();
-    let proof = signer.bearer("p1", "aal2", 5);
+    let proof = proofs(&gateway, &signer, 1).remove(0);
     assert_eq!(send(&gateway, "POST", PAY, &proof).status, 200);
     fill_the_disk(&gateway);
     for (method, target) in [("POST", NOTES), ("POST", PAY), ("PUT", EXPORT), ("PUT", PROFILE)] {
         let refused = send(&gateway, method, target, &proof);
-        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{target}: {refused:?}");
+        assert_eq!(
+            (refused.status, refused.header("retry-after")),
+            (503, Some("5")),
+            "{target}: {refused:?}"
+        );
         assert_eq!(refused.json()["type"], "urn:wardgate:problem:unavailable", "{target}");
     }
     assert_eq!(upstream.count(), 1, "nothing was forwarded");
@@ -74,17 +79,21 @@ fn what_may_be_written_later_is_never_forgotten_and_has_a_limit() {
     let mut statuses = Vec::new();
     // Records of a kibibyte and less: far more than a mebibyte of them.
     while statuses.len() < 5000 && statuses.last() != Some(&503) {
-        statuses.push(connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer").status);
+        statuses
+            .push(connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer").status);
     }
     assert_eq!(statuses.pop(), Some(503), "records are kept in memory without a limit");
     assert!(statuses.iter().all(|status| *status == 200));
     assert_eq!(upstream.count(), statuses.len());
     assert!(gateway.metric("wardgate_audit_failures_total") > 0.0);
     gateway.limit_files(None);
-    eventually("it recovers by itself", LONG, || send(&gateway, "POST", NOTES, &signer.bearer("p1", "aal2", 5)).status == 200);
+    eventually("it recovers by itself", LONG, || {
+        send(&gateway, "POST", NOTES, &signer.bearer("p1", "aal2", 5)).status == 200
+    });
     let records = gateway.audit();
     assert_whole(&records);
-    let reads = records.iter().filter(|record| record["event"] == "intent" && record["action"] == "results.read");
+    let reads =
+        records.iter().filter(|record| record["event"] == "intent" && record["action"] == "results.read");
     assert_eq!(reads.count(), statuses.len(), "each request that was forwarded is recorded");
 }
 
@@ -92,7 +101,7 @@ fn what_may_be_written_later_is_never_forgotten_and_has_a_limit() {
 fn refusals_stand_without_a_journal() {
     let (gateway, upstream, signer) = start();
     fill_the_disk(&gateway);
-    let token = signer.bearer("p2", "aal1", 5);
+    let token = signer.bearer("p2", "aal2", 5);
     let answers = [("GET", READ, 403), ("POST", PAY, 403), ("GET", "/nowhere", 404), ("PATCH", PAY, 405)];
     for (method, target, status) in answers {
         assert_eq!(send(&gateway, method, target, &token).status, status, "{method} {target}");

@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
-use super::{JSON, PROFILE, READ, setup};
+use super::{EXPORT, JSON, PROFILE, READ, proofs, setup};
 use crate::support::upstream::{Behaviour, Recorded};
 use crate::support::{Connection, Recorder, Signer, eventually};
 
@@ -19,7 +19,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// As many connections as the system's limit on open files allows; each takes up to four of them.
 fn connections() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").expect("limits");
-    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
     files.map_or(100, |files: usize| (files / 8).clamp(100, 1000))
 }
 
@@ -68,7 +70,8 @@ fn ten_thousand_cold_requests_fetch_the_keys_once() {
                 for _ in 0..REQUESTS / clients {
                     // A token of its own for each request: nothing is remembered.
                     let token = signer.bearer("p1", "aal1", 30);
-                    let answer = connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer");
+                    let answer =
+                        connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer");
                     assert_eq!(answer.status, 200, "{}", answer.text());
                     served.fetch_add(1, Ordering::Relaxed);
                 }
@@ -92,7 +95,8 @@ fn five_thousand_made_up_key_names_cost_one_fetch_an_interval() {
     let interval = Duration::from_secs(2);
     let more = "refresh: 1h, unknown_kid_interval: 2s";
     let gateway = setup(upstream.address, &signer, fetching_keys_from(&keys, more)).start();
-    let stranger = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
+    let stranger =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
     let stranger = EncodingKey::from_ec_der(stranger.as_ref());
     let began = Instant::now();
     together(50, |_| {
@@ -103,7 +107,8 @@ fn five_thousand_made_up_key_names_cost_one_fetch_an_interval() {
                 kid: Some(uuid::Uuid::now_v7().to_string()),
                 ..Header::new(Algorithm::ES256)
             };
-            let token = jsonwebtoken::encode(&header, &Signer::claims("p1", "aal2", 5), &stranger).expect("signed");
+            let token =
+                jsonwebtoken::encode(&header, &Signer::claims("p1", "aal2", 5), &stranger).expect("signed");
             let bearer = format!("Bearer {token}");
             let answer = connection.ask("GET", READ, &[("Authorization", &bearer)], b"").expect("an answer");
             assert_eq!(answer.status, 401, "{}", answer.text());
@@ -115,7 +120,8 @@ fn five_thousand_made_up_key_names_cost_one_fetch_an_interval() {
     assert!(u128::try_from(fetches).expect("small") <= most, "{fetches} fetches, at most {most} are due");
     assert_eq!(upstream.count(), 0);
     let good = signer.bearer("p1", "aal1", 5);
-    let answer = Connection::open(gateway.address).and_then(|mut it| it.ask("GET", READ, &[("Authorization", &good)], b""));
+    let answer = Connection::open(gateway.address)
+        .and_then(|mut it| it.ask("GET", READ, &[("Authorization", &good)], b""));
     assert_eq!(answer.expect("an answer").status, 200, "the flood stopped nobody else");
 }
 
@@ -124,23 +130,27 @@ fn of_sixteen_racers_on_each_of_twenty_proofs_one_wins() {
     let (upstream, signer) = (Recorder::start(), Signer::new());
     // Both ways that lead upstream: the body is read for one of these routes, and streamed for the other.
     let gateway = setup(upstream.address, &signer, |text| text).start();
-    let proofs: Vec<String> = (1..=20).map(|age| signer.bearer("p1", "aal2", age)).collect();
-    let (barrier, won): (Barrier, Vec<AtomicUsize>) = (Barrier::new(16), proofs.iter().map(|_| AtomicUsize::new(0)).collect());
-    together(16, |number| {
-        let mut connection = Connection::open(gateway.address).expect("a connection");
-        for (proof, won) in proofs.iter().zip(&won) {
-            barrier.wait();
-            let target = if number % 2 == 0 { PROFILE } else { super::EXPORT };
-            let answer = connection.ask("PUT", target, &[("Authorization", proof), JSON], br#"{"address":"x"}"#);
-            match answer.expect("an answer").status {
-                200 => won.fetch_add(1, Ordering::Relaxed),
-                401 => 0,
-                other => panic!("{other}"),
-            };
-        }
-    });
-    let won: Vec<usize> = won.into_iter().map(AtomicUsize::into_inner).collect();
-    assert_eq!(won, [1; 20]);
+    let proofs = proofs(&gateway, &signer, 20);
+    let mut won = Vec::new();
+    for proof in &proofs {
+        // On connections that are open already, so that the requests leave at the same moment.
+        let opened = (0..16).map(|_| Connection::open(gateway.address).expect("a connection"));
+        let racers: Vec<Mutex<(Connection, u16)>> =
+            opened.map(|connection| Mutex::new((connection, 0))).collect();
+        together(racers.len(), |number| {
+            let mut racer = racers[number].lock().expect("its own");
+            let target = if number % 2 == 0 { PROFILE } else { EXPORT };
+            let answer = racer.0.ask("PUT", target, &[("Authorization", proof), JSON], br#"{"address":"x"}"#);
+            racer.1 = answer.map_or(0, |answer| answer.status);
+        });
+        let mut statuses: Vec<u16> =
+            racers.into_iter().map(|racer| racer.into_inner().expect("whole").1).collect();
+        statuses.sort_unstable();
+        won.push(statuses);
+    }
+    let mut expected = vec![200];
+    expected.resize(16, 401);
+    assert!(won.iter().all(|statuses| *statuses == expected), "{won:?}");
     assert_eq!(upstream.count(), 20);
     assert_eq!(gateway.admitted_intents(), 20);
     assert_eq!(gateway.metric(r#"wardgate_proofs_total{result="spent"}"#), 20.0);

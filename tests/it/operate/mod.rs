@@ -45,3 +45,14 @@ fn start(upstream: &Recorder) -> (Gateway, Signer) {
     let signer = Signer::new();
     (setup(upstream.address, &signer, |text| text).start(), signer)
 }
+
+/// Proofs for so many single-use actions of patient p1: one authentication at as many clients.
+fn proofs(gateway: &Gateway, signer: &Signer, count: usize) -> Vec<String> {
+    gateway.wait_until_proofs_count();
+    let proof = |number| {
+        let mut claims = Signer::claims("p1", "aal2", 0);
+        claims["client_id"] = format!("portal-{number}").into();
+        format!("Bearer {}", signer.sign(&claims))
+    };
+    (0..count).map(proof).collect()
+}

@@ -33,7 +33,10 @@ fn every_algorithm_is_verified_with_keys_found_by_discovery() {
     }
     let others = ask(&gateway, READ, idp.sign_in("bob", "aal2", "portal-es256").access());
     assert_eq!(others.status, 403, "bob is another patient");
-    assert_eq!(ask(&gateway, ("GET", "/ward"), idp.sign_in("nora", "aal1", "portal-es256").access()).status, 200);
+    assert_eq!(
+        ask(&gateway, ("GET", "/ward"), idp.sign_in("nora", "aal1", "portal-es256").access()).status,
+        200
+    );
     assert_eq!(ask(&gateway, ("GET", "/ward"), &alice(&idp, "aal1", "portal-es256")).status, 403);
     assert_eq!(upstream.count(), 5);
     assert_eq!(idp.asked("jwks"), 1, "one fetch served them all");
@@ -46,7 +49,11 @@ fn only_the_issuers_algorithms_and_audiences_count() {
     let more = "    audiences: [portal-es256, portal-rs256]\n    algorithms: [ES256]\n";
     let gateway = Gateway::start(&config(&idp.issuer, more, upstream.address, ROUTES), |_| {});
     assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-es256")).status, 200);
-    assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-rs256")).status, 401, "an algorithm not allowed");
+    assert_eq!(
+        ask(&gateway, READ, &alice(&idp, "aal1", "portal-rs256")).status,
+        401,
+        "an algorithm not allowed"
+    );
     assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-eddsa")).status, 401, "an audience not ours");
     assert_eq!(upstream.count(), 1);
 }
@@ -79,8 +86,14 @@ fn an_id_token_is_no_access_token() {
     let gateway = Gateway::start(&config(&idp.issuer, more, upstream.address, ROUTES), |_| {});
     let tokens = idp.sign_in("alice", "aal2", "portal-es256");
     let refused = ask(&gateway, READ, tokens.id());
-    assert_eq!((refused.status, refused.json()["type"].as_str()), (401, Some("urn:wardgate:problem:invalid_token")));
-    assert_eq!(gateway.audit().iter().filter(|record| record["reason"] == "token_not_an_access_token").count(), 1);
+    assert_eq!(
+        (refused.status, refused.json()["type"].as_str()),
+        (401, Some("urn:wardgate:problem:invalid_token"))
+    );
+    assert_eq!(
+        gateway.audit().iter().filter(|record| record["reason"] == "token_not_an_access_token").count(),
+        1
+    );
     assert_eq!(upstream.count(), 0);
     assert_eq!(ask(&gateway, READ, tokens.access()).status, 200);
 }
@@ -95,8 +108,7 @@ fn a_machines_token_shows_no_person() {
     assert_eq!(upstream.count(), 0);
 }
 
-const QUICK: &str =
-    "    jwks: { refresh: 1s, stale_for: 60s, stale_for_critical: 30s, unknown_kid_interval: 1s, timeout: 1s }\n";
+const QUICK: &str = "    jwks: { refresh: 1s, stale_for: 60s, stale_for_critical: 30s, unknown_kid_interval: 1s, timeout: 1s }\n";
 
 #[test]
 fn a_new_key_is_known_and_a_retired_one_forgotten_within_two_seconds() {
@@ -108,7 +120,9 @@ fn a_new_key_is_known_and_a_retired_one_forgotten_within_two_seconds() {
     idp.rotate(false);
     let rotated = Instant::now();
     let second = alice(&idp, "aal1", "portal-es256");
-    eventually("the new key is known", SOON.saturating_sub(rotated.elapsed()), || ask(&gateway, READ, &second).status == 200);
+    eventually("the new key is known", SOON.saturating_sub(rotated.elapsed()), || {
+        ask(&gateway, READ, &second).status == 200
+    });
     assert_eq!(ask(&gateway, READ, &first).status, 200, "the old key is still published");
 
     idp.rotate(true);

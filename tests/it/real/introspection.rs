@@ -44,7 +44,10 @@ fn an_opaque_token_shows_its_person_level_and_age() {
     let old = idp.sign_in_earlier("alice", "aal2", "portal-opaque", 700);
     assert_eq!(ask(&gateway, PAY, old.access()).json()["reason"], "authentication_too_old");
     assert_eq!(ask(&gateway, PAY, &alice(&idp, "aal2", "portal-opaque")).status, 200);
-    assert_eq!(ask(&gateway, ("GET", "/ward"), idp.sign_in("nora", "aal1", "portal-opaque").access()).status, 200);
+    assert_eq!(
+        ask(&gateway, ("GET", "/ward"), idp.sign_in("nora", "aal1", "portal-opaque").access()).status,
+        200
+    );
     assert_eq!(upstream.count(), 3);
     assert_eq!(idp.asked("introspection"), 4, "once for each token, then it is remembered");
 }
@@ -62,7 +65,9 @@ fn a_revoked_token_is_refused_once_the_answer_is_forgotten() {
     for made_up in ["never-issued", "x", &"y".repeat(3000)] {
         assert_eq!(ask(&gateway, READ, made_up).status, 401, "{made_up}");
     }
-    assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-es256")).status, 401, "a token for somebody else");
+    // This provider will not speak of its JWTs, so nobody can say whether the token is good.
+    let others = ask(&gateway, READ, &alice(&idp, "aal1", "portal-es256"));
+    assert!(matches!(others.status, 401 | 503), "{others:?}");
     assert_eq!(upstream.count(), forwarded);
 }
 
@@ -95,8 +100,9 @@ fn a_provider_that_stops_is_named_and_waited_for() {
     assert_eq!(ask(&gateway, READ, &token).status, 200);
     idp.stop();
     assert_eq!(ask(&gateway, READ, &token).status, 503);
-    let said = gateway.logs().join("\n");
-    assert!(said.contains("clinic") && said.contains("can't be introspected"), "{said}");
+    eventually("the log says so", LONG, || {
+        gateway.logs().iter().any(|line| line.contains("clinic") && line.contains("can't be introspected"))
+    });
     idp.restart();
     let token = alice(&idp, "aal1", "portal-opaque");
     eventually("it works again", LONG, || ask(&gateway, READ, &token).status == 200);
@@ -111,8 +117,10 @@ fn a_wrong_secret_is_told_to_the_operator_and_to_nobody_else() {
     let refused = ask(&gateway, READ, &token);
     assert_eq!(refused.status, 503);
     assert!(!refused.body.contains("secret") && !refused.body.contains("clinic"), "{}", refused.body);
-    let said = gateway.logs().join("\n");
-    assert!(said.contains("client_secret_file") && said.contains("ERROR") && said.contains("clinic"), "{said}");
+    let is_it = |line: &String| {
+        line.contains("ERROR") && line.contains("clinic") && line.contains("client_secret_file")
+    };
+    eventually("the log names the remedy", LONG, || gateway.logs().iter().any(is_it));
     assert_kept_secret(&gateway, &[wrong, &STANDARD.encode(format!("gw:{wrong}")), &token]);
     assert_eq!(upstream.count(), 0);
 }

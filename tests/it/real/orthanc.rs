@@ -1,5 +1,7 @@
 //! In front of a real imaging archive: what a refusal spares it, and what a permit does there, counted in the archive.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{ask, config};
@@ -88,7 +90,8 @@ fn a_deletion_costs_one_proof_each() {
     assert_eq!((old.status, old.json()["reason"].as_str()), (401, Some("authentication_too_old")));
     assert_eq!(clinic.archive.studies(), [Orthanc::STUDY]);
 
-    let proof = clinic.token("paula", "aal2", 20);
+    clinic.gateway.wait_until_proofs_count();
+    let proof = clinic.token("paula", "aal2", 0);
     assert_eq!(clinic.delete(&proof).status, 200);
     assert!(clinic.archive.studies().is_empty());
     clinic.archive.store();
@@ -96,7 +99,9 @@ fn a_deletion_costs_one_proof_each() {
     assert_eq!((replayed.status, replayed.json()["reason"].as_str()), (401, Some("proof_already_spent")));
     assert!(replayed.header("www-authenticate").is_some_and(|value| value.contains(r#"max_age="0""#)));
     assert_eq!(clinic.archive.studies(), [Orthanc::STUDY], "the replay did nothing");
-    assert_eq!(clinic.delete(&clinic.token("paula", "aal2", 5)).status, 200, "a new sign-in pays again");
+    // Sign-ins are told apart by the second in which they happened.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(clinic.delete(&clinic.token("paula", "aal2", 0)).status, 200, "a new sign-in pays again");
     assert!(clinic.archive.studies().is_empty());
 
     let outcomes = clinic.gateway.audit().into_iter().filter(|record| record["event"] == "outcome");
@@ -110,7 +115,8 @@ fn an_upload_reaches_the_archive_byte_for_byte() {
     let image = Orthanc::image();
     let nora = format!("Bearer {}", clinic.token("nora", "aal1", 0));
     let headers = [("Authorization", nora.as_str()), ("Content-Type", "application/dicom")];
-    let stored = http::send(clinic.gateway.address, "POST", "/instances", &headers, &image).expect("an answer");
+    let stored =
+        http::send(clinic.gateway.address, "POST", "/instances", &headers, &image).expect("an answer");
     assert_eq!((stored.status, stored.json()["Status"].as_str()), (200, Some("Success")), "{}", stored.body);
     assert_eq!(clinic.archive.studies(), [Orthanc::STUDY]);
     let instance = stored.json()["ID"].as_str().expect("its id").to_owned();
@@ -119,9 +125,11 @@ fn an_upload_reaches_the_archive_byte_for_byte() {
 
     let paula = format!("Bearer {}", clinic.token("paula", "aal2", 0));
     let refused = [("Authorization", paula.as_str()), ("Content-Type", "application/dicom")];
-    let refused = http::send(clinic.gateway.address, "POST", "/instances", &refused, &image).expect("an answer");
+    let refused =
+        http::send(clinic.gateway.address, "POST", "/instances", &refused, &image).expect("an answer");
     assert_eq!(refused.status, 403);
-    let again = http::send(clinic.gateway.address, "POST", "/instances", &headers, &image).expect("an answer");
+    let again =
+        http::send(clinic.gateway.address, "POST", "/instances", &headers, &image).expect("an answer");
     assert_eq!(again.json()["Status"], "AlreadyStored", "the same bytes again");
 }
 
@@ -132,7 +140,7 @@ fn an_idle_archive_connection_is_not_trusted() {
     let nora = clinic.token("nora", "aal1", 0);
     // The archive closes idle connections after a second; the gateway's own limit is shorter.
     for pause in [0, 300, 600, 1100] {
-        std::thread::sleep(std::time::Duration::from_millis(pause));
+        std::thread::sleep(Duration::from_millis(pause));
         assert_eq!(clinic.send("GET", "/studies", &nora).status, 200, "after {pause} ms");
     }
     assert_eq!(clinic.gateway.metric("wardgate_upstream_failures_total"), 0.0);

@@ -28,8 +28,7 @@ impl Setup {
         let dir = TempDir::new().expect("a directory");
         prepare(dir.path());
         let log_filter = std::env::var("WARDGATE_LOG");
-        let log_filter =
-            log_filter.unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=off".to_owned());
+        let log_filter = log_filter.unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=off".to_owned());
         Self { config: config.to_owned(), dir: Arc::new(dir), log_filter, small_files: false }
     }
 
@@ -76,7 +75,10 @@ impl Setup {
             gateway.read_to_end();
             let said = gateway.logs().join("\n");
             // Another process may take a free address before the gateway does.
-            assert!(said.contains("can't be listened on") || said.contains("in use"), "not ready; it said:\n{said}");
+            assert!(
+                said.contains("can't be listened on") || said.contains("in use"),
+                "not ready; it said:\n{said}"
+            );
         }
         panic!("every address was taken");
     }
@@ -111,7 +113,15 @@ impl Setup {
                 lines.lock().expect("whole").push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        Gateway { child, address, telemetry, dir: Arc::clone(&self.dir), logs, reader: Some(reader) }
+        Gateway {
+            child,
+            address,
+            telemetry,
+            dir: Arc::clone(&self.dir),
+            logs,
+            reader: Some(reader),
+            ready_at: 0,
+        }
     }
 }
 
@@ -126,6 +136,7 @@ pub struct Gateway {
     pub dir: Arc<TempDir>,
     logs: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
+    ready_at: i64,
 }
 
 impl Gateway {
@@ -144,11 +155,20 @@ impl Gateway {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline && self.child.try_wait().expect("waitable").is_none() {
             if http::get(self.telemetry, path).is_ok_and(|answer| answer.status == 200) {
+                self.ready_at = jiff::Timestamp::now().as_second();
                 return true;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         false
+    }
+
+    /// Waits until a sign-in that happens now can pay for a single-use action: one in the second of the start, or
+    /// before, can't, since nobody knows what it was spent on.
+    pub fn wait_until_proofs_count(&self) {
+        while jiff::Timestamp::now().as_second() <= self.ready_at {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What it has written to standard error.
@@ -169,7 +189,10 @@ impl Gateway {
     /// The value of a metric whose line begins so (`name{labels}`), summed over all lines that do.
     pub fn metric(&self, start: &str) -> f64 {
         let text = self.telemetry_page("/metrics").body;
-        let values = text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let values = text
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         values.sum()
     }
 
@@ -189,13 +212,20 @@ impl Gateway {
     pub fn admitted_intents(&self) -> usize {
         let records = self.audit();
         let of = |event: &str| records.iter().filter(|record| record["event"] == event).count();
-        let not_forwarded = records.iter().filter(|record| record["event"] == "outcome" && record["result"] == "not_forwarded").count();
+        let not_forwarded = records
+            .iter()
+            .filter(|record| record["event"] == "outcome" && record["result"] == "not_forwarded")
+            .count();
         of("intent") - not_forwarded
     }
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status()
+            .expect("kill runs");
         assert!(sent.success(), "the gateway is gone");
     }
 

@@ -44,14 +44,27 @@ pub fn raw(address: SocketAddr, bytes: &[u8], silence: Duration) -> io::Result<V
         match stream.read(&mut chunk) {
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend_from_slice(&chunk[..count]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::ConnectionReset) => return Ok(answer),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                return Ok(answer);
+            }
             Err(error) => return Err(error),
         }
     }
 }
 
 /// Sends one request with `Connection: close` and reads the whole answer.
-pub fn send(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+pub fn send(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str("Host: portal.example\r\n");
@@ -76,11 +89,18 @@ pub fn get(address: SocketAddr, target: &str) -> io::Result<Answer> {
 /// Reads an answer's bytes; chunked bodies are joined.
 pub fn parse(bytes: &[u8]) -> io::Result<Answer> {
     let text = String::from_utf8_lossy(bytes);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| io::Error::other(format!("no whole answer: {text:?}")))?;
+    let (head, body) =
+        text.split_once("\r\n\r\n").ok_or_else(|| io::Error::other(format!("no whole answer: {text:?}")))?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other("no status"))?;
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| io::Error::other("no status"))?;
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     if (100..200).contains(&status) && status != 101 {
         return parse(body.as_bytes());
     }

@@ -98,7 +98,8 @@ impl Idp {
     }
 
     fn order(&self, path: &str, body: &Value) -> Value {
-        let answer = http::send(self.control, "POST", path, &[], body.to_string().as_bytes()).expect("an answer");
+        let answer =
+            http::send(self.control, "POST", path, &[], body.to_string().as_bytes()).expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()
     }

@@ -30,7 +30,9 @@ impl Orthanc {
         let text = text.replace("@STORAGE@", storage.path().to_str().expect("utf-8"));
         let configuration = storage.path().join("orthanc.json");
         std::fs::write(&configuration, text).expect("writable");
-        let found = ["/usr/sbin/Orthanc", "/usr/local/sbin/Orthanc"].into_iter().find(|path| Path::new(path).exists());
+        let found = ["/usr/sbin/Orthanc", "/usr/local/sbin/Orthanc"]
+            .into_iter()
+            .find(|path| Path::new(path).exists());
         let process = Command::new(found.unwrap_or("Orthanc"))
             .arg(&configuration)
             .stdout(Stdio::null())

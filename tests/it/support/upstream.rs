@@ -21,7 +21,11 @@ pub struct Recorded {
 impl Recorded {
     /// A header's values, by any spelling of its name.
     pub fn values(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The request target.
@@ -83,9 +87,13 @@ fn serve(mut stream: TcpStream, record: &Mutex<Vec<Recorded>>, behaviour: &Behav
         pending.drain(..end + 4);
         let mut lines = head.split("\r\n");
         let line = lines.next().unwrap_or_default().to_owned();
-        let headers: Vec<(String, String)> =
-            lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
-        let find = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        let find = |name: &str| {
+            headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+        };
         let chunked = find("transfer-encoding").is_some();
         let length = find("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
         while if chunked { !pending.ends_with(b"0\r\n\r\n") } else { pending.len() < length } {

@@ -64,7 +64,13 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer; the connection stays.
-    pub fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+    pub fn ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let mut bytes = head(method, target, headers, (!body.is_empty()).then_some(body.len())).into_bytes();
         bytes.extend_from_slice(body);
         self.stream.write_all(&bytes)?;
@@ -103,7 +109,8 @@ impl Connection {
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+        let headers =
+            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
         let status = status.ok_or_else(|| io::Error::other(format!("no status: {head:?}")))?;
         Ok(Answer { status, headers, body: Vec::new(), interim: Vec::new() })
     }
@@ -201,6 +208,12 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option
 }
 
 /// One request on a connection of its own.
-pub fn once(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+pub fn once(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     Connection::open(address)?.ask(method, target, headers, body)
 }

@@ -1,0 +1,74 @@
+//! What the proxy front remembers of one request between Pingora's calls.
+
+use std::time::Instant;
+
+use pingora::{Error, ErrorType};
+use uuid::Uuid;
+
+use super::upstream::Departure;
+use crate::audit::event::OutcomeResult;
+use crate::enforce::{Admission, Settled};
+use crate::request::Facts;
+use crate::telemetry::metrics;
+
+/// What is remembered of one request between Pingora's calls.
+pub struct Context {
+    pub(super) id: Uuid,
+    pub(super) started: Instant,
+    pub(super) facts: Option<Facts>,
+    pub(super) settled: Option<Settled>,
+    pub(super) admission: Option<Box<Admission>>,
+    pub(super) ending: Option<OutcomeResult>,
+    pub(super) now: i64,
+    _in_flight: InFlight,
+}
+
+/// Counts a request as running until it is dropped, however it ends.
+struct InFlight;
+
+impl InFlight {
+    fn new() -> Self {
+        metrics().in_flight.inc();
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics().in_flight.dec();
+    }
+}
+
+impl Context {
+    /// A request that has just begun.
+    pub(super) fn new() -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            started: Instant::now(),
+            facts: None,
+            settled: None,
+            admission: None,
+            ending: None,
+            now: jiff::Timestamp::now().as_second(),
+            _in_flight: InFlight::new(),
+        }
+    }
+
+    pub(super) fn websocket(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.websocket)
+    }
+
+    pub(super) fn upstream(&self) -> Option<usize> {
+        self.settled.as_ref().and_then(Settled::route).map(|route| route.upstream)
+    }
+
+    /// What the outgoing request is made from; an error where there is no admission.
+    pub(super) fn departure(&self) -> pingora::Result<Departure<'_>> {
+        match (&self.admission, &self.facts, &self.settled, self.upstream()) {
+            (Some(admission), Some(facts), Some(settled), Some(upstream)) => {
+                Ok(Departure { admission, facts, levels: &settled.policy.levels, upstream, now: self.now })
+            }
+            _ => Error::e_explain(ErrorType::InternalError, "nothing goes upstream without an admission"),
+        }
+    }
+}
