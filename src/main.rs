@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// A request makes some fifty short-lived allocations; this allocator takes them at half the cost of glibc's
+/// (`docs/decisions/0008-allocator.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Two libraries bring a cryptography provider; without a choice the first TLS handshake would panic.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

@@ -1,9 +1,18 @@
 //! In operation: under load, with its dependencies failing, as a plain proxy, while it stops, and what it never tells.
 
+mod browsers;
 mod dependencies;
+mod identity;
 mod journal;
 mod load;
+mod proxying;
+mod retries;
+mod secrets;
+mod stopping;
+mod streaming;
+mod websocket;
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use crate::support::{Gateway, Recorder, Setup, Signer, tokens};
@@ -32,7 +41,7 @@ const PROFILE: &str = "/patients/p1/profile";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// A gateway that is not started yet, with the routes above; `change` may change the configuration.
-fn setup(upstream: std::net::SocketAddr, signer: &Signer, change: impl FnOnce(String) -> String) -> Setup {
+fn setup(upstream: SocketAddr, signer: &Signer, change: impl FnOnce(String) -> String) -> Setup {
     Setup::new(&change(tokens::config(upstream, ROUTES)), |dir| write_keys(dir, signer))
 }
 
@@ -55,4 +64,17 @@ fn proofs(gateway: &Gateway, signer: &Signer, count: usize) -> Vec<String> {
         format!("Bearer {}", signer.sign(&claims))
     };
     (0..count).map(proof).collect()
+}
+
+/// An upstream that does with each connection whatever the test wants.
+fn listen(handler: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let handler = handler.clone();
+            std::thread::spawn(move || handler(stream));
+        }
+    });
+    address
 }

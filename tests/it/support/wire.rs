@@ -144,7 +144,7 @@ impl Connection {
     }
 
     /// Whether the other end has closed, and nothing is left to read.
-    pub fn is_closed(&mut self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.stream.set_nonblocking(true).expect("a socket");
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false).expect("a socket");

@@ -1,0 +1,239 @@
+//! As a plain proxy: what HTTP can say passes through unchanged, and a connection serves one request after another.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use super::{JSON, NOTES, PAY, PROFILE, READ, listen, setup, start};
+use crate::support::upstream::Behaviour;
+use crate::support::{Connection, Gateway, Recorder, Signer, wire};
+
+fn answering(bytes: &'static str) -> Recorder {
+    let behaviour: Behaviour = Arc::new(move |_, stream| stream.write_all(bytes.as_bytes()).is_ok());
+    Recorder::behaving(behaviour)
+}
+
+fn connect(gateway: &Gateway) -> Connection {
+    Connection::open(gateway.address).expect("a connection")
+}
+
+#[test]
+fn one_connection_serves_many_requests_and_refusals_between() {
+    let upstream = Recorder::start();
+    let (gateway, signer) = start(&upstream);
+    let (own, weak) = (signer.bearer("p1", "aal2", 5), signer.bearer("p2", "aal1", 5));
+    let mut connection = connect(&gateway);
+    let asked = [
+        ("GET", READ, own.as_str(), "", 200),
+        ("GET", READ, &weak, "", 403),
+        ("GET", READ, &own, "", 200),
+        ("GET", READ, "Bearer x", "", 401),
+        ("GET", "/nowhere", &own, "", 404),
+        ("PUT", PROFILE, &weak, r#"{"address":"x"}"#, 403),
+        ("POST", NOTES, &own, "a note", 200),
+        ("HEAD", READ, &weak, "", 403),
+        ("GET", READ, &own, "", 200),
+    ];
+    for (method, target, token, body, status) in asked {
+        let headers = [("Authorization", token), JSON];
+        let answer = connection.ask(method, target, &headers, body.as_bytes()).expect("an answer");
+        assert_eq!((answer.status, answer.closes()), (status, false), "{method} {target}: {answer:?}");
+    }
+    let bodies: Vec<Vec<u8>> = upstream.requests().into_iter().map(|request| request.body).collect();
+    assert_eq!(bodies, [&b""[..], b"", b"a note", b""]);
+}
+
+#[test]
+fn a_small_body_that_nobody_reads_does_not_cost_the_connection() {
+    let upstream = Recorder::start();
+    let (gateway, signer) = start(&upstream);
+    let (own, weak) = (signer.bearer("p1", "aal1", 5), signer.bearer("p2", "aal1", 5));
+    let mut connection = connect(&gateway);
+    for (target, token, status) in
+        [(NOTES, weak.as_str(), 403), (PAY, &own, 401), (NOTES, "Bearer x", 401), (NOTES, &own, 200)]
+    {
+        let answer =
+            connection.ask("POST", target, &[("Authorization", token)], b"a small body").expect("an answer");
+        assert_eq!((answer.status, answer.closes()), (status, false), "{target}: {answer:?}");
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_refused_body_too_large_to_read_ends_the_connection() {
+    let upstream = Recorder::start();
+    let (gateway, signer) = start(&upstream);
+    let weak = signer.bearer("p2", "aal1", 5);
+    let mut connection = connect(&gateway);
+    let head = wire::head("POST", NOTES, &[("Authorization", &weak)], Some(50_000_000));
+    connection.stream.write_all(head.as_bytes()).expect("sent");
+    let answer = connection.answer(false).expect("an answer before the body");
+    assert_eq!((answer.status, answer.closes()), (403, true));
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn heads_ranges_and_answers_without_a_body_pass_through() {
+    let ranged = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-5/10\r\nContent-Length: 4\r\nETag: \"a\"\r\nAccept-Ranges: bytes\r\n\r\ncdef";
+    let unchanged = "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n";
+    let empty = "HTTP/1.1 204 No Content\r\nX-App: 1\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: text/plain\r\n\r\n";
+    let cases = [
+        ("GET", ("Range", "bytes=2-5"), ranged, 206, ("content-range", "bytes 2-5/10"), "cdef"),
+        ("GET", ("If-None-Match", "\"a\""), unchanged, 304, ("etag", "\"a\""), ""),
+        ("GET", ("Accept", "*/*"), empty, 204, ("x-app", "1"), ""),
+        ("HEAD", ("Accept", "*/*"), head, 200, ("content-length", "1234"), ""),
+    ];
+    for (method, header, bytes, status, expected, body) in cases {
+        let upstream = answering(bytes);
+        let (gateway, signer) = start(&upstream);
+        let token = signer.bearer("p1", "aal1", 5);
+        let mut connection = connect(&gateway);
+        for _ in 0..2 {
+            let answer =
+                connection.ask(method, READ, &[("Authorization", &token), header], b"").expect("an answer");
+            assert_eq!((answer.status, answer.header(expected.0)), (status, Some(expected.1)), "{answer:?}");
+            assert_eq!(answer.text(), body);
+        }
+        let requests = upstream.requests();
+        assert_eq!(requests.len(), 2, "the connection went on");
+        assert_eq!(
+            (requests[0].line.as_str(), requests[0].values(header.0)),
+            (format!("{method} {READ} HTTP/1.1").as_str(), vec![header.1])
+        );
+    }
+}
+
+#[test]
+fn answers_of_every_framing_arrive_whole() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwhol\r\n1\r\ne\r\n0\r\n\r\n";
+    for bytes in [chunked, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"] {
+        let upstream = answering(bytes);
+        let (gateway, signer) = start(&upstream);
+        let token = signer.bearer("p1", "aal2", 5);
+        for (method, target, body) in
+            [("GET", READ, ""), ("POST", NOTES, "x"), ("PUT", PROFILE, r#"{"language":"es"}"#)]
+        {
+            let answer = wire::once(
+                gateway.address,
+                method,
+                target,
+                &[("Authorization", &token), JSON],
+                body.as_bytes(),
+            );
+            assert_eq!(answer.expect("an answer").text(), "whole", "{bytes:?} {target}");
+        }
+    }
+    // An upstream of HTTP/1.0 ends its answer by closing.
+    let upstream = listen(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nwhole");
+    });
+    let signer = Signer::new();
+    let gateway = setup(upstream, &signer, |text| text).start();
+    let token = signer.bearer("p1", "aal1", 5);
+    let answer =
+        wire::once(gateway.address, "GET", READ, &[("Authorization", &token)], b"").expect("an answer");
+    assert_eq!(answer.text(), "whole");
+}
+
+#[test]
+fn a_chunked_upload_is_streamed_while_it_is_being_sent() {
+    let (arrived, arrivals) = channel();
+    let upstream = listen(move |mut stream| {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            let text = String::from_utf8_lossy(&chunk[..count]).into_owned();
+            let ends = text.ends_with("0\r\n\r\n");
+            arrived.send(text).expect("the test listens");
+            if ends {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            }
+        }
+    });
+    let signer = Signer::new();
+    let gateway = setup(upstream, &signer, |text| text).start();
+    let token = signer.bearer("p1", "aal1", 5);
+    let mut connection = connect(&gateway);
+    let mut send = |text: &str| connection.stream.write_all(text.as_bytes()).expect("sent");
+    let until = |needle: &str| {
+        let mut seen = String::new();
+        while !seen.contains(needle) {
+            seen.push_str(&arrivals.recv_timeout(Duration::from_secs(10)).expect("it arrives"));
+        }
+        seen
+    };
+    send(&wire::head("POST", NOTES, &[("Authorization", &token), ("Transfer-Encoding", "chunked")], None));
+    send("5\r\nfirst\r\n");
+    let seen = until("first");
+    assert!(!seen.contains("second"));
+    send("6\r\nsecond\r\n");
+    until("second");
+    send("0\r\n\r\n");
+    assert_eq!(connection.answer(false).expect("an answer").text(), "ok");
+}
+
+#[test]
+fn a_chunked_body_that_is_read_for_its_risk_arrives_whole() {
+    let upstream = Recorder::start();
+    let (gateway, signer) = start(&upstream);
+    let token = signer.bearer("p1", "aal1", 5);
+    let mut connection = connect(&gateway);
+    let head = wire::head(
+        "PUT",
+        PROFILE,
+        &[("Authorization", &token), JSON, ("Transfer-Encoding", "chunked")],
+        None,
+    );
+    connection.stream.write_all(format!("{head}9\r\n{{\"languag\r\n").as_bytes()).expect("sent");
+    std::thread::sleep(Duration::from_millis(50));
+    connection.stream.write_all(b"8\r\ne\":\"es\"}\r\n0\r\n\r\n").expect("sent");
+    assert_eq!(connection.answer(false).expect("an answer").status, 200);
+    let request = &upstream.requests()[0];
+    assert_eq!(request.body, br#"{"language":"es"}"#);
+    assert_eq!((request.values("content-length"), request.values("transfer-encoding")), (vec!["17"], vec![]));
+    assert_eq!(
+        connection.ask("GET", READ, &[("Authorization", &token)], b"").expect("an answer").status,
+        200
+    );
+}
+
+#[test]
+fn a_client_that_asks_first_gets_leave_from_the_upstream_or_a_refusal() {
+    let upstream = listen(|mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+            head.push(byte[0]);
+        }
+        // It has seen no byte of the body yet.
+        let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let mut body = [0; 5];
+        let _ = stream.read_exact(&mut body);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        let _ = stream.write_all(&body);
+    });
+    let signer = Signer::new();
+    let gateway = setup(upstream, &signer, |text| text).start();
+    let (own, other) = (signer.bearer("p1", "aal1", 5), signer.bearer("p2", "aal1", 5));
+    let ask_first = |method: &str, target: &str, token: &str, length| {
+        let mut connection = connect(&gateway);
+        let headers = [("Authorization", token), JSON, ("Expect", "100-continue")];
+        let head = wire::head(method, target, &headers, Some(length));
+        connection.stream.write_all(head.as_bytes()).expect("sent");
+        let first = connection.answer_head().expect("a first word");
+        (connection, first)
+    };
+    let (mut connection, leave) = ask_first("POST", NOTES, &own, 5);
+    assert_eq!(leave.status, 100);
+    connection.stream.write_all(b"hello").expect("sent");
+    assert_eq!(connection.answer(false).expect("an answer").text(), "hello");
+    // Where the body is read for its risk, the gateway itself gives leave, and only to those it knows.
+    let (mut connection, leave) = ask_first("PUT", PROFILE, &own, 17);
+    assert_eq!(leave.status, 100);
+    connection.stream.write_all(br#"{"language":"es"}"#).expect("sent");
+    assert_eq!(connection.answer(false).expect("an answer").status, 200);
+    assert_eq!(ask_first("POST", NOTES, &other, 5).1.status, 403);
+    assert_eq!(ask_first("PUT", PROFILE, "Bearer x", 5).1.status, 401);
+}
