@@ -157,7 +157,7 @@ pub fn resolve_patient<T: Trace>(
         }
         PatientSource::Body(name) => match body {
             BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
-            BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => None,
+            BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => None,
         },
     };
     findings.own_record = found.as_ref().map(|patient| subject.patient.as_ref() == Some(patient));

@@ -59,7 +59,7 @@ fn base<T: Trace>(
     trace: &mut T,
 ) -> TierIndex {
     trace.note(Stage::Classify, || format!("the route's base tier is `{}`", policy.tier(route.tier).name));
-    if matches!(body, BodyReading::Unreadable) && route.needs_body() {
+    if matches!(body, BodyReading::Unreadable | BodyReading::Searched { .. }) && route.needs_body() {
         trace.note(Stage::Classify, || "the body can't be read: the route's highest tier counts".to_owned());
         return route.highest_tier();
     }
@@ -68,7 +68,7 @@ fn base<T: Trace>(
     };
     let only_harmless = match body {
         BodyReading::Read(facts) => only_has(facts, &lower.fields),
-        BodyReading::Absent | BodyReading::Multipart { .. } | BodyReading::Unreadable => false,
+        BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => false,
     };
     if only_harmless {
         findings.lowered = true;

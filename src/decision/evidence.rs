@@ -49,8 +49,8 @@ pub enum BodyReading {
     Absent,
     /// It has one meaning.
     Read(BodyFacts),
-    /// It is a multipart form: only searched for a field that overrides the method.
-    Multipart {
+    /// It is a form that was only searched for a field that overrides the method: multipart, or without one meaning.
+    Searched {
         /// Whether one was found.
         hides_method: bool,
     },

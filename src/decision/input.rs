@@ -78,7 +78,7 @@ impl<'i> DecisionInput<'i> {
             body: evidence.body.as_ref().map(|body| match body {
                 BodyReading::Absent => "absent",
                 BodyReading::Read(_) => "read",
-                BodyReading::Multipart { .. } => "multipart",
+                BodyReading::Searched { .. } => "searched",
                 BodyReading::Unreadable => "unreadable",
             }),
             own_record: findings.own_record,

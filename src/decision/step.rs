@@ -15,7 +15,7 @@ use crate::policy::condition::Inputs;
 use crate::policy::requirement::{Requirement, Unmet};
 use crate::policy::{Access, Durability, Policy, Route, StoreDown, Tier, TierIndex};
 use crate::request::Facts;
-use crate::request::body::BodyFacts;
+use crate::request::body::{BodyFacts, names_method};
 use crate::state::spent::ProofKey;
 
 /// One request that matched a route.
@@ -170,14 +170,16 @@ fn check_floor<T: Trace>(
 
 fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
     match body {
-        BodyReading::Read(BodyFacts::Form(fields))
-            if fields.iter().any(|(name, _)| name.trim() == "_method") =>
-        {
+        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| names_method(name)) => {
             Err(Reason::MethodOverride.into())
         }
-        BodyReading::Multipart { hides_method: true } => Err(Reason::MethodOverride.into()),
+        // A second token beside the one in the header (RFC 6750 §2.2, §3.1).
+        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| name == "access_token") => {
+            Err(Reason::CredentialsMalformed.into())
+        }
+        BodyReading::Searched { hides_method: true } => Err(Reason::MethodOverride.into()),
         BodyReading::Unreadable => Err(Reason::FormNotInspectable.into()),
-        BodyReading::Absent | BodyReading::Read(_) | BodyReading::Multipart { hides_method: false } => Ok(()),
+        BodyReading::Absent | BodyReading::Read(_) | BodyReading::Searched { hides_method: false } => Ok(()),
     }
 }
 
@@ -315,7 +317,7 @@ fn condition_inputs(
             .collect::<serde_json::Map<_, _>>()
             .into(),
         BodyReading::Absent => serde_json::Value::Null,
-        BodyReading::Multipart { .. } | BodyReading::Unreadable => {
+        BodyReading::Searched { .. } | BodyReading::Unreadable => {
             return Err("the body can't be read".to_owned());
         }
     };

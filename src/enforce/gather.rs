@@ -11,7 +11,7 @@ use crate::decision::{
     Step, step,
 };
 use crate::identity::Subject;
-use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, Media, hides_method};
+use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
 use crate::request::credentials::Presented;
 use crate::request::framing::BodyLength;
 
@@ -118,11 +118,10 @@ async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Resu
         BodyFault::TooLarge => Reason::BodyTooLarge,
         BodyFault::Incomplete => Reason::BodyIncomplete,
     })?;
-    Ok(match (shape.media, BodyFacts::read(shape.media, &bytes)) {
-        (Media::Multipart, _) => {
-            BodyReading::Multipart { hides_method: hides_method(Media::Multipart, &bytes) }
-        }
-        (_, Some(facts)) => BodyReading::Read(facts),
-        (_, None) => BodyReading::Unreadable,
+    let facts = if shape.utf8 { BodyFacts::read(shape.media, &bytes) } else { None };
+    Ok(match facts {
+        Some(facts) => BodyReading::Read(facts),
+        None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },
+        None => BodyReading::Unreadable,
     })
 }

@@ -30,18 +30,18 @@ pub struct BodyShape {
     pub media: Media,
     /// Whether `Content-Encoding` hides it.
     pub encoded: bool,
+    /// Whether its text is UTF-8, as far as the headers say.
+    pub utf8: bool,
 }
 
 impl BodyShape {
     /// Reads the shape from the headers.
     pub fn new(length: BodyLength, headers: &HeaderMap) -> Self {
-        let media = headers
-            .get(header::CONTENT_TYPE)
-            .map_or(Media::Other, |value| media(value.to_str().unwrap_or_default()));
+        let content_type = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
         let encoded = headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        Self { length, media, encoded }
+        Self { length, media: media(content_type), encoded, utf8: is_utf8(content_type) }
     }
 
     /// Whether the body may be collected and read at all.
@@ -52,7 +52,7 @@ impl BodyShape {
             }
             BodyLength::None | BodyLength::Chunked => true,
         };
-        fits && !self.encoded && matches!(self.media, Media::Json | Media::Form)
+        fits && !self.encoded && self.utf8 && matches!(self.media, Media::Json | Media::Form)
     }
 
     /// Whether a form field could tell the back end to act as another method.
@@ -63,16 +63,20 @@ impl BodyShape {
 
 fn media(content_type: &str) -> Media {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let utf8 = !content_type.to_ascii_lowercase().contains("charset=")
-        || content_type.to_ascii_lowercase().contains("utf-8");
     match essence.as_str() {
         "application/json-patch+json" => Media::Other,
-        "application/json" if utf8 => Media::Json,
-        "application/x-www-form-urlencoded" if utf8 => Media::Form,
+        "application/json" => Media::Json,
+        "application/x-www-form-urlencoded" => Media::Form,
         "multipart/form-data" => Media::Multipart,
-        other if other.ends_with("+json") && utf8 => Media::Json,
+        other if other.ends_with("+json") => Media::Json,
         _ => Media::Other,
     }
+}
+
+/// Whether no other character set than UTF-8 is named.
+fn is_utf8(content_type: &str) -> bool {
+    let lower = content_type.to_ascii_lowercase();
+    !lower.contains("charset") || lower.contains("utf-8")
 }
 
 /// A body that was read and has one meaning.
@@ -132,15 +136,24 @@ impl BodyFacts {
     }
 }
 
-/// Whether a form body carries a `_method` field, in whatever spelling a form parser would accept.
+/// Whether a parameter of this name tells some framework to act as another method.
+///
+/// PHP reads `.method` and ` method` as `_method`, others cut a name at NUL or ignore its case.
+pub fn names_method(name: &str) -> bool {
+    let name = name.split('\0').next().unwrap_or_default().trim();
+    let plain: String = name.chars().map(|letter| if matches!(letter, '.' | ' ' | '[') { '_' } else { letter.to_ascii_lowercase() }).collect();
+    plain == "_method" || plain.starts_with("_method_")
+}
+
+/// Whether a form body carries a field that [`names_method`], in whatever spelling a form parser would accept.
 ///
 /// Multipart bodies are searched as bytes: a false alarm refuses an odd upload, a miss would let a method through.
 pub fn hides_method(media: Media, bytes: &[u8]) -> bool {
     match media {
-        Media::Form => form_urlencoded::parse(bytes).any(|(name, _)| name.trim() == "_method"),
+        Media::Form => form_urlencoded::parse(bytes).any(|(name, _)| names_method(&name)),
         Media::Multipart => {
             let lower = bytes.to_ascii_lowercase();
-            [&b"name=\"_method"[..], b"name=_method", b"name='_method", b"%5fmethod"]
+            [&b"_method"[..], b".method", b"%5fmethod", b"%2emethod", b"=3d_method", b"=5fmethod"]
                 .iter()
                 .any(|needle| lower.windows(needle.len()).any(|window| window == *needle))
         }
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn media_types_are_read_narrowly() {
         assert_eq!(media("application/fhir+json; charset=UTF-8"), Media::Json);
-        assert_eq!(media("application/json; charset=utf-16"), Media::Other);
+        assert!(!is_utf8("application/json; charset=utf-16") && is_utf8("application/json; charset=UTF-8"));
         assert_eq!(media("application/json-patch+json"), Media::Other);
         assert_eq!(media("text/plain"), Media::Other);
     }
@@ -180,6 +193,9 @@ mod tests {
             Media::Multipart,
             b"--x\r\nContent-Disposition: form-data; Name=\"_method\"\r\n\r\nDELETE"
         ));
+        for body in [&b"_METHOD=PUT"[..], b".method=PUT", b"_method%00=PUT", b"+method=PUT", b"_method[]=PUT"] {
+            assert!(hides_method(Media::Form, body) == (body[0] != b'+'), "{}", body.escape_ascii());
+        }
         assert!(!hides_method(Media::Form, b"method=DELETE"));
     }
 }

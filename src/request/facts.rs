@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method, header};
 use ipnet::IpNet;
 
-use super::body::BodyShape;
+use super::body::{BodyShape, names_method};
 use super::credentials::{self, Presented};
 use super::host::Host;
 use super::target::Target;
@@ -27,6 +27,8 @@ pub struct Reading {
 pub struct RawRequest<'r> {
     /// The method.
     pub method: &'r Method,
+    /// The version of HTTP.
+    pub version: http::Version,
     /// The request target, byte for byte.
     pub target: &'r [u8],
     /// The headers as parsed.
@@ -84,13 +86,17 @@ impl Facts {
             return Err(Unreadable::TooManyHeaders);
         }
         check_method(raw.method)?;
+        // The parser leaves a fragment out of the target that it hands over.
+        if target_on_the_wire(raw.section).is_some_and(|wire| wire != raw.target) {
+            return Err(Unreadable::Fragment);
+        }
         let target = Target::parse(raw.target)?;
         let length = framing::read(raw.section)?;
         headers::check(raw.headers)?;
         let host = host(raw.headers)?;
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
-            || (!target.query().is_empty() && target.query_pairs().any(|(name, _)| name.trim() == "_method"));
+            || (!target.query().is_empty() && target.query_pairs().any(|(name, _)| names_method(&name)));
         Ok(Self {
             method: raw.method.clone(),
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
@@ -110,6 +116,14 @@ impl Facts {
 /// Whether this is the server-wide `OPTIONS *`, which is answered without asking any upstream (RFC 9110 §9.3.7).
 pub fn is_server_options(raw: &RawRequest<'_>) -> bool {
     *raw.method == Method::OPTIONS && raw.target == b"*"
+}
+
+/// The target in the request line (RFC 9112 §3): what stands between the first space and the last.
+fn target_on_the_wire(section: &[u8]) -> Option<&[u8]> {
+    let line = section.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+    let start = line.iter().position(|byte| *byte == b' ')? + 1;
+    let end = line.iter().rposition(|byte| *byte == b' ')?;
+    line.get(start..end)
 }
 
 fn check_method(method: &Method) -> Result<(), Unreadable> {
@@ -139,11 +153,16 @@ fn is_websocket(raw: &RawRequest<'_>) -> Result<bool, Unreadable> {
             .to_str()
             .is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
     });
+    let once = |name: &str| {
+        let mut values = raw.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
     let well_formed = upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
         && connection_says_so
         && *raw.method == Method::GET
-        && raw.headers.get("sec-websocket-version").is_some_and(|value| value == "13")
-        && raw.headers.get_all("sec-websocket-key").iter().count() == 1;
+        && raw.version == http::Version::HTTP_11
+        && once("sec-websocket-version").is_some_and(|value| value == "13")
+        && once("sec-websocket-key").is_some();
     if well_formed { Ok(true) } else { Err(Unreadable::BadUpgrade) }
 }
 
@@ -171,7 +190,7 @@ mod tests {
         let reading = Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 };
         let method = Method::from_bytes(method.as_bytes()).expect("method");
         let raw = RawRequest {
-            method: &method,
+            method: &method, version: http::Version::HTTP_11,
             target: target.as_bytes(),
             headers: &map,
             section: section.as_bytes(),

@@ -8,43 +8,43 @@ use super::Unreadable;
 const FORGEABLE: &[&str] = &[
     "client-ip",
     "forwarded",
+    "front-end-https",
     "remote-addr",
     "remote-user",
-    "ssl-client-cert",
-    "ssl-client-s-dn",
     "true-client-ip",
-    "x-auth-request-email",
-    "x-auth-request-user",
     "x-client-ip",
-    "x-forwarded-by",
-    "x-forwarded-client-cert",
-    "x-forwarded-email",
-    "x-forwarded-for",
-    "x-forwarded-groups",
-    "x-forwarded-host",
-    "x-forwarded-method",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-uri",
-    "x-forwarded-user",
+    "x-client-verify",
+    "x-cluster-client-ip",
     "x-host",
-    "x-original-host",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
+    "x-iisnode-auth-user",
     "x-real-ip",
-    "x-remote-user",
-    "x-rewrite-url",
-    "x-ssl-client-cert",
+    "x-token-subject",
     "x-user",
     "x-user-id",
+    "x-username",
+    "x-webauth-user",
+];
+
+/// Families of such headers: whatever begins so is removed.
+const FORGEABLE_FAMILIES: &[&str] = &[
+    OWN_PREFIX,
+    "remote-",
+    "ssl-client-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-client-cert",
+    "x-forwarded-",
+    "x-original-",
+    "x-remote-",
+    "x-rewrite-",
+    "x-ssl-",
 ];
 
 /// Every header that begins so belongs to the gateway itself.
 const OWN_PREFIX: &str = "x-wardgate-";
+
+/// More options in `Connection` than any client sends are refused.
+const MAX_CONNECTION_OPTIONS: usize = 8;
 
 /// Headers that a client may not have deleted by naming them in `Connection` (RFC 9110 §7.6.1).
 const END_TO_END: &[HeaderName] = &[
@@ -98,10 +98,15 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
     if ONCE.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
         return Err(Unreadable::DuplicateHeader);
     }
-    for token in connection_tokens(headers) {
-        let names_own = token.len() >= OWN_PREFIX.len() && token.is_char_boundary(OWN_PREFIX.len()) && {
-            token.get(..OWN_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_PREFIX))
-        };
+    if headers.get_all(header::CONNECTION).iter().any(|value| value.to_str().is_err()) {
+        return Err(Unreadable::BadConnection);
+    }
+    for (position, token) in connection_tokens(headers).enumerate() {
+        let plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if position >= MAX_CONNECTION_OPTIONS || !plain {
+            return Err(Unreadable::BadConnection);
+        }
+        let names_own = token.get(..OWN_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_PREFIX));
         if names_own || END_TO_END.iter().any(|name| name.as_str().eq_ignore_ascii_case(token)) {
             return Err(Unreadable::ConnectionNamesEndToEnd);
         }
@@ -141,7 +146,7 @@ impl IdentityHeaders {
     }
 
     fn contains_folded(&self, name: &str) -> bool {
-        name.starts_with(OWN_PREFIX) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
+        FORGEABLE_FAMILIES.iter().any(|family| name.starts_with(family)) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Unreadable {
     BadHeaderName,
     /// A header value with a control character.
     BadHeaderValue,
+    /// A `Connection` header with more than eight options, or with something that is no header's name.
+    BadConnection,
     /// A `Connection` header that names a header which must reach the other end.
     ConnectionNamesEndToEnd,
     /// A method that is not written in upper-case letters, or `TRACE` or `CONNECT`.
@@ -94,6 +96,7 @@ impl Unreadable {
             Self::BadTransferEncoding => "bad_transfer_encoding",
             Self::BadHeaderName => "bad_header_name",
             Self::BadHeaderValue => "bad_header_value",
+            Self::BadConnection => "bad_connection",
             Self::ConnectionNamesEndToEnd => "connection_names_end_to_end",
             Self::BadMethod => "bad_method",
             Self::BadUpgrade => "bad_upgrade",

@@ -66,6 +66,13 @@ impl ServerApp for Edge {
     }
 }
 
+/// Whether the request line held more than a method, a target and a version in visible ASCII.
+///
+/// Pingora encodes what may not stand there and goes on, so only the bytes of the stream still tell.
+pub fn request_line_is_odd(session: &Session) -> bool {
+    connection(session).is_some_and(|connection| connection.odd_request_line.load(Ordering::Relaxed))
+}
+
 /// Notes that a request has begun; called first in its life.
 pub fn request_began(session: &Session) {
     set_phase(session, Phase::InRequest);
@@ -77,13 +84,14 @@ pub fn request_ended(session: &Session) {
 }
 
 fn set_phase(session: &Session, phase: Phase) {
-    let digest = session.digest().and_then(|digest| digest.proxy_digest.as_ref());
-    let connection = digest
-        .and_then(|digest| digest.user_data.as_ref())
-        .and_then(|data| data.downcast_ref::<Arc<Connection>>());
-    if let Some(connection) = connection {
+    if let Some(connection) = connection(session) {
         connection.phase.store(phase as u8, Ordering::Relaxed);
     }
+}
+
+fn connection(session: &Session) -> Option<&Arc<Connection>> {
+    let digest = session.digest().and_then(|digest| digest.proxy_digest.as_ref())?;
+    digest.user_data.as_ref().and_then(|data| data.downcast_ref::<Arc<Connection>>())
 }
 
 /// Where a connection is in its life.
@@ -101,12 +109,20 @@ enum Phase {
 struct Connection {
     phase: AtomicU8,
     refused_by_parser: AtomicBool,
+    odd_request_line: AtomicBool,
 }
 
 impl Connection {
-    fn on_read(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
+    /// Looks at bytes that came; `line` is what is known of the request line so far.
+    fn on_read(&self, bytes: &[u8], line: &mut RequestLine) {
+        let phase = self.phase.load(Ordering::Relaxed);
+        if phase == Phase::Idle as u8 {
             self.phase.store(Phase::Receiving as u8, Ordering::Relaxed);
+            *line = RequestLine::default();
+        }
+        if phase != Phase::InRequest as u8 && !line.ended {
+            line.feed(bytes);
+            self.odd_request_line.store(line.spaces > 2 || line.has_odd_bytes, Ordering::Relaxed);
         }
     }
 
@@ -117,8 +133,37 @@ impl Connection {
     }
 }
 
+/// What a request line is made of, as it arrives.
+#[derive(Default)]
+struct RequestLine {
+    begun: bool,
+    ended: bool,
+    spaces: usize,
+    has_odd_bytes: bool,
+}
+
+impl RequestLine {
+    fn feed(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                // Empty lines before a request are allowed (RFC 9112 §2.2).
+                b'\r' | b'\n' if !self.begun => continue,
+                b'\n' => {
+                    self.ended = true;
+                    return;
+                }
+                b' ' => self.spaces += 1,
+                b'\r' | 0x21..=0x7e => {}
+                _ => self.has_odd_bytes = true,
+            }
+            self.begun = true;
+        }
+    }
+}
+
 struct Watched {
     inner: Stream,
+    line: RequestLine,
     connection: Arc<Connection>,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
     digest: Arc<ProxyDigest>,
@@ -128,7 +173,7 @@ impl Watched {
     fn new(inner: Stream, connection: Arc<Connection>) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, connection, digest })
+        Some(Self { inner, line: RequestLine::default(), connection, digest })
     }
 }
 
@@ -145,9 +190,10 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.connection.on_read();
+        let this = &mut *self;
+        let read = Pin::new(&mut this.inner).poll_read(context, buffer);
+        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            this.connection.on_read(bytes, &mut this.line);
         }
         read
     }

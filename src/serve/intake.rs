@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
 
+use super::edge;
 use crate::enforce::{BodyFault, BodySource};
 use crate::request::facts::{RawRequest, Reading, is_server_options};
 use crate::request::{Facts, Unreadable};
@@ -25,11 +26,16 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     let section = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
     let raw = RawRequest {
         method: &header.method,
+        version: header.version,
         target: header.raw_path(),
         headers: &header.headers,
         section: &section,
         peer: peer(session),
     };
+    if edge::request_line_is_odd(session) {
+        // Pingora has encoded what stood there, so the raw bytes are not to be seen any more.
+        return Intake::Request(Box::new(Err(Unreadable::ForbiddenCharacter)));
+    }
     if is_server_options(&raw) {
         Intake::ServerOptions
     } else {

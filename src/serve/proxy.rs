@@ -1,6 +1,7 @@
 //! The proxy front: intake, gate, then either an upstream or a reply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,8 +27,10 @@ use crate::telemetry::metrics;
 
 /// How long an unused client connection is kept, in seconds.
 const KEEP_ALIVE: u64 = 75;
-/// Unread bodies up to this size are drained, so that the connection can go on after a refusal.
+/// Unread bodies up to this size are read before a refusal, so that the connection can go on.
 const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// One listener's gateway.
 pub struct Gateway {
@@ -134,7 +137,7 @@ impl ProxyHttp for Gateway {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let dead = *error.esource() == ErrorSource::Downstream;
+        let dead = *error.esource() == ErrorSource::Downstream && *error.etype() != ErrorType::InvalidHTTPHeader;
         if dead {
             context.ending = Some(OutcomeResult::ClientGone);
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -214,13 +217,13 @@ impl Gateway {
                 Reply::challenge(id, &challenge, label)?
             }
             Outcome::Refused(denial) => {
-                if facts.is_none() || leaves_much_unread(facts, body.as_ref()) {
+                if facts.is_none() || !drain(session, facts, body.as_ref()).await {
                     // What follows on this connection can't be trusted, or is not worth reading.
                     session.set_keepalive(None);
                 }
                 Reply::refusal(id, &denial, &allow)?
             }
-            Outcome::Preflight => Reply::preflight(settled.route(), facts)?,
+            Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };
         let reply = reply.with_cors(settled.route(), facts)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
@@ -308,11 +311,16 @@ fn ending(fault: UpstreamFault) -> OutcomeResult {
     }
 }
 
-fn leaves_much_unread(facts: Option<&Facts>, collected: Option<&Bytes>) -> bool {
-    collected.is_none()
-        && facts.is_some_and(|facts| match facts.body.length {
-            BodyLength::None => false,
-            BodyLength::Known(bytes) => bytes > DRAIN_BYTES,
-            BodyLength::Chunked => true,
-        })
+/// Reads what is left of a small body, so that the connection can go on after a refusal; says whether it can.
+///
+/// It must be read before the answer: a client that waits for leave to send (RFC 9110 §10.1.1) would wait for ever.
+async fn drain(session: &mut Session, facts: Option<&Facts>, collected: Option<&Bytes>) -> bool {
+    let length = match facts.map(|facts| facts.body.length) {
+        _ if collected.is_some() => return true,
+        Some(BodyLength::None) => return true,
+        Some(BodyLength::Known(bytes)) => bytes,
+        Some(BodyLength::Chunked) | None => return false,
+    };
+    let waits = session.get_header(http::header::EXPECT).is_some();
+    length <= DRAIN_BYTES && !waits && tokio::time::timeout(DRAIN_TIME, session.drain_request_body()).await.is_ok_and(|read| read.is_ok())
 }

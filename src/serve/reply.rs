@@ -140,8 +140,9 @@ impl Reply {
     }
 
     /// A preflight's answer, or that to `OPTIONS *` where there is no route.
-    pub fn preflight(route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
+    pub fn preflight(id: Uuid, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
         let mut header = ResponseHeader::build(StatusCode::NO_CONTENT, Some(8))?;
+        header.insert_header("x-wardgate-decision", id.to_string())?;
         if let (Some(route), Some(settings)) =
             (route, route.zip(facts).and_then(|(route, facts)| cors::allowed(route, facts)))
         {

@@ -178,7 +178,13 @@ impl Upstreams {
 /// protocols counts only where one was asked for.
 pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Result<(), UpstreamFault> {
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switches && !websocket {
+    let to_websocket = response.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if switches && !(websocket && to_websocket) {
+        return Err(UpstreamFault::Broken);
+    }
+    // Framing that not everybody knows ends an answer in another place for the client than for the gateway.
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(UpstreamFault::Broken);
     }
     let unwanted: SmallVec<[HeaderName; 4]> = response

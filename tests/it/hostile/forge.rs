@@ -2,7 +2,9 @@
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -18,13 +20,22 @@ pub struct Forge {
 impl Forge {
     /// Makes both keys.
     pub fn new() -> Self {
-        let key = || EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key").as_ref().to_vec();
+        let key = || {
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .expect("a key")
+                .as_ref()
+                .to_vec()
+        };
         Self { document: key(), other: key() }
     }
 
     /// The uncompressed point of the public key.
     pub fn point(&self) -> Vec<u8> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.document).expect("a key").public_key().as_ref().to_vec()
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.document)
+            .expect("a key")
+            .public_key()
+            .as_ref()
+            .to_vec()
     }
 
     /// The issuer's key set, with one key `k1`.
@@ -64,7 +75,10 @@ impl Forge {
     /// An honest signature under a signing input.
     pub fn signed(&self, input: &str) -> String {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.document).expect("a key");
-        format!("{input}.{}", encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref()))
+        format!(
+            "{input}.{}",
+            encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref())
+        )
     }
 
     /// An honest token, with its header changed.
@@ -91,21 +105,30 @@ impl Forge {
     /// A token with an HMAC under a secret that everybody knows.
     pub fn hmac(&self, secret: &[u8]) -> String {
         let input = Self::input("HS256");
-        format!("{input}.{}", encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes()).as_ref()))
+        format!(
+            "{input}.{}",
+            encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes()).as_ref())
+        )
     }
 
     /// A token signed by somebody else.
     pub fn foreign(&self) -> String {
         let input = Self::input("ES256");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.other).expect("a key");
-        format!("{input}.{}", encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref()))
+        format!(
+            "{input}.{}",
+            encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref())
+        )
     }
 
     /// A token with a right signature in the wrong form.
     pub fn in_der(&self) -> String {
         let input = Self::input("ES256");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &self.document).expect("a key");
-        format!("{input}.{}", encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref()))
+        format!(
+            "{input}.{}",
+            encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref())
+        )
     }
 }
 

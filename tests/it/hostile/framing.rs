@@ -94,6 +94,7 @@ fn transfer_codings() {
 #[test]
 fn chunks() {
     let chunked = |body: &str| format!("Transfer-Encoding: chunked\r\n\r\n{body}");
+    let kept = "POST /patients/p1/notes HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\n";
     let inner = format!("{:x}\r\n{INNER}\r\n0\r\n\r\n", INNER.len());
     let mut cases = vec![
         post("a request within a chunk", chunked(&inner), forwarded().body(INNER.as_bytes())),
@@ -104,7 +105,7 @@ fn chunks() {
         // The parser takes no size for a last chunk: the rest is nobody's, and the connection ends.
         post("no size", chunked(&format!("\r\n\r\n{INNER}")), forwarded().body(b"")),
         post("no size but an extension", chunked(&format!(";a\r\n\r\n{INNER}")), forwarded().body(b"")),
-        Case::new("no size, on a connection that is kept", format!("POST /patients/p1/notes HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\n{}", chunked(&format!("\r\n\r\n{INNER}"))), forwarded().body(b"")),
+        Case::new("no size, on a connection that is kept", format!("{kept}{}", chunked(&format!("\r\n\r\n{INNER}"))), forwarded().body(b"")),
         put("no size, read to classify", chunked(&format!("\r\n\r\n{INNER}")), refused(401, "level_too_low")),
         post("zeros before a size", chunked("0002\r\n{}\r\n0\r\n\r\n"), forwarded().body(b"{}")),
         post("upper-case sizes", chunked("A\r\n0123456789\r\n0\r\n\r\n"), forwarded().body(b"0123456789")),
@@ -182,6 +183,7 @@ fn lines_of_the_header_section() {
 fn requests_behind_and_within_others() {
     let with_token = "Host: portal.example\r\nAuthorization: $TOKEN\r\n";
     let bodied = |head: &str, body: &str| format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let classified = format!("PUT /patients/p1/profile HTTP/1.1\r\n{with_token}");
     let honest = format!("GET /patients/p1/results/1 HTTP/1.1\r\n{with_token}\r\n");
     Bench::start().run(&[
         Case::several("behind an honest one", format!("{honest}{INNER}"), vec![forwarded()]),
@@ -196,7 +198,8 @@ fn requests_behind_and_within_others() {
         Case::several("within the body of OPTIONS *", bodied("OPTIONS * HTTP/1.1\r\nHost: portal.example\r\n", INNER), vec![refused(204, "server_options")]),
         Case::several("within the body of an unreadable one", bodied("POST /open/x;y HTTP/1.1\r\nHost: portal.example\r\n", INNER), vec![refused(400, "path_parameter")]),
         Case::several("within the body of an unknown path", bodied("POST /nowhere HTTP/1.1\r\nHost: portal.example\r\n", INNER), vec![refused(404, "no_route")]),
-        Case::several("within a classified body", bodied(&format!("PUT /patients/p1/profile HTTP/1.1\r\n{with_token}Content-Type: application/json\r\n"), INNER), vec![refused(401, "level_too_low")]),
+        Case::several("within a classified body", bodied(&format!("{classified}Content-Type: application/json\r\n"), INNER), vec![refused(401, "level_too_low")]),
+        Case::several("within a body that can't be classified", bodied(&classified, INNER), vec![refused(401, "level_too_low")]),
         put("behind a classified body", format!("{}{INNER}", bodied("", r#"{"language":"es"}"#)), forwarded().body(br#"{"language":"es"}"#)),
         put("a classified body after 100 Continue", bodied("Expect: 100-continue\r\n", r#"{"language":"es"}"#), forwarded().body(br#"{"language":"es"}"#).header("expect", &[])),
         put("a harmful body after 100 Continue", bodied("Expect: 100-continue\r\n", r#"{"address":"x"}"#), refused(401, "level_too_low")),
@@ -223,6 +226,8 @@ fn connections_that_are_kept() {
         ("CONNECT portal.example HTTP/1.1\r\nHost: portal.example\r\n\r\n", 405),
         ("GET /open/../admin/x HTTP/1.1\r\nHost: portal.example\r\n\r\n", 400),
         ("GET /admin/x HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\n\r\n", 403),
+        ("GET /open/a b HTTP/1.1\r\nHost: portal.example\r\n\r\n", 400),
+        ("GET /open/x#y HTTP/1.1\r\nHost: portal.example\r\n\r\n", 400),
     ] {
         let mut stream = connect();
         // Nothing of the first request is left for the second: neither its verdict nor its identity.
@@ -236,7 +241,32 @@ fn connections_that_are_kept() {
     assert_eq!(say(&mut stream, &open.replace("/open/x", "/patients/p1/results/1"))[0].status, 401);
     assert_eq!(bench.gateway.metric(r#"wardgate_unreadable_requests_total{reason="unparsed"}"#), 2.0);
     assert_eq!(bench.gateway.audit().iter().filter(|record| record["event"] == "unparsed").count(), 2);
-    assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (9, 9));
+    assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (13, 13));
+}
+
+#[test]
+fn requests_in_pieces() {
+    let bench = Bench::start();
+    for (pieces, status) in [
+        (&["G", "ET /op", "en/x HT", "TP/1.1\r", "\nHost: portal.exa", "mple\r\nConnection: close\r\n\r", "\n"][..], 200),
+        (&["\r", "\n", "GET /open/x HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"], 200),
+        (&["GET /open/a", " b HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"], 400),
+        (&["GET /open/x", " ", " HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"], 400),
+        (&["GET /open/x", "#", "y HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"], 400),
+        (&["GET /open/x HTTP/1.1\r\nHost: portal.example\r\nX-A: b", "\n", "Connection: close\r\n\r\n"], 400),
+        (&["POST /open/x HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\nContent-Length: 2\r\nContent-Len", "gth: 2\r\n\r\n{}"], 400),
+        (&["GET /open/.", "./admin/x HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"], 400),
+    ] {
+        let mut stream = TcpStream::connect(bench.gateway.address).expect("the gateway listens");
+        stream.set_nodelay(true).expect("small segments");
+        for piece in pieces {
+            stream.write_all(piece.as_bytes()).expect("sent");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let answers = exchange::split(&exchange::converse(&mut stream, b"", |_| false), false);
+        assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [status], "{pieces:?}");
+    }
+    assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (2, 2));
 }
 
 #[test]

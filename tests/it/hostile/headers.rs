@@ -31,7 +31,9 @@ fn families_of_forged_identity() {
     }
     for name in ["X-Remote-User", "X-Wardgate-Assertion", "X-Forwarded-For"] {
         let body = r#"{"language":"es"}"#;
-        let head = format!("PUT /patients/p1/profile HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\nContent-Type: application/json\r\n{name}: spoofed\r\nConnection: close, X-Remote-User, X-Custom\r\nX-Custom: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!("PUT /patients/p1/profile HTTP/1.1\r\nHost: portal.example\r\nAuthorization: $TOKEN\r\n\
+            Content-Type: application/json\r\n{name}: spoofed\r\nConnection: close, X-Remote-User, X-Custom\r\n\
+            X-Custom: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         cases.push(Case::new(&format!("{name} beside a body that is read"), head, forwarded().body(body.as_bytes()).header("x-custom", &[])));
     }
     Bench::start().run(&cases);
@@ -68,7 +70,10 @@ fn foldings_of_forged_identity() {
     for spelling in ["x-remote-user", "X-REMOTE-USER", "x-ReMoTe-UsEr", "X-WARDGATE-ASSERTION", "x-wardgate-assertion"] {
         cases.push(with(&format!("spelt {spelling}"), format!("{spelling}: spoofed"), forwarded()));
     }
-    for spelling in ["X_Remote_User", "x_remote_user", "X_REMOTE_USER", "X-Remote_User", "X.Remote.User", "x-remote.user", "X__Remote__User", "HTTP_X_REMOTE_USER", "X'Remote'User", "X*Remote*User"] {
+    for spelling in [
+        "X_Remote_User", "x_remote_user", "X_REMOTE_USER", "X-Remote_User", "X.Remote.User", "x-remote.user", "X__Remote__User",
+        "HTTP_X_REMOTE_USER", "X'Remote'User", "X*Remote*User",
+    ] {
         cases.push(with(&format!("spelt {spelling}"), format!("{spelling}: spoofed"), name()));
     }
     Bench::start().run(&cases);
@@ -96,7 +101,10 @@ fn what_connection_may_name() {
         cases.push(with(&format!("names {name}"), format!("Connection: {name}"), named()));
         cases.push(with(&format!("names {name} among others"), format!("Connection: keep-alive ,\t{} ,", name.to_lowercase()), named()));
     }
-    for line in ["Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "Proxy-Authorization: Basic dTpw", "Proxy-Authenticate: Basic", "TE: trailers", "Trailer: X-Remote-User"] {
+    for line in [
+        "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "Proxy-Authorization: Basic dTpw", "Proxy-Authenticate: Basic", "TE: trailers",
+        "Trailer: X-Remote-User",
+    ] {
         cases.push(with(&format!("hop by hop: {line}"), line, forwarded()));
     }
     cases.push(with("settings of HTTP/2", "HTTP2-Settings: AAMAAABkAAQAAP__", forwarded()));
@@ -157,5 +165,54 @@ fn hosts() {
         cases.push(open(&format!("the staff's host as `{}`", value.escape_default()), &format!("Host: {value}\r\n{token}"), staff()));
     }
     cases.push(open("the staff's host, believed from elsewhere", &format!("Host: staff.example\r\nX-Forwarded-Host: portal.example\r\n{token}"), staff()));
+    Bench::start().run(&cases);
+}
+
+#[test]
+fn what_might_talk_the_gateway_out_of_asking() {
+    let missing = || refused(401, "credentials_missing");
+    let ask = |name: &str, target: &str, lines: &str, wanted: Wanted| {
+        Case::new(name, format!("GET {target} HTTP/1.1\r\nHost: portal.example\r\n{lines}Connection: close\r\n\r\n"), wanted)
+    };
+    let results = "/patients/p1/results/1";
+    let mut cases = vec![
+        ask("a query that spells a public path", "/admin/x?/open/x", "", missing()),
+        ask("a query that ends like a public path", "/admin/x?next=/open/", "", missing()),
+        Case::new("a local host", format!("GET {results} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), missing()),
+        Case::new("HEAD", format!("HEAD {results} HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n"), missing()),
+    ];
+    for line in [
+        "User-Agent: GoogleHC/1.0",
+        "User-Agent: kube-probe/1.30",
+        "User-Agent: ELB-HealthChecker/2.0",
+        "X-Forwarded-Uri: /open/x",
+        "X-Forwarded-Path: /open/x",
+        "X-Original-URL: /open/x",
+        "X-Rewrite-URL: /open/x",
+        "X-Original-Method: OPTIONS",
+        "X-Forwarded-Method: OPTIONS",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-For: 127.0.0.1",
+        "Forwarded: for=127.0.0.1;host=localhost",
+        "X-Real-IP: 127.0.0.1",
+        "X-Remote-User: patients:user-p1",
+        "X-Wardgate-Decision: 00000000-0000-0000-0000-000000000000",
+        "X-Wardgate-Assertion: e30.e30.e30",
+        "X-Auth-Request-User: user-p1",
+        "Cookie: wardgate=1; session=1",
+        "Proxy-Authorization: $TOKEN",
+        "X-Authorization: $TOKEN",
+        "Origin: http://portal.example",
+        "Access-Control-Request-Method: GET",
+        "Sec-Fetch-Site: same-origin",
+        "Range: bytes=0-0",
+        "If-None-Match: *",
+        "Purpose: prefetch",
+    ] {
+        cases.push(ask(&format!("no token but {line}"), results, &format!("{line}\r\n"), missing()));
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/.well-known/jwks.json"] {
+        cases.push(ask(&format!("{path} at the front door"), path, "", refused(404, "no_route")));
+    }
     Bench::start().run(&cases);
 }

@@ -9,7 +9,14 @@ use crate::support::http::Answer;
 use crate::support::upstream::Recorded;
 
 /// What the gateway itself says of the caller.
-const OWN: &[&str] = &["x-remote-user", "x-wardgate-assertion", "x-wardgate-decision", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+const OWN: &[&str] = &[
+    "x-remote-user",
+    "x-wardgate-assertion",
+    "x-wardgate-decision",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+];
 
 /// Holds the answers and what reached the upstream against what was wanted.
 pub fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded], faults: &mut Vec<String>) {
@@ -24,7 +31,9 @@ pub fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded
         let answer = answers.get(at);
         let status = answer.map_or(0, |answer| answer.status);
         match wanted {
-            Wanted::Refused(wanted, _) if status != *wanted => faults.push(format!("{name}: wanted {wanted}, answered {status}")),
+            Wanted::Refused(wanted, _) if status != *wanted => {
+                faults.push(format!("{name}: wanted {wanted}, answered {status}"))
+            }
             Wanted::Refused(..) => {}
             Wanted::Broken => {
                 if (200..300).contains(&status) {
@@ -41,7 +50,10 @@ pub fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded
                     check_departure(name, departure, answer, request, faults);
                 }
                 (_, request) => {
-                    faults.push(format!("{name}: wanted to be forwarded, answered {status}, upstream {:?}", request.map(|request| &request.line)));
+                    faults.push(format!(
+                        "{name}: wanted to be forwarded, answered {status}, upstream {:?}",
+                        request.map(|request| &request.line)
+                    ));
                 }
             },
         }
@@ -61,7 +73,13 @@ fn check_line(name: &str, line: &str, request: &Recorded, faults: &mut Vec<Strin
     }
 }
 
-fn check_departure(name: &str, departure: &Departure, answer: &Answer, request: &Recorded, faults: &mut Vec<String>) {
+fn check_departure(
+    name: &str,
+    departure: &Departure,
+    answer: &Answer,
+    request: &Recorded,
+    faults: &mut Vec<String>,
+) {
     let mut must = |holds: bool, what: String| {
         if !holds {
             faults.push(format!("{name}: {what}"));
@@ -76,10 +94,13 @@ fn check_departure(name: &str, departure: &Departure, answer: &Answer, request: 
         must(got == *body, format!("the body is {:?}", String::from_utf8_lossy(&got)));
     }
     for own in OWN {
-        let found: Vec<&(String, String)> = request.headers.iter().filter(|(header, _)| folded(header) == *own).collect();
+        let found: Vec<&(String, String)> =
+            request.headers.iter().filter(|(header, _)| folded(header) == *own).collect();
         let right = match found.as_slice() {
             [] => departure.nobody && ["x-remote-user", "x-wardgate-assertion"].contains(own),
-            [(header, value)] => header.eq_ignore_ascii_case(own) && is_own(own, value, departure, answer, request),
+            [(header, value)] => {
+                header.eq_ignore_ascii_case(own) && is_own(own, value, departure, answer, request)
+            }
             _ => false,
         };
         must(right, format!("{own} is not the gateway's: {found:?}"));
@@ -87,7 +108,10 @@ fn check_departure(name: &str, departure: &Departure, answer: &Answer, request: 
     for (header, value) in &request.headers {
         let header = folded(header);
         let handshake = departure.websocket && ["connection", "upgrade"].contains(&header.as_str());
-        must(handshake || OWN.contains(&header.as_str()) || !is_unwanted(&header), format!("{header}: {value} went upstream"));
+        must(
+            handshake || OWN.contains(&header.as_str()) || !is_unwanted(&header),
+            format!("{header}: {value} went upstream"),
+        );
         must(!value.contains("spoofed") || is_unwanted(&header), format!("a spoofed {header} went upstream"));
     }
 }
@@ -105,12 +129,25 @@ fn is_own(name: &str, value: &str, departure: &Departure, answer: &Answer, reque
 
 /// As CGI folds names, and as carelessly as any server might.
 fn folded(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+    name.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
+        .collect()
 }
 
 fn is_unwanted(name: &str) -> bool {
     let families = ["x-forwarded", "x-wardgate", "x-original", "x-rewrite", "x-auth-request", "proxy-"];
-    let single = ["forwarded", "authorization", "connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "remote-user", "x-real-ip"];
+    let single = [
+        "forwarded",
+        "authorization",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "http2-settings",
+        "remote-user",
+        "x-real-ip",
+    ];
     single.contains(&name) || families.iter().any(|family| name.starts_with(family))
 }
 

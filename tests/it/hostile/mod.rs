@@ -6,12 +6,19 @@
 mod answers;
 mod exchange;
 mod forge;
-mod framing;
-mod headers;
 mod judge;
-mod methods;
 mod property;
+
+// Tables: one case, one line.
+#[rustfmt::skip]
+mod framing;
+#[rustfmt::skip]
+mod headers;
+#[rustfmt::skip]
+mod methods;
+#[rustfmt::skip]
 mod targets;
+#[rustfmt::skip]
 mod tokens;
 
 use std::collections::HashSet;
@@ -101,7 +108,9 @@ impl Wanted {
 
     /// With the gateway's own handshake for a WebSocket.
     pub fn websocket(self) -> Self {
-        self.departure(|departure| departure.websocket = true).header("upgrade", &["websocket"]).header("connection", &["upgrade"])
+        self.departure(|departure| departure.websocket = true)
+            .header("upgrade", &["websocket"])
+            .header("connection", &["upgrade"])
     }
 
     /// The body.
@@ -177,16 +186,26 @@ impl Bench {
         for case in cases {
             let sent = self.fill(&case.bytes);
             let answers = exchange::exchange(self.gateway.address, &sent, case.wanted.len());
-            let all = self.upstream.requests();
+            // Looking costs a moment, so a refusal's stray is found with the next request that may arrive, or last.
+            let refused = answers.iter().all(|answer| answer.status >= 400);
+            let quiet = refused && case.wanted.iter().all(|wanted| matches!(wanted, Wanted::Refused(..)));
+            let all = if quiet { Vec::new() } else { self.upstream.requests() };
             let before = faults.len();
-            judge::compare(case, &sent, &answers, &all[seen..], &mut faults);
+            judge::compare(case, &sent, &answers, all.get(seen..).unwrap_or_default(), &mut faults);
             if faults.len() > before {
                 let start = &case.bytes[..case.bytes.len().min(240)];
                 faults.push(format!("    sent {}", start.escape_ascii()));
             }
-            seen = all.len();
-            answered.extend(case.wanted.iter().zip(answers).map(|(wanted, answer)| (case.name.as_str(), wanted, answer)));
+            seen = seen.max(all.len());
+            answered.extend(
+                case.wanted.iter().zip(answers).map(|(wanted, answer)| (case.name.as_str(), wanted, answer)),
+            );
         }
+        faults.extend(
+            self.upstream.requests()[seen..]
+                .iter()
+                .map(|request| format!("after all: {:?} came", request.line)),
+        );
         self.reconcile(&answered, &mut faults);
         let names: HashSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len(), "two cases have one name");
@@ -196,12 +215,14 @@ impl Bench {
     /// Holds the journal against what the client and the upstream saw.
     fn reconcile(&self, answered: &[(&str, &Wanted, Answer)], faults: &mut Vec<String>) {
         let records = self.gateway.audit();
-        let of = |event: &str| records.iter().filter(|record| record["event"] == event).collect::<Vec<&Value>>();
+        let of =
+            |event: &str| records.iter().filter(|record| record["event"] == event).collect::<Vec<&Value>>();
         for (name, wanted, answer) in answered {
             let Wanted::Refused(_, reason) = wanted else { continue };
             let Some(decision) = answer.header("x-wardgate-decision") else {
                 if ![UNPARSED, ANY].contains(reason) {
-                    faults.push(format!("{name}: wanted {reason}, but the parser answered {}", answer.status));
+                    faults
+                        .push(format!("{name}: wanted {reason}, but the parser answered {}", answer.status));
                 }
                 continue;
             };
@@ -211,8 +232,12 @@ impl Bench {
                 faults.push(format!("{name}: wanted {reason}, recorded {recorded}"));
             }
         }
-        let by_parser = answered.iter().filter(|(.., answer)| answer.header("x-wardgate-decision").is_none()).count();
-        let (records_unparsed, metric) = (of(UNPARSED).len(), self.gateway.metric(r#"wardgate_unreadable_requests_total{reason="unparsed"}"#));
+        let by_parser =
+            answered.iter().filter(|(.., answer)| answer.header("x-wardgate-decision").is_none()).count();
+        let (records_unparsed, metric) = (
+            of(UNPARSED).len(),
+            self.gateway.metric(r#"wardgate_unreadable_requests_total{reason="unparsed"}"#),
+        );
         if (records_unparsed, metric as usize) != (by_parser, by_parser) {
             faults.push(format!("{by_parser} answers of the parser, {records_unparsed} records of them, {metric} in the metric"));
         }
@@ -221,8 +246,10 @@ impl Bench {
         if arrived.len() != admitted {
             faults.push(format!("{} upstream requests, {admitted} admitted intents", arrived.len()));
         }
-        let intents: HashSet<&str> = of("intent").iter().filter_map(|record| record["decision"].as_str()).collect();
-        let ids: HashSet<&str> = arrived.iter().flat_map(|request| request.values("x-wardgate-decision")).collect();
+        let intents: HashSet<&str> =
+            of("intent").iter().filter_map(|record| record["decision"].as_str()).collect();
+        let ids: HashSet<&str> =
+            arrived.iter().flat_map(|request| request.values("x-wardgate-decision")).collect();
         if ids.len() != arrived.len() || !ids.is_subset(&intents) {
             faults.push("an upstream request does not have the id of an intent of its own".to_owned());
         }

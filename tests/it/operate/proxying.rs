@@ -85,23 +85,30 @@ fn heads_ranges_and_answers_without_a_body_pass_through() {
         ("GET", ("Accept", "*/*"), empty, 204, ("x-app", "1"), ""),
         ("HEAD", ("Accept", "*/*"), head, 200, ("content-length", "1234"), ""),
     ];
-    for (method, header, bytes, status, expected, body) in cases {
-        let upstream = answering(bytes);
-        let (gateway, signer) = start(&upstream);
-        let token = signer.bearer("p1", "aal1", 5);
-        let mut connection = connect(&gateway);
-        for _ in 0..2 {
-            let answer =
-                connection.ask(method, READ, &[("Authorization", &token), header], b"").expect("an answer");
+    let behaviour: Behaviour = Arc::new(move |request, stream| {
+        let number = request.target().rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
+        stream.write_all(cases[number.expect("a case")].2.as_bytes()).is_ok()
+    });
+    let upstream = Recorder::behaving(behaviour);
+    let (gateway, signer) = start(&upstream);
+    let token = signer.bearer("p1", "aal1", 5);
+    // On one connection, so that an answer read wrongly spoils the next.
+    let mut connection = connect(&gateway);
+    for _ in 0..2 {
+        for (number, (method, header, _, status, expected, body)) in cases.into_iter().enumerate() {
+            let target = format!("/patients/p1/results/{number}");
+            let answer = connection
+                .ask(method, &target, &[("Authorization", &token), header], b"")
+                .expect("an answer");
             assert_eq!((answer.status, answer.header(expected.0)), (status, Some(expected.1)), "{answer:?}");
-            assert_eq!(answer.text(), body);
+            assert_eq!((answer.text().as_str(), answer.closes()), (body, false));
         }
-        let requests = upstream.requests();
-        assert_eq!(requests.len(), 2, "the connection went on");
-        assert_eq!(
-            (requests[0].line.as_str(), requests[0].values(header.0)),
-            (format!("{method} {READ} HTTP/1.1").as_str(), vec![header.1])
-        );
+    }
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2 * cases.len());
+    for (number, (request, (method, header, ..))) in requests.iter().zip(cases).enumerate() {
+        assert_eq!(request.line, format!("{method} /patients/p1/results/{number} HTTP/1.1"));
+        assert_eq!(request.values(header.0), [header.1]);
     }
 }
 
@@ -209,9 +216,10 @@ fn a_client_that_asks_first_gets_leave_from_the_upstream_or_a_refusal() {
         }
         // It has seen no byte of the body yet.
         let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-        let mut body = [0; 5];
+        let length = if head.starts_with(b"PUT") { 17 } else { 5 };
+        let mut body = vec![0; length];
         let _ = stream.read_exact(&mut body);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes());
         let _ = stream.write_all(&body);
     });
     let signer = Signer::new();
@@ -222,6 +230,8 @@ fn a_client_that_asks_first_gets_leave_from_the_upstream_or_a_refusal() {
         let headers = [("Authorization", token), JSON, ("Expect", "100-continue")];
         let head = wire::head(method, target, &headers, Some(length));
         connection.stream.write_all(head.as_bytes()).expect("sent");
+        // It comes without the body, for which nobody may wait.
+        connection.stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a socket");
         let first = connection.answer_head().expect("a first word");
         (connection, first)
     };
@@ -236,4 +246,18 @@ fn a_client_that_asks_first_gets_leave_from_the_upstream_or_a_refusal() {
     assert_eq!(connection.answer(false).expect("an answer").status, 200);
     assert_eq!(ask_first("POST", NOTES, &other, 5).1.status, 403);
     assert_eq!(ask_first("PUT", PROFILE, "Bearer x", 5).1.status, 401);
+}
+
+#[test]
+fn a_body_that_ends_early_is_not_judged_by_its_beginning() {
+    let upstream = Recorder::start();
+    let (gateway, signer) = start(&upstream);
+    let token = signer.bearer("p1", "aal1", 5);
+    let mut connection = connect(&gateway);
+    let head = wire::head("PUT", PROFILE, &[("Authorization", &token), JSON], Some(100));
+    connection.stream.write_all(format!("{head}{{\"language\":\"es\"}}").as_bytes()).expect("sent");
+    connection.stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+    let answer = connection.answer(false);
+    assert!(answer.as_ref().map_or(true, |answer| answer.status == 400), "{answer:?}");
+    assert_eq!(upstream.count(), 0);
 }

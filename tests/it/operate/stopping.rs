@@ -188,6 +188,7 @@ fn after_a_crash_the_journal_goes_on_and_old_proofs_pay_for_nothing() {
     for decision in &decisions {
         assert!(text.contains(decision), "an action was done and is not recorded");
     }
+    let whole = text.lines().count();
     // As a power cut would leave it.
     let torn = r#"{"seq":9999,"origin":"torn"#;
     let mut journal = std::fs::OpenOptions::new().append(true).open(&file).expect("the journal");
@@ -199,7 +200,12 @@ fn after_a_crash_the_journal_goes_on_and_old_proofs_pay_for_nothing() {
     assert_eq!(spend(&gateway, &fresh).status, 200);
     std::thread::sleep(Duration::from_millis(300));
     let records = records(&gateway);
-    assert_continuous(&records);
+    let (before, after) = records.split_at(whole);
+    assert_continuous(before);
+    assert_continuous(after);
+    let sequence = |record: &Value| record["seq"].as_u64().expect("a number");
+    // The torn record's number is taken.
+    assert_eq!(sequence(&after[0]), sequence(&before[whole - 1]) + 2);
     let text = std::fs::read_to_string(&file).expect("the journal");
     assert_eq!(text.lines().count(), records.len() + 1, "the torn line stands alone");
     let starts: Vec<&Value> = records.iter().filter(|record| record["event"] == "started").collect();

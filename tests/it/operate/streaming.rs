@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::{NOTES, READ, listen, setup};
-use crate::support::{Connection, Gateway, Signer, wire};
+use crate::support::{Connection, Gateway, Signer, eventually, wire};
 
 const BYTES: usize = 64 * 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
@@ -87,7 +87,7 @@ fn a_large_upload_is_streamed() {
 }
 
 fn giving(stream: &mut TcpStream) -> std::io::Result<()> {
-    stream.read(&mut [0; 4096])?;
+    let _ = stream.read(&mut [0; 4096])?;
     stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n").as_bytes())?;
     chunks().try_for_each(|chunk| stream.write_all(&chunk))
 }
@@ -134,7 +134,7 @@ fn a_client_that_goes_away_ends_the_request_upstream() {
     let decision = answer.header("x-wardgate-decision").expect("a decision").to_owned();
     drop(connection);
     assert!(ends.recv_timeout(Duration::from_secs(10)).expect("it ends"), "the upstream went on sending");
-    crate::support::eventually("the outcome is recorded", Duration::from_secs(10), || {
+    eventually("the outcome is recorded", Duration::from_secs(10), || {
         let outcome = |record: &serde_json::Value| {
             record["event"] == "outcome"
                 && record["decision"] == decision.as_str()
@@ -143,4 +143,57 @@ fn a_client_that_goes_away_ends_the_request_upstream() {
         gateway.audit().iter().any(outcome)
     });
     assert_eq!(gateway.metric("wardgate_requests_in_flight"), 0.0);
+}
+
+#[test]
+fn an_upload_that_breaks_off_does_not_look_whole_upstream() {
+    for chunked in [false, true] {
+        let (ended, ends) = channel();
+        let upstream = listen(move |mut stream| {
+            let mut got = Vec::new();
+            let end = stream.read_to_end(&mut got).is_ok();
+            ended.send((end, String::from_utf8_lossy(&got).into_owned())).expect("the test listens");
+        });
+        let signer = Signer::new();
+        let gateway = setup(upstream, &signer, |text| text).start();
+        let token = signer.bearer("p1", "aal1", 5);
+        let mut connection = Connection::open(gateway.address).expect("a connection");
+        let mut headers = vec![("Authorization", token.as_str())];
+        headers.extend(chunked.then_some(("Transfer-Encoding", "chunked")));
+        let head = wire::head("POST", NOTES, &headers, (!chunked).then_some(1000));
+        let body = if chunked { "4\r\nhalf\r\n" } else { "half" };
+        connection.stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+        std::thread::sleep(Duration::from_millis(200));
+        drop(connection);
+        let (_, got) = ends.recv_timeout(Duration::from_secs(10)).expect("the upstream sees the end");
+        assert!(got.contains("half") && !got.contains("\r\n0\r\n"), "{got:?}");
+        eventually("the outcome is recorded", Duration::from_secs(10), || {
+            gateway
+                .audit()
+                .iter()
+                .any(|record| record["event"] == "outcome" && record["result"] == "client_gone")
+        });
+    }
+}
+
+#[test]
+fn an_upload_that_the_upstream_declines_early_is_answered() {
+    let upstream = listen(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(
+            b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig",
+        );
+        // As servers do: they read on for a moment, so that the answer is not lost.
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+        while stream.read(&mut [0; CHUNK]).is_ok_and(|count| count > 0) {}
+    });
+    let signer = Signer::new();
+    let gateway = setup(upstream, &signer, |text| text).start();
+    let token = signer.bearer("p1", "aal1", 5);
+    let mut connection = Connection::open(gateway.address).expect("a connection");
+    let head = wire::head("POST", NOTES, &[("Authorization", &token)], Some(BYTES));
+    connection.stream.write_all(head.as_bytes()).expect("sent");
+    connection.stream.write_all(&[0; CHUNK]).expect("sent");
+    let answer = connection.answer(false).expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
 }

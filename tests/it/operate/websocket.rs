@@ -32,6 +32,7 @@ async fn echoing(handshakes: Arc<Mutex<Vec<Request>>>) -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let handshakes = Arc::clone(&handshakes);
             tokio::spawn(async move {
+                #[expect(clippy::result_large_err, reason = "the library's own type")]
                 let keep = |request: &Request, response: Response| {
                     handshakes.lock().expect("whole").push(request.clone());
                     Ok(response)
@@ -177,4 +178,35 @@ async fn an_end_on_either_side_ends_the_other() {
     accepted.await.expect("done");
     let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("in time");
     assert!(end.is_none_or(|message| message.is_err()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_visit_outlasts_the_time_an_answer_may_take() {
+    let upstream = echoing(Arc::default()).await;
+    let signer = Signer::new();
+    let setup = setup(upstream, &signer, |text| format!("{text}{ROUTE}").replace("read: 5s", "read: 500ms"));
+    let gateway = setup.start();
+    let mut socket = join(&gateway, VISIT, &signer.bearer("p1", "aal1", 5)).await.expect("joined");
+    assert_eq!(next(&mut socket).await, Message::text("welcome"));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    socket.send(Message::text("still here")).await.expect("sent");
+    assert_eq!(next(&mut socket).await, Message::text("still here"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_is_not_answered_is_given_up() {
+    let upstream = Recorder::behaving(Arc::new(|_, _| {
+        std::thread::sleep(Duration::from_secs(30));
+        false
+    }));
+    let signer = Signer::new();
+    let setup =
+        setup(upstream.address, &signer, |text| format!("{text}{ROUTE}").replace("read: 5s", "read: 500ms"));
+    let gateway = setup.start();
+    let token = signer.bearer("p1", "aal1", 5);
+    let joined = tokio::time::timeout(Duration::from_secs(8), join(&gateway, VISIT, &token)).await;
+    match joined.expect("an answer in time") {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 504),
+        other => panic!("{other:?}"),
+    }
 }

@@ -44,25 +44,25 @@ fn every_algorithm_is_verified_with_keys_found_by_discovery() {
 
 #[test]
 fn only_the_issuers_algorithms_and_audiences_count() {
-    let idp = Idp::start();
+    let idp = Idp::shared();
     let upstream = Recorder::start();
     let more = "    audiences: [portal-es256, portal-rs256]\n    algorithms: [ES256]\n";
     let gateway = Gateway::start(&config(&idp.issuer, more, upstream.address, ROUTES), |_| {});
-    assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-es256")).status, 200);
+    assert_eq!(ask(&gateway, READ, &alice(idp, "aal1", "portal-es256")).status, 200);
     assert_eq!(
-        ask(&gateway, READ, &alice(&idp, "aal1", "portal-rs256")).status,
+        ask(&gateway, READ, &alice(idp, "aal1", "portal-rs256")).status,
         401,
         "an algorithm not allowed"
     );
-    assert_eq!(ask(&gateway, READ, &alice(&idp, "aal1", "portal-eddsa")).status, 401, "an audience not ours");
+    assert_eq!(ask(&gateway, READ, &alice(idp, "aal1", "portal-eddsa")).status, 401, "an audience not ours");
     assert_eq!(upstream.count(), 1);
 }
 
 #[test]
 fn a_weak_or_old_sign_in_is_challenged_and_a_fresh_strong_one_passes() {
-    let idp = Idp::start();
-    let (gateway, upstream) = start(&idp, "");
-    let weak = ask(&gateway, PAY, &alice(&idp, "aal1", "portal-es256"));
+    let idp = Idp::shared();
+    let (gateway, upstream) = start(idp, "");
+    let weak = ask(&gateway, PAY, &alice(idp, "aal1", "portal-es256"));
     assert_eq!((weak.status, weak.json()["reason"].as_str()), (401, Some("level_too_low")));
     let challenge = weak.header("www-authenticate").expect("a challenge").to_owned();
     assert!(challenge.contains(r#"acr_values="urn:clinic:loa:2""#) && challenge.contains(r#"max_age="600""#));
@@ -70,7 +70,7 @@ fn a_weak_or_old_sign_in_is_challenged_and_a_fresh_strong_one_passes() {
     let old = ask(&gateway, PAY, old.access());
     assert_eq!((old.status, old.json()["reason"].as_str()), (401, Some("authentication_too_old")));
     assert_eq!(upstream.count(), 0);
-    let fresh = alice(&idp, "aal2", "portal-es256");
+    let fresh = alice(idp, "aal2", "portal-es256");
     assert_eq!(ask(&gateway, PAY, &fresh).status, 200);
     let young = idp.sign_in_earlier("alice", "aal2", "portal-es256", 500);
     assert_eq!(ask(&gateway, PAY, young.access()).status, 200);
@@ -79,7 +79,7 @@ fn a_weak_or_old_sign_in_is_challenged_and_a_fresh_strong_one_passes() {
 
 #[test]
 fn an_id_token_is_no_access_token() {
-    let idp = Idp::start();
+    let idp = Idp::shared();
     let upstream = Recorder::start();
     // The ID token's audience is the client; even where an operator lists that, the token is not for us.
     let more = "    audiences: [portal-es256, portal]\n    algorithms: [RS256, ES256]\n";
@@ -100,8 +100,8 @@ fn an_id_token_is_no_access_token() {
 
 #[test]
 fn a_machines_token_shows_no_person() {
-    let idp = Idp::start();
-    let (gateway, upstream) = start(&idp, "");
+    let idp = Idp::shared();
+    let (gateway, upstream) = start(idp, "");
     let machine = idp.client_token("portal-es256");
     let refused = ask(&gateway, READ, machine.access());
     assert!(matches!(refused.status, 401 | 403), "{refused:?}");

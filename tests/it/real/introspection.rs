@@ -54,9 +54,9 @@ fn an_opaque_token_shows_its_person_level_and_age() {
 
 #[test]
 fn a_revoked_token_is_refused_once_the_answer_is_forgotten() {
-    let (idp, upstream) = (Idp::start(), Recorder::start());
-    let gateway = setup(&idp, &upstream, SECRET, "cache: 1s").start();
-    let token = alice(&idp, "aal1", "portal-opaque");
+    let (idp, upstream) = (Idp::shared(), Recorder::start());
+    let gateway = setup(idp, &upstream, SECRET, "cache: 1s").start();
+    let token = alice(idp, "aal1", "portal-opaque");
     assert_eq!(ask(&gateway, READ, &token).status, 200);
     idp.revoke(&token);
     eventually("it is refused", Duration::from_secs(3), || ask(&gateway, READ, &token).status == 401);
@@ -66,7 +66,7 @@ fn a_revoked_token_is_refused_once_the_answer_is_forgotten() {
         assert_eq!(ask(&gateway, READ, made_up).status, 401, "{made_up}");
     }
     // This provider will not speak of its JWTs, so nobody can say whether the token is good.
-    let others = ask(&gateway, READ, &alice(&idp, "aal1", "portal-es256"));
+    let others = ask(&gateway, READ, &alice(idp, "aal1", "portal-es256"));
     assert!(matches!(others.status, 401 | 503), "{others:?}");
     assert_eq!(upstream.count(), forwarded);
 }
@@ -110,10 +110,10 @@ fn a_provider_that_stops_is_named_and_waited_for() {
 
 #[test]
 fn a_wrong_secret_is_told_to_the_operator_and_to_nobody_else() {
-    let (idp, upstream) = (Idp::start(), Recorder::start());
+    let (idp, upstream) = (Idp::shared(), Recorder::start());
     let wrong = "canary-of-a-wrong-secret";
-    let gateway = setup(&idp, &upstream, wrong, "cache: 0s").start();
-    let token = alice(&idp, "aal1", "portal-opaque");
+    let gateway = setup(idp, &upstream, wrong, "cache: 0s").start();
+    let token = alice(idp, "aal1", "portal-opaque");
     let refused = ask(&gateway, READ, &token);
     assert_eq!(refused.status, 503);
     assert!(!refused.body.contains("secret") && !refused.body.contains("clinic"), "{}", refused.body);

@@ -21,23 +21,22 @@ const ROUTES: &str = r#"
 "#;
 
 struct Clinic {
-    idp: Idp,
     archive: Orthanc,
     gateway: Gateway,
 }
 
 impl Clinic {
     fn open() -> Self {
-        let (idp, archive) = (Idp::start(), Orthanc::start());
+        let (idp, archive) = (Idp::shared(), Orthanc::start());
         let more = "    audiences: [portal-es256]\n    algorithms: [ES256]\n";
         let text = config(&idp.issuer, more, archive.address, ROUTES);
         let text = text.replace("upstreams:", "data_classes: { phi: { assurance: aal1 } }\nupstreams:");
         let gateway = Gateway::start(&text, |_| {});
-        Self { idp, archive, gateway }
+        Self { archive, gateway }
     }
 
     fn token(&self, who: &str, level: &str, age: u32) -> String {
-        self.idp.sign_in_earlier(who, level, "portal-es256", age).access().to_owned()
+        Idp::shared().sign_in_earlier(who, level, "portal-es256", age).access().to_owned()
     }
 
     fn send(&self, method: &str, target: &str, token: &str) -> http::Answer {

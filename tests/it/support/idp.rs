@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -31,11 +32,6 @@ impl Tokens {
     pub fn id(&self) -> &str {
         self.0["id_token"].as_str().expect("an ID token")
     }
-
-    /// The access token, as a header value.
-    pub fn bearer(&self) -> String {
-        format!("Bearer {}", self.access())
-    }
 }
 
 impl Idp {
@@ -44,6 +40,12 @@ impl Idp {
         let address = free_address();
         let (process, control) = launch(address);
         Self { process, issuer: format!("http://{address}"), address, control }
+    }
+
+    /// One for every test that only gets tokens from it. It ends with the test program.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Idp> = LazyLock::new(Idp::start);
+        &SHARED
     }
 
     /// Stops it as a power cut would.
