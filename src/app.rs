@@ -114,6 +114,8 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads,
         // One runtime per thread: 6 % less CPU per request, and no request ever changes its thread.
         work_stealing: false,
+        // Tries, not retries: an idempotent request that met a connection just closed is sent once more.
+        max_retries: 2,
         grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()

@@ -5,6 +5,9 @@
 
 use std::sync::LazyLock;
 
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -193,20 +196,41 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error; the level is taken from `WARDGATE_LOG`, else `info`.
+///
+/// The level is for Wardgate's own lines. Libraries log what they handle (targets, tokens, bodies), so of them only
+/// warnings are let through, and of those that see requests nothing.
 pub fn start_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WARDGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,pingora_proxy=off,pingora_core=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let discreet = tracing_subscriber::filter::filter_fn(|line| is_discreet(line.target(), *line.level()));
+    let registry = tracing_subscriber::registry().with(filter).with(discreet);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start (in tests) keeps the first subscriber.
     let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
     };
+}
+
+fn is_discreet(target: &str, level: tracing::Level) -> bool {
+    let of_wing = |wing: &str| target.strip_prefix(wing).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let sees_requests = ["pingora_proxy", "pingora_core::protocols", "pingora_core::apps", "hyper", "hyper_util", "reqwest", "h2", "log"];
+    of_wing("wardgate") || (level <= tracing::Level::WARN && !sees_requests.iter().any(|wing| of_wing(wing)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_that_see_requests_are_not_heard() {
+        use tracing::Level;
+        assert!(is_discreet("wardgate::serve::proxy", Level::TRACE));
+        assert!(is_discreet("pingora_core::services::listening", Level::WARN));
+        assert!(!is_discreet("pingora_core::services::listening", Level::INFO));
+        assert!(!is_discreet("pingora_proxy", Level::ERROR));
+        assert!(!is_discreet("wardgate_like", Level::INFO));
+    }
 
     #[test]
     fn every_metric_is_well_formed() {

@@ -132,7 +132,7 @@ impl Journal for FileJournal {
         let sequence = self.shared.append(event, durability).map_err(|error| {
             metrics().audit_failures.inc();
             tracing::error!(%error, "an audit record could not be written; the request it belongs to is refused");
-            JournalUnavailable
+            JournalUnavailable { written: None }
         })?;
         if durability == Durability::Synced {
             let shared = Arc::clone(&self.shared);
@@ -142,7 +142,7 @@ impl Journal for FileJournal {
                 tracing::error!(
                     "an audit record could not be brought to disk; the request it belongs to is refused"
                 );
-                return Err(JournalUnavailable);
+                return Err(JournalUnavailable { written: Some(sequence) });
             }
         }
         metrics().audit_records.with_label_values(&[event.name()]).inc();
@@ -164,9 +164,17 @@ impl Shared {
             // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
             let body = scratch.get(1..).unwrap_or_default();
             let mut writer = self.lock();
+            let before = writer.pending.len();
             let sequence = writer.push(body)?;
-            if durability > Durability::Buffered || writer.pending.len() >= FLUSH_BYTES {
-                writer.write_out()?;
+            let length = writer.pending.len() - before;
+            if durability > Durability::Buffered {
+                if let Err(error) = writer.write_out() {
+                    writer.take_back(length);
+                    return Err(error);
+                }
+            } else if writer.pending.len() >= FLUSH_BYTES {
+                // What may be written later is kept; the flusher tries again and says so.
+                let _ = writer.write_out();
             }
             metrics().audit_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
             Ok(sequence)
@@ -217,6 +225,15 @@ impl Writer {
         )?;
         self.next_sequence += 1;
         Ok(sequence)
+    }
+
+    /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
+    /// since a line is never torn.
+    fn take_back(&mut self, length: usize) {
+        if let Some(rest) = self.pending.len().checked_sub(length) {
+            self.pending.truncate(rest);
+            self.next_sequence -= 1;
+        }
     }
 
     /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the

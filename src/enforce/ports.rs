@@ -86,7 +86,11 @@ pub trait State: Send + Sync {
 
 /// The journal could not record; the request must not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalUnavailable;
+pub struct JournalUnavailable {
+    /// The record's number, where it is in the journal but not as durably as was asked: it needs an outcome, or it
+    /// would read as a request that may have happened.
+    pub written: Option<u64>,
+}
 
 /// Where audit records go.
 #[async_trait]

@@ -53,7 +53,17 @@ impl Gate {
         permit: &Permit,
     ) -> Result<(Receipt, OpenIntent), JournalUnavailable> {
         let tier = context.question.policy.tier(context.findings.tier.unwrap_or(context.question.route.tier));
-        let receipt = self.record(context, "permit", permit.reason(), tier.audit, true).await?;
+        let receipt = match self.record(context, "permit", permit.reason(), tier.audit, true).await {
+            Ok(receipt) => receipt,
+            Err(unavailable) => {
+                if let Some(sequence) = unavailable.written {
+                    let decision = context.arrival.id;
+                    let intent = OpenIntent { decision, sequence, durability: Durability::Buffered, opened: Instant::now() };
+                    self.close(&intent, Ending::not_forwarded(Reason::AuditUnavailable)).await;
+                }
+                return Err(unavailable);
+            }
+        };
         let intent = OpenIntent {
             decision: receipt.decision(),
             sequence: receipt.sequence(),

@@ -32,6 +32,8 @@ pub struct BodyShape {
     pub encoded: bool,
     /// Whether its text is UTF-8, as far as the headers say.
     pub utf8: bool,
+    /// Whether it names no type, so that a framework may take it for a form.
+    pub untyped: bool,
 }
 
 impl BodyShape {
@@ -41,7 +43,7 @@ impl BodyShape {
         let encoded = headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        Self { length, media: media(content_type), encoded, utf8: is_utf8(content_type) }
+        Self { length, media: media(content_type), encoded, utf8: is_utf8(content_type), untyped: content_type.is_empty() }
     }
 
     /// Whether the body may be collected and read at all.
@@ -57,12 +59,24 @@ impl BodyShape {
 
     /// Whether a form field could tell the back end to act as another method.
     pub fn may_hide_method(&self) -> bool {
-        self.length != BodyLength::None && matches!(self.media, Media::Form | Media::Multipart)
+        let small = matches!(self.length, BodyLength::Known(bytes) if bytes <= MAX_CLASSIFIED_BYTES as u64);
+        match self.media {
+            _ if self.length == BodyLength::None => false,
+            Media::Form | Media::Multipart => true,
+            // Large bodies without a type are uploads, which are streamed.
+            Media::Other => self.untyped && small,
+            Media::Json => false,
+        }
     }
 }
 
 fn media(content_type: &str) -> Media {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let lower = content_type.to_ascii_lowercase();
+    // A list of types is malformed, and some servers take one of them.
+    if lower.contains(',') && (lower.contains("x-www-form-urlencoded") || lower.contains("form-data")) {
+        return Media::Form;
+    }
+    let essence = lower.split(';').next().unwrap_or_default().trim().to_owned();
     match essence.as_str() {
         "application/json-patch+json" => Media::Other,
         "application/json" => Media::Json,
@@ -76,7 +90,7 @@ fn media(content_type: &str) -> Media {
 /// Whether no other character set than UTF-8 is named.
 fn is_utf8(content_type: &str) -> bool {
     let lower = content_type.to_ascii_lowercase();
-    !lower.contains("charset") || lower.contains("utf-8")
+    !lower.contains(',') && (!lower.contains("charset") || lower.contains("utf-8"))
 }
 
 /// A body that was read and has one meaning.
@@ -157,7 +171,8 @@ pub fn hides_method(media: Media, bytes: &[u8]) -> bool {
                 .iter()
                 .any(|needle| lower.windows(needle.len()).any(|window| window == *needle))
         }
-        Media::Json | Media::Other => false,
+        Media::Other => hides_method(Media::Form, bytes) || hides_method(Media::Multipart, bytes),
+        Media::Json => false,
     }
 }
 

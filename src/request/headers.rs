@@ -49,15 +49,17 @@ const MAX_CONNECTION_OPTIONS: usize = 8;
 /// Headers that a client may not have deleted by naming them in `Connection` (RFC 9110 §7.6.1).
 const END_TO_END: &[HeaderName] = &[
     header::AUTHORIZATION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
     header::COOKIE,
     header::HOST,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_UNMODIFIED_SINCE,
+    header::EXPECT,
     header::ORIGIN,
+    header::RANGE,
+    header::REFERER,
+    header::USER_AGENT,
 ];
+
+/// Families of such headers.
+const END_TO_END_FAMILIES: &[&str] = &["accept", "access-control-", "content-", "if-", "sec-"];
 
 /// Headers that mean one connection only and are never forwarded, beside those that `Connection` names.
 const HOP_BY_HOP: &[&str] = &[
@@ -106,8 +108,9 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
         if position >= MAX_CONNECTION_OPTIONS || !plain {
             return Err(Unreadable::BadConnection);
         }
-        let names_own = token.get(..OWN_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN_PREFIX));
-        if names_own || END_TO_END.iter().any(|name| name.as_str().eq_ignore_ascii_case(token)) {
+        let name = token.to_ascii_lowercase();
+        let of_family = [FORGEABLE_FAMILIES, END_TO_END_FAMILIES].concat().iter().any(|family| name.starts_with(family));
+        if of_family || END_TO_END.iter().any(|known| known.as_str() == name) || FORGEABLE.contains(&name.as_str()) {
             return Err(Unreadable::ConnectionNamesEndToEnd);
         }
     }

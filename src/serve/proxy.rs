@@ -200,6 +200,11 @@ impl Gateway {
         let settled =
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());
+        let forwards = matches!(outcome, Outcome::Admitted(_));
+        if !forwards && !drain(session, facts, body.as_ref()).await {
+            // What follows on this connection can't be trusted, or is not worth reading.
+            session.set_keepalive(None);
+        }
         let reply = match outcome {
             Outcome::Admitted(admission) => {
                 context.admission = Some(admission);
@@ -217,10 +222,6 @@ impl Gateway {
                 Reply::challenge(id, &challenge, label)?
             }
             Outcome::Refused(denial) => {
-                if facts.is_none() || !drain(session, facts, body.as_ref()).await {
-                    // What follows on this connection can't be trusted, or is not worth reading.
-                    session.set_keepalive(None);
-                }
                 Reply::refusal(id, &denial, &allow)?
             }
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,

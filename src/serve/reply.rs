@@ -221,6 +221,14 @@ pub fn allow_origin(
     if route.cors.is_none() {
         return Ok(());
     }
+    // The route's own list counts, not what the application says to everybody.
+    for name in [
+        http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        http::header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        http::header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    ] {
+        header.remove_header(&name);
+    }
     header.append_header(http::header::VARY, "Origin")?;
     if let (Some(_), Some(origin)) = (cors::allowed(route, facts), facts.origin.as_deref()) {
         header.insert_header(http::header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;

@@ -9,7 +9,7 @@ use wardgate::config::{Compiled, load};
 use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
-use wardgate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, Media, hides_method};
+use wardgate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
 use wardgate::request::facts::{RawRequest, Reading};
 use wardgate::request::framing::BodyLength;
 use wardgate::request::{Facts, Unreadable};

@@ -1,5 +1,7 @@
 //! Whether what arrived is what was sent, under the gateway's own identity headers and nobody else's.
 
+use std::collections::{HashSet, VecDeque};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -17,6 +19,45 @@ const OWN: &[&str] = &[
     "x-forwarded-proto",
     "x-forwarded-host",
 ];
+
+/// What reached the upstream, by the decision that let it in.
+pub struct Arrivals {
+    decided: Vec<(String, Recorded)>,
+    others: VecDeque<Recorded>,
+}
+
+impl Arrivals {
+    /// Sorts what arrived by the answers that the clients got.
+    pub fn new<'a>(arrived: Vec<Recorded>, answers: impl Iterator<Item = &'a Answer>) -> Self {
+        let known: HashSet<&str> =
+            answers.filter_map(|answer| answer.header("x-wardgate-decision")).collect();
+        let mut sorted = Self { decided: Vec::new(), others: VecDeque::new() };
+        for request in arrived {
+            let ids = request.values("x-wardgate-decision");
+            match ids.into_iter().find(|id| known.contains(id)).map(str::to_owned) {
+                Some(id) => sorted.decided.push((id, request)),
+                None => sorted.others.push_back(request),
+            }
+        }
+        sorted
+    }
+
+    /// What a case sent upstream; one whose client got no answer takes the next that no answer speaks of.
+    pub fn of(&mut self, case: &Case, answers: &[Answer]) -> Vec<Recorded> {
+        let own = |id: &str| answers.iter().any(|answer| answer.header("x-wardgate-decision") == Some(id));
+        let mut mine: Vec<Recorded> =
+            self.decided.extract_if(.., |(id, _)| own(id)).map(|(_, request)| request).collect();
+        if answers.is_empty() && case.wanted.iter().any(|wanted| matches!(wanted, Wanted::Broken)) {
+            mine.extend(self.others.pop_front());
+        }
+        mine
+    }
+
+    /// What is left once every case has taken its own.
+    pub fn strays(&self) -> impl Iterator<Item = &Recorded> {
+        self.decided.iter().map(|(_, request)| request).chain(&self.others)
+    }
+}
 
 /// Holds the answers and what reached the upstream against what was wanted.
 pub fn compare(case: &Case, sent: &[u8], answers: &[Answer], arrived: &[Recorded], faults: &mut Vec<String>) {

@@ -180,32 +180,30 @@ impl Bench {
 
     /// Runs a table. Every fault of it is listed, not only the first.
     pub fn run(&self, cases: &[Case]) {
+        let exchanged: Vec<(Vec<u8>, Vec<Answer>)> = cases
+            .iter()
+            .map(|case| {
+                let sent = self.fill(&case.bytes);
+                let answers = exchange::exchange(self.gateway.address, &sent, case.wanted.len());
+                (sent, answers)
+            })
+            .collect();
         let mut faults = Vec::new();
         let mut answered = Vec::new();
-        let mut seen = self.upstream.count();
-        for case in cases {
-            let sent = self.fill(&case.bytes);
-            let answers = exchange::exchange(self.gateway.address, &sent, case.wanted.len());
-            // Looking costs a moment, so a refusal's stray is found with the next request that may arrive, or last.
-            let refused = answers.iter().all(|answer| answer.status >= 400);
-            let quiet = refused && case.wanted.iter().all(|wanted| matches!(wanted, Wanted::Refused(..)));
-            let all = if quiet { Vec::new() } else { self.upstream.requests() };
+        let mut arrived =
+            judge::Arrivals::new(self.upstream.requests(), exchanged.iter().flat_map(|(_, answers)| answers));
+        for (case, (sent, answers)) in cases.iter().zip(exchanged) {
             let before = faults.len();
-            judge::compare(case, &sent, &answers, all.get(seen..).unwrap_or_default(), &mut faults);
+            judge::compare(case, &sent, &answers, &arrived.of(case, &answers), &mut faults);
             if faults.len() > before {
                 let start = &case.bytes[..case.bytes.len().min(240)];
                 faults.push(format!("    sent {}", start.escape_ascii()));
             }
-            seen = seen.max(all.len());
             answered.extend(
                 case.wanted.iter().zip(answers).map(|(wanted, answer)| (case.name.as_str(), wanted, answer)),
             );
         }
-        faults.extend(
-            self.upstream.requests()[seen..]
-                .iter()
-                .map(|request| format!("after all: {:?} came", request.line)),
-        );
+        faults.extend(arrived.strays().map(|request| format!("nobody asked for {:?}", request.line)));
         self.reconcile(&answered, &mut faults);
         let names: HashSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len(), "two cases have one name");

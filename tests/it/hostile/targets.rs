@@ -20,7 +20,6 @@ fn hostile_paths() {
     let empty = || refused(400, "path_empty_segment");
     let parameter = || refused(400, "path_parameter");
     let control = || refused(400, "control_character");
-    let control = || refused(400, "control_character");
     let percent = || refused(400, "bad_percent_encoding");
     let foldable = || refused(400, "foldable_character");
     Bench::start().run(&[

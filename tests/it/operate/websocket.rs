@@ -192,21 +192,3 @@ async fn a_quiet_visit_outlasts_the_time_an_answer_may_take() {
     socket.send(Message::text("still here")).await.expect("sent");
     assert_eq!(next(&mut socket).await, Message::text("still here"));
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_that_is_not_answered_is_given_up() {
-    let upstream = Recorder::behaving(Arc::new(|_, _| {
-        std::thread::sleep(Duration::from_secs(30));
-        false
-    }));
-    let signer = Signer::new();
-    let setup =
-        setup(upstream.address, &signer, |text| format!("{text}{ROUTE}").replace("read: 5s", "read: 500ms"));
-    let gateway = setup.start();
-    let token = signer.bearer("p1", "aal1", 5);
-    let joined = tokio::time::timeout(Duration::from_secs(8), join(&gateway, VISIT, &token)).await;
-    match joined.expect("an answer in time") {
-        Err(Error::Http(answer)) => assert_eq!(answer.status(), 504),
-        other => panic!("{other:?}"),
-    }
-}
