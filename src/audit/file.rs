@@ -54,6 +54,19 @@ struct Shared {
     sync_handle: File,
 }
 
+/// A record that is not there as it should be.
+struct Refused {
+    error: io::Error,
+    /// Its number, where its first bytes are on file, so that the rest must follow.
+    written: Option<u64>,
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self { error, written: None }
+    }
+}
+
 /// A journal in one file.
 pub struct FileJournal {
     shared: Arc<Shared>,
@@ -129,10 +142,10 @@ impl Drop for FileJournal {
 #[async_trait]
 impl Journal for FileJournal {
     async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable> {
-        let sequence = self.shared.append(event, durability).map_err(|error| {
+        let sequence = self.shared.append(event, durability).map_err(|Refused { error, written }| {
             metrics().audit_failures.inc();
             tracing::error!(%error, "an audit record could not be written; the request it belongs to is refused");
-            JournalUnavailable { written: None }
+            JournalUnavailable { written }
         })?;
         if durability == Durability::Synced {
             let shared = Arc::clone(&self.shared);
@@ -156,7 +169,7 @@ impl Shared {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, event: &Event<'_>, durability: Durability) -> io::Result<u64> {
+    fn append(&self, event: &Event<'_>, durability: Durability) -> Result<u64, Refused> {
         thread_local! { static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048)); }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
@@ -169,8 +182,8 @@ impl Shared {
             let length = writer.pending.len() - before;
             if durability > Durability::Buffered {
                 if let Err(error) = writer.write_out() {
-                    writer.take_back(length);
-                    return Err(error);
+                    let written = if writer.take_back(length) { None } else { Some(sequence) };
+                    return Err(Refused { error, written });
                 }
             } else if writer.pending.len() >= FLUSH_BYTES {
                 // What may be written later is kept; the flusher tries again and says so.
@@ -229,11 +242,13 @@ impl Writer {
 
     /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
     /// since a line is never torn.
-    fn take_back(&mut self, length: usize) {
-        if let Some(rest) = self.pending.len().checked_sub(length) {
-            self.pending.truncate(rest);
-            self.next_sequence -= 1;
-        }
+    ///
+    /// Says whether it could.
+    fn take_back(&mut self, length: usize) -> bool {
+        let Some(rest) = self.pending.len().checked_sub(length) else { return false };
+        self.pending.truncate(rest);
+        self.next_sequence -= 1;
+        true
     }
 
     /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the

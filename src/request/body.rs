@@ -15,7 +15,7 @@ pub enum Media {
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
-    /// `multipart/form-data`.
+    /// `multipart/form-data`, and every multipart type but `related`.
     Multipart,
     /// Anything else, or none named.
     Other,
@@ -81,7 +81,8 @@ fn media(content_type: &str) -> Media {
         "application/json-patch+json" => Media::Other,
         "application/json" => Media::Json,
         "application/x-www-form-urlencoded" => Media::Form,
-        "multipart/form-data" => Media::Multipart,
+        // Imaging and FHIR use `related`, which no framework takes for a form.
+        other if other.starts_with("multipart/") && other != "multipart/related" => Media::Multipart,
         other if other.ends_with("+json") => Media::Json,
         _ => Media::Other,
     }

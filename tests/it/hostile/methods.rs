@@ -120,6 +120,9 @@ fn overrides_in_bodies() {
         cases.push(post(&format!("a form as `{kind}`"), &format!("Content-Type: {kind}\r\n"), "_method=DELETE", Wanted::Refused(400, ANY)));
     }
     cases.push(post("a form without a type, which some take for a form", "", "_method=DELETE", Wanted::Refused(400, ANY)));
+    let untyped = chunked.replace(form, "");
+    cases.push(Case::new("a form without a type, in chunks", format!("{untyped}e\r\n_method=DELETE\r\n0\r\n\r\n"), overrides()));
+    cases.push(post("a form without a type, beyond what is read", "", &format!("_method=DELETE&a={large}"), uninspectable()));
     cases.push(post("a form with an empty type", "Content-Type:\r\n", "_method=DELETE", Wanted::Refused(400, ANY)));
     for disposition in [
         "name=\"_method\"", "name=_method", "name='_method'", "NAME=\"_Method\"", "filename=x; name=\"_method\"", "name=\"%5fmethod\"",
@@ -148,8 +151,8 @@ fn upgrades() {
         Case::new("a handshake without a token", line(live, shake).replace("Authorization: $TOKEN\r\n", ""), refused(401, "credentials_missing")),
         Case::new("a handshake for another patient", line("/patients/p2/live", shake), refused(403, "no_relation")),
         Case::new("a handshake with a forged identity", line(live, &format!("{shake}X-Remote-User: spoofed\r\n")), kept()),
-        Case::new("a handshake that names its identity in Connection", swap("Connection: Upgrade", "Connection: Upgrade, X-Remote-User"), kept()),
-        Case::new("a handshake that names its key in Connection", swap("Connection: Upgrade", "Connection: Upgrade, Sec-WebSocket-Key"), kept().header("sec-websocket-key", &[])),
+        Case::new("a handshake that names its identity in Connection", swap("Connection: Upgrade", "Connection: Upgrade, X-Remote-User"), refused(400, "connection_names_end_to_end")),
+        Case::new("a handshake that names its key in Connection", swap("Connection: Upgrade", "Connection: Upgrade, Sec-WebSocket-Key"), refused(400, "connection_names_end_to_end")),
         Case::several("a request behind a handshake that is not taken up", line(live, shake) + inner, vec![kept()]),
         Case::new("a handshake with a body", line(live, &format!("{shake}Content-Length: {}\r\n", inner.len())) + inner, kept().body(inner.as_bytes())),
         Case::new("a handshake with a chunked body", line(live, &format!("{shake}Transfer-Encoding: chunked\r\n")) + "0\r\n\r\n" + inner, kept().body(b"")),
