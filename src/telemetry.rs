@@ -213,8 +213,18 @@ pub fn start_logs(format: LogFormat) {
 }
 
 fn is_discreet(target: &str, level: tracing::Level) -> bool {
-    let of_wing = |wing: &str| target.strip_prefix(wing).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    let sees_requests = ["pingora_proxy", "pingora_core::protocols", "pingora_core::apps", "hyper", "hyper_util", "reqwest", "h2", "log"];
+    let of_wing =
+        |wing: &str| target.strip_prefix(wing).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let sees_requests = [
+        "pingora_proxy",
+        "pingora_core::protocols",
+        "pingora_core::apps",
+        "hyper",
+        "hyper_util",
+        "reqwest",
+        "h2",
+        "log",
+    ];
     of_wing("wardgate") || (level <= tracing::Level::WARN && !sees_requests.iter().any(|wing| of_wing(wing)))
 }
 

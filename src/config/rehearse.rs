@@ -121,7 +121,8 @@ fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
     }
     section.push_str("\r\n");
     let raw = RawRequest {
-        method: rehearsal.method, version: http::Version::HTTP_11,
+        method: rehearsal.method,
+        version: http::Version::HTTP_11,
         target: rehearsal.target.as_bytes(),
         headers: &headers,
         section: section.as_bytes(),

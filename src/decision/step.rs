@@ -174,7 +174,9 @@ fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
             Err(Reason::MethodOverride.into())
         }
         // A second token beside the one in the header (RFC 6750 §2.2, §3.1).
-        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| name == "access_token") => {
+        BodyReading::Read(BodyFacts::Form(fields))
+            if fields.iter().any(|(name, _)| name == "access_token") =>
+        {
             Err(Reason::CredentialsMalformed.into())
         }
         BodyReading::Searched { hides_method: true } => Err(Reason::MethodOverride.into()),

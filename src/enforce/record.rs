@@ -58,7 +58,12 @@ impl Gate {
             Err(unavailable) => {
                 if let Some(sequence) = unavailable.written {
                     let decision = context.arrival.id;
-                    let intent = OpenIntent { decision, sequence, durability: Durability::Buffered, opened: Instant::now() };
+                    let intent = OpenIntent {
+                        decision,
+                        sequence,
+                        durability: Durability::Buffered,
+                        opened: Instant::now(),
+                    };
                     self.close(&intent, Ending::not_forwarded(Reason::AuditUnavailable)).await;
                 }
                 return Err(unavailable);

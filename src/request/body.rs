@@ -39,11 +39,18 @@ pub struct BodyShape {
 impl BodyShape {
     /// Reads the shape from the headers.
     pub fn new(length: BodyLength, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
+        let content_type =
+            headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
         let encoded = headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        Self { length, media: media(content_type), encoded, utf8: is_utf8(content_type), untyped: content_type.is_empty() }
+        Self {
+            length,
+            media: media(content_type),
+            encoded,
+            utf8: is_utf8(content_type),
+            untyped: content_type.is_empty(),
+        }
     }
 
     /// Whether the body may be collected and read at all.
@@ -59,12 +66,10 @@ impl BodyShape {
 
     /// Whether a form field could tell the back end to act as another method.
     pub fn may_hide_method(&self) -> bool {
-        let small = matches!(self.length, BodyLength::Known(bytes) if bytes <= MAX_CLASSIFIED_BYTES as u64);
         match self.media {
             _ if self.length == BodyLength::None => false,
             Media::Form | Media::Multipart => true,
-            // Large bodies without a type are uploads, which are streamed.
-            Media::Other => self.untyped && small,
+            Media::Other => self.untyped,
             Media::Json => false,
         }
     }
@@ -156,7 +161,10 @@ impl BodyFacts {
 /// PHP reads `.method` and ` method` as `_method`, others cut a name at NUL or ignore its case.
 pub fn names_method(name: &str) -> bool {
     let name = name.split('\0').next().unwrap_or_default().trim();
-    let plain: String = name.chars().map(|letter| if matches!(letter, '.' | ' ' | '[') { '_' } else { letter.to_ascii_lowercase() }).collect();
+    let plain: String = name
+        .chars()
+        .map(|letter| if matches!(letter, '.' | ' ' | '[') { '_' } else { letter.to_ascii_lowercase() })
+        .collect();
     plain == "_method" || plain.starts_with("_method_")
 }
 
@@ -209,7 +217,8 @@ mod tests {
             Media::Multipart,
             b"--x\r\nContent-Disposition: form-data; Name=\"_method\"\r\n\r\nDELETE"
         ));
-        for body in [&b"_METHOD=PUT"[..], b".method=PUT", b"_method%00=PUT", b"+method=PUT", b"_method[]=PUT"] {
+        for body in [&b"_METHOD=PUT"[..], b".method=PUT", b"_method%00=PUT", b"+method=PUT", b"_method[]=PUT"]
+        {
             assert!(hides_method(Media::Form, body) == (body[0] != b'+'), "{}", body.escape_ascii());
         }
         assert!(!hides_method(Media::Form, b"method=DELETE"));

@@ -190,7 +190,8 @@ mod tests {
         let reading = Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 };
         let method = Method::from_bytes(method.as_bytes()).expect("method");
         let raw = RawRequest {
-            method: &method, version: http::Version::HTTP_11,
+            method: &method,
+            version: http::Version::HTTP_11,
             target: target.as_bytes(),
             headers: &map,
             section: section.as_bytes(),

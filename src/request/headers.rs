@@ -109,8 +109,12 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
             return Err(Unreadable::BadConnection);
         }
         let name = token.to_ascii_lowercase();
-        let of_family = [FORGEABLE_FAMILIES, END_TO_END_FAMILIES].concat().iter().any(|family| name.starts_with(family));
-        if of_family || END_TO_END.iter().any(|known| known.as_str() == name) || FORGEABLE.contains(&name.as_str()) {
+        let of_family =
+            [FORGEABLE_FAMILIES, END_TO_END_FAMILIES].concat().iter().any(|family| name.starts_with(family));
+        if of_family
+            || END_TO_END.iter().any(|known| known.as_str() == name)
+            || FORGEABLE.contains(&name.as_str())
+        {
             return Err(Unreadable::ConnectionNamesEndToEnd);
         }
     }
@@ -149,7 +153,8 @@ impl IdentityHeaders {
     }
 
     fn contains_folded(&self, name: &str) -> bool {
-        FORGEABLE_FAMILIES.iter().any(|family| name.starts_with(family)) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
+        FORGEABLE_FAMILIES.iter().any(|family| name.starts_with(family))
+            || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
     }
 }
 

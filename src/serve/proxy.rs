@@ -137,7 +137,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let dead = *error.esource() == ErrorSource::Downstream && *error.etype() != ErrorType::InvalidHTTPHeader;
+        let dead =
+            *error.esource() == ErrorSource::Downstream && *error.etype() != ErrorType::InvalidHTTPHeader;
         if dead {
             context.ending = Some(OutcomeResult::ClientGone);
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -221,9 +222,7 @@ impl Gateway {
                 let label = settled.route().and_then(|route| route.label.as_deref());
                 Reply::challenge(id, &challenge, label)?
             }
-            Outcome::Refused(denial) => {
-                Reply::refusal(id, &denial, &allow)?
-            }
+            Outcome::Refused(denial) => Reply::refusal(id, &denial, &allow)?,
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };
         let reply = reply.with_cors(settled.route(), facts)?;
@@ -323,5 +322,7 @@ async fn drain(session: &mut Session, facts: Option<&Facts>, collected: Option<&
         Some(BodyLength::Chunked) | None => return false,
     };
     let waits = session.get_header(http::header::EXPECT).is_some();
-    length <= DRAIN_BYTES && !waits && tokio::time::timeout(DRAIN_TIME, session.drain_request_body()).await.is_ok_and(|read| read.is_ok())
+    length <= DRAIN_BYTES
+        && !waits
+        && tokio::time::timeout(DRAIN_TIME, session.drain_request_body()).await.is_ok_and(|read| read.is_ok())
 }

@@ -178,7 +178,10 @@ impl Upstreams {
 /// protocols counts only where one was asked for.
 pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Result<(), UpstreamFault> {
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
-    let to_websocket = response.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let to_websocket = response
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if switches && !(websocket && to_websocket) {
         return Err(UpstreamFault::Broken);
     }

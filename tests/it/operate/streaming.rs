@@ -165,7 +165,7 @@ fn an_upload_that_breaks_off_does_not_look_whole_upstream() {
         connection.stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
         std::thread::sleep(Duration::from_millis(200));
         drop(connection);
-        let (_, got) = ends.recv_timeout(Duration::from_secs(10)).expect("the upstream sees the end");
+        let (_, got) = ends.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|error| panic!("the upstream sees the end, chunked {chunked}: {error}"));
         assert!(got.contains("half") && !got.contains("\r\n0\r\n"), "{got:?}");
         eventually("the outcome is recorded", Duration::from_secs(10), || {
             gateway
