@@ -32,8 +32,21 @@ const EVERYWHERE_FROM_FLOOR_2: &str = "telemetry";
 
 /// What the pure floors must not know: time, files, sockets, threads, logs, the runtime.
 const IMPURE: &[&str] = &[
-    "tokio::", "pingora", "reqwest", "tracing::", "std::fs", "std::thread", "Timestamp::now", "Instant::now", "SystemTime", "std::env",
-    "TcpStream", "println!", "eprintln!", "Uuid::now", "rand::",
+    "tokio::",
+    "pingora",
+    "reqwest",
+    "tracing::",
+    "std::fs",
+    "std::thread",
+    "Timestamp::now",
+    "Instant::now",
+    "SystemTime",
+    "std::env",
+    "TcpStream",
+    "println!",
+    "eprintln!",
+    "Uuid::now",
+    "rand::",
 ];
 
 struct SourceFile {
@@ -57,7 +70,8 @@ fn collect(root: &Path, dir: &Path, found: &mut Vec<SourceFile>) {
             collect(root, &path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let relative = path.strip_prefix(root).expect("below src").with_extension("");
-            let module = relative.to_str().expect("utf-8").replace('/', "::").trim_end_matches("::mod").to_owned();
+            let module =
+                relative.to_str().expect("utf-8").replace('/', "::").trim_end_matches("::mod").to_owned();
             found.push(SourceFile { text: fs::read_to_string(&path).expect("readable"), module, path });
         }
     }
@@ -82,7 +96,9 @@ fn imports(text: &str) -> Vec<String> {
             continue;
         }
         let rest = &text[at + "crate::".len()..];
-        let end = rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':')).unwrap_or(rest.len());
+        let end = rest
+            .find(|letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == ':'))
+            .unwrap_or(rest.len());
         let (head, tail) = rest.split_at(end);
         match tail.strip_prefix('{').and_then(|tail| tail.split_once('}')) {
             Some((names, _)) if head.ends_with("::") => {
@@ -127,7 +143,9 @@ fn the_lower_floors_are_pure() {
     let mut faults = Vec::new();
     for file in sources().iter().filter(|file| floor(&file.module).is_some_and(|floor| floor < 2)) {
         let production = file.text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (number, line) in production.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in
+            production.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             for word in IMPURE.iter().filter(|word| line.contains(**word)) {
                 faults.push(format!("{}:{}: `{word}`", file.path.display(), number + 1));
             }
@@ -155,10 +173,24 @@ fn files_hold_one_idea_and_say_which() {
 fn only_the_journal_and_the_store_make_receipts() {
     for file in sources() {
         let production = file.text.split("#[cfg(test)]").next().unwrap_or_default();
-        let makes = |what: &str| production.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(what));
+        let makes = |what: &str| {
+            production.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(what))
+        };
         assert!(!makes("Receipt::new(") || file.module == "audit::file", "{} makes a receipt", file.module);
-        assert!(!makes("Spent::new(") || file.module.starts_with("state::"), "{} makes a spent proof", file.module);
-        assert!(!makes("Admission::new(") || file.module == "enforce::settle", "{} makes an admission", file.module);
-        assert!(!makes("HttpPeer::new(") || file.module == "serve::upstream", "{} opens a way to an upstream", file.module);
+        assert!(
+            !makes("Spent::new(") || file.module.starts_with("state::"),
+            "{} makes a spent proof",
+            file.module
+        );
+        assert!(
+            !makes("Admission::new(") || file.module == "enforce::settle",
+            "{} makes an admission",
+            file.module
+        );
+        assert!(
+            !makes("HttpPeer::new(") || file.module == "serve::upstream",
+            "{} opens a way to an upstream",
+            file.module
+        );
     }
 }

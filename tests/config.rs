@@ -9,36 +9,24 @@ use std::path::{Path, PathBuf};
 use wardgate::config::{Code, Compiled, Diagnostic, load, load_file};
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/config")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
 }
 
 fn files(name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder(name))
-        .expect("folder")
-        .map(|entry| entry.expect("entry").path());
-    let mut files: Vec<PathBuf> = entries
-        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
-        .collect();
+    let entries = fs::read_dir(folder(name)).expect("folder").map(|entry| entry.expect("entry").path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
     files.sort();
     files
 }
 
 fn load_named(path: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.file_name().expect("name").to_string_lossy();
-    load(
-        &name,
-        &fs::read_to_string(path).expect("text"),
-        path.parent().expect("folder"),
-    )
+    load(&name, &fs::read_to_string(path).expect("text"), path.parent().expect("folder"))
 }
 
 fn rendered(found: &[Diagnostic]) -> String {
-    found
-        .iter()
-        .map(|diagnostic| format!("{diagnostic}\n\n"))
-        .collect()
+    found.iter().map(|diagnostic| format!("{diagnostic}\n\n")).collect()
 }
 
 /// Compares with the file beside it, or writes that.
@@ -47,11 +35,8 @@ fn check(path: &Path, said: &str) {
     if std::env::var_os("UPDATE_EXPECTED").is_some() && (beside.exists() || !said.is_empty()) {
         fs::write(&beside, said).expect("expected");
     }
-    let expected = if beside.exists() {
-        fs::read_to_string(&beside).expect("expected")
-    } else {
-        String::new()
-    };
+    let expected =
+        if beside.exists() { fs::read_to_string(&beside).expect("expected") } else { String::new() };
     assert_eq!(said, expected, "{}", path.display());
 }
 
@@ -77,41 +62,29 @@ fn bad_configurations_are_refused_with_every_reason() {
 
 #[test]
 fn every_code_is_shown_once_at_least() {
-    let said: String = ["good", "bad"]
-        .iter()
-        .flat_map(|name| files(name))
-        .fold(String::new(), |said, path| {
+    let said: String =
+        ["good", "bad"].iter().flat_map(|name| files(name)).fold(String::new(), |said, path| {
             said + &fs::read_to_string(path.with_extension("expected")).unwrap_or_default()
         });
     // A file that can't be read is not among them; the test below has one.
     for code in Code::ALL.iter().filter(|code| **code != Code::FileUnreadable) {
-        assert!(
-            said.contains(&format!("[{}]", code.name())),
-            "{}: {}",
-            code.name(),
-            code.meaning()
-        );
+        assert!(said.contains(&format!("[{}]", code.name())), "{}: {}", code.name(), code.meaning());
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_diagnostic() {
     let found = load_file(&folder("absent.yaml"), wardgate::config::Cases::Run).expect_err("absent");
-    assert_eq!(
-        found.iter().map(|found| found.code).collect::<Vec<_>>(),
-        [Code::FileUnreadable]
-    );
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
     let found = load("big.yaml", &" ".repeat(1024 * 1024 + 1), Path::new("")).expect_err("too large");
-    assert_eq!(
-        found.iter().map(|found| found.code).collect::<Vec<_>>(),
-        [Code::FileUnreadable]
-    );
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
 }
 
 #[test]
 fn paths_begin_at_the_file() {
     let path = folder("good/everything.yaml");
-    let (compiled, _) = load_file(&path, wardgate::config::Cases::Run).unwrap_or_else(|found| panic!("{}", rendered(&found)));
+    let (compiled, _) =
+        load_file(&path, wardgate::config::Cases::Run).unwrap_or_else(|found| panic!("{}", rendered(&found)));
     assert_eq!(compiled.settings.audit.dir, folder("good/audit"));
     assert_eq!(compiled.cases.len(), 6);
 }

@@ -3,12 +3,7 @@
 //! `decisions/policy.yaml` has the routes, `decisions/matrix.txt` the requests; the snapshot says what is asked for, in
 //! which order, and what is decided. `INSTA_UPDATE=always cargo test --test decisions` writes what is decided now: read
 //! the difference as a change of what the gateway lets through.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "decisions/fragments.rs"]
 mod fragments;
@@ -24,11 +19,7 @@ mod world;
 #[test]
 fn the_matrix_is_as_reviewed() {
     let table = matrix::render(&world::compile(world::POLICY));
-    assert!(
-        table.lines().count() < 1500,
-        "the table is for reading: {} lines",
-        table.lines().count()
-    );
+    assert!(table.lines().count() < 1500, "the table is for reading: {} lines", table.lines().count());
     insta::with_settings!({ snapshot_path => "decisions/snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("matrix", table);
     });

@@ -60,7 +60,13 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.trim() == format!("```{language}") {
-            found.push(lines.by_ref().take_while(|line| line.trim() != "```").map(|line| format!("{line}\n")).collect());
+            found.push(
+                lines
+                    .by_ref()
+                    .take_while(|line| line.trim() != "```")
+                    .map(|line| format!("{line}\n"))
+                    .collect(),
+            );
         }
     }
     found
@@ -69,7 +75,9 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 fn must_load(name: &str, text: &str) -> config::Compiled {
     match config::load(name, text, root()) {
         Ok((compiled, _)) => compiled,
-        Err(diagnostics) => panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(diagnostics) => {
+            panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
@@ -110,15 +118,27 @@ fn the_readme_runs_as_printed() {
     let sidecar = blocks(&readme, "yaml").remove(0);
     assert!(sidecar.lines().count() <= 16, "the sidecar example is no longer short");
     fs::write(dir.path().join("sidecar.yaml"), sidecar).expect("writable");
-    let commands = blocks(&readme, "sh").into_iter().find(|block| block.contains("wardgate check")).expect("commands");
+    let commands =
+        blocks(&readme, "sh").into_iter().find(|block| block.contains("wardgate check")).expect("commands");
     let program = Path::new(env!("CARGO_BIN_EXE_wardgate")).parent().expect("a directory");
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
-    let mut shell = Command::new("sh").current_dir(dir.path()).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh");
+    let mut shell = Command::new("sh")
+        .current_dir(dir.path())
+        .env("PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh");
     shell.stdin.take().expect("piped").write_all(commands.as_bytes()).expect("written");
     let output = shell.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("sidecar.yaml: ok: 2 routes") && said.contains("payment.pay"), "{said}");
-    assert!(said.contains("challenge (level_too_low), status 401"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        said.contains("challenge (level_too_low), status 401"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     // The last command explains a challenge.
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -116,7 +116,8 @@ impl Sent {
     /// Reads it.
     pub fn read(&self, reading: &Reading) -> Facts {
         let raw = RawRequest {
-            method: &self.method, version: http::Version::HTTP_11,
+            method: &self.method,
+            version: http::Version::HTTP_11,
             target: self.target.as_bytes(),
             headers: &self.headers,
             section: self.section.as_bytes(),

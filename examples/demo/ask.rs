@@ -19,10 +19,7 @@ pub struct Token {
 impl Token {
     /// The shell line that gets one.
     pub fn export(variable: &str, level: &str, setting: &Setting) -> String {
-        format!(
-            "export {variable}=$(curl -sX POST '{}/token?patient=p1&level={level}')",
-            setting.issuer_url
-        )
+        format!("export {variable}=$(curl -sX POST '{}/token?patient=p1&level={level}')", setting.issuer_url)
     }
 }
 
@@ -57,32 +54,17 @@ impl Answer {
 impl<'a> Ask<'a> {
     /// A request without a body.
     pub fn get(path: &'static str) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            token: None,
-            headers: &[],
-            body: None,
-        }
+        Self { method: Method::GET, path, token: None, headers: &[], body: None }
     }
 
     /// A request with a JSON body.
     pub fn send_json(method: Method, path: &'static str, body: &'static str) -> Self {
-        Self {
-            method,
-            path,
-            token: None,
-            headers: &[],
-            body: Some(body),
-        }
+        Self { method, path, token: None, headers: &[], body: Some(body) }
     }
 
     /// The same with a token.
     pub fn with(self, token: &'a Token) -> Self {
-        Self {
-            token: Some(token),
-            ..self
-        }
+        Self { token: Some(token), ..self }
     }
 
     /// The same with further headers.
@@ -97,25 +79,11 @@ impl<'a> Ask<'a> {
 
     /// The line for a shell.
     pub fn curl(&self, gateway: SocketAddr) -> String {
-        let method = if self.method == Method::GET {
-            String::new()
-        } else {
-            format!(" -X {}", self.method)
-        };
+        let method = if self.method == Method::GET { String::new() } else { format!(" -X {}", self.method) };
         let mut parts = vec![format!("curl -i{method} http://{gateway}{}", self.path)];
-        parts.extend(
-            self.token
-                .map(|token| format!("-H \"Authorization: Bearer ${}\"", token.variable)),
-        );
-        parts.extend(
-            self.headers
-                .iter()
-                .map(|(name, value)| format!("-H '{name}: {value}'")),
-        );
-        parts.extend(
-            self.body
-                .map(|body| format!("-H 'Content-Type: application/json' -d '{body}'")),
-        );
+        parts.extend(self.token.map(|token| format!("-H \"Authorization: Bearer ${}\"", token.variable)));
+        parts.extend(self.headers.iter().map(|(name, value)| format!("-H '{name}: {value}'")));
+        parts.extend(self.body.map(|body| format!("-H 'Content-Type: application/json' -d '{body}'")));
         wrap(&parts)
     }
 
@@ -135,11 +103,7 @@ impl<'a> Ask<'a> {
         let answer = request.send().await.map_err(fault)?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = serde_json::from_slice(&answer.bytes().await.map_err(fault)?).unwrap_or_default();
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+        Ok(Answer { status, headers, body })
     }
 }
 

@@ -21,11 +21,7 @@ pub struct Assertions {
 impl Assertions {
     /// The key is fetched when the first assertion comes.
     pub fn new(client: reqwest::Client, telemetry: SocketAddr) -> Self {
-        Self {
-            client,
-            address: format!("http://{telemetry}/.well-known/jwks.json"),
-            keys: OnceCell::new(),
-        }
+        Self { client, address: format!("http://{telemetry}/.well-known/jwks.json"), keys: OnceCell::new() }
     }
 
     /// The claims of a valid assertion, or why there are none.
@@ -37,11 +33,8 @@ impl Assertions {
         let keys = self.keys.get_or_try_init(|| self.fetch()).await?;
         let header = jsonwebtoken::decode_header(token)
             .map_err(|error| format!("the assertion can't be read: {error}"))?;
-        let key = header
-            .kid
-            .as_deref()
-            .and_then(|id| keys.find(id))
-            .ok_or("the assertion has another's key")?;
+        let key =
+            header.kid.as_deref().and_then(|id| keys.find(id)).ok_or("the assertion has another's key")?;
         let key = DecodingKey::from_jwk(key)
             .map_err(|error| format!("the gateway's key can't be used: {error}"))?;
         let mut rules = Validation::new(Algorithm::ES256);
@@ -55,15 +48,7 @@ impl Assertions {
 
     async fn fetch(&self) -> Result<JwkSet, String> {
         let fault = |error: reqwest::Error| format!("the gateway's key can't be fetched: {error}");
-        let text = self
-            .client
-            .get(&self.address)
-            .send()
-            .await
-            .map_err(fault)?
-            .text()
-            .await
-            .map_err(fault)?;
+        let text = self.client.get(&self.address).send().await.map_err(fault)?.text().await.map_err(fault)?;
         serde_json::from_str(&text).map_err(|error| format!("the gateway's key can't be read: {error}"))
     }
 }

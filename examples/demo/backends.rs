@@ -40,11 +40,8 @@ pub fn identity_headers(headers: &HeaderMap) -> Map<String, Value> {
                 .any(|part| name.contains(part))
     };
     let shown = |name: &str, value: &http::HeaderValue| {
-        let value = if name == assertion::HEADER {
-            "(signed)"
-        } else {
-            value.to_str().unwrap_or("(not text)")
-        };
+        let value =
+            if name == assertion::HEADER { "(signed)" } else { value.to_str().unwrap_or("(not text)") };
         (name.to_owned(), value.into())
     };
     headers
@@ -68,11 +65,7 @@ impl Ehr {
             "p1": { "address": "1 Oak Street", "language": "en", "reminder_time": "08:00" },
             "p2": { "address": "2 Birch Road", "language": "es", "reminder_time": "09:00" },
         });
-        Self {
-            reached,
-            assertions,
-            profiles: Mutex::new(profiles),
-        }
+        Self { reached, assertions, profiles: Mutex::new(profiles) }
     }
 
     fn content(&self, request: &Request) -> Option<Value> {

@@ -27,54 +27,29 @@ impl Expected {
 
     /// It goes through.
     pub fn permit(tier: &'static str) -> Self {
-        Self {
-            status: 200,
-            verdict: "permit",
-            tier,
-            reason: "permitted",
-            reaches_back_end: true,
-        }
+        Self { status: 200, verdict: "permit", tier, reason: "permitted", reaches_back_end: true }
     }
 
     /// The protocol is switched.
     pub fn switch(tier: &'static str) -> Self {
-        Self {
-            status: 101,
-            ..Self::permit(tier)
-        }
+        Self { status: 101, ..Self::permit(tier) }
     }
 
     /// More proof is asked for.
     pub fn challenge(tier: &'static str, reason: &'static str) -> Self {
-        Self {
-            status: 401,
-            verdict: "challenge",
-            tier,
-            reason,
-            reaches_back_end: false,
-        }
+        Self { status: 401, verdict: "challenge", tier, reason, reaches_back_end: false }
     }
 
     /// It is refused.
     pub fn deny(status: u16, tier: &'static str, reason: &'static str) -> Self {
-        Self {
-            status,
-            verdict: "deny",
-            tier,
-            reason,
-            reaches_back_end: false,
-        }
+        Self { status, verdict: "deny", tier, reason, reaches_back_end: false }
     }
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tier = if self.tier.is_empty() { "none" } else { self.tier };
-        let end = if self.reaches_back_end {
-            "reaching"
-        } else {
-            "not reaching"
-        };
+        let end = if self.reaches_back_end { "reaching" } else { "not reaching" };
         write!(
             formatter,
             "{} {}, tier {tier}, reason {}, {end} a back end",

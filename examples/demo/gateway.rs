@@ -112,11 +112,7 @@ impl Gateway {
     }
 
     fn ended(&self, status: ExitStatus) -> String {
-        format!(
-            "the gateway ended ({status}); the end of {}:\n{}",
-            self.log.display(),
-            self.tail()
-        )
+        format!("the gateway ended ({status}); the end of {}:\n{}", self.log.display(), self.tail())
     }
 
     fn tail(&self) -> String {
@@ -138,9 +134,7 @@ fn program() -> Result<PathBuf, String> {
     }
     let own = std::env::current_exe()
         .map_err(|error| format!("this program's own place is unknown: {error}; set WARDGATE_BIN"))?;
-    let directory = own
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("this program's own place is unknown; set WARDGATE_BIN")?;
+    let directory =
+        own.parent().and_then(Path::parent).ok_or("this program's own place is unknown; set WARDGATE_BIN")?;
     Ok(directory.join("wardgate"))
 }

@@ -35,16 +35,7 @@ impl<'g> Guide<'g> {
         terminal: Terminal,
     ) -> Self {
         let trail = Trail::from_here(&setting.audit);
-        Self {
-            setting,
-            client,
-            terminal,
-            trail,
-            reached,
-            stops: 0,
-            passed: 0,
-            failed: 0,
-        }
+        Self { setting, client, terminal, trail, reached, stops: 0, passed: 0, failed: 0 }
     }
 
     /// How many checks passed, and how many failed.
@@ -56,11 +47,7 @@ impl<'g> Guide<'g> {
     pub fn stop(&mut self, headline: &str) {
         self.stops += 1;
         self.terminal.say("");
-        self.terminal.say(
-            &self
-                .terminal
-                .paint(Paint::Bold, &format!("{}. {headline}", self.stops)),
-        );
+        self.terminal.say(&self.terminal.paint(Paint::Bold, &format!("{}. {headline}", self.stops)));
     }
 
     /// Says something on the way.
@@ -70,8 +57,7 @@ impl<'g> Guide<'g> {
 
     /// Prints a line for a shell.
     pub fn command(&self, line: &str) {
-        self.terminal
-            .say(&self.terminal.paint(Paint::Dim, &format!("   $ {line}")));
+        self.terminal.say(&self.terminal.paint(Paint::Dim, &format!("   $ {line}")));
     }
 
     /// Gets a token as the printed line does.
@@ -85,10 +71,7 @@ impl<'g> Guide<'g> {
             .await
             .and_then(reqwest::Response::error_for_status)
             .map_err(fault)?;
-        Ok(Token {
-            variable,
-            text: answer.text().await.map_err(fault)?.trim().to_owned(),
-        })
+        Ok(Token { variable, text: answer.text().await.map_err(fault)?.trim().to_owned() })
     }
 
     /// Gets a token of somebody who has just signed in again with a second factor, and says so.
@@ -113,9 +96,7 @@ impl<'g> Guide<'g> {
 
     /// Tells what happened, and compares it with what was expected; `before` requests had reached a back end.
     pub async fn judge(&mut self, answer: &Answer, expected: Expected, before: u64) -> Result<(), String> {
-        let id = answer
-            .header("x-wardgate-decision")
-            .ok_or("the answer has no decision id")?;
+        let id = answer.header("x-wardgate-decision").ok_or("the answer has no decision id")?;
         let record = self.trail.find(id).await?;
         let reached = self.reached.total() > before;
         self.tell(answer, &record, reached);
@@ -123,11 +104,7 @@ impl<'g> Guide<'g> {
             self.passed += 1;
         } else {
             self.failed += 1;
-            self.note(
-                &self
-                    .terminal
-                    .paint(Paint::Red, &format!("NOT AS EXPECTED: wanted {expected}")),
-            );
+            self.note(&self.terminal.paint(Paint::Red, &format!("NOT AS EXPECTED: wanted {expected}")));
         }
         Ok(())
     }
@@ -139,10 +116,9 @@ impl<'g> Guide<'g> {
             self.note(claim);
         } else {
             self.failed += 1;
-            self.note(&self.terminal.paint(
-                Paint::Red,
-                &format!("NOT AS EXPECTED, this does not hold: {claim}"),
-            ));
+            self.note(
+                &self.terminal.paint(Paint::Red, &format!("NOT AS EXPECTED, this does not hold: {claim}")),
+            );
         }
     }
 
@@ -152,14 +128,8 @@ impl<'g> Guide<'g> {
             "challenge" => Paint::Yellow,
             _ => Paint::Red,
         };
-        let tier = if record.tier().is_empty() {
-            String::new()
-        } else {
-            format!(", tier {}", record.tier())
-        };
-        let verdict = self
-            .terminal
-            .paint(paint, &format!("{} {}", answer.status, record.verdict()));
+        let tier = if record.tier().is_empty() { String::new() } else { format!(", tier {}", record.tier()) };
+        let verdict = self.terminal.paint(paint, &format!("{} {}", answer.status, record.verdict()));
         let way = if reached { "" } else { "; no back end was reached" };
         self.note(&format!("{verdict}{tier}, reason {}{way}", record.reason()));
         if let Some(challenge) = answer.header("www-authenticate") {
@@ -169,8 +139,7 @@ impl<'g> Guide<'g> {
             self.note(&format!("the caller reads: {title}. {detail}"));
         }
         for line in record.lines() {
-            self.terminal
-                .say(&self.terminal.paint(Paint::Dim, &format!("   audit {line}")));
+            self.terminal.say(&self.terminal.paint(Paint::Dim, &format!("   audit {line}")));
         }
     }
 }

@@ -39,9 +39,7 @@ impl Issuer {
             .map_err(|error| format!("the issuer's key can't be read: {error}"))?;
         // An uncompressed point: one byte that says so, then x and y of 32 bytes each (SEC 1 §2.3.3).
         let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
-        let (x, y) = point
-            .split_at_checked(32)
-            .ok_or("the issuer's key has no public part")?;
+        let (x, y) = point.split_at_checked(32).ok_or("the issuer's key has no public part")?;
         let key_id = Uuid::now_v7().to_string();
         let jwks = json!({"keys": [{
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": key_id,
@@ -124,9 +122,7 @@ impl Service for Issuer {
 }
 
 fn unix_seconds() -> Result<u64, String> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| "the clock stands before 1970")?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock stands before 1970")?;
     Ok(since.as_secs())
 }
 
@@ -163,20 +159,15 @@ struct Wish {
 
 impl Wish {
     fn read(query: &[(String, String)]) -> Result<Self, String> {
-        let mut wish = Self {
-            patient: "p1".to_owned(),
-            level: Level::Aal1,
-            age: 0,
-        };
+        let mut wish = Self { patient: "p1".to_owned(), level: Level::Aal1, age: 0 };
         for (name, value) in query {
             match (name.as_str(), value.as_str()) {
                 ("patient", "p1" | "p2") => wish.patient.clone_from(value),
                 ("level", "aal1") => wish.level = Level::Aal1,
                 ("level", "aal2") => wish.level = Level::Aal2,
                 ("age", seconds) => {
-                    wish.age = seconds
-                        .parse()
-                        .map_err(|_| format!("`{seconds}` is not a number of seconds"))?
+                    wish.age =
+                        seconds.parse().map_err(|_| format!("`{seconds}` is not a number of seconds"))?
                 }
                 (name, value) => return Err(format!("`{name}={value}` is not a choice here")),
             }

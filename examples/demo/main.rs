@@ -84,26 +84,15 @@ async fn show(
     gateway: &mut Gateway,
 ) -> Result<bool, String> {
     terminal.begin(&format!("  gateway     http://{}   starting: ", setting.gateway));
-    let took = gateway
-        .ready(client, setting)
-        .await
-        .inspect_err(|_| terminal.say("failed"))?;
+    let took = gateway.ready(client, setting).await.inspect_err(|_| terminal.say("failed"))?;
     terminal.say(&format!("ready after {} ms", took.as_millis()));
-    terminal.say(&format!(
-        "              configuration {CONFIG}, log {}",
-        gateway.log().display()
-    ));
+    terminal.say(&format!("              configuration {CONFIG}, log {}", gateway.log().display()));
     terminal.say("\nTo repeat a line below in another terminal, get tokens first:");
     for (variable, level) in [("AAL1", "aal1"), ("AAL2", "aal2")] {
-        terminal.say(&terminal.paint(
-            Paint::Dim,
-            &format!("   $ {}", Token::export(variable, level, setting)),
-        ));
+        terminal
+            .say(&terminal.paint(Paint::Dim, &format!("   $ {}", Token::export(variable, level, setting))));
     }
-    terminal.say(&format!(
-        "Audit lines are shortened here; they are whole in {}.",
-        setting.audit.display()
-    ));
+    terminal.say(&format!("Audit lines are shortened here; they are whole in {}.", setting.audit.display()));
 
     let mut guide = Guide::new(setting, client, Arc::clone(reached), terminal);
     let finished = tour::lead(&mut guide).await;
@@ -111,11 +100,7 @@ async fn show(
     let all_passed = failed == 0 && finished.is_ok();
     let summary = format!("{passed} passed, {failed} failed");
     let paint = if all_passed { Paint::Green } else { Paint::Red };
-    terminal.say(&format!(
-        "\n{} ({})",
-        terminal.paint(paint, &summary),
-        play::visits(reached)
-    ));
+    terminal.say(&format!("\n{} ({})", terminal.paint(paint, &summary), play::visits(reached)));
     finished.map_err(|why| format!("the tour broke off: {why}"))?;
     if unattended() {
         return Ok(all_passed);
@@ -133,10 +118,9 @@ fn unattended() -> bool {
 }
 
 fn introduce(terminal: Terminal, setting: &Setting) {
-    terminal.say(&terminal.paint(
-        Paint::Bold,
-        "Wardgate asks for proof in proportion to the risk of the action.",
-    ));
+    terminal.say(
+        &terminal.paint(Paint::Bold, "Wardgate asks for proof in proportion to the risk of the action."),
+    );
     let parts = [
         ("issuer", setting.issuer, "signs test tokens for anybody who asks"),
         ("ehr", setting.ehr, "health records, FHIR and profile"),
@@ -153,20 +137,10 @@ async fn start_surroundings(
     client: &reqwest::Client,
     reached: &Arc<Reached>,
 ) -> Result<(), String> {
-    serve::serve(
-        setting.issuer,
-        Issuer::new(&setting.issuer_url, &setting.audience)?,
-    )
-    .await?;
+    serve::serve(setting.issuer, Issuer::new(&setting.issuer_url, &setting.audience)?).await?;
     let assertions = Assertions::new(client.clone(), setting.telemetry);
     serve::serve(setting.ehr, Ehr::new(Arc::clone(reached), assertions)).await?;
-    serve::serve(
-        setting.billing,
-        Billing {
-            reached: Arc::clone(reached),
-        },
-    )
-    .await?;
+    serve::serve(setting.billing, Billing { reached: Arc::clone(reached) }).await?;
     telehealth::serve(setting.telehealth, Arc::clone(reached)).await
 }
 
@@ -175,9 +149,7 @@ fn client() -> Result<reqwest::Client, String> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(10));
-    builder
-        .build()
-        .map_err(|error| format!("the HTTP client can't be made: {error}"))
+    builder.build().map_err(|error| format!("the HTTP client can't be made: {error}"))
 }
 
 /// Ctrl-C, `kill`, or a closed terminal.

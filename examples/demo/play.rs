@@ -27,10 +27,9 @@ pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
     let mut trail = Trail::from_here(&setting.audit);
     loop {
         match trail.news() {
-            Ok(events) => events
-                .iter()
-                .filter_map(|event| line(terminal, event))
-                .for_each(|line| terminal.say(&line)),
+            Ok(events) => {
+                events.iter().filter_map(|event| line(terminal, event)).for_each(|line| terminal.say(&line))
+            }
             Err(why) => return why,
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -40,11 +39,8 @@ pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
 /// How often each back end was reached.
 pub fn visits(reached: &Arc<Reached>) -> String {
     let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    let (ehr, billing, telehealth) = (
-        count(&reached.ehr),
-        count(&reached.billing),
-        count(&reached.telehealth),
-    );
+    let (ehr, billing, telehealth) =
+        (count(&reached.ehr), count(&reached.billing), count(&reached.telehealth));
     format!("requests that reached a back end: ehr {ehr}, billing {billing}, telehealth {telehealth}")
 }
 
@@ -56,20 +52,12 @@ fn line(terminal: Terminal, event: &Value) -> Option<String> {
         "deny" => Paint::Red,
         // An outcome is news only where it takes the permit back.
         _ if text(event, "result") == "not_forwarded" => {
-            return Some(format!(
-                "   {} not forwarded after all: {}",
-                " ".repeat(10),
-                text(event, "reason")
-            ));
+            return Some(format!("   {} not forwarded after all: {}", " ".repeat(10), text(event, "reason")));
         }
         _ => return None,
     };
     let or_none = |name| {
-        if text(event, name).is_empty() {
-            "-"
-        } else {
-            text(event, name)
-        }
+        if text(event, name).is_empty() { "-" } else { text(event, name) }
     };
     let verdict = terminal.paint(paint, &format!("{verdict:10}"));
     Some(format!(

@@ -73,11 +73,7 @@ async fn respond(service: &impl Service, request: http::Request<Incoming>) -> An
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
         method: parts.method,
-        path: path
-            .trim_start_matches('/')
-            .split('/')
-            .map(str::to_owned)
-            .collect(),
+        path: path.trim_start_matches('/').split('/').map(str::to_owned).collect(),
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: parts.headers,
         body: body.to_bytes(),
@@ -98,8 +94,6 @@ pub fn json(status: StatusCode, value: &Value) -> Answer {
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
 }

@@ -34,32 +34,20 @@ pub struct Setting {
 impl Setting {
     /// Reads the configuration and finds the demo's parts in it.
     pub fn read(config: &Path) -> Result<Self, String> {
-        let (compiled, _) = wardgate::config::load_file(config, wardgate::config::Cases::Run).map_err(|faults| {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            let config = config.display();
-            format!(
-                "{config} can't be used; the demo looks for it where it is started\n{}",
-                faults.join("\n")
-            )
-        })?;
+        let (compiled, _) =
+            wardgate::config::load_file(config, wardgate::config::Cases::Run).map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                let config = config.display();
+                format!(
+                    "{config} can't be used; the demo looks for it where it is started\n{}",
+                    faults.join("\n")
+                )
+            })?;
         let settings = &compiled.settings;
-        let listener = settings
-            .listeners
-            .first()
-            .ok_or("the configuration has no listener")?;
-        let issuer = settings
-            .issuers
-            .first()
-            .ok_or("the configuration has no issuer")?;
-        let audience = compiled
-            .policy
-            .issuers
-            .first()
-            .and_then(|issuer| issuer.audiences.first());
-        let issuer_address = issuer
-            .issuer
-            .strip_prefix("http://")
-            .and_then(|rest| rest.parse().ok());
+        let listener = settings.listeners.first().ok_or("the configuration has no listener")?;
+        let issuer = settings.issuers.first().ok_or("the configuration has no issuer")?;
+        let audience = compiled.policy.issuers.first().and_then(|issuer| issuer.audiences.first());
+        let issuer_address = issuer.issuer.strip_prefix("http://").and_then(|rest| rest.parse().ok());
         Ok(Self {
             config: config.to_owned(),
             gateway: listener.address,
@@ -97,10 +85,7 @@ impl Setting {
             .into_iter()
             .filter_map(|(address, place)| {
                 let error = TcpListener::bind(address).err()?;
-                Some(format!(
-                    "  {address} can't be used: {}; it is {place}",
-                    plain(&error)
-                ))
+                Some(format!("  {address} can't be used: {}; it is {place}", plain(&error)))
             })
             .collect();
         if busy.is_empty() {
@@ -115,16 +100,9 @@ impl Setting {
 }
 
 fn upstream(compiled: &Compiled, name: &str) -> Result<SocketAddr, String> {
-    let found = compiled
-        .settings
-        .upstreams
-        .iter()
-        .find(|upstream| upstream.name.as_ref() == name);
-    let endpoint = &found
-        .ok_or(format!(
-            "the configuration has no upstream `{name}`, which the tour visits"
-        ))?
-        .endpoint;
+    let found = compiled.settings.upstreams.iter().find(|upstream| upstream.name.as_ref() == name);
+    let endpoint =
+        &found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?.endpoint;
     endpoint.parse().map_err(|_| {
         format!("the endpoint of upstream `{name}` has to be `ip:port` for the demo, not `{endpoint}`")
     })

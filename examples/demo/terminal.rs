@@ -27,9 +27,7 @@ impl Terminal {
     /// Colour where standard output is a terminal and `NO_COLOR` is unset (no-color.org).
     pub fn new() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            colour: std::io::stdout().is_terminal() && !refused,
-        }
+        Self { colour: std::io::stdout().is_terminal() && !refused }
     }
 
     /// A text in a colour.
@@ -41,11 +39,7 @@ impl Terminal {
             Paint::Yellow => 33,
             Paint::Red => 31,
         };
-        if self.colour {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
     /// Prints a line.

@@ -29,10 +29,7 @@ impl Trail {
     /// Everything that is written from now on.
     pub fn from_here(path: &Path) -> Self {
         let from = std::fs::metadata(path).map_or(0, |found| found.len());
-        Self {
-            path: path.to_owned(),
-            from,
-        }
+        Self { path: path.to_owned(), from }
     }
 
     /// The records of a decision, by its id from the header `x-wardgate-decision`.
@@ -58,23 +55,19 @@ impl Trail {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let (outcomes, decisions): (Vec<_>, Vec<_>) =
             of_it.partition(|event| text(event, "event") == "outcome");
-        Ok(decisions.into_iter().next().map(|decision| Record {
-            decision,
-            outcome: outcomes.into_iter().next(),
-        }))
+        Ok(decisions
+            .into_iter()
+            .next()
+            .map(|decision| Record { decision, outcome: outcomes.into_iter().next() }))
     }
 
     /// The decisions since the last call.
     pub fn news(&mut self) -> Result<Vec<Value>, String> {
         let text = read_from(&self.path, self.from)?;
         // A line without its end is still being written.
-        let whole = text
-            .rfind('\n')
-            .map_or("", |end| text.get(..=end).unwrap_or_default());
+        let whole = text.rfind('\n').map_or("", |end| text.get(..=end).unwrap_or_default());
         self.from += u64::try_from(whole.len()).unwrap_or_default();
-        let events = whole
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let events = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(events.filter(|event| event.get("decision").is_some()).collect())
     }
 }
@@ -94,15 +87,8 @@ impl Record {
 
     /// The reason for it.
     pub fn reason(&self) -> &str {
-        let late = self
-            .outcome
-            .as_ref()
-            .map_or("", |outcome| text(outcome, "reason"));
-        if late.is_empty() {
-            text(&self.decision, "reason")
-        } else {
-            late
-        }
+        let late = self.outcome.as_ref().map_or("", |outcome| text(outcome, "reason"));
+        if late.is_empty() { text(&self.decision, "reason") } else { late }
     }
 
     /// The tier; empty where the request got no further than the routes.
@@ -134,10 +120,7 @@ fn shorten(event: &Value, names: &[&str]) -> String {
         };
         Some(format!("\"{name}\":{value}"))
     };
-    format!(
-        "{{{}}}",
-        names.iter().filter_map(field).collect::<Vec<_>>().join(",")
-    )
+    format!("{{{}}}", names.iter().filter_map(field).collect::<Vec<_>>().join(","))
 }
 
 fn read_from(path: &Path, from: u64) -> Result<String, String> {

@@ -121,23 +121,15 @@ impl RouteText {
                 TIERS[lower]
             );
         }
-        let deny: Vec<String> = self
-            .deny
-            .iter()
-            .map(|when| format!("{{ when: \"{when}\" }}"))
-            .collect();
+        let deny: Vec<String> = self.deny.iter().map(|when| format!("{{ when: \"{when}\" }}")).collect();
         if !deny.is_empty() {
             let _ = write!(text, ", deny: [{}]", deny.join(", "));
         }
         let mut entries: Vec<String> = self.any_of.iter().map(|entry| (*entry).to_owned()).collect();
         entries.extend(
-            self.conditional
-                .map(|(issuer, when)| format!("{{ issuer: {issuer}, when: \"{when}\" }}")),
+            self.conditional.map(|(issuer, when)| format!("{{ issuer: {issuer}, when: \"{when}\" }}")),
         );
-        entries.extend(
-            self.own
-                .map(|issuer| format!("{{ issuer: {issuer}, patient: self }}")),
-        );
+        entries.extend(self.own.map(|issuer| format!("{{ issuer: {issuer}, patient: self }}")));
         let _ = writeln!(text, ", any_of: [{}] }}", entries.join(", "));
     }
 }
@@ -208,32 +200,17 @@ pub fn caller() -> impl Strategy<Value = CallerText> {
 
 impl CallerText {
     pub fn identity(&self, policy: &Policy) -> Identity {
-        let Self::Known {
-            issuer,
-            record,
-            words: [roles, scopes, methods],
-            client,
-            level,
-            time,
-            special,
-        } = self
+        let Self::Known { issuer, record, words: [roles, scopes, methods], client, level, time, special } =
+            self
         else {
-            let Self::Other(identity) = self else {
-                unreachable!()
-            };
+            let Self::Other(identity) = self else { unreachable!() };
             return identity.clone();
         };
-        let boxed = |words: &[&'static str]| {
-            words
-                .iter()
-                .map(|word| Box::from(*word))
-                .collect::<Vec<Box<str>>>()
-        };
+        let boxed =
+            |words: &[&'static str]| words.iter().map(|word| Box::from(*word)).collect::<Vec<Box<str>>>();
         let caller = policy.issuers[*issuer].callers;
-        let levels: Vec<Level> = ["none", "aal1", "aal2"]
-            .iter()
-            .map(|name| policy.levels.find(name).expect("a level"))
-            .collect();
+        let levels: Vec<Level> =
+            ["none", "aal1", "aal2"].iter().map(|name| policy.levels.find(name).expect("a level")).collect();
         let base = person(policy, *issuer, "u1", "portal");
         Identity::Known(Arc::new(Subject {
             caller,
@@ -244,11 +221,7 @@ impl CallerText {
             client: client.map(Into::into),
             level: levels[*level],
             auth_time: time.filter(|_| caller == Caller::Person),
-            issued_at: if caller == Caller::Service {
-                time.unwrap_or(i64::MIN)
-            } else {
-                NOW
-            },
+            issued_at: if caller == Caller::Service { time.unwrap_or(i64::MIN) } else { NOW },
             actor: (*special == 1).then(|| "somebody".into()),
             token_id: (*special != 2).then(|| "j1".into()),
             claims: Arc::new(if *special == 3 {
@@ -274,10 +247,7 @@ fn json_body() -> impl Strategy<Value = Vec<u8>> {
     ];
     // Written by hand, so that a field can occur twice.
     subsequence(fields, 0..4).prop_map(|fields| {
-        let members: Vec<String> = fields
-            .iter()
-            .map(|(name, value)| format!("\"{name}\":{value}"))
-            .collect();
+        let members: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         format!("{{{}}}", members.join(",")).into_bytes()
     })
 }
@@ -289,63 +259,34 @@ fn body() -> impl Strategy<Value = Option<Body>> {
         1 => Just("multipart/form-data; boundary=x"),
         1 => Just("text/plain"),
     ];
-    let form = select(
-        &[
-            "language=de",
-            "cents=5&language=de",
-            "a=1&a=2",
-            "_method=PUT",
-            "patient=p1",
-            "\u{e9}",
-        ][..],
-    );
+    let form =
+        select(&["language=de", "cents=5&language=de", "a=1&a=2", "_method=PUT", "patient=p1", "\u{e9}"][..]);
     option::weighted(
         0.8,
         (media, json_body(), form, prop::bool::weighted(0.1)).prop_map(|(media, json, form, gzip)| Body {
             media_type: media.to_owned(),
             gzip,
-            bytes: if media.contains("json") {
-                json
-            } else {
-                form.as_bytes().to_vec()
-            },
+            bytes: if media.contains("json") { json } else { form.as_bytes().to_vec() },
         }),
     )
 }
 
 pub fn situation() -> impl Strategy<Value = Situation> {
     let query = subsequence(
-        &[
-            "all=1",
-            "zone=blocked",
-            "zone=7",
-            "patient=p1",
-            "patient=p2",
-            "_method=PUT",
-        ][..],
+        &["all=1", "zone=blocked", "zone=7", "patient=p1", "patient=p2", "_method=PUT"][..],
         0..3,
     );
     let revocation = prop_oneof![4 => Just(Revocation::Valid), 1 => Just(Revocation::Revoked), 1 => Just(Revocation::Unknown)];
-    (
-        0..100usize,
-        query,
-        prop::bool::weighted(0.03),
-        body(),
-        caller(),
-        revocation,
-        prop::bool::weighted(0.2),
-    )
-        .prop_map(
-            |(route, query, overrides, body, caller, revocation, keys_too_stale)| Situation {
-                route,
-                query: query.join("&"),
-                overrides,
-                body,
-                caller,
-                revocation,
-                keys_too_stale,
-            },
-        )
+    (0..100usize, query, prop::bool::weighted(0.03), body(), caller(), revocation, prop::bool::weighted(0.2))
+        .prop_map(|(route, query, overrides, body, caller, revocation, keys_too_stale)| Situation {
+            route,
+            query: query.join("&"),
+            overrides,
+            body,
+            caller,
+            revocation,
+            keys_too_stale,
+        })
 }
 
 /// A policy with some routes, and requests to it.
@@ -390,9 +331,8 @@ impl Setting {
                 overrides: situation.overrides,
                 handshake: false,
             };
-            let facts = request
-                .facts(situation.body.as_ref(), Some("Bearer a.b.c"))
-                .expect("a readable request");
+            let facts =
+                request.facts(situation.body.as_ref(), Some("Bearer a.b.c")).expect("a readable request");
             let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
             let known = Known {
                 identity: situation.caller.identity(policy),
@@ -400,12 +340,7 @@ impl Setting {
                 revocation: situation.revocation,
                 body: reading(&facts, situation.body.as_ref(), forms_may_override),
             };
-            let question = wardgate::decision::Question {
-                policy,
-                route,
-                facts: &facts,
-                forms_may_override,
-            };
+            let question = wardgate::decision::Question { policy, route, facts: &facts, forms_may_override };
             each(&super::properties::Asked { question, known });
         }
     }

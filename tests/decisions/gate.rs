@@ -47,10 +47,7 @@ impl Identities for World {
     async fn identify(&self, _: &Token, now: i64) -> Identified {
         assert_eq!(now, NOW);
         let known = self.ask(Need::Identity);
-        Identified {
-            identity: known.identity,
-            too_stale_for_critical: known.keys_too_stale,
-        }
+        Identified { identity: known.identity, too_stale_for_critical: known.keys_too_stale }
     }
 }
 
@@ -102,12 +99,8 @@ impl BodySource for Source<'_> {
 #[tokio::test]
 async fn a_gate_does_what_the_matrix_says() {
     let compiled = compile(POLICY);
-    let search_forms: Vec<bool> = compiled
-        .settings
-        .upstreams
-        .iter()
-        .map(|upstream| upstream.refuse_hidden_method)
-        .collect();
+    let search_forms: Vec<bool> =
+        compiled.settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
     let matrix = matrix(&compiled.policy);
     let world = Arc::new(World::default());
     let dir = tempfile::tempdir().expect("a directory");
@@ -118,14 +111,7 @@ async fn a_gate_does_what_the_matrix_says() {
         Arc::clone(&world) as Arc<dyn State>,
         Arc::clone(&journal) as Arc<dyn Journal>,
     );
-    let gate = Gate::new(
-        compiled.policy,
-        ports.0,
-        ports.1,
-        ports.2,
-        pseudonyms,
-        search_forms.clone(),
-    );
+    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, pseudonyms, search_forms.clone());
     let policy = gate.policy();
     let mut permits = 0;
     for row in &matrix.rows {
@@ -142,11 +128,7 @@ async fn a_gate_does_what_the_matrix_says() {
         let (asked, decision, _) = decide(&question, &known);
 
         world.next(known);
-        let bytes = row
-            .body
-            .as_ref()
-            .map(|body| Bytes::from(body.bytes.clone()))
-            .unwrap_or_default();
+        let bytes = row.body.as_ref().map(|body| Bytes::from(body.bytes.clone())).unwrap_or_default();
         let arrival = Arrival {
             id: uuid::Uuid::now_v7(),
             listener: "edge",
@@ -161,11 +143,7 @@ async fn a_gate_does_what_the_matrix_says() {
         match (decision, settled.outcome) {
             (Decision::Permit(permit), Outcome::Admitted(admission)) => {
                 permits += 1;
-                assert_eq!(
-                    permit.to_spend(),
-                    admission.spent().map(|spent| spent.key()),
-                    "{line}"
-                );
+                assert_eq!(permit.to_spend(), admission.spent().map(|spent| spent.key()), "{line}");
                 assert_eq!(settled.intent.is_some(), true, "{line}");
             }
             (Decision::Challenge(expected), Outcome::Challenged(challenge)) => {

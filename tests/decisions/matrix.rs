@@ -30,9 +30,7 @@ impl Row {
             "malformed" => Some("Basic eDp5"),
             _ => Some("Bearer a.b.c"),
         };
-        self.request
-            .facts(self.body.as_ref(), authorization)
-            .expect("a readable request")
+        self.request.facts(self.body.as_ref(), authorization).expect("a readable request")
     }
 
     /// What can be found out.
@@ -60,32 +58,22 @@ pub struct Matrix {
 /// Reads `matrix.txt`.
 pub fn matrix(policy: &Policy) -> Matrix {
     let mut bodies: HashMap<&str, Body> = HashMap::new();
-    let mut found = Matrix {
-        unmatched: Vec::new(),
-        rows: Vec::new(),
-    };
+    let mut found = Matrix { unmatched: Vec::new(), rows: Vec::new() };
     let (mut section, mut heading) = ("", "");
-    for line in include_str!("matrix.txt")
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    for line in
+        include_str!("matrix.txt").lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
     {
         if let Some(rest) = line.strip_prefix("body ") {
             let (name, body) = self::body(rest);
-            assert!(
-                bodies.insert(name, body).is_none(),
-                "two bodies are called `{name}`"
-            );
+            assert!(bodies.insert(name, body).is_none(), "two bodies are called `{name}`");
         } else if let Some(name) = line.strip_prefix("== ") {
             section = name;
         } else if let Some(row) = line.strip_prefix("  ") {
-            let (callers, evidence) = row
-                .split_once(" | ")
-                .unwrap_or_else(|| panic!("`{row}` has no evidence"));
+            let (callers, evidence) =
+                row.split_once(" | ").unwrap_or_else(|| panic!("`{row}` has no evidence"));
             for caller in alternatives(callers) {
                 for evidence in alternatives(evidence) {
-                    found
-                        .rows
-                        .push(self::row(policy, &bodies, section, heading, &caller, evidence));
+                    found.rows.push(self::row(policy, &bodies, section, heading, &caller, evidence));
                 }
             }
         } else {
@@ -103,11 +91,8 @@ fn body(text: &str) -> (&str, Body) {
     let (media_type, content) = rest.split_once(" | ").expect("a body's type");
     let media_type = media_type.trim();
     let plain = media_type.strip_prefix("gzip ");
-    let content = if media_type.starts_with("multipart") {
-        content.replace("..", "\r\n")
-    } else {
-        content.to_owned()
-    };
+    let content =
+        if media_type.starts_with("multipart") { content.replace("..", "\r\n") } else { content.to_owned() };
     (
         name.trim(),
         Body {
@@ -127,24 +112,13 @@ fn row(
     evidence: String,
 ) -> Row {
     let request = Request::parse(heading);
-    let named = evidence
-        .split(' ')
-        .filter(|word| !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys"));
-    let mut named = named.map(|name| {
-        bodies
-            .get(name)
-            .unwrap_or_else(|| panic!("`{name}` in `{evidence}`"))
-    });
+    let named =
+        evidence.split(' ').filter(|word| !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys"));
+    let mut named = named.map(|name| bodies.get(name).unwrap_or_else(|| panic!("`{name}` in `{evidence}`")));
     let body = named.next().cloned();
     assert!(named.next().is_none(), "`{evidence}` has two bodies");
-    let row = Row {
-        route: 0,
-        request,
-        heading: heading.to_owned(),
-        caller: caller.to_owned(),
-        body,
-        evidence,
-    };
+    let row =
+        Row { route: 0, request, heading: heading.to_owned(), caller: caller.to_owned(), body, evidence };
     match policy.index.find(&row.facts()) {
         Match::Route(route) if policy.routes[route].id.as_ref() == section => Row { route, ..row },
         other => panic!("`{heading}` leads to {other:?}, not to `{section}`"),
@@ -157,10 +131,7 @@ fn alternatives(text: &str) -> Vec<String> {
         return vec![text.split_whitespace().collect::<Vec<_>>().join(" ")];
     };
     let (choices, rest) = rest.split_once('}').expect("a closing brace");
-    choices
-        .split(',')
-        .flat_map(|choice| alternatives(&format!("{start}{choice}{rest}")))
-        .collect()
+    choices.split(',').flat_map(|choice| alternatives(&format!("{start}{choice}{rest}"))).collect()
 }
 
 /// Decides as the gateway does: asks, and is told what it asked for. Gives the order in which it asked.
@@ -200,22 +171,15 @@ pub fn render(compiled: &Compiled) -> String {
                 }
                 Match::OtherMethod(methods) => format!(
                     "only for {}",
-                    methods
-                        .iter()
-                        .map(http::Method::as_str)
-                        .collect::<Vec<_>>()
-                        .join(", ")
+                    methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
                 ),
                 Match::None => "no route".to_owned(),
             },
             Err(why) => why.code().to_owned(),
         };
         let handshake = if request.handshake { " +handshake" } else { "" };
-        let _ = writeln!(
-            table,
-            "  {:<60}{found}",
-            format!("{} {}{handshake}", request.method, request.target)
-        );
+        let _ =
+            writeln!(table, "  {:<60}{found}", format!("{} {}{handshake}", request.method, request.target));
     }
     for rows in matrix.rows.chunk_by(|one, next| one.route == next.route) {
         let _ = write!(table, "\n{}\n", summary(policy, &policy.routes[rows[0].route]));
@@ -274,12 +238,7 @@ fn summary(policy: &Policy, route: &Route) -> String {
         );
     }
     for refine in &route.refine {
-        let _ = write!(
-            text,
-            ", {} if {}",
-            policy.tier(refine.tier).name,
-            refine.when.source()
-        );
+        let _ = write!(text, ", {} if {}", policy.tier(refine.tier).name, refine.when.source());
     }
     text
 }
@@ -289,12 +248,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     let route = &policy.routes[row.route];
     let facts = row.facts();
     let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
-    let question = Question {
-        policy,
-        route,
-        facts: &facts,
-        forms_may_override,
-    };
+    let question = Question { policy, route, facts: &facts, forms_may_override };
     let (asked, decision, findings) = decide(&question, &row.known(policy, &facts, forms_may_override));
     let letters = asked.iter().map(|need| match need {
         Need::Identity => 'i',
@@ -303,17 +257,9 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);
-    let mut text = format!(
-        "{asked:<4} {:<9} {:<24} {tier:<8}",
-        decision.verdict(),
-        decision.reason().code()
-    );
+    let mut text = format!("{asked:<4} {:<9} {:<24} {tier:<8}", decision.verdict(), decision.reason().code());
     if findings.lowered {
-        let _ = write!(
-            text,
-            " as {}",
-            route.lower_risk.as_ref().expect("a lower risk").id
-        );
+        let _ = write!(text, " as {}", route.lower_risk.as_ref().expect("a lower risk").id);
     }
     match &decision {
         Decision::Permit(permit) => {

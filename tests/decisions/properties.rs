@@ -71,11 +71,7 @@ fn decided(question: &Question<'_>, known: &Known) -> Verdict {
 }
 
 fn config(cases: u32) -> Config {
-    Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    }
+    Config { cases, failure_persistence: None, ..Config::default() }
 }
 
 /// Whether a rule could allow this caller: written again, apart from the code under test.
@@ -93,18 +89,10 @@ fn is_eligible(route: &Route, subject: &Subject) -> bool {
 
 /// Whether the least that the route can ask for is met in its level.
 fn is_above_floor(question: &Question<'_>, subject: &Subject) -> bool {
-    let tiers = [
-        Some(question.route.tier),
-        question.route.lower_risk.as_ref().map(|lower| lower.tier),
-    ];
+    let tiers = [Some(question.route.tier), question.route.lower_risk.as_ref().map(|lower| lower.tier)];
     let least = tiers.into_iter().flatten().min().expect("a tier");
     subject.caller == Caller::Service
-        || subject.level
-            >= question
-                .policy
-                .tier(least)
-                .assurance
-                .max(question.route.data_floor)
+        || subject.level >= question.policy.tier(least).assurance.max(question.route.data_floor)
 }
 
 /// What is decided once stays decided, in whatever order the evidence comes in; each thing is asked for when the time
@@ -117,11 +105,7 @@ fn check_monotone(asked: &Asked<'_>) {
         match early {
             Ok(early) => {
                 for (later, verdict) in parts.iter().enumerate().filter(|(later, _)| later & bits == bits) {
-                    assert_eq!(
-                        verdict.as_ref(),
-                        Ok(early),
-                        "{bits:b} decides, {later:b} decides otherwise"
-                    );
+                    assert_eq!(verdict.as_ref(), Ok(early), "{bits:b} decides, {later:b} decides otherwise");
                 }
             }
             Err(need) => {
@@ -134,9 +118,7 @@ fn check_monotone(asked: &Asked<'_>) {
     }
     assert!(parts[7].is_ok());
     if parts.iter().any(|part| *part == Err(Need::Body)) {
-        let Identity::Known(subject) = &known.identity else {
-            panic!("the body is asked of nobody")
-        };
+        let Identity::Known(subject) = &known.identity else { panic!("the body is asked of nobody") };
         assert_ne!(known.revocation, Revocation::Revoked);
         assert!(is_eligible(question.route, subject) && is_above_floor(question, subject));
     }
@@ -148,41 +130,21 @@ fn check_stronger(asked: &Asked<'_>) {
     let (Identity::Known(subject), true) = (&known.identity, decided(question, known).is_permit()) else {
         return;
     };
-    let with = |stronger: Subject| Known {
-        identity: Identity::Known(Arc::new(stronger)),
-        ..known.clone()
-    };
+    let with = |stronger: Subject| Known { identity: Identity::Known(Arc::new(stronger)), ..known.clone() };
     let base = || subject.as_ref().clone();
-    let levels = question
-        .policy
-        .levels
-        .names()
-        .map(|name| question.policy.levels.find(name).expect("a level"));
-    let mut tried: Vec<Subject> = levels
-        .filter(|level| *level > subject.level)
-        .map(|level| Subject { level, ..base() })
-        .collect();
-    let (is_person, now) = (
-        subject.caller == Caller::Person,
-        [NOW - 60, NOW - 1, NOW, NOW + 30],
-    );
+    let levels =
+        question.policy.levels.names().map(|name| question.policy.levels.find(name).expect("a level"));
+    let mut tried: Vec<Subject> =
+        levels.filter(|level| *level > subject.level).map(|level| Subject { level, ..base() }).collect();
+    let (is_person, now) = (subject.caller == Caller::Person, [NOW - 60, NOW - 1, NOW, NOW + 30]);
     let later = |old: Option<i64>| now.into_iter().filter(move |at| old.is_none_or(|old| *at > old));
     if is_person {
-        tried.extend(later(subject.auth_time).map(|at| Subject {
-            auth_time: Some(at),
-            ..base()
-        }));
+        tried.extend(later(subject.auth_time).map(|at| Subject { auth_time: Some(at), ..base() }));
     } else {
-        tried.extend(later(Some(subject.issued_at)).map(|at| Subject {
-            issued_at: at,
-            ..base()
-        }));
+        tried.extend(later(Some(subject.issued_at)).map(|at| Subject { issued_at: at, ..base() }));
     }
     for stronger in tried {
-        let said = format!(
-            "{:?}, {:?}, {}",
-            stronger.level, stronger.auth_time, stronger.issued_at
-        );
+        let said = format!("{:?}, {:?}, {}", stronger.level, stronger.auth_time, stronger.issued_at);
         assert!(decided(question, &with(stronger)).is_permit(), "{said}");
     }
 }
@@ -195,22 +157,10 @@ fn check_outages(asked: &Asked<'_>) {
     for outages in 1..16u8 {
         let out = |bit: u8| outages & bit != 0;
         let after = Known {
-            identity: if out(1) {
-                Identity::Unavailable
-            } else {
-                known.identity.clone()
-            },
+            identity: if out(1) { Identity::Unavailable } else { known.identity.clone() },
             keys_too_stale: known.keys_too_stale || out(2),
-            revocation: if out(4) {
-                Revocation::Unknown
-            } else {
-                known.revocation
-            },
-            body: if out(8) {
-                BodyReading::Unreadable
-            } else {
-                known.body.clone()
-            },
+            revocation: if out(4) { Revocation::Unknown } else { known.revocation },
+            body: if out(8) { BodyReading::Unreadable } else { known.body.clone() },
         };
         let after = decided(question, &after);
         if after.is_permit() && !before.is_permit() {
@@ -223,10 +173,7 @@ fn check_outages(asked: &Asked<'_>) {
             assert!(!tier.each_action_needs_new_proof && tier.audit != Durability::Synced);
         }
         if before.classified && after.classified {
-            assert!(
-                after.tier >= before.tier,
-                "{outages:b}: {before:?} becomes {after:?}"
-            );
+            assert!(after.tier >= before.tier, "{outages:b}: {before:?} becomes {after:?}");
         }
     }
 }
@@ -252,9 +199,7 @@ fn check_permit(asked: &Asked<'_>) {
             );
             assert!(
                 subject.caller == Caller::Service
-                    || tier
-                        .max_age
-                        .is_none_or(|most| subject.age(NOW).is_some_and(|age| age <= most))
+                    || tier.max_age.is_none_or(|most| subject.age(NOW).is_some_and(|age| age <= most))
             );
             assert!(subject.caller == Caller::Person || tier.service.is_some());
             assert!(known.revocation != Revocation::Revoked);
@@ -278,16 +223,8 @@ fn on_the_matrix(check: fn(&Asked<'_>)) {
     for row in &matrix(policy).rows {
         let (facts, route) = (row.facts(), &policy.routes[row.route]);
         let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
-        let question = Question {
-            policy,
-            route,
-            facts: &facts,
-            forms_may_override,
-        };
-        check(&Asked {
-            question,
-            known: row.known(policy, &facts, forms_may_override),
-        });
+        let question = Question { policy, route, facts: &facts, forms_may_override };
+        check(&Asked { question, known: row.known(policy, &facts, forms_may_override) });
     }
 }
 
@@ -318,30 +255,16 @@ fn a_permit_names_its_subject_and_its_price() {
 /// What names one authentication event: of a person, or a machine's token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Payment {
-    Person {
-        issuer: String,
-        id: String,
-        client: Option<String>,
-        at: i64,
-    },
-    Machine {
-        issuer: String,
-        token: String,
-    },
+    Person { issuer: String, id: String, client: Option<String>, at: i64 },
+    Machine { issuer: String, token: String },
 }
 
 fn payment() -> impl Strategy<Value = Payment> {
     // Few letters, among them those that separate the parts of a key.
     let text = || "[1:a]{1,4}|5:event|8:patients";
     prop_oneof![
-        (text(), text(), prop::option::of(text()), -5..=60i64).prop_map(|(issuer, id, client, age)| {
-            Payment::Person {
-                issuer,
-                id,
-                client,
-                at: NOW - age,
-            }
-        }),
+        (text(), text(), prop::option::of(text()), -5..=60i64)
+            .prop_map(|(issuer, id, client, age)| { Payment::Person { issuer, id, client, at: NOW - age } }),
         (text(), text()).prop_map(|(issuer, token)| Payment::Machine { issuer, token }),
     ]
 }
@@ -352,41 +275,23 @@ fn price(compiled: &Compiled, matrix: &Matrix, payment: &Payment) -> String {
         Payment::Person { .. } => ("POST /patients/p1/export", "patient aal2 30s otp"),
         Payment::Machine { .. } => ("POST /feed?replace=1", "feed 30s"),
     };
-    let row = matrix
-        .rows
-        .iter()
-        .find(|row| row.heading == heading && row.body.is_none())
-        .expect("a row");
-    let Identity::Known(subject) = identity(policy, caller) else {
-        panic!("`{caller}`")
-    };
+    let row = matrix.rows.iter().find(|row| row.heading == heading && row.body.is_none()).expect("a row");
+    let Identity::Known(subject) = identity(policy, caller) else { panic!("`{caller}`") };
     let base = subject.as_ref().clone();
     let subject = match payment {
-        Payment::Person {
-            issuer,
-            id,
-            client,
-            at,
-        } => Subject {
+        Payment::Person { issuer, id, client, at } => Subject {
             issuer: issuer.as_str().into(),
             id: id.as_str().into(),
             client: client.as_deref().map(Into::into),
             auth_time: Some(*at),
             ..base
         },
-        Payment::Machine { issuer, token } => Subject {
-            issuer: issuer.as_str().into(),
-            token_id: Some(token.as_str().into()),
-            ..base
-        },
+        Payment::Machine { issuer, token } => {
+            Subject { issuer: issuer.as_str().into(), token_id: Some(token.as_str().into()), ..base }
+        }
     };
     let (facts, route) = (row.facts(), &policy.routes[row.route]);
-    let question = Question {
-        policy,
-        route,
-        facts: &facts,
-        forms_may_override: true,
-    };
+    let question = Question { policy, route, facts: &facts, forms_may_override: true };
     let known = Known {
         identity: Identity::Known(Arc::new(subject)),
         keys_too_stale: false,
@@ -428,12 +333,7 @@ fn nothing_panics() {
             }
             seen
         });
-    let revocations = [
-        None,
-        Some(Revocation::Valid),
-        Some(Revocation::Revoked),
-        Some(Revocation::Unknown),
-    ];
+    let revocations = [None, Some(Revocation::Valid), Some(Revocation::Revoked), Some(Revocation::Unknown)];
     // 400 times 250 on average. The request, the route and what is known of the body need not fit together: nothing of that may matter.
     let mixed = (
         0..facts.len(),
@@ -445,11 +345,7 @@ fn nothing_panics() {
         any::<bool>(),
     );
     let now = prop_oneof![9 => Just(NOW), 1 => any::<i64>()];
-    let settings = (
-        prop::collection::vec(caller(), 20),
-        prop::collection::vec(mixed, 1..=500),
-        now,
-    );
+    let settings = (prop::collection::vec(caller(), 20), prop::collection::vec(mixed, 1..=500), now);
     proptest!(config(400), |((callers, mixed, now) in settings)| {
         let identities: Vec<Identity> = callers.iter().map(|caller: &CallerText| caller.identity(policy)).collect();
         for (at, route, caller, keys_too_stale, revocation, body, forms_may_override) in mixed {

@@ -54,12 +54,7 @@ impl Request {
         let mut words = text.split(' ');
         let method = words.next().expect("a method").parse().expect("a method");
         let target = words.next().expect("a target").to_owned();
-        let mut request = Self {
-            method,
-            target,
-            overrides: false,
-            handshake: false,
-        };
+        let mut request = Self { method, target, overrides: false, handshake: false };
         for word in words {
             match word {
                 "+override" => request.overrides = true,
@@ -89,25 +84,20 @@ impl Request {
             ]);
         }
         if let (Some(body), Some(length)) = (body, &length) {
-            headers.extend([
-                ("content-length", length.as_str()),
-                ("content-type", body.media_type.as_str()),
-            ]);
+            headers.extend([("content-length", length.as_str()), ("content-type", body.media_type.as_str())]);
             headers.extend(body.gzip.then_some(("content-encoding", "gzip")));
         }
         let mut map = HeaderMap::new();
         let mut section = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in headers {
-            map.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).expect("a value"),
-            );
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
             section.push_str(&format!("{name}: {value}\r\n"));
         }
         section.push_str("\r\n");
         assert!(!map.contains_key(header::TRANSFER_ENCODING));
         let raw = RawRequest {
-            method: &self.method, version: http::Version::HTTP_11,
+            method: &self.method,
+            version: http::Version::HTTP_11,
             target: self.target.as_bytes(),
             headers: &map,
             section: section.as_bytes(),
@@ -115,11 +105,7 @@ impl Request {
         };
         Facts::read(
             &raw,
-            &Reading {
-                trusted_proxies: Vec::new(),
-                header_bytes: 32 * 1024,
-                header_count: 100,
-            },
+            &Reading { trusted_proxies: Vec::new(), header_bytes: 32 * 1024, header_count: 100 },
         )
     }
 }
@@ -156,10 +142,7 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
     }
     let mut words = text.split(' ');
     let mut subject = match words.next() {
-        Some("patient") => Subject {
-            patient: Some("p1".into()),
-            ..person(policy, 0, "u1", "portal")
-        },
+        Some("patient") => Subject { patient: Some("p1".into()), ..person(policy, 0, "u1", "portal") },
         Some("staff") => person(policy, 1, "s1", "ehr"),
         Some("feed") => Subject {
             caller: Caller::Service,
@@ -172,9 +155,7 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
     let defaults = std::mem::take(&mut subject.scopes);
     for word in words {
         let seconds = |unit: char, factor: i64| Some(word.strip_suffix(unit)?.parse::<i64>().ok()? * factor);
-        let age = seconds('s', 1)
-            .or_else(|| seconds('m', 60))
-            .or_else(|| seconds('h', 3600));
+        let age = seconds('s', 1).or_else(|| seconds('m', 60)).or_else(|| seconds('h', 3600));
         match (word.split_once(':'), subject.caller) {
             (Some(("role", role)), _) => subject.roles.push(role.into()),
             (Some(("scope", scope)), _) => subject.scopes.push(scope.into()),
@@ -192,10 +173,8 @@ pub fn identity(policy: &Policy, text: &str) -> Identity {
                 "npi" => subject.claims = Arc::new(Map::from_iter([("npi".to_owned(), json!("1234567893"))])),
                 "pwd" | "otp" | "hwk" | "sms" => subject.methods.push(word.into()),
                 level => {
-                    subject.level = policy
-                        .levels
-                        .find(level)
-                        .unwrap_or_else(|| panic!("`{level}` in `{text}`"))
+                    subject.level =
+                        policy.levels.find(level).unwrap_or_else(|| panic!("`{level}` in `{text}`"))
                 }
             },
         }

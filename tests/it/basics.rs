@@ -24,7 +24,10 @@ fn start() -> (Gateway, Recorder, Signer) {
 }
 
 fn record<'r>(records: &'r [Value], decision: &str, event: &str) -> &'r Value {
-    records.iter().find(|record| record["decision"] == decision && record["event"] == event).unwrap_or_else(|| panic!("no {event} of {decision}"))
+    records
+        .iter()
+        .find(|record| record["decision"] == decision && record["event"] == event)
+        .unwrap_or_else(|| panic!("no {event} of {decision}"))
 }
 
 #[test]
@@ -32,24 +35,57 @@ fn reading_is_smooth_and_paying_asks_for_proof() {
     let (gateway, upstream, signer) = start();
     let (weak, strong) = (signer.bearer("p1", "aal1", 30), signer.bearer("p1", "aal2", 30));
 
-    let read = http::send(gateway.address, "GET", "/patients/p1/results/2024?x=%41", &[("Authorization", &weak)], b"").expect("answer");
+    let read = http::send(
+        gateway.address,
+        "GET",
+        "/patients/p1/results/2024?x=%41",
+        &[("Authorization", &weak)],
+        b"",
+    )
+    .expect("answer");
     assert_eq!((read.status, read.body.as_str()), (200, "{\"served\":true}"), "{read:?}");
-    let other = http::send(gateway.address, "GET", "/patients/p2/results/2024", &[("Authorization", &weak)], b"").expect("answer");
+    let other =
+        http::send(gateway.address, "GET", "/patients/p2/results/2024", &[("Authorization", &weak)], b"")
+            .expect("answer");
     assert_eq!((other.status, other.json()["type"].as_str()), (403, Some("urn:wardgate:problem:forbidden")));
-    let challenged = http::send(gateway.address, "POST", "/patients/p1/payments", &[("Authorization", &weak)], b"amount=5").expect("answer");
+    let challenged = http::send(
+        gateway.address,
+        "POST",
+        "/patients/p1/payments",
+        &[("Authorization", &weak)],
+        b"amount=5",
+    )
+    .expect("answer");
     assert_eq!(
         (challenged.status, challenged.header("www-authenticate")),
-        (401, Some(r#"Bearer error="insufficient_user_authentication", error_description="A stronger or more recent authentication is needed", acr_values="urn:clinic:loa:2", max_age="600""#))
+        (
+            401,
+            Some(
+                r#"Bearer error="insufficient_user_authentication", error_description="A stronger or more recent authentication is needed", acr_values="urn:clinic:loa:2", max_age="600""#
+            )
+        )
     );
     assert_eq!(challenged.json()["action"], "Pay a bill");
     let printed = challenged.header("www-authenticate").expect("a challenge");
-    assert!(include_str!("../../docs/step-up.md").contains(printed), "docs/step-up.md shows another challenge");
-    let paid = http::send(gateway.address, "POST", "/patients/p1/payments", &[("Authorization", &strong), ("Content-Type", "application/json")], b"{\"amount\":5}").expect("answer");
+    assert!(
+        include_str!("../../docs/step-up.md").contains(printed),
+        "docs/step-up.md shows another challenge"
+    );
+    let paid = http::send(
+        gateway.address,
+        "POST",
+        "/patients/p1/payments",
+        &[("Authorization", &strong), ("Content-Type", "application/json")],
+        b"{\"amount\":5}",
+    )
+    .expect("answer");
     assert_eq!(paid.status, 200);
     let nobody = http::get(gateway.address, "/patients/p1/results/1").expect("answer");
     assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, Some("Bearer")));
     assert_eq!(http::get(gateway.address, "/nowhere").expect("answer").status, 404);
-    let wrong_method = http::send(gateway.address, "DELETE", "/patients/p1/payments", &[("Authorization", &strong)], b"").expect("answer");
+    let wrong_method =
+        http::send(gateway.address, "DELETE", "/patients/p1/payments", &[("Authorization", &strong)], b"")
+            .expect("answer");
     assert_eq!((wrong_method.status, wrong_method.header("allow")), (405, Some("POST")));
     assert_eq!(http::get(gateway.address, "/").expect("answer").status, 200);
 
@@ -62,7 +98,9 @@ fn reading_is_smooth_and_paying_asks_for_proof() {
     let sequence: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
     assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequence:?}");
     let text = std::fs::read_to_string(gateway.audit_file()).expect("the journal");
-    for secret in ["user-p1", "\"p1\"", "/patients/p1", "2024", "127.0.0.1", weak.trim_start_matches("Bearer ")] {
+    for secret in
+        ["user-p1", "\"p1\"", "/patients/p1", "2024", "127.0.0.1", weak.trim_start_matches("Bearer ")]
+    {
         assert!(!text.contains(secret), "the journal holds {secret}");
     }
     assert_eq!(upstream.count(), gateway.admitted_intents());
@@ -77,7 +115,14 @@ fn a_harmless_change_is_lighter_and_a_critical_one_spends_its_proof() {
     let (gateway, upstream, signer) = start();
     let (weak, strong) = (signer.bearer("p1", "aal1", 30), signer.bearer("p1", "aal2", 0));
     let put = |token: &str, body: &str| {
-        http::send(gateway.address, "PUT", "/patients/p1/profile", &[("Authorization", token), ("Content-Type", "application/json")], body.as_bytes()).expect("answer")
+        http::send(
+            gateway.address,
+            "PUT",
+            "/patients/p1/profile",
+            &[("Authorization", token), ("Content-Type", "application/json")],
+            body.as_bytes(),
+        )
+        .expect("answer")
     };
     assert_eq!(put(&weak, r#"{"language":"es"}"#).status, 200);
     assert_eq!(put(&weak, r#"{"language":"es","address":"x"}"#).status, 401);
@@ -101,7 +146,15 @@ fn sixteen_racers_on_one_proof_yield_one_request() {
             .map(|_| {
                 scope.spawn(|| {
                     let headers = [("Authorization", strong.as_str()), ("Content-Type", "application/json")];
-                    http::send(gateway.address, "PUT", "/patients/p1/profile", &headers, br#"{"address":"x"}"#).expect("answer").status
+                    http::send(
+                        gateway.address,
+                        "PUT",
+                        "/patients/p1/profile",
+                        &headers,
+                        br#"{"address":"x"}"#,
+                    )
+                    .expect("answer")
+                    .status
                 })
             })
             .collect();

@@ -1,6 +1,12 @@
 //! The gateway as it really runs: the program, raw sockets, recording upstreams, a real identity provider, a real
 //! imaging archive. One binary, since linking is what takes long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
 
 mod support;
 

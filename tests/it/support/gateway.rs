@@ -1,7 +1,7 @@
 //! The real `wardgate` program as a child process.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -150,11 +150,12 @@ impl Gateway {
         Setup::new(config, prepare).start_unready()
     }
 
-    /// Whether the page comes to say 200 before the gateway ends or time is up.
+    /// Whether the page comes to say 200, and the gateway listens, before it ends or time is up.
     fn answers(&mut self, path: &str) -> bool {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline && self.child.try_wait().expect("waitable").is_none() {
-            if http::get(self.telemetry, path).is_ok_and(|answer| answer.status == 200) {
+            let is_up = http::get(self.telemetry, path).is_ok_and(|answer| answer.status == 200);
+            if is_up && TcpStream::connect(self.address).is_ok() {
                 self.ready_at = jiff::Timestamp::now().as_second();
                 return true;
             }
