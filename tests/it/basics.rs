@@ -20,6 +20,7 @@ fn start() -> (Gateway, Recorder, Signer) {
     let gateway = Gateway::start(&tokens::config(upstream.address, ROUTES), |dir| {
         std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable");
     });
+    gateway.wait_until_proofs_count();
     (gateway, upstream, signer)
 }
 
