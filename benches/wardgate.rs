@@ -101,7 +101,7 @@ fn classify(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("classify");
     for (count, classification) in &mut all {
         classification.check();
-        group.bench_function(BenchmarkId::from_parameter(&*count), |bencher| {
+        group.bench_function(BenchmarkId::from_parameter(*count), |bencher| {
             bencher.iter(|| classification.step())
         });
     }
