@@ -144,7 +144,7 @@ async fn a_gate_does_what_the_matrix_says() {
             (Decision::Permit(permit), Outcome::Admitted(admission)) => {
                 permits += 1;
                 assert_eq!(permit.to_spend(), admission.spent().map(|spent| spent.key()), "{line}");
-                assert_eq!(settled.intent.is_some(), true, "{line}");
+                assert!(settled.intent.is_some(), "{line}");
             }
             (Decision::Challenge(expected), Outcome::Challenged(challenge)) => {
                 assert_eq!(challenge, expected, "{line}")

@@ -117,7 +117,7 @@ fn check_monotone(asked: &Asked<'_>) {
         }
     }
     assert!(parts[7].is_ok());
-    if parts.iter().any(|part| *part == Err(Need::Body)) {
+    if parts.contains(&Err(Need::Body)) {
         let Identity::Known(subject) = &known.identity else { panic!("the body is asked of nobody") };
         assert_ne!(known.revocation, Revocation::Revoked);
         assert!(is_eligible(question.route, subject) && is_above_floor(question, subject));
