@@ -2,6 +2,7 @@
 //!
 //! What is said about a file stands beside it in `.expected`, word for word; a good file without one has no
 //! warnings. `UPDATE_EXPECTED=1 cargo test --test config` writes what is said now; review it like code.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
