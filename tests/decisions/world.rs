@@ -118,7 +118,8 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
     let shape = facts.body;
     let searched = forms_may_override && shape.may_hide_method();
     let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
-    if !(shape.is_readable() || searched && !shape.encoded && !too_long) {
+    let may_be_searched = searched && !shape.encoded && !too_long;
+    if !shape.is_readable() && !may_be_searched {
         return BodyReading::Unreadable;
     }
     let facts = if shape.utf8 { BodyFacts::read(shape.media, &body.bytes) } else { None };
