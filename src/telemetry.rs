@@ -9,9 +9,26 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
+
+/// One metric for each word of a closed list, looked up once and not with every request.
+pub struct ByWord<M> {
+    known: Vec<(&'static str, M)>,
+    other: M,
+}
+
+impl<M> ByWord<M> {
+    fn new(words: &[&'static str], of: impl Fn(&str) -> M) -> Self {
+        Self { known: words.iter().map(|word| (*word, of(word))).collect(), other: of("other") }
+    }
+
+    /// The metric of a word; words that are not on the list share one.
+    pub fn of(&self, word: &str) -> &M {
+        self.known.iter().find(|(known, _)| *known == word).map_or(&self.other, |(_, metric)| metric)
+    }
+}
 
 /// The gateway's metrics.
 pub struct Metrics {
@@ -19,7 +36,7 @@ pub struct Metrics {
     /// `wardgate_decisions_total{route,tier,verdict,reason}`
     pub decisions: IntCounterVec,
     /// `wardgate_request_duration_seconds{verdict}`: from the whole header section to the end of the answer.
-    pub request_duration: HistogramVec,
+    pub request_duration: ByWord<Histogram>,
     /// `wardgate_requests_in_flight`
     pub in_flight: IntGauge,
     /// `wardgate_unreadable_requests_total{reason}`
@@ -39,7 +56,7 @@ pub struct Metrics {
     /// `wardgate_token_cache_total{result}`
     pub token_cache: IntCounterVec,
     /// `wardgate_audit_records_total{event}`
-    pub audit_records: IntCounterVec,
+    pub audit_records: ByWord<IntCounter>,
     /// `wardgate_audit_failures_total`
     pub audit_failures: IntCounter,
     /// `wardgate_audit_last_sequence`
@@ -91,17 +108,22 @@ impl Metrics {
             register(&registry, Box::new(histograms.clone()));
             histograms
         };
+        let durations = histograms(
+            "wardgate_request_duration_seconds",
+            "Time from the request's headers to the end of its answer.",
+            &["verdict"],
+        );
+        let records =
+            counters("wardgate_audit_records_total", "Audit records appended, by event.", &["event"]);
         Self {
             decisions: counters(
                 "wardgate_decisions_total",
                 "Decisions by route, tier, verdict and reason.",
                 &["route", "tier", "verdict", "reason"],
             ),
-            request_duration: histograms(
-                "wardgate_request_duration_seconds",
-                "Time from the request's headers to the end of its answer.",
-                &["verdict"],
-            ),
+            request_duration: ByWord::new(&["permit", "challenge", "deny"], |verdict| {
+                durations.with_label_values(&[verdict])
+            }),
             in_flight: gauge("wardgate_requests_in_flight", "Requests that are being served now."),
             unreadable: counters(
                 "wardgate_unreadable_requests_total",
@@ -143,10 +165,9 @@ impl Metrics {
                 "Look-ups in the cache of verified tokens.",
                 &["result"],
             ),
-            audit_records: counters(
-                "wardgate_audit_records_total",
-                "Audit records appended, by event.",
-                &["event"],
+            audit_records: ByWord::new(
+                &["intent", "outcome", "decision", "unparsed", "started", "stopping"],
+                |event| records.with_label_values(&[event]),
             ),
             audit_failures: counter(
                 "wardgate_audit_failures_total",
@@ -245,7 +266,7 @@ mod tests {
     #[test]
     fn every_metric_is_well_formed() {
         metrics().decisions.with_label_values(&["r", "low", "permit", "permitted"]).inc();
-        metrics().request_duration.with_label_values(&["permit"]).observe(0.1);
+        metrics().request_duration.of("permit").observe(0.1);
         let text = metrics().render();
         assert!(text.contains(
             "wardgate_decisions_total{reason=\"permitted\",route=\"r\",tier=\"low\",verdict=\"permit\"} 1"

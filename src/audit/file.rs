@@ -43,7 +43,27 @@ struct Writer {
     /// The last record that the operating system has.
     written_sequence: u64,
     origin: Box<str>,
+    clock: Clock,
     closed: bool,
+}
+
+/// Writes moments; most records share their second with the one before.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    /// That second down to the point, as in `2026-11-22T03:58:01.`
+    text: String,
+}
+
+impl Clock {
+    /// Appends a moment in UTC with six decimals (RFC 3339).
+    fn write(&mut self, now: jiff::Timestamp, to: &mut Vec<u8>) -> io::Result<()> {
+        if self.text.is_empty() || self.second != now.as_second() {
+            self.second = now.as_second();
+            self.text = now.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+        }
+        write!(to, "{}{:06}Z", self.text, now.subsec_microsecond().unsigned_abs())
+    }
 }
 
 struct Shared {
@@ -99,6 +119,7 @@ impl FileJournal {
             next_sequence,
             written_sequence: 0,
             origin: origin.into(),
+            clock: Clock::default(),
             closed: false,
         };
         let shared = Arc::new(Shared {
@@ -158,7 +179,7 @@ impl Journal for FileJournal {
                 return Err(JournalUnavailable { written: Some(sequence) });
             }
         }
-        metrics().audit_records.with_label_values(&[event.name()]).inc();
+        metrics().audit_records.of(event.name()).inc();
         Ok(Receipt::new(sequence, event.decision()))
     }
 }
@@ -229,13 +250,11 @@ impl Writer {
             return Err(io::Error::other("too many records wait to be written"));
         }
         let sequence = self.next_sequence;
-        writeln!(
-            self.pending,
-            r#"{{"seq":{sequence},"origin":"{}","time":"{:.6}","v":{VERSION},{}"#,
-            self.origin,
-            jiff::Timestamp::now(),
-            std::str::from_utf8(body).map_err(io::Error::other)?,
-        )?;
+        write!(self.pending, r#"{{"seq":{sequence},"origin":"{}","time":""#, self.origin)?;
+        self.clock.write(jiff::Timestamp::now(), &mut self.pending)?;
+        write!(self.pending, r#"","v":{VERSION},"#)?;
+        self.pending.extend_from_slice(body);
+        self.pending.push(b'\n');
         self.next_sequence += 1;
         Ok(sequence)
     }
@@ -342,6 +361,18 @@ mod tests {
         let receipt = journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
         assert_eq!(receipt.sequence(), 3, "the torn record's number is taken");
         assert_eq!(sequence(dir.path()), [1, 3]);
+    }
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        let mut clock = Clock::default();
+        for moment in
+            ["2026-11-22T03:58:01.000007Z", "2026-11-22T03:58:01.137230Z", "2027-01-01T00:00:00.999999Z"]
+        {
+            let mut written = Vec::new();
+            clock.write(moment.parse().expect("a moment"), &mut written).expect("written");
+            assert_eq!(String::from_utf8(written).expect("text"), moment);
+        }
     }
 
     #[test]

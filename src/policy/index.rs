@@ -4,8 +4,7 @@
 //! `**`), the exact host before any host; the method is looked at last, and a path that matches but for its method
 //! never falls through to a broader route.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use http::Method;
 use smallvec::SmallVec;
 

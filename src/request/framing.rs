@@ -3,6 +3,8 @@
 //! The HTTP parser tidies up (it drops a `Content-Length` beside `Transfer-Encoding`, takes LF for CRLF), so these
 //! checks look at what was on the wire. See RFC 9112 §6 and the request-smuggling advisories in `docs/threats.md`.
 
+use memchr::{memchr, memchr_iter};
+
 use super::Unreadable;
 
 /// How long the body is said to be.
@@ -23,14 +25,19 @@ pub enum BodyLength {
 pub fn read(section: &[u8]) -> Result<BodyLength, Unreadable> {
     let mut length = None;
     let mut chunked = false;
-    let mut lines = section.split_inclusive(|byte| *byte == b'\n');
+    let mut start = 0;
+    let mut lines = memchr_iter(b'\n', section).map(|end| end + 1).chain([section.len()]).filter_map(|end| {
+        let line = section.get(start..end).filter(|line| !line.is_empty());
+        start = end;
+        line
+    });
     // The request line's own parts are checked elsewhere; its line ending counts here.
     if let Some(line) = lines.next() {
         without_crlf(line)?;
     }
     for line in lines {
         let line = without_crlf(line)?;
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        let Some(colon) = memchr(b':', line) else {
             continue;
         };
         let (name, value) = line.split_at(colon);
@@ -58,7 +65,7 @@ fn without_crlf(line: &[u8]) -> Result<&[u8], Unreadable> {
     match line.strip_suffix(b"\n") {
         // A carriage return anywhere but right before the line feed is a second line to some readers.
         Some(rest) => match rest.strip_suffix(b"\r") {
-            Some(text) if !text.contains(&b'\r') => Ok(text),
+            Some(text) if memchr(b'\r', text).is_none() => Ok(text),
             _ => Err(Unreadable::BareLineFeed),
         },
         None => Ok(line),

@@ -10,6 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
+use uuid::Uuid;
 
 use super::buffered::{self, Sent};
 use super::context::Context;
@@ -17,7 +18,7 @@ use super::edge;
 use super::intake::{self, Intake, SessionBody};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{Upstreams, WEBSOCKET_SILENCE, prepare_response};
+use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
@@ -154,10 +155,7 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         edge::request_ended(session);
         let Some(settled) = &context.settled else { return };
-        metrics()
-            .request_duration
-            .with_label_values(&[settled.verdict])
-            .observe(context.started.elapsed().as_secs_f64());
+        metrics().request_duration.of(settled.verdict).observe(context.started.elapsed().as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
             let result = match (context.ending, error) {
@@ -169,8 +167,7 @@ impl ProxyHttp for Gateway {
                 (None, Some(_)) => OutcomeResult::Unknown,
             };
             if let (Some(index), Some(status)) = (context.upstream(), status) {
-                let class = format!("{}xx", status / 100);
-                metrics().upstream_responses.with_label_values(&[self.upstreams.name(index), &class]).inc();
+                self.upstreams.count_response(index, status);
             }
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
             self.gate.close(intent, Ending { result, reason: None, status, response_bytes }).await;
@@ -270,7 +267,9 @@ impl Gateway {
 
     /// The last touch to an upstream's answer.
     fn finish_response(&self, response: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
-        response.insert_header("x-wardgate-decision", context.id.to_string())?;
+        let mut buffer = Uuid::encode_buffer();
+        response
+            .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
 

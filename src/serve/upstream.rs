@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
+use prometheus::IntCounter;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::assertion::Assertions;
 use super::reply::UpstreamFault;
@@ -17,7 +20,11 @@ use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
 use crate::request::Facts;
-use crate::request::headers::{IdentityHeaders, is_hop_by_hop};
+use crate::request::headers::{HopByHop, IdentityHeaders};
+use crate::telemetry::metrics;
+
+/// The header that tells both sides the decision's id.
+pub const DECISION_HEADER: &str = "x-wardgate-decision";
 
 /// How long a resolved name is used before it is asked for again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
@@ -35,6 +42,11 @@ pub struct Upstreams {
 
 struct Upstream {
     settings: UpstreamSettings,
+    /// The names of `settings.inject` and of the assertion's header, made once.
+    injected: Vec<Bytes>,
+    assertion_header: Bytes,
+    /// Counts answers by status class, from `1xx`.
+    responses: [IntCounter; 5],
     resolved: ArcSwapOption<(SocketAddr, Instant)>,
 }
 
@@ -63,16 +75,21 @@ impl Upstreams {
                 .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
         });
         let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings
-            .into_iter()
-            .map(|settings| Upstream { settings, resolved: ArcSwapOption::empty() })
-            .collect();
+        let upstreams = settings.into_iter().map(Upstream::new).collect();
         Self { upstreams, identity_headers, assertions }
     }
 
     /// An upstream's name, for metrics.
     pub fn name(&self, index: usize) -> &str {
         self.upstreams.get(index).map_or("none", |upstream| upstream.settings.name.as_ref())
+    }
+
+    /// Counts an answer by the class of its status.
+    pub fn count_response(&self, index: usize, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        if let Some(counter) = self.upstreams.get(index).and_then(|upstream| upstream.responses.get(class)) {
+            counter.inc();
+        }
     }
 
     /// The key of the assertions, as a JWK set.
@@ -111,16 +128,11 @@ impl Upstreams {
             return Ok(());
         };
         let settings = &upstream.settings;
-        let unwanted: SmallVec<[HeaderName; 8]> = request
-            .headers
-            .keys()
-            .filter(|name| {
-                self.identity_headers.contains(name.as_str())
-                    || is_hop_by_hop(name.as_str(), &request.headers)
-                    || (**name == header::AUTHORIZATION && !settings.pass_bearer)
-            })
-            .cloned()
-            .collect();
+        let unwanted = names_where(&request.headers, |name, hop_by_hop| {
+            self.identity_headers.contains(name.as_str())
+                || hop_by_hop.contains(name.as_str())
+                || (*name == header::AUTHORIZATION && !settings.pass_bearer)
+        });
         for name in &unwanted {
             request.remove_header(name);
         }
@@ -133,9 +145,13 @@ impl Upstreams {
         }
         request.insert_header("x-forwarded-proto", if departure.facts.secure { "https" } else { "http" })?;
         request.insert_header("x-forwarded-host", departure.facts.host.as_str())?;
-        request.insert_header("x-wardgate-decision", departure.admission.receipt().decision().to_string())?;
+        let decision = departure.admission.receipt().decision();
+        request.insert_header(
+            DECISION_HEADER,
+            decision.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
+        )?;
         if let Some(subject) = departure.admission.permit().subject() {
-            self.identify(request, settings, departure, subject)?;
+            self.identify(request, upstream, departure, subject)?;
         }
         Ok(())
     }
@@ -143,11 +159,12 @@ impl Upstreams {
     fn identify(
         &self,
         request: &mut RequestHeader,
-        settings: &UpstreamSettings,
+        upstream: &Upstream,
         departure: &Departure<'_>,
         subject: &Arc<Subject>,
     ) -> pingora::Result<()> {
-        for (name, template) in &settings.inject {
+        let settings = &upstream.settings;
+        for (name, template) in upstream.injected.iter().zip(settings.inject.values()) {
             let value = fill(template, subject, departure.levels)
                 .and_then(|value| HeaderValue::from_str(&value).ok())
                 .ok_or_else(|| {
@@ -156,7 +173,7 @@ impl Upstreams {
                         "the caller's identity can't be written as a header without another meaning",
                     )
                 })?;
-            request.insert_header(name.to_string(), value)?;
+            request.insert_header(name.clone(), value)?;
         }
         if let Some(assertion) = &settings.identity {
             let token = self
@@ -168,7 +185,7 @@ impl Upstreams {
                         "the assertion for the upstream could not be signed",
                     )
                 })?;
-            request.insert_header(assertion.header.to_string(), token)?;
+            request.insert_header(upstream.assertion_header.clone(), token)?;
         }
         Ok(())
     }
@@ -190,23 +207,35 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(UpstreamFault::Broken);
     }
-    let unwanted: SmallVec<[HeaderName; 4]> = response
-        .headers
-        .keys()
-        .filter(|name| {
-            let of_handshake = switches && (**name == header::CONNECTION || **name == header::UPGRADE);
-            name.as_str().starts_with("x-wardgate-")
-                || (is_hop_by_hop(name.as_str(), &response.headers) && !of_handshake)
-        })
-        .cloned()
-        .collect();
+    let unwanted = names_where(&response.headers, |name, hop_by_hop| {
+        let of_handshake = switches && (*name == header::CONNECTION || *name == header::UPGRADE);
+        name.as_str().starts_with("x-wardgate-") || (hop_by_hop.contains(name.as_str()) && !of_handshake)
+    });
     for name in &unwanted {
         response.remove_header(name);
     }
     Ok(())
 }
 
+fn names_where(
+    headers: &HeaderMap,
+    is_unwanted: impl Fn(&HeaderName, &HopByHop<'_>) -> bool,
+) -> SmallVec<[HeaderName; 8]> {
+    let hop_by_hop = HopByHop::of(headers);
+    headers.keys().filter(|name| is_unwanted(name, &hop_by_hop)).cloned().collect()
+}
+
 impl Upstream {
+    fn new(settings: UpstreamSettings) -> Self {
+        let bytes = |name: &str| Bytes::copy_from_slice(name.as_bytes());
+        let injected = settings.inject.keys().map(|name| bytes(name)).collect();
+        let assertion_header =
+            settings.identity.as_ref().map(|identity| bytes(&identity.header)).unwrap_or_default();
+        let responses = ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .map(|class| metrics().upstream_responses.with_label_values(&[&settings.name, class]));
+        Self { settings, injected, assertion_header, responses, resolved: ArcSwapOption::empty() }
+    }
+
     async fn address(&self) -> Result<SocketAddr, UpstreamFault> {
         if let Ok(address) = self.settings.endpoint.parse() {
             return Ok(address);
