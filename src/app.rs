@@ -1,6 +1,6 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
         })?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let journal = Arc::new(FileJournal::open(&settings.audit.dir, &origin).map_err(StartError::new)?);
-    let pseudonyms = pseudonyms(&settings.audit)?;
+    let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
             .map_err(StartError::new)?;
@@ -97,14 +97,18 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     add_listeners(&mut server, &settings, &gate, &upstreams, &draining);
-    add_telemetry(&mut server, &settings, &verifier, &upstreams, &draining);
+    add_telemetry(&mut server, &settings, &verifier, &journal, &upstreams, &draining);
     leave_when_idle(&settings, &draining, &journal)?;
     tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
     server
         .run(RunArgs { shutdown_signal: Box::new(signals(&settings, draining, &gate, background.handle())) });
-    journal.flush();
+    let flushed = journal.flush(settings.shutdown.grace);
     background.shutdown_timeout(Duration::from_secs(1));
-    Ok(())
+    flushed.map_err(|_| lost_records())
+}
+
+fn lost_records() -> StartError {
+    StartError("the last audit records could not be written and are lost; the log says which".to_owned())
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -153,13 +157,15 @@ fn add_telemetry(
     server: &mut Server,
     settings: &Settings,
     verifier: &Arc<Verifier>,
+    journal: &Arc<FileJournal>,
     upstreams: &Arc<Upstreams>,
     draining: &Draining,
 ) {
     let Some(address) = settings.telemetry else { return };
-    let (verifier, draining) = (Arc::clone(verifier), draining.clone());
+    let (verifier, journal, draining) = (Arc::clone(verifier), Arc::clone(journal), draining.clone());
     let readiness = move || {
         let mut missing = verifier.unready();
+        missing.extend(journal.trouble());
         if draining.is_draining() {
             missing.push("the gateway is stopping".to_owned());
         }
@@ -196,7 +202,7 @@ fn leave_when_idle(
     draining: &Draining,
     journal: &Arc<FileJournal>,
 ) -> Result<(), StartError> {
-    let (draining, journal, lame_duck) = (draining.clone(), Arc::clone(journal), settings.shutdown.lame_duck);
+    let (draining, journal, shutdown) = (draining.clone(), Arc::clone(journal), settings.shutdown);
     let watch = move || {
         let mut since = None;
         loop {
@@ -205,14 +211,14 @@ fn leave_when_idle(
                 continue;
             }
             let waited = since.get_or_insert_with(Instant::now).elapsed();
-            if waited > lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
-                tracing::info!("every request is finished: goodbye");
-                journal.flush();
+            if waited > shutdown.lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
+                tracing::info!("every request is finished");
+                let lost = journal.flush(shutdown.grace).is_err();
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
                 )]
-                std::process::exit(0);
+                std::process::exit(i32::from(lost));
             }
         }
     };
@@ -235,22 +241,28 @@ fn claim_addresses(settings: &Settings) -> Result<(), StartError> {
 }
 
 /// Reads the key behind the pseudonyms, or makes one beside the journal on first start.
-fn pseudonyms(settings: &AuditSettings) -> Result<Pseudonyms, StartError> {
+fn pseudonyms(settings: &AuditSettings, records_exist: bool) -> Result<Pseudonyms, StartError> {
     let secret = match &settings.pseudonym_key_file {
         Some(path) => std::fs::read(path).map_err(|error| {
             StartError(format!("the pseudonym key `{}` can't be read: {error}", path.display()))
         })?,
-        None => own_key(&settings.dir.join("pseudonyms.key"))?,
+        None => own_key(&own_key_path(settings), records_exist)?,
     };
     Pseudonyms::new(secret.trim_ascii_end()).ok_or_else(|| {
+        let path = settings.pseudonym_key_file.clone().unwrap_or_else(|| own_key_path(settings));
         StartError(format!(
-            "the pseudonym key has fewer than {} bytes; make one with `openssl rand -hex 32`",
+            "the pseudonym key `{}` has fewer than {} bytes; make one with `openssl rand -hex 32`",
+            path.display(),
             Pseudonyms::MIN_KEY_BYTES
         ))
     })
 }
 
-fn own_key(path: &Path) -> Result<Vec<u8>, StartError> {
+fn own_key_path(settings: &AuditSettings) -> PathBuf {
+    settings.dir.join("pseudonyms.key")
+}
+
+fn own_key(path: &Path, records_exist: bool) -> Result<Vec<u8>, StartError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let fail = |error: &dyn std::fmt::Display| {
@@ -259,18 +271,28 @@ fn own_key(path: &Path) -> Result<Vec<u8>, StartError> {
     match std::fs::read(path) {
         Ok(secret) => return Ok(secret),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(&error)),
+        Err(_) if records_exist => {
+            return Err(StartError(format!(
+                "the pseudonym key `{}` is gone, though there are records made with it: put it back, or move the records away and begin a new trail",
+                path.display()
+            )));
+        }
         Err(_) => {}
     }
     let mut secret = [0u8; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| fail(&"the system gives no randomness"))?;
     let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new()
-        .create_new(true)
+    // Under another name first: half a key would be there for good.
+    let unfinished = path.with_extension("unfinished");
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
         .write(true)
         .mode(0o600)
-        .open(path)
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&unfinished, path))
         .map_err(|error| fail(&error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| fail(&error))?;
     tracing::info!(path = %path.display(), "made a key for pseudonyms; keep it, or the trail can't be matched to persons");
     Ok(text.into_bytes())
 }

@@ -3,6 +3,7 @@
 //! Labels are bounded by the configuration (routes, tiers, issuers, upstreams) or by closed lists in this program;
 //! none carries a value from a request.
 
+use std::io::IsTerminal as _;
 use std::sync::LazyLock;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -221,16 +222,24 @@ pub enum LogFormat {
 /// The level is for Wardgate's own lines. Libraries log what they handle (targets, tokens, bodies), so of them only
 /// warnings are let through, and of those that see requests nothing.
 pub fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WARDGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let asked = std::env::var("WARDGATE_LOG").unwrap_or_default();
+    let asked = if asked.is_empty() { "info" } else { &asked };
+    let parsed = tracing_subscriber::EnvFilter::try_new(asked);
+    let malformed = parsed.as_ref().err().map(ToString::to_string);
+    let filter = parsed.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let discreet = tracing_subscriber::filter::filter_fn(|line| is_discreet(line.target(), *line.level()));
     let registry = tracing_subscriber::registry().with(filter).with(discreet);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second start (in tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     };
+    if let Some(error) = malformed {
+        tracing::warn!(error, "WARDGATE_LOG can't be read, so `info` is used; try `WARDGATE_LOG=debug`");
+    }
 }
 
 fn is_discreet(target: &str, level: tracing::Level) -> bool {

@@ -99,6 +99,7 @@ codes! {
     "WG041" Warning TierOrder "a tier asks for less than one before it";
     "WG042" Error NeedsSingleReplica "single-use proof while what is used up is known to one replica only";
     "WG043" Error BuiltInTiers "the built-in tiers ask for levels that are not configured";
+    "WG044" Error KeyFileMalformed "a key file that holds no JWK set with usable keys";
     // Upstreams.
     "WG050" Error BadEndpoint "an endpoint that is not `host:port`";
     "WG051" Error SeveralEndpoints "an upstream with more than one endpoint";

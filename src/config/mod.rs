@@ -112,18 +112,17 @@ pub fn load_file(path: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>
 
 /// Reads at most what is accepted, so that a path to something endless does no harm.
 fn read(path: &Path) -> Result<String, (String, &'static str)> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let most = u64::try_from(parse::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let reason = values::reason(&error);
-            Err((
-                format!("the file can't be read: {reason}"),
-                "name a UTF-8 file that the gateway's user may read",
-            ))
-        }
+    if let Err(error) = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        let message = format!("the file can't be read: {}", values::reason(&error));
+        return Err((message, "name a file that the gateway's user may read"));
     }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (format!("the file is not UTF-8: line {line} holds bytes of another encoding"), "save it as UTF-8")
+    })
 }
 
 /// The first 8 bytes of the text's SHA-256, in hex.

@@ -118,7 +118,11 @@ impl Reason {
                 why.code(),
                 why.status(),
                 "The request can't be read",
-                "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body.",
+                if why.status() == 431 {
+                    "Send fewer and shorter headers."
+                } else {
+                    "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body."
+                },
                 "two servers could read this request differently, so no rule can be sure of it",
             ),
             Self::NoRoute => (

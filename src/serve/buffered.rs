@@ -10,6 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
+use super::framing;
 use super::reply::UpstreamFault;
 use super::upstream::prepare_response;
 
@@ -70,7 +71,9 @@ pub async fn send(
     if let Err(fault) = prepare_response(&mut response, false) {
         return Sent::Failed(fault);
     }
-    if adjust(&mut response).is_err() {
+    let bodiless = session.req_header().method == http::Method::HEAD;
+    let version = session.req_header().version;
+    if framing::suit_client(&mut response, version, bodiless).is_err() || adjust(&mut response).is_err() {
         return Sent::Failed(UpstreamFault::Broken);
     }
     if session.write_response_header(Box::new(response), false).await.is_err() {
@@ -110,6 +113,8 @@ pub fn fault(error: &pingora::Error) -> UpstreamFault {
         | ErrorType::InvalidCert
         | ErrorType::HandshakeError
         | ErrorType::TLSWantX509Lookup => UpstreamFault::Unreachable,
+        // An error of our own comes before anything was sent.
+        ErrorType::InternalError => UpstreamFault::Unsendable,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => UpstreamFault::TimedOut,
         _ => UpstreamFault::Broken,
     }

@@ -7,6 +7,7 @@ pub mod assertion;
 mod buffered;
 mod context;
 pub mod edge;
+mod framing;
 mod intake;
 pub mod proxy;
 mod reply;

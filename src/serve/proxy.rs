@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::buffered::{self, Sent};
 use super::context::Context;
 use super::edge;
+use super::framing;
 use super::intake::{self, Intake, SessionBody};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
@@ -61,7 +62,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
-        session.set_keepalive(if self.draining.is_draining() { None } else { Some(KEEP_ALIVE) });
+        let is_old = session.req_header().version == http::Version::HTTP_10;
+        session.set_keepalive(if is_old || self.draining.is_draining() { None } else { Some(KEEP_ALIVE) });
+        // A client of HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
+        session.as_downstream_mut().set_ignore_info_resp(is_old);
         let method = session.req_header().method.clone();
         let (settled, body) = match intake::read(session, &self.listener.reading) {
             Intake::ServerOptions => {
@@ -111,6 +115,16 @@ impl ProxyHttp for Gateway {
         self.finish_response(response, context)
     }
 
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Context,
+    ) -> pingora::Result<()> {
+        let bodiless = session.req_header().method == http::Method::HEAD;
+        framing::suit_client(response, session.req_header().version, bodiless)
+    }
+
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -145,9 +159,7 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let fault = buffered::fault(error);
-        // An error of our own comes before anything was sent.
-        let before_sending = *error.etype() == ErrorType::InternalError;
-        context.ending = Some(if before_sending { OutcomeResult::NotForwarded } else { ending(fault) });
+        context.ending = Some(ending(fault));
         let error_code = self.reply_fault(session, context, fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -252,8 +264,6 @@ impl Gateway {
                 session.set_keepalive(None);
             }
             Sent::BrokenOff => {
-                context.ending = Some(OutcomeResult::Unknown);
-                self.count_fault(context, UpstreamFault::Broken);
                 // The client must see that the answer is not whole: an error makes Pingora cut the connection.
                 return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
             }
@@ -274,6 +284,10 @@ impl Gateway {
     }
 
     fn count_fault(&self, context: &Context, fault: UpstreamFault) {
+        if fault == UpstreamFault::Unsendable {
+            tracing::error!(decision = %context.id, "the caller's identity can't be written as the upstream's headers ask; nothing was sent");
+            return;
+        }
         let upstream = context.upstream().map_or("none", |index| self.upstreams.name(index));
         metrics().upstream_failures.with_label_values(&[upstream, fault.kind()]).inc();
         tracing::warn!(decision = %context.id, upstream, kind = fault.kind(), "the upstream gave no usable answer");
@@ -303,10 +317,10 @@ impl Gateway {
 }
 
 fn ending(fault: UpstreamFault) -> OutcomeResult {
-    if fault == UpstreamFault::Unreachable {
-        OutcomeResult::UpstreamUnreachable
-    } else {
-        OutcomeResult::Unknown
+    match fault {
+        UpstreamFault::Unsendable => OutcomeResult::NotForwarded,
+        UpstreamFault::Unreachable => OutcomeResult::UpstreamUnreachable,
+        UpstreamFault::TimedOut | UpstreamFault::Broken => OutcomeResult::Unknown,
     }
 }
 

@@ -17,6 +17,8 @@ const RETRY_AFTER: u16 = 5;
 /// What went wrong behind the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamFault {
+    /// The request could not be made ready for the upstream: it never left.
+    Unsendable,
     /// No connection: the request never left.
     Unreachable,
     /// The answer did not come in time.
@@ -29,6 +31,12 @@ impl UpstreamFault {
     const fn problem(self) -> (StatusCode, &'static str, &'static str, &'static str) {
         const CHECK: &str = "It is not known whether the action took effect: look before you repeat it.";
         match self {
+            Self::Unsendable => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "not_sent",
+                "The request could not be passed on",
+                "Nothing was sent. Tell the operator the decision's id: the account's details don't fit the application.",
+            ),
             Self::Unreachable => (
                 StatusCode::BAD_GATEWAY,
                 "upstream_unreachable",
@@ -47,6 +55,7 @@ impl UpstreamFault {
     /// The word for metrics.
     pub const fn kind(self) -> &'static str {
         match self {
+            Self::Unsendable => "unsendable",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timeout",
             Self::Broken => "broken",

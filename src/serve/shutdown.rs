@@ -24,6 +24,9 @@ impl Draining {
     }
 }
 
+/// `SIGXFSZ` on Linux.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// Waits for signals: `SIGTERM` stops gracefully, `SIGINT` at once.
 pub struct Signals {
     /// How long to wait.
@@ -43,6 +46,8 @@ impl ShutdownSignalWatch for Signals {
             tracing::error!("signals can't be received; stop this process with SIGKILL");
             return std::future::pending().await;
         };
+        // A file that reaches the process's size limit raises this; unhandled it kills. Handled, the write fails and says so.
+        let _file_too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE));
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {

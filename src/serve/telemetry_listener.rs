@@ -28,6 +28,8 @@ impl ServeHttp for TelemetryListener {
             b"/healthz" => answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
             b"/readyz" => self.ready(),
             b"/metrics" => {
+                let ready = (self.readiness)().is_empty();
+                metrics().ready.set(i64::from(ready));
                 answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().render())
             }
             b"/.well-known/jwks.json" => {
@@ -45,7 +47,6 @@ impl ServeHttp for TelemetryListener {
 impl TelemetryListener {
     fn ready(&self) -> Response<Vec<u8>> {
         let missing = (self.readiness)();
-        metrics().ready.set(i64::from(missing.is_empty()));
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing });
         answer(status, "application/json", format!("{body}\n"))

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::assertion::Assertions;
+use super::framing;
 use super::reply::UpstreamFault;
 use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
 use crate::enforce::Admission;
@@ -202,11 +203,7 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     if switches && !(websocket && to_websocket) {
         return Err(UpstreamFault::Broken);
     }
-    // Framing that not everybody knows ends an answer in another place for the client than for the gateway.
-    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return Err(UpstreamFault::Broken);
-    }
+    framing::check_answer(response)?;
     let unwanted = names_where(&response.headers, |name, hop_by_hop| {
         let of_handshake = switches && (*name == header::CONNECTION || *name == header::UPGRADE);
         name.as_str().starts_with("x-wardgate-") || (hop_by_hop.contains(name.as_str()) && !of_handshake)

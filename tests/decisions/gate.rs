@@ -165,7 +165,7 @@ async fn a_gate_does_what_the_matrix_says() {
             .collect();
         assert_eq!(world_asked, expected, "{line}");
     }
-    journal.flush();
+    journal.flush(std::time::Duration::ZERO).expect("flushed");
     let records = std::fs::read_to_string(dir.path().join(FILE_NAME)).expect("records");
     let count = |event: &str| records.lines().filter(|line| line.contains(event)).count();
     assert_eq!(count(r#""event":"intent""#), permits);

@@ -9,11 +9,17 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::event::{Event, VERSION};
+mod location;
+mod writer;
+
+use super::event::Event;
+use location::Location;
+use writer::{Clock, Writer};
+
 use super::receipt::Receipt;
 use crate::enforce::ports::{Journal, JournalUnavailable};
 use crate::policy::Durability;
@@ -23,6 +29,10 @@ use crate::telemetry::metrics;
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// A buffer of this size is written at once.
 const FLUSH_BYTES: usize = 64 * 1024;
+/// When so much waits, nothing new is recorded and so nothing new begins; outcomes may fill twice as much.
+const MOST_PENDING: usize = 16 * FLUSH_BYTES;
+/// How often the file is looked for where it should be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The journal's file name in its directory.
 pub const FILE_NAME: &str = "audit.jsonl";
@@ -36,42 +46,13 @@ pub struct OpenError {
     remedy: &'static str,
 }
 
-struct Writer {
-    file: File,
-    pending: Vec<u8>,
-    next_sequence: u64,
-    /// The last record that the operating system has.
-    written_sequence: u64,
-    origin: Box<str>,
-    clock: Clock,
-    closed: bool,
-}
-
-/// Writes moments; most records share their second with the one before.
-#[derive(Default)]
-struct Clock {
-    second: i64,
-    /// That second down to the point, as in `2026-11-22T03:58:01.`
-    text: String,
-}
-
-impl Clock {
-    /// Appends a moment in UTC with six decimals (RFC 3339).
-    fn write(&mut self, now: jiff::Timestamp, to: &mut Vec<u8>) -> io::Result<()> {
-        if self.text.is_empty() || self.second != now.as_second() {
-            self.second = now.as_second();
-            self.text = now.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
-        }
-        write!(to, "{}{:06}Z", self.text, now.subsec_microsecond().unsigned_abs())
-    }
-}
-
 struct Shared {
     writer: Mutex<Writer>,
     wake: Condvar,
     /// Bytes of the file that the disk is known to have; its lock makes one thread sync for all that wait.
     synced: Mutex<u64>,
     sync_handle: File,
+    location: Location,
 }
 
 /// A record that is not there as it should be.
@@ -91,6 +72,7 @@ impl From<io::Error> for Refused {
 pub struct FileJournal {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
+    had_records: bool,
 }
 
 impl FileJournal {
@@ -121,34 +103,68 @@ impl FileJournal {
             origin: origin.into(),
             clock: Clock::default(),
             closed: false,
+            trouble: None,
+            moved: None,
         };
+        let location = Location::of(&path, &writer.file)
+            .map_err(|cause| fail(&cause, "let this user read the directory"))?;
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
             wake: Condvar::new(),
             synced: Mutex::new(0),
             sync_handle,
+            location,
         });
         let flushed = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared, flusher: Some(flusher) })
+        Ok(Self { shared, flusher: Some(flusher), had_records: next_sequence > 1 })
     }
 }
 
 impl FileJournal {
-    /// Hands everything that waits to the operating system: called before the process ends.
-    pub fn flush(&self) {
-        if let Err(error) = self.shared.lock().write_out() {
-            tracing::error!(%error, "the last audit records could not be written");
+    /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`.
+    ///
+    /// # Errors
+    /// Records are lost; which, is logged.
+    pub fn flush(&self, patience: Duration) -> Result<(), Lost> {
+        let start = Instant::now();
+        loop {
+            {
+                let mut writer = self.shared.lock();
+                let Err(error) = writer.write_out() else { return Ok(()) };
+                if start.elapsed() >= patience {
+                    let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
+                    tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
+                    return Err(Lost);
+                }
+            }
+            std::thread::sleep(FLUSH_EVERY);
         }
+    }
+
+    /// Whether the file held records when it was opened.
+    pub fn has_earlier_records(&self) -> bool {
+        self.had_records
+    }
+
+    /// What keeps records from being written now, in plain words.
+    pub fn trouble(&self) -> Option<String> {
+        let writer = self.shared.lock();
+        writer.moved.clone().or_else(|| writer.trouble.as_ref().map(|trouble| trouble.what.clone()))
     }
 }
 
+/// The last records were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
 impl Drop for FileJournal {
     fn drop(&mut self) {
-        self.flush();
+        // Whoever ends the process has flushed already, and knows what was lost.
+        let _ = self.flush(Duration::ZERO);
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
         // The thread holds the file, and with it the lock that the next process waits for.
@@ -165,7 +181,7 @@ impl Journal for FileJournal {
     async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable> {
         let sequence = self.shared.append(event, durability).map_err(|Refused { error, written }| {
             metrics().audit_failures.inc();
-            tracing::error!(%error, "an audit record could not be written; the request it belongs to is refused");
+            tracing::error!(%error, event = event.name(), decision = %event.decision(), "an audit record could not be written");
             JournalUnavailable { written }
         })?;
         if durability == Durability::Synced {
@@ -174,6 +190,8 @@ impl Journal for FileJournal {
             if !matches!(synced, Ok(Ok(()))) {
                 metrics().audit_failures.inc();
                 tracing::error!(
+                    event = event.name(),
+                    decision = %event.decision(),
                     "an audit record could not be brought to disk; the request it belongs to is refused"
                 );
                 return Err(JournalUnavailable { written: Some(sequence) });
@@ -198,11 +216,18 @@ impl Shared {
             // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
             let body = scratch.get(1..).unwrap_or_default();
             let mut writer = self.lock();
+            // What has happened already is recorded as long as memory allows; nothing new begins meanwhile.
+            let has_happened = matches!(event, Event::Outcome(_));
+            if !has_happened {
+                writer.refuse_while_in_trouble()?;
+            }
             let before = writer.pending.len();
-            let sequence = writer.push(body)?;
+            let sequence = writer.push(body, if has_happened { 2 * MOST_PENDING } else { MOST_PENDING })?;
             let length = writer.pending.len() - before;
             if durability > Durability::Buffered {
-                if let Err(error) = writer.write_out() {
+                if let Err(error) = writer.write_out()
+                    && !has_happened
+                {
                     let written = if writer.take_back(length) { None } else { Some(sequence) };
                     return Err(Refused { error, written });
                 }
@@ -229,67 +254,25 @@ impl Shared {
 
     fn flush_for_ever(&self) {
         let mut writer = self.lock();
+        let mut looked_at = Instant::now();
         loop {
             if writer.closed {
                 return;
             }
-            if let Err(error) = writer.write_out() {
-                metrics().audit_failures.inc();
-                tracing::error!(%error, "buffered audit records can't be written; they are kept and tried again");
+            // A failure is told once, when it begins; the records are kept and tried again.
+            let _ = writer.write_out();
+            if looked_at.elapsed() >= LOOK_EVERY {
+                looked_at = Instant::now();
+                let checked = self.location.check(&writer.file).err().map(|error| error.to_string());
+                if let (Some(error), None) = (&checked, &writer.moved) {
+                    metrics().audit_failures.inc();
+                    tracing::error!(error, "nothing that must be recorded is admitted any more");
+                }
+                writer.moved = checked;
             }
             let waited = self.wake.wait_timeout(writer, FLUSH_EVERY);
             writer = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
         }
-    }
-}
-
-impl Writer {
-    /// Puts one record behind those that wait; on a full buffer the record is refused, never half kept.
-    fn push(&mut self, body: &[u8]) -> io::Result<u64> {
-        if self.pending.len() > 16 * FLUSH_BYTES {
-            return Err(io::Error::other("too many records wait to be written"));
-        }
-        let sequence = self.next_sequence;
-        write!(self.pending, r#"{{"seq":{sequence},"origin":"{}","time":""#, self.origin)?;
-        self.clock.write(jiff::Timestamp::now(), &mut self.pending)?;
-        write!(self.pending, r#"","v":{VERSION},"#)?;
-        self.pending.extend_from_slice(body);
-        self.pending.push(b'\n');
-        self.next_sequence += 1;
-        Ok(sequence)
-    }
-
-    /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
-    /// since a line is never torn.
-    ///
-    /// Says whether it could.
-    fn take_back(&mut self, length: usize) -> bool {
-        let Some(rest) = self.pending.len().checked_sub(length) else { return false };
-        self.pending.truncate(rest);
-        self.next_sequence -= 1;
-        true
-    }
-
-    /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the
-    /// next attempt goes on at the very byte where this one stopped.
-    fn write_out(&mut self) -> io::Result<()> {
-        let mut done = 0;
-        let result = loop {
-            match self.pending.get(done..) {
-                None | Some([]) => break Ok(()),
-                Some(rest) => match self.file.write(rest) {
-                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                    Ok(bytes) => done += bytes,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => break Err(error),
-                },
-            }
-        };
-        self.pending.drain(..done);
-        if result.is_ok() {
-            self.written_sequence = self.next_sequence - 1;
-        }
-        result
     }
 }
 
@@ -361,18 +344,6 @@ mod tests {
         let receipt = journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
         assert_eq!(receipt.sequence(), 3, "the torn record's number is taken");
         assert_eq!(sequence(dir.path()), [1, 3]);
-    }
-
-    #[test]
-    fn moments_are_written_as_rfc_3339() {
-        let mut clock = Clock::default();
-        for moment in
-            ["2026-11-22T03:58:01.000007Z", "2026-11-22T03:58:01.137230Z", "2027-01-01T00:00:00.999999Z"]
-        {
-            let mut written = Vec::new();
-            clock.write(moment.parse().expect("a moment"), &mut written).expect("written");
-            assert_eq!(String::from_utf8(written).expect("text"), moment);
-        }
     }
 
     #[test]
