@@ -172,7 +172,7 @@ impl Metrics {
             ),
             audit_failures: counter(
                 "wardgate_audit_failures_total",
-                "Audit records that could not be appended; their requests were refused.",
+                "Audit records that could not be written when they should have been.",
             ),
             audit_sequence: gauge(
                 "wardgate_audit_last_sequence",
