@@ -224,7 +224,8 @@ fn gate(criterion: &mut Criterion) {
     let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");
     let ports = (Arc::new(verifier(&clinic, &runtime)), Arc::new(MemoryState::new()), Arc::new(journal));
     let ports = (ports.0 as Arc<dyn Identities>, ports.1 as Arc<dyn State>, ports.2 as Arc<dyn Journal>);
-    let gate = Gate::new(clinic.compiled().policy, ports.0, ports.1, ports.2, pseudonyms, vec![true]);
+    let rates = Arc::new(wardgate::state::rates::LocalRates::default());
+    let gate = Gate::new(clinic.compiled().policy, ports.0, ports.1, ports.2, rates, pseudonyms, vec![true]);
     let token = clinic.signer.token("ES256", "weak", now);
     let mut group = criterion.benchmark_group("gate");
     let cases = [
@@ -235,8 +236,14 @@ fn gate(criterion: &mut Criterion) {
     for (name, method, target) in cases {
         let facts = Sent::new(method.clone(), target, &token).read(&reading());
         let admit = || async {
-            let arrival =
-                Arrival { id: Uuid::now_v7(), listener: "portal", method: &method, facts: Ok(&facts), now };
+            let arrival = Arrival {
+                id: Uuid::now_v7(),
+                listener: "portal",
+                method: &method,
+                facts: Ok(&facts),
+                now,
+                body_bytes: u64::MAX,
+            };
             gate.admit(&arrival, &mut NoBody).await.outcome
         };
         let as_expected = match runtime.block_on(admit()) {

@@ -1,5 +1,7 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +16,17 @@ use pingora::services::listening::Service;
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
 use crate::audit::pseudonym::Pseudonyms;
-use crate::config::settings::{AuditSettings, Compiled, Settings};
-use crate::enforce::Gate;
+use crate::config::settings::{AuditSettings, Compiled, ListenAddress, Settings};
+use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
+use crate::serve::door::Door;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
+use crate::serve::sockets::{self, SOCKET_MODE, UnixSockets, allow_files};
 use crate::serve::telemetry_listener::TelemetryListener;
 use crate::serve::{Gateway, Upstreams};
 use crate::state::memory::MemoryState;
+use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
 /// How long after the listeners closed requests may still begin on open connections.
@@ -45,6 +50,7 @@ impl StartError {
 pub fn run(compiled: Compiled) -> Result<(), StartError> {
     let Compiled { policy, settings, .. } = compiled;
     claim_addresses(&settings)?;
+    allow_files(&settings.listeners);
     for relaxation in &settings.insecure {
         tracing::warn!("insecure: {relaxation}");
     }
@@ -79,6 +85,7 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
         identities,
         Arc::new(MemoryState::new()),
         Arc::clone(&journal) as _,
+        Arc::new(LocalRates::default()),
         pseudonyms,
         search_forms,
     ));
@@ -93,16 +100,20 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    background.spawn(record_floods(Arc::clone(&gate)));
     let draining = Draining::default();
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     add_listeners(&mut server, &settings, &gate, &upstreams, &draining);
     add_telemetry(&mut server, &settings, &verifier, &journal, &upstreams, &draining);
-    leave_when_idle(&settings, &draining, &journal)?;
+    let unix_sockets = UnixSockets::of(&settings.listeners);
+    leave_when_idle(&settings, &draining, &journal, &unix_sockets)?;
     tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
     server
         .run(RunArgs { shutdown_signal: Box::new(signals(&settings, draining, &gate, background.handle())) });
+    background.block_on(gate.record_flood());
     let flushed = journal.flush(settings.shutdown.grace);
+    unix_sockets.remove();
     background.shutdown_timeout(Duration::from_secs(1));
     flushed.map_err(|_| lost_records())
 }
@@ -145,9 +156,14 @@ fn add_listeners(
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Arc::clone(gate), &listener.name),
+            Edge::new(proxy, Door::new(listener, Arc::clone(gate))),
         );
-        service.add_tcp(&listener.address.to_string());
+        match &listener.address {
+            ListenAddress::Tcp(address) => service.add_tcp(&address.to_string()),
+            ListenAddress::Unix(path) => {
+                service.add_uds(&path.to_string_lossy(), Some(Permissions::from_mode(SOCKET_MODE)));
+            }
+        }
         server.add_service(service);
         tracing::info!(listener = %listener.name, address = %listener.address, "listening");
     }
@@ -190,9 +206,21 @@ fn signals(
     let (gate, background) = (Arc::clone(gate), background.clone());
     let on_stop = move || {
         let gate = Arc::clone(&gate);
-        background.spawn(async move { gate.record_own(&Event::Stopping).await });
+        background.spawn(async move {
+            gate.record_own(&Event::Stopping).await;
+            gate.record_flood().await;
+        });
     };
     Signals { settings: settings.shutdown, draining, on_stop: Box::new(on_stop) }
+}
+
+/// Records now and then how much there was of what is not recorded one by one.
+async fn record_floods(gate: Arc<Gate>) {
+    let mut spans = tokio::time::interval(flood::SPAN);
+    loop {
+        spans.tick().await;
+        gate.record_flood().await;
+    }
 }
 
 /// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
@@ -201,7 +229,9 @@ fn leave_when_idle(
     settings: &Settings,
     draining: &Draining,
     journal: &Arc<FileJournal>,
+    unix_sockets: &UnixSockets,
 ) -> Result<(), StartError> {
+    let unix_sockets = unix_sockets.clone();
     let (draining, journal, shutdown) = (draining.clone(), Arc::clone(journal), settings.shutdown);
     let watch = move || {
         let mut since = None;
@@ -214,6 +244,7 @@ fn leave_when_idle(
             if waited > shutdown.lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(shutdown.grace).is_err();
+                unix_sockets.remove();
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
@@ -231,13 +262,9 @@ fn leave_when_idle(
 
 /// Pingora panics where an address is taken; this says so first.
 fn claim_addresses(settings: &Settings) -> Result<(), StartError> {
-    let addresses = settings.listeners.iter().map(|listener| listener.address).chain(settings.telemetry);
-    for address in addresses {
-        std::net::TcpListener::bind(address).map_err(|error| {
-            StartError(format!("`{address}` can't be listened on: {error}; stop what holds it, or choose another address in the configuration"))
-        })?;
-    }
-    Ok(())
+    let telemetry = settings.telemetry.map(ListenAddress::Tcp);
+    let mut addresses = settings.listeners.iter().map(|listener| &listener.address).chain(&telemetry);
+    addresses.try_for_each(sockets::claim).map_err(StartError)
 }
 
 /// Reads the key behind the pseudonyms, or makes one beside the journal on first start.

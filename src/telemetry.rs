@@ -64,6 +64,12 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_connections{listener}`: open now.
+    pub connections: IntGaugeVec,
+    /// `wardgate_connections_closed_total{listener,cause}`: closed by the gateway because of a limit.
+    pub connections_closed: IntCounterVec,
+    /// `wardgate_rate_limit_keys{limit}`: how many callers a limit remembers.
+    pub rate_limit_keys: IntGaugeVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
     pub ready: IntGauge,
 }
@@ -167,7 +173,7 @@ impl Metrics {
                 &["result"],
             ),
             audit_records: ByWord::new(
-                &["intent", "outcome", "decision", "unparsed", "started", "stopping"],
+                &["intent", "outcome", "decision", "unparsed", "aggregated", "started", "stopping"],
                 |event| records.with_label_values(&[event]),
             ),
             audit_failures: counter(
@@ -182,6 +188,21 @@ impl Metrics {
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",
                 &["result"],
+            ),
+            connections: gauges(
+                "wardgate_connections",
+                "Client connections that are open now.",
+                &["listener"],
+            ),
+            connections_closed: counters(
+                "wardgate_connections_closed_total",
+                "Client connections that the gateway closed because of a limit, by limit.",
+                &["listener", "cause"],
+            ),
+            rate_limit_keys: gauges(
+                "wardgate_rate_limit_keys",
+                "Callers that a limit on the rate of requests remembers.",
+                &["limit"],
             ),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,
@@ -249,6 +270,8 @@ fn is_discreet(target: &str, level: tracing::Level) -> bool {
         "pingora_proxy",
         "pingora_core::protocols",
         "pingora_core::apps",
+        // It names the client of each failed handshake: anybody could fill the log.
+        "pingora_core::services::listening",
         "hyper",
         "hyper_util",
         "reqwest",
@@ -266,8 +289,9 @@ mod tests {
     fn libraries_that_see_requests_are_not_heard() {
         use tracing::Level;
         assert!(is_discreet("wardgate::serve::proxy", Level::TRACE));
-        assert!(is_discreet("pingora_core::services::listening", Level::WARN));
-        assert!(!is_discreet("pingora_core::services::listening", Level::INFO));
+        assert!(is_discreet("pingora_core::server", Level::WARN));
+        assert!(!is_discreet("pingora_core::server", Level::INFO));
+        assert!(!is_discreet("pingora_core::services::listening", Level::ERROR));
         assert!(!is_discreet("pingora_proxy", Level::ERROR));
         assert!(!is_discreet("wardgate_like", Level::INFO));
     }

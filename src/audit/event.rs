@@ -18,13 +18,25 @@ pub enum Event<'e> {
     Decision(DecisionEvent<'e>),
     /// What came of an intent.
     Outcome(OutcomeEvent<'e>),
-    /// The HTTP parser refused a connection's bytes before there was a request.
+    /// A connection's bytes were refused before there was a request: by the HTTP parser, because they came too
+    /// slowly, or because of a PROXY header.
     Unparsed {
         /// The listener.
         listener: &'e str,
         /// The pseudonym of the client's address.
         #[serde(skip_serializing_if = "Option::is_none")]
         address: Option<&'e str>,
+    },
+    /// More of one kind than are recorded one by one.
+    Aggregated {
+        /// The listener.
+        listener: &'e str,
+        /// What happened, as in the metrics.
+        cause: &'static str,
+        /// How often, beyond what was recorded one by one.
+        count: u64,
+        /// In how many seconds at most.
+        seconds: u64,
     },
     /// The gateway started with this policy.
     Started {
@@ -47,6 +59,7 @@ impl Event<'_> {
             Self::Decision(_) => "decision",
             Self::Outcome(_) => "outcome",
             Self::Unparsed { .. } => "unparsed",
+            Self::Aggregated { .. } => "aggregated",
             Self::Started { .. } => "started",
             Self::Stopping => "stopping",
         }
@@ -57,7 +70,9 @@ impl Event<'_> {
         match self {
             Self::Intent(event) | Self::Decision(event) => event.decision,
             Self::Outcome(event) => event.decision,
-            Self::Unparsed { .. } | Self::Started { .. } | Self::Stopping => Uuid::nil(),
+            Self::Unparsed { .. } | Self::Aggregated { .. } | Self::Started { .. } | Self::Stopping => {
+                Uuid::nil()
+            }
         }
     }
 }
@@ -142,6 +157,8 @@ pub enum OutcomeResult {
     Unknown,
     /// The client went away before the end.
     ClientGone,
+    /// The gateway itself stopped it part of the way, for the reason given: whether it took effect is unknown.
+    NotCompleted,
 }
 
 /// A method as a bounded word.

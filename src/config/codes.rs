@@ -132,6 +132,11 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // Limits.
+    "WG120" Error RateLimitWithoutEffect "a limit on the rate of requests that can never apply";
+    "WG121" Error LimitsContradict "limits that contradict each other";
+    "WG122" Error BadSocketPath "a path at which there can be no Unix socket";
+    "WG123" Error NoPeerAddress "a trusted peer that this listener can't have";
 }
 
 #[cfg(test)]

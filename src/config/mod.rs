@@ -20,6 +20,7 @@ mod codes;
 mod compile;
 mod diagnostic;
 mod insecure;
+pub mod limits;
 mod parse;
 pub mod rehearse;
 mod report;

@@ -129,14 +129,36 @@ maps! {
         data_classes: Entries<Spanned<DataClass>>,
         upstreams: Entries<Spanned<Upstream>>,
         routes: Items<Route>,
+        rate_limits: Items<RateLimit>,
         audit: Audit,
         cases: Items<Case>,
     }
 
     /// Where the gateway listens.
-    Listener { name: Text, address: Text, trusted_proxies: Texts, limits: Limits, }
-    /// How much of a request is read.
-    Limits { header_bytes: Text, header_count: Text, }
+    Listener {
+        name: Text,
+        address: Text,
+        trusted_proxies: Texts,
+        limits: Limits,
+        proxy_protocol: Spanned<ProxyProtocol>,
+    }
+    /// How much of a request is read, and how long that may take.
+    Limits {
+        header_bytes: Text,
+        header_count: Text,
+        header_deadline: Text,
+        body_bytes: Text,
+        body_min_rate: Text,
+        body_grace: Text,
+        keep_alive: Text,
+        connections: Text,
+        connections_per_client: Text,
+        h2_streams: Text,
+    }
+    /// Who announces clients by the PROXY protocol.
+    ProxyProtocol { from: Texts, }
+    /// How many requests there may be.
+    RateLimit { name: Text, per: Text, requests: Text, r#in: Text, burst: Text, routes: Texts, }
     /// Health and metrics.
     Telemetry { address: Text, }
     /// How it stops.

@@ -24,6 +24,7 @@ maps! {
         deny: Items<When>,
         any_of: Items<AnyOf>,
         cors: Spanned<Cors>,
+        body_bytes: Text,
     }
     /// Which requests it takes.
     Match { host: Text, path: Text, methods: Texts, upgrade: Text, }

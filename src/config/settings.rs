@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cases::Case;
+pub use super::limits::{Announcers, ListenAddress, ListenerLimits};
 use crate::policy::Policy;
 use crate::request::facts::Reading;
 
@@ -48,9 +49,13 @@ pub struct ListenerSettings {
     /// Its name in audit records.
     pub name: Box<str>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// How its requests are read.
     pub reading: Reading,
+    /// How much and how long it lets its clients.
+    pub limits: ListenerLimits,
+    /// Who announces its clients by the PROXY protocol.
+    pub announcers: Announcers,
 }
 
 /// Where an issuer's keys or answers come from.

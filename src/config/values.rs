@@ -20,7 +20,7 @@ use super::schema::{Given, Text, Texts};
 const TIMES: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of size, in bytes, the largest first.
-const SIZES: &[(&str, u64)] = &[("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
+const SIZES: &[(&str, u64)] = &[("GiB", 1024 * 1024 * 1024), ("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
 
 /// The longest duration that means anything here: ten years.
 pub(super) const FOREVER: Duration = seconds(3_650 * 86_400);

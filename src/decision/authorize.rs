@@ -49,7 +49,7 @@ fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
         return Some((3, Denial::new(Reason::RoleMissing)));
     }
     if !entry.scopes.iter().all(|scope| subject.scopes.contains(scope)) {
-        return Some((4, Denial { reason: Reason::ScopeMissing, scopes: entry.scopes.clone() }));
+        return Some((4, Denial { scopes: entry.scopes.clone(), ..Denial::new(Reason::ScopeMissing) }));
     }
     None
 }

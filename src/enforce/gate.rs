@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
+use super::flood::Flood;
 use super::gather::BodySource;
-use super::ports::{Identities, Journal, State};
+use super::limits::check_size;
+use super::ports::{Identities, Journal, Rates, State};
 use super::record::OpenIntent;
 use super::{Admission, settle};
 use crate::audit::pseudonym::Pseudonyms;
@@ -20,6 +22,8 @@ pub struct Gate {
     pub(super) identities: Arc<dyn Identities>,
     pub(super) state: Arc<dyn State>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) rates: Arc<dyn Rates>,
+    pub(super) flood: Flood,
     pub(super) pseudonyms: Pseudonyms,
     /// By upstream: whether forms are searched for a field that overrides the method.
     pub(super) search_forms: Vec<bool>,
@@ -38,6 +42,8 @@ pub struct Arrival<'a> {
     pub facts: Result<&'a Facts, Unreadable>,
     /// The moment, in Unix seconds.
     pub now: i64,
+    /// The most bytes of a body that the listener takes, where the route does not say otherwise.
+    pub body_bytes: u64,
 }
 
 /// What to do with a request.
@@ -84,10 +90,20 @@ impl Gate {
         identities: Arc<dyn Identities>,
         state: Arc<dyn State>,
         journal: Arc<dyn Journal>,
+        rates: Arc<dyn Rates>,
         pseudonyms: Pseudonyms,
         search_forms: Vec<bool>,
     ) -> Self {
-        Self { policy: ArcSwap::from_pointee(policy), identities, state, journal, pseudonyms, search_forms }
+        Self {
+            policy: ArcSwap::from_pointee(policy),
+            identities,
+            state,
+            journal,
+            rates,
+            flood: Flood::default(),
+            pseudonyms,
+            search_forms,
+        }
     }
 
     /// The policy in force.
@@ -104,7 +120,13 @@ impl Gate {
                 return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await;
             }
         };
-        let index = match policy.index.find(facts) {
+        let found = policy.index.find(facts);
+        let matched = if let Match::Route(index) = &found { policy.route(*index) } else { None };
+        if let Err(denial) = self.limit_anybody(&policy, matched, facts) {
+            let index = if let Match::Route(index) = found { Some(index) } else { None };
+            return self.refuse(arrival, Arc::clone(&policy), index, Vec::new(), denial).await;
+        }
+        let index = match found {
             Match::Route(index) => index,
             Match::OtherMethod(allow) => {
                 return self.refuse(arrival, policy, None, allow, Reason::MethodNotAllowed).await;
@@ -119,9 +141,12 @@ impl Gate {
         if facts.preflight.is_some() {
             return self.preflight(arrival, Arc::clone(&policy), index, route, facts).await;
         }
+        if let Err(denial) = check_size(route, facts, arrival.body_bytes) {
+            return self.refuse(arrival, Arc::clone(&policy), Some(index), Vec::new(), denial).await;
+        }
         let forms_may_override = self.search_forms.get(route.upstream).copied().unwrap_or(true);
         let question = Question { policy: &policy, route, facts, forms_may_override };
-        let (decision, findings, evidence) = self.decide(&question, arrival.now, body).await;
+        let (decision, findings, evidence) = self.decide(&question, arrival, body).await;
         let context = settle::Context { arrival, question, findings: &findings, evidence: &evidence };
         let (outcome, intent, verdict) = self.settle(&context, decision).await;
         Settled { route: Some(index), outcome, allow: Vec::new(), intent, verdict, policy }
@@ -175,17 +200,11 @@ impl Gate {
         policy: Arc<Policy>,
         route: Option<usize>,
         allow: Vec<http::Method>,
-        reason: Reason,
+        denial: impl Into<Denial>,
     ) -> Settled {
+        let denial = denial.into();
         // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
-        self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", reason).await;
-        Settled {
-            route,
-            outcome: Outcome::Refused(Denial::new(reason)),
-            allow,
-            intent: None,
-            verdict: "deny",
-            policy,
-        }
+        self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", denial.reason).await;
+        Settled { route, outcome: Outcome::Refused(denial), allow, intent: None, verdict: "deny", policy }
     }
 }

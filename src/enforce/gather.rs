@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::gate::Gate;
+use super::gate::{Arrival, Gate};
 use super::ports::{RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
@@ -22,6 +22,8 @@ pub enum BodyFault {
     TooLarge,
     /// The client stopped sending, or broke the framing.
     Incomplete,
+    /// The client sent too slowly.
+    TooSlow,
 }
 
 /// Where a request's body comes from. The source keeps what it has read, so that it can be forwarded.
@@ -39,22 +41,33 @@ impl Gate {
     pub(super) async fn decide(
         &self,
         question: &Question<'_>,
-        now: i64,
+        arrival: &Arrival<'_>,
         body: &mut dyn BodySource,
     ) -> (Decision, Findings, Evidence) {
         let mut evidence = Evidence::default();
+        let now = arrival.now;
+        let refused = |denial: Denial| {
+            let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
+            (Decision::Deny(denial), findings)
+        };
         loop {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
-                    self.identify(&question.facts.presented, now, &mut evidence).await
+                    self.identify(&question.facts.presented, now, &mut evidence).await;
+                    if let Some(Identity::Known(subject)) = &evidence.identity
+                        && let Err(denial) = self.limit_subject(question.policy, question.route, subject)
+                    {
+                        let (decision, findings) = refused(denial);
+                        return (decision, findings, evidence);
+                    }
                 }
                 Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
-                Step::Need(Need::Body) => match read_body(question, body).await {
+                Step::Need(Need::Body) => match read_body(question, arrival.body_bytes, body).await {
                     Ok(reading) => evidence.body = Some(reading),
                     Err(reason) => {
-                        let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
-                        return (Decision::Deny(Denial::new(reason)), findings, evidence);
+                        let (decision, findings) = refused(reason.into());
+                        return (decision, findings, evidence);
                     }
                 },
             }
@@ -102,7 +115,11 @@ fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 
 }
 
 /// Reads the body for classification. What can't be understood is `Unreadable`; what can't be had stops the request.
-async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Result<BodyReading, Reason> {
+async fn read_body(
+    question: &Question<'_>,
+    listener_bytes: u64,
+    source: &mut dyn BodySource,
+) -> Result<BodyReading, Reason> {
     let shape = question.facts.body;
     if shape.length == BodyLength::None {
         return Ok(BodyReading::Absent);
@@ -114,9 +131,11 @@ async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Resu
         // Left unread, so that it can still be streamed if the highest tier is satisfied.
         return Ok(BodyReading::Unreadable);
     }
-    let bytes = source.collect(MAX_CLASSIFIED_BYTES).await.map_err(|fault| match fault {
+    let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
+    let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Reason::BodyTooLarge,
         BodyFault::Incomplete => Reason::BodyIncomplete,
+        BodyFault::TooSlow => Reason::ClientTooSlow,
     })?;
     let facts = if shape.utf8 { BodyFacts::read(shape.media, &bytes) } else { None };
     Ok(match facts {

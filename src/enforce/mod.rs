@@ -4,8 +4,10 @@
 //! settle: record, spend, admit. The fronts in `serve` only read requests and render outcomes.
 
 mod admission;
+pub mod flood;
 mod gate;
 mod gather;
+mod limits;
 pub mod ports;
 mod record;
 mod settle;

@@ -108,6 +108,10 @@ pub struct Route {
     pub any_of: Vec<Entry>,
     /// Cross-origin callers.
     pub cors: Option<Cors>,
+    /// The most bytes of a body, instead of the listener's limit.
+    pub body_bytes: Option<u64>,
+    /// The positions of the limits on the rate of its requests.
+    pub rate_limits: Vec<usize>,
 }
 
 impl Route {
@@ -118,6 +122,11 @@ impl Route {
             || self.refine.iter().any(|refine| refine.when.reads_body())
             || self.deny.iter().any(Condition::reads_body)
             || self.any_of.iter().any(|entry| entry.when.as_ref().is_some_and(Condition::reads_body))
+    }
+
+    /// The most bytes a body may have, where the listener allows `listener`.
+    pub fn body_limit(&self, listener: u64) -> u64 {
+        self.body_bytes.unwrap_or(listener)
     }
 
     /// The riskiest tier that the route's own rules can reach: what an unreadable body counts as.
@@ -145,6 +154,8 @@ impl Route {
             deny: Vec::new(),
             any_of: Vec::new(),
             cors: None,
+            body_bytes: None,
+            rate_limits: Vec::new(),
         }
     }
 }

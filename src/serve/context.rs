@@ -5,8 +5,10 @@ use std::time::Instant;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
+use super::edge::Running;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
+use crate::decision::Reason;
 use crate::enforce::{Admission, Settled};
 use crate::request::Facts;
 use crate::telemetry::metrics;
@@ -20,6 +22,11 @@ pub struct Context {
     pub(super) admission: Option<Box<Admission>>,
     pub(super) ending: Option<OutcomeResult>,
     pub(super) now: i64,
+    /// Why the gateway itself stopped a request that had been forwarded.
+    pub(super) stopped: Option<Reason>,
+    /// The most bytes of its body.
+    pub(super) body_bytes: u64,
+    pub(super) running: Option<Running>,
     _in_flight: InFlight,
 }
 
@@ -50,6 +57,9 @@ impl Context {
             admission: None,
             ending: None,
             now: jiff::Timestamp::now().as_second(),
+            stopped: None,
+            body_bytes: u64::MAX,
+            running: None,
             _in_flight: InFlight::new(),
         }
     }

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,38 +25,52 @@ use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::door::Door;
+use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
-use crate::enforce::Gate;
+use super::reply;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
 /// drops requests that have just begun.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A listener's application: Pingora's proxy behind a stream that is watched.
+/// How an HTTP/2 connection begins (RFC 9113 §3.4), up to where no HTTP/1 request could.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// A listener's application: Pingora's proxy behind a door and a stream that is watched.
 pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
-    gate: Arc<Gate>,
-    listener: Box<str>,
+    door: Door,
 }
 
 impl Edge {
     /// Wraps the proxy of one listener.
-    pub fn new(proxy: HttpProxy<Gateway>, gate: Arc<Gate>, listener: &str) -> Self {
-        Self { proxy: Arc::new(proxy), gate, listener: listener.into() }
+    pub fn new(proxy: HttpProxy<Gateway>, door: Door) -> Self {
+        Self { proxy: Arc::new(proxy), door }
     }
 }
 
 #[async_trait]
 impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connection = Arc::new(Connection::default());
-        let peer = stream.get_socket_digest().and_then(|digest| {
-            digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip()))
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let guest = self.door.let_in(&mut stream).await?;
+        let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let connection = Arc::new(Connection {
+            client: guest.client,
+            life: Life::new(is_h2),
+            refused_by_parser: AtomicBool::new(false),
+            odd_request_line: AtomicBool::new(false),
         });
-        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection))?);
+        let pace = Pace::new(*self.door.limits());
+        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection), pace)?);
         self.proxy.process_new(watched, shutdown).await;
-        if connection.refused_by_parser.load(Ordering::Relaxed) {
-            self.gate.record_unparsed(&self.listener, peer).await;
+        let stop = connection.life.stop();
+        if let Some(stop) = stop {
+            self.door.count(stop.cause());
+        }
+        let too_slow = stop == Some(Stop::Header) && connection.life.is_receiving();
+        if too_slow || connection.refused_by_parser.load(Ordering::Relaxed) {
+            self.door.record_unparsed(guest.client).await;
         }
         None
     }
@@ -73,19 +88,52 @@ pub fn request_line_is_odd(session: &Session) -> bool {
     connection(session).is_some_and(|connection| connection.odd_request_line.load(Ordering::Relaxed))
 }
 
-/// Notes that a request has begun; called first in its life.
-pub fn request_began(session: &Session) {
-    set_phase(session, Phase::InRequest);
+/// The client's address; `None` where it can't be known.
+pub fn client(session: &Session) -> Option<IpAddr> {
+    connection(session).and_then(|connection| connection.client)
 }
 
-/// Notes that a request has ended; called last in its life.
-pub fn request_ended(session: &Session) {
-    set_phase(session, Phase::Idle);
+/// Whether the gateway ended the connection because its client was too slow with a body.
+pub fn was_too_slow(session: &Session) -> bool {
+    let stop = connection(session).and_then(|connection| connection.life.stop());
+    matches!(stop, Some(Stop::SlowBody | Stop::SlowReader))
 }
 
-fn set_phase(session: &Session, phase: Phase) {
-    if let Some(connection) = connection(session) {
-        connection.phase.store(phase as u8, Ordering::Relaxed);
+/// Notes that a request has begun; called first in its life. It ends when this is dropped.
+pub fn request_began(session: &Session) -> Option<Running> {
+    let connection = Arc::clone(connection(session)?);
+    connection.life.begins_request();
+    Some(Running { connection, awaits_body: false })
+}
+
+/// A request that is being served.
+pub struct Running {
+    connection: Arc<Connection>,
+    awaits_body: bool,
+}
+
+impl Running {
+    /// A body is to come, so that the client may be too slow.
+    pub fn awaits_body(&mut self) {
+        if !self.awaits_body {
+            self.awaits_body = true;
+            self.connection.life.begins_upload();
+        }
+    }
+
+    /// The body has come.
+    pub fn has_body(&mut self) {
+        if self.awaits_body {
+            self.awaits_body = false;
+            self.connection.life.ends_upload();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.has_body();
+        self.connection.life.ends_request();
     }
 }
 
@@ -94,20 +142,9 @@ fn connection(session: &Session) -> Option<&Arc<Connection>> {
     digest.user_data.as_ref().and_then(|data| data.downcast_ref::<Arc<Connection>>())
 }
 
-/// Where a connection is in its life.
-#[derive(Clone, Copy)]
-enum Phase {
-    /// Between requests.
-    Idle = 0,
-    /// Bytes have come that are not a request yet.
-    Receiving = 1,
-    /// A request is being served.
-    InRequest = 2,
-}
-
-#[derive(Default)]
 struct Connection {
-    phase: AtomicU8,
+    client: Option<IpAddr>,
+    life: Life,
     refused_by_parser: AtomicBool,
     odd_request_line: AtomicBool,
 }
@@ -115,19 +152,25 @@ struct Connection {
 impl Connection {
     /// Looks at bytes that came; `line` is what is known of the request line so far.
     fn on_read(&self, bytes: &[u8], line: &mut RequestLine) {
-        let phase = self.phase.load(Ordering::Relaxed);
-        if phase == Phase::Idle as u8 {
-            self.phase.store(Phase::Receiving as u8, Ordering::Relaxed);
+        if self.life.is_h2() || self.life.is_serving() {
+            return;
+        }
+        if !self.life.is_receiving() {
+            if bytes.starts_with(H2_PREFACE) {
+                self.life.speaks_h2();
+                return;
+            }
+            self.life.begins_to_receive();
             *line = RequestLine::default();
         }
-        if phase != Phase::InRequest as u8 && !line.ended {
+        if !line.ended {
             line.feed(bytes);
             self.odd_request_line.store(line.spaces > 2 || line.has_odd_bytes, Ordering::Relaxed);
         }
     }
 
     fn on_write(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Receiving as u8 {
+        if self.life.is_receiving() && !self.life.is_h2() {
             self.refused_by_parser.store(true, Ordering::Relaxed);
         }
     }
@@ -163,6 +206,7 @@ impl RequestLine {
 
 struct Watched {
     inner: Stream,
+    pace: Pace,
     line: RequestLine,
     connection: Arc<Connection>,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
@@ -170,10 +214,34 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(inner: Stream, connection: Arc<Connection>) -> Option<Self> {
+    fn new(inner: Stream, connection: Arc<Connection>, pace: Pace) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, line: RequestLine::default(), connection, digest })
+        Some(Self { inner, pace, line: RequestLine::default(), connection, digest })
+    }
+
+    /// Ends the connection. A client that was too slow to ask is told so, as far as that goes without waiting.
+    fn end(&mut self, stop: Stop, context: &mut Context<'_>) -> io::Error {
+        let life = &self.connection.life;
+        if stop == Stop::Header && life.is_receiving() && life.stop().is_none() {
+            let answer = reply::too_slow_to_ask();
+            if Pin::new(&mut self.inner).poll_write(context, answer).is_ready() {
+                let _ = Pin::new(&mut self.inner).poll_flush(context);
+            }
+        }
+        life.ends(stop);
+        io::Error::new(io::ErrorKind::TimedOut, stop.cause())
+    }
+
+    /// What a write that has to wait comes to.
+    fn wait_to_write<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let inner = &self.inner;
+        // How much the client's system has taken: the socket's buffer may hide a slow reader for long.
+        let acknowledged = || Some(inner.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked);
+        match self.pace.waits_to_write(acknowledged, context) {
+            Some(stop) => Poll::Ready(Err(self.end(stop, context))),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -194,6 +262,12 @@ impl AsyncRead for Watched {
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             this.connection.on_read(bytes, &mut this.line);
+            this.pace.has_read(bytes.len());
+        }
+        if read.is_pending()
+            && let Some(stop) = this.pace.waits_to_read(&this.connection.life, context)
+        {
+            return Poll::Ready(Err(this.end(stop, context)));
         }
         read
     }
@@ -206,11 +280,23 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        match Pin::new(&mut self.inner).poll_write(context, bytes) {
+            Poll::Pending => self.wait_to_write(context),
+            Poll::Ready(written) => {
+                self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
+                Poll::Ready(written)
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        match Pin::new(&mut self.inner).poll_flush(context) {
+            Poll::Pending => self.wait_to_write(context),
+            Poll::Ready(flushed) => {
+                self.pace.has_written(0);
+                Poll::Ready(flushed)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -223,7 +309,13 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
+            Poll::Pending => self.wait_to_write(context),
+            Poll::Ready(written) => {
+                self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
+                Poll::Ready(written)
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -283,6 +375,13 @@ impl GetSocketDigest for Watched {
 #[async_trait]
 impl Peek for Watched {
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buffer).await
+        // Asked before the first request of a connection that may be HTTP/2; nobody else would end the wait.
+        match tokio::time::timeout(self.pace.header_deadline(), self.inner.try_peek(buffer)).await {
+            Ok(peeked) => peeked,
+            Err(_) => {
+                self.connection.life.ends(Stop::Header);
+                Err(io::Error::new(io::ErrorKind::TimedOut, Stop::Header.cause()))
+            }
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! From a Pingora session to facts, or to the reason why there are none.
 
-use std::net::IpAddr;
-
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
@@ -30,7 +28,7 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
         target: header.raw_path(),
         headers: &header.headers,
         section: &section,
-        peer: peer(session),
+        peer: edge::client(session),
     };
     if edge::request_line_is_odd(session) {
         // Pingora has encoded what stood there, so the raw bytes are not to be seen any more.
@@ -41,10 +39,6 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     } else {
         Intake::Request(Box::new(Facts::read(&raw, reading)))
     }
-}
-
-fn peer(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 /// A session's body, kept once it was collected.
@@ -77,7 +71,9 @@ impl BodySource for SessionBody<'_> {
             self.session.write_continue_response().await.map_err(|_| BodyFault::Incomplete)?;
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = self.session.read_request_body().await.map_err(|_| BodyFault::Incomplete)? {
+        while let Some(chunk) = self.session.read_request_body().await.map_err(|_| {
+            if edge::was_too_slow(self.session) { BodyFault::TooSlow } else { BodyFault::Incomplete }
+        })? {
             if body.len() + chunk.len() > limit {
                 return Err(BodyFault::TooLarge);
             }

@@ -6,12 +6,17 @@
 pub mod assertion;
 mod buffered;
 mod context;
+pub mod door;
 pub mod edge;
 mod framing;
 mod intake;
+mod limits;
+mod pace;
 pub mod proxy;
+mod proxy_header;
 mod reply;
 pub mod shutdown;
+pub mod sockets;
 pub mod telemetry_listener;
 mod upstream;
 

@@ -17,18 +17,18 @@ use super::context::Context;
 use super::edge;
 use super::framing;
 use super::intake::{self, Intake, SessionBody};
+use super::limits;
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
 use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
+use crate::decision::Reason;
 use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::framing::BodyLength;
 use crate::telemetry::metrics;
 
-/// How long an unused client connection is kept, in seconds.
-const KEEP_ALIVE: u64 = 75;
 /// Unread bodies up to this size are read before a refusal, so that the connection can go on.
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
@@ -56,14 +56,18 @@ impl ProxyHttp for Gateway {
         Context::new()
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> pingora::Result<()> {
-        edge::request_began(session);
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.running = edge::request_began(session);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
         let is_old = session.req_header().version == http::Version::HTTP_10;
-        session.set_keepalive(if is_old || self.draining.is_draining() { None } else { Some(KEEP_ALIVE) });
+        limits::set_times(session, &self.listener.limits, is_old || self.draining.is_draining());
         // A client of HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
         session.as_downstream_mut().set_ignore_info_resp(is_old);
         let method = session.req_header().method.clone();
@@ -73,10 +77,14 @@ impl ProxyHttp for Gateway {
                 (self.gate.server_options(&arrival).await, None)
             }
             Intake::Request(facts) => {
+                limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
                 let settled = self.gate.admit(&arrival, &mut source).await;
                 let body = source.into_collected();
+                if let (Some(running), Some(_)) = (&mut context.running, &body) {
+                    running.has_body();
+                }
                 context.facts = facts.ok();
                 (settled, body)
             }
@@ -91,6 +99,18 @@ impl ProxyHttp for Gateway {
             Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
                 .map_err(Error::into_up),
         }
+    }
+
+    /// Every piece of a body that is streamed passes here. What is decided on it is only whether it is too long: the
+    /// head has gone upstream already.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        limits::pass_body(session, end_of_stream, context)
     }
 
     async fn upstream_request_filter(
@@ -152,6 +172,13 @@ impl ProxyHttp for Gateway {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
+        if context.stopped.is_none() && edge::was_too_slow(session) {
+            context.stopped = Some(Reason::ClientTooSlow);
+        }
+        if let Some(reason) = context.stopped {
+            let error_code = limits::reply_stopped(session, context, reason).await;
+            return FailToProxy { error_code, can_reuse_downstream: false };
+        }
         let dead =
             *error.esource() == ErrorSource::Downstream && *error.etype() != ErrorType::InvalidHTTPHeader;
         if dead {
@@ -165,12 +192,13 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        edge::request_ended(session);
         let Some(settled) = &context.settled else { return };
         metrics().request_duration.of(settled.verdict).observe(context.started.elapsed().as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
+            let stopped = context.stopped.or(edge::was_too_slow(session).then_some(Reason::ClientTooSlow));
             let result = match (context.ending, error) {
+                _ if stopped.is_some() => OutcomeResult::NotCompleted,
                 (Some(ending), _) => ending,
                 (None, None) => OutcomeResult::Completed,
                 (None, Some(error)) if *error.esource() == ErrorSource::Downstream => {
@@ -182,7 +210,7 @@ impl ProxyHttp for Gateway {
                 self.upstreams.count_response(index, status);
             }
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
-            self.gate.close(intent, Ending { result, reason: None, status, response_bytes }).await;
+            self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes }).await;
         }
         tracing::debug!(decision = %context.id, verdict = settled.verdict, status, "request ended");
     }
@@ -195,7 +223,14 @@ impl Gateway {
         method: &'a http::Method,
         facts: Result<&'a Facts, crate::request::Unreadable>,
     ) -> Arrival<'a> {
-        Arrival { id: context.id, listener: &self.listener.name, method, facts, now: context.now }
+        Arrival {
+            id: context.id,
+            listener: &self.listener.name,
+            method,
+            facts,
+            now: context.now,
+            body_bytes: self.listener.limits.body_bytes,
+        }
     }
 
     /// Carries an outcome out; says whether the client has been answered.
@@ -207,6 +242,10 @@ impl Gateway {
         body: Option<Bytes>,
     ) -> pingora::Result<bool> {
         let Settled { policy, route, outcome, allow, intent, verdict } = settled;
+        context.body_bytes =
+            route.and_then(|index| policy.route(index)).map_or(self.listener.limits.body_bytes, |route| {
+                route.body_limit(self.listener.limits.body_bytes)
+            });
         let settled =
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());

@@ -1,5 +1,7 @@
 //! The only writer of the gateway's own answers: plain status, RFC 9457 problem, RFC 6750 and RFC 9470 challenges.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -7,7 +9,7 @@ use pingora::proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::decision::{Challenge, Denial, Reason, cors};
+use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
 use crate::policy::Route;
 use crate::request::Facts;
 
@@ -111,6 +113,15 @@ impl Reply {
         if !allow.is_empty() {
             let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             reply.header.insert_header(http::header::ALLOW, allow)?;
+        }
+        if let Some(exceeded) = &denial.exceeded {
+            // draft-ietf-httpapi-ratelimit-headers: the limit's name, quota and window in seconds, and what is left of it.
+            let Exceeded { limit, requests, window, retry_after } = exceeded.as_ref();
+            reply
+                .header
+                .insert_header("ratelimit-policy", format!(r#""{limit}";q={requests};w={window}"#))?;
+            reply.header.insert_header("ratelimit", format!(r#""{limit}";r=0;t={retry_after}"#))?;
+            reply.header.insert_header(http::header::RETRY_AFTER, *retry_after)?;
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
@@ -245,6 +256,24 @@ pub fn allow_origin(
     Ok(())
 }
 
+/// The whole answer to a client that did not bring a request to its end in time (RFC 9110 §15.5.9).
+///
+/// There is no request yet, and so no session of Pingora's to write it and no decision to name.
+pub fn too_slow_to_ask() -> &'static [u8] {
+    static ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let problem = serde_json::json!({
+            "type": problem_type("too_slow"),
+            "title": "The request came too slowly",
+            "status": 408,
+            "detail": "Send it again, at once and whole.",
+        });
+        let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncache-control: no-store";
+        let body = format!("{problem}\n");
+        format!("{head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    &ANSWER
+}
+
 fn problem_type(name: &str) -> String {
     format!("urn:wardgate:problem:{name}")
 }
@@ -258,7 +287,9 @@ fn public_name(reason: Reason) -> &'static str {
         (_, 401) => "invalid_token",
         (_, 404) => "not_found",
         (_, 405) => "method_not_allowed",
+        (_, 408) => "too_slow",
         (_, 413 | 431) => "too_large",
+        (_, 429) => "too_many_requests",
         (_, 503) => "unavailable",
         _ => "forbidden",
     }

@@ -111,7 +111,8 @@ async fn a_gate_does_what_the_matrix_says() {
         Arc::clone(&world) as Arc<dyn State>,
         Arc::clone(&journal) as Arc<dyn Journal>,
     );
-    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, pseudonyms, search_forms.clone());
+    let rates = Arc::new(wardgate::state::rates::LocalRates::default());
+    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, rates, pseudonyms, search_forms.clone());
     let policy = gate.policy();
     let mut permits = 0;
     for row in &matrix.rows {
@@ -135,6 +136,7 @@ async fn a_gate_does_what_the_matrix_says() {
             method: &row.request.method,
             facts: Ok(&facts),
             now: NOW,
+            body_bytes: u64::MAX,
         };
         let settled = gate.admit(&arrival, &mut Source { world: &world, bytes }).await;
 

@@ -1,14 +1,16 @@
 //! Where the gateway listens, and how it stops.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::limits;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{File, Given, Limits, Listener, Text, Texts};
-use crate::config::settings::{ListenerSettings, ShutdownSettings};
+use crate::config::schema::{File, Limits, Listener, Text};
+use crate::config::settings::{ListenAddress, ListenerSettings, ShutdownSettings};
 use crate::config::values::{self, seconds};
 use crate::request::facts::Reading;
 
@@ -60,15 +62,25 @@ fn listener<'s>(
     taken: &mut Taken<'s>,
     report: &mut Report<'_>,
 ) -> Option<ListenerSettings> {
-    let trusted_proxies = trusted_proxies(&schema.trusted_proxies, report);
-    let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
+    let trusted_proxies = networks(schema.trusted_proxies.items(), report);
+    let (header_bytes, header_count) = headers(schema.limits.as_ref(), report);
+    let limits = limits::listener(schema.limits.as_ref(), report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
-    let address = taken.address(text, report)?;
+    let address = match text.value.strip_prefix("unix:") {
+        Some(path) => ListenAddress::Unix(taken.path(path, text, report)?),
+        None => ListenAddress::Tcp(taken.address(text, report)?),
+    };
+    if let (ListenAddress::Unix(_), Some(proxy)) = (&address, schema.trusted_proxies.items().first()) {
+        let help = "let the peer announce its clients: `proxy_protocol: { from: [unix] }`";
+        report.add(Code::NoPeerAddress, proxy, "a peer on a Unix socket has no address", help);
+    }
+    let announcers = limits::announcers(schema.proxy_protocol.as_ref(), &address, report);
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
-    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
+    let reading = Reading { trusted_proxies, header_bytes, header_count };
+    Some(ListenerSettings { name, address, reading, limits, announcers })
 }
 
-fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
+fn headers(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
     let absent = Limits::default();
     let limits = schema.unwrap_or(&absent);
     let bytes = values::size(report, &limits.header_bytes, 32 * 1024, 1024..=MOST_HEADER_BYTES);
@@ -76,9 +88,10 @@ fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
     (bytes, count.unwrap_or(100))
 }
 
-fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet> {
+/// Addresses of trusted peers; a whole range gets a warning.
+pub(super) fn networks<'s>(texts: impl IntoIterator<Item = &'s Text>, report: &mut Report<'_>) -> Vec<IpNet> {
     let mut ranges = Vec::new();
-    for text in schema.items() {
+    for text in texts {
         let one = text.value.parse::<IpAddr>().map(IpNet::from).ok();
         let Some(range) = one.or_else(|| text.value.parse::<IpNet>().ok()) else {
             let message = format!("`{}` is not an address or a range of addresses", text.value);
@@ -108,7 +121,10 @@ fn shutdown(file: &File, report: &mut Report<'_>) -> ShutdownSettings {
 
 /// The addresses that are taken already, with what takes them.
 #[derive(Debug, Default)]
-struct Taken<'s>(Vec<(SocketAddr, &'s Text)>);
+struct Taken<'s> {
+    addresses: Vec<(SocketAddr, &'s Text)>,
+    paths: Vec<(PathBuf, &'s Text)>,
+}
 
 impl<'s> Taken<'s> {
     fn address(&mut self, text: &'s Text, report: &mut Report<'_>) -> Option<SocketAddr> {
@@ -118,17 +134,27 @@ impl<'s> Taken<'s> {
                 Code::BadAddress,
                 text,
                 message,
-                "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`",
+                "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`, or `unix:/path`",
             );
             return None;
         };
-        if let Some((_, first)) = self.0.iter().find(|(other, _)| overlap(*other, address)) {
+        if let Some((_, first)) = self.addresses.iter().find(|(other, _)| overlap(*other, address)) {
             let message =
                 format!("`{address}` is taken by `{}` in line {}", first.value, Place::from(*first).line);
             report.add(Code::AddressInUse, text, message, "choose another port");
         }
-        self.0.push((address, text));
+        self.addresses.push((address, text));
         Some(address)
+    }
+
+    fn path(&mut self, path: &str, text: &'s Text, report: &mut Report<'_>) -> Option<PathBuf> {
+        let path = limits::socket_path(path, text, report)?;
+        if let Some((_, first)) = self.paths.iter().find(|(other, _)| *other == path) {
+            let message = format!("`{}` is taken in line {}", text.value, Place::from(*first).line);
+            report.add(Code::AddressInUse, text, message, "choose another path");
+        }
+        self.paths.push((path.clone(), text));
+        Some(path)
     }
 }
 

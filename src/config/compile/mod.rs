@@ -11,6 +11,7 @@ mod entries;
 mod inject;
 mod issuers;
 mod keys;
+mod limits;
 mod listeners;
 mod matching;
 mod reach;
@@ -51,7 +52,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         data_classes: &data_classes,
         upstreams: &upstreams,
     };
-    let drafts = routes::compile(file, &known, report);
+    let mut drafts = routes::compile(file, &known, report);
+    let rate_limits = limits::rate_limits(file, &mut drafts, report);
     reach::check(file, &drafts, &known, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
@@ -72,6 +74,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         tiers: tiers.list,
         routes,
         index,
+        rate_limits,
         upstreams: upstream_names,
     };
     let mut settings = Settings {

@@ -7,7 +7,7 @@ use super::assurance::DataFloor;
 use super::issuers::Issuer;
 use super::rules::Ground;
 use super::tiers::Tiers;
-use super::{cors, entries, matching};
+use super::{cors, entries, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::{Report, list};
@@ -156,6 +156,8 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         deny,
         any_of: any_of.unwrap_or_default(),
         cors,
+        body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
+        rate_limits: Vec::new(),
     };
     let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
     Some(Draft { route, schema, path, tier, floor })
