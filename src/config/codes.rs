@@ -131,6 +131,9 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // Reloads.
+    "WG130" Error NeedsRestart "a change that a running gateway can't make";
+    "WG131" Error PartUnusable "what the configuration names can't be used by the running gateway";
 }
 
 #[cfg(test)]

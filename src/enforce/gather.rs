@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::gate::Gate;
-use super::ports::{RevocationClaim, RevocationKey};
+use super::ports::{Identities, RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
@@ -38,6 +38,7 @@ impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
     pub(super) async fn decide(
         &self,
+        identities: &dyn Identities,
         question: &Question<'_>,
         now: i64,
         body: &mut dyn BodySource,
@@ -47,7 +48,7 @@ impl Gate {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
-                    self.identify(&question.facts.presented, now, &mut evidence).await
+                    identify(identities, &question.facts.presented, now, &mut evidence).await
                 }
                 Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
                 Step::Need(Need::Body) => match read_body(question, body).await {
@@ -61,19 +62,6 @@ impl Gate {
         }
     }
 
-    async fn identify(&self, presented: &Presented, now: i64, evidence: &mut Evidence) {
-        let identity = match presented {
-            Presented::Nothing => Identity::Nobody,
-            Presented::Malformed(why) => Identity::Malformed(why),
-            Presented::Bearer(token) => {
-                let identified = self.identities.identify(token, now).await;
-                evidence.keys_too_stale = identified.too_stale_for_critical;
-                identified.identity
-            }
-        };
-        evidence.identity = Some(identity);
-    }
-
     async fn revocation(&self, evidence: &Evidence) -> Revocation {
         let Some(Identity::Known(subject)) = &evidence.identity else {
             return Revocation::Unknown;
@@ -85,6 +73,19 @@ impl Gate {
             Lookup::Unavailable => Revocation::Unknown,
         }
     }
+}
+
+async fn identify(identities: &dyn Identities, presented: &Presented, now: i64, evidence: &mut Evidence) {
+    let identity = match presented {
+        Presented::Nothing => Identity::Nobody,
+        Presented::Malformed(why) => Identity::Malformed(why),
+        Presented::Bearer(token) => {
+            let identified = identities.identify(token, now).await;
+            evidence.keys_too_stale = identified.too_stale_for_critical;
+            identified.identity
+        }
+    };
+    evidence.identity = Some(identity);
 }
 
 /// Every name by which this token may have been revoked.

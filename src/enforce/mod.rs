@@ -6,6 +6,7 @@
 mod admission;
 mod gate;
 mod gather;
+mod generation;
 pub mod ports;
 mod record;
 mod settle;
@@ -13,4 +14,5 @@ mod settle;
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};
 pub use gather::{BodyFault, BodySource};
+pub use generation::Generation;
 pub use record::{Ending, OpenIntent};

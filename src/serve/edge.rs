@@ -24,7 +24,9 @@ use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::goodbye::Goodbye;
 use super::proxy::Gateway;
+use super::shutdown::Draining;
 use crate::enforce::Gate;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
@@ -36,12 +38,13 @@ pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
     gate: Arc<Gate>,
     listener: Box<str>,
+    draining: Draining,
 }
 
 impl Edge {
     /// Wraps the proxy of one listener.
-    pub fn new(proxy: HttpProxy<Gateway>, gate: Arc<Gate>, listener: &str) -> Self {
-        Self { proxy: Arc::new(proxy), gate, listener: listener.into() }
+    pub fn new(proxy: HttpProxy<Gateway>, gate: Arc<Gate>, listener: &str, draining: Draining) -> Self {
+        Self { proxy: Arc::new(proxy), gate, listener: listener.into(), draining }
     }
 }
 
@@ -52,7 +55,8 @@ impl ServerApp for Edge {
         let peer = stream.get_socket_digest().and_then(|digest| {
             digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip()))
         });
-        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection))?);
+        let goodbye = Goodbye::new(self.draining.clone());
+        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection), goodbye)?);
         self.proxy.process_new(watched, shutdown).await;
         if connection.refused_by_parser.load(Ordering::Relaxed) {
             self.gate.record_unparsed(&self.listener, peer).await;
@@ -83,6 +87,13 @@ pub fn request_ended(session: &Session) {
     set_phase(session, Phase::Idle);
 }
 
+/// Notes that a handshake for a WebSocket goes upstream.
+pub fn websocket_may_begin(session: &Session) {
+    if let Some(connection) = connection(session) {
+        connection.websocket.store(true, Ordering::Relaxed);
+    }
+}
+
 fn set_phase(session: &Session, phase: Phase) {
     if let Some(connection) = connection(session) {
         connection.phase.store(phase as u8, Ordering::Relaxed);
@@ -110,6 +121,7 @@ struct Connection {
     phase: AtomicU8,
     refused_by_parser: AtomicBool,
     odd_request_line: AtomicBool,
+    websocket: AtomicBool,
 }
 
 impl Connection {
@@ -165,15 +177,24 @@ struct Watched {
     inner: Stream,
     line: RequestLine,
     connection: Arc<Connection>,
+    goodbye: Goodbye,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
     digest: Arc<ProxyDigest>,
 }
 
 impl Watched {
-    fn new(inner: Stream, connection: Arc<Connection>) -> Option<Self> {
+    fn new(inner: Stream, connection: Arc<Connection>, goodbye: Goodbye) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, line: RequestLine::default(), connection, digest })
+        Some(Self { inner, line: RequestLine::default(), connection, goodbye, digest })
+    }
+
+    /// Whether what is written now is, or may become, a WebSocket's.
+    fn carries_websocket(&mut self) -> bool {
+        if self.connection.websocket.load(Ordering::Relaxed) {
+            self.goodbye.expect();
+        }
+        self.goodbye.is_expected()
     }
 }
 
@@ -191,6 +212,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
+        if this.goodbye.is_expected() {
+            this.goodbye.poll(&mut this.inner, context);
+        }
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             this.connection.on_read(bytes, &mut this.line);
@@ -206,7 +230,11 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let this = &mut *self;
+        if this.carries_websocket() {
+            return this.goodbye.poll_write(&mut this.inner, context, bytes);
+        }
+        Pin::new(&mut this.inner).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -223,7 +251,11 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let this = &mut *self;
+        if this.carries_websocket() {
+            return this.goodbye.poll_write_vectored(&mut this.inner, context, slices);
+        }
+        Pin::new(&mut this.inner).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

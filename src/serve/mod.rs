@@ -7,12 +7,15 @@ pub mod assertion;
 mod buffered;
 mod context;
 pub mod edge;
+mod goodbye;
 mod intake;
+mod live;
 pub mod proxy;
 mod reply;
 pub mod shutdown;
 pub mod telemetry_listener;
 mod upstream;
 
+pub use live::{Current, Live};
 pub use proxy::Gateway;
 pub use upstream::Upstreams;
