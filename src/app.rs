@@ -86,6 +86,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     };
     let journal = Arc::new(journal.map_err(StartError::new)?);
     let pseudonyms = pseudonyms(&settings.audit)?;
+    let named = reload::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
             .map_err(StartError::new)?;
@@ -141,6 +142,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         policy,
         settings,
         verifier: Arc::clone(&verifier),
+        named,
         upstreams,
     });
     if let Some(predecessor) = &mut predecessor {

@@ -37,7 +37,12 @@ struct InForce {
     settings: Settings,
     verifier: Arc<Verifier>,
     upstreams: Arc<Upstreams>,
+    /// Digests of the files that the verifier was made from.
+    named: Vec<Option<Digest>>,
 }
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
 
 /// How the last attempt went; for `/readyz`.
 #[derive(Debug, Clone, Default)]
@@ -87,17 +92,23 @@ impl Status {
 struct Fingerprint {
     version: Option<Box<str>>,
     /// Digests of the files that the configuration in force names.
-    named: Vec<Option<[u8; 32]>>,
+    named: Vec<Option<Digest>>,
 }
 
 impl Fingerprint {
     fn of(path: &Path, settings: &Settings) -> Self {
-        let file = |path: &Path| {
-            let bytes = std::fs::read(path).ok()?;
-            digest(&SHA256, &bytes).as_ref().try_into().ok()
-        };
-        Self { version: config::version_of_file(path), named: settings.reloaded_files().map(file).collect() }
+        Self { version: config::version_of_file(path), named: digests(settings) }
     }
+}
+
+/// What the files that a configuration names hold. To be taken before they are read for use: what changes in between
+/// is then found at the next look.
+pub fn digests(settings: &Settings) -> Vec<Option<Digest>> {
+    let file = |path: &Path| {
+        let bytes = std::fs::read(path).ok()?;
+        digest(&SHA256, &bytes).as_ref().try_into().ok()
+    };
+    settings.reloaded_files().map(file).collect()
 }
 
 /// Reloads one configuration.
@@ -142,6 +153,8 @@ pub struct Beginning {
     pub settings: Settings,
     /// Its verifier.
     pub verifier: Arc<Verifier>,
+    /// [`digests`] of the files that the verifier was made from.
+    pub named: Vec<Option<Digest>>,
     /// Its upstreams.
     pub upstreams: Arc<Upstreams>,
 }
@@ -159,13 +172,14 @@ impl Reloader {
             policy,
             settings,
             verifier,
+            named,
             upstreams,
         } = from;
         let freshness = runtime.spawn(Arc::clone(&verifier).background());
         status.accepted(&policy.version, &verifier);
         // What has changed since it was read is found at the first look.
-        let seen = Fingerprint { version: Some(policy.version.clone()), ..Fingerprint::of(&path, &settings) };
-        let in_force = InForce { policy, settings, verifier, upstreams };
+        let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
+        let in_force = InForce { policy, settings, verifier, upstreams, named };
         Self { path, gate, current, draining, runtime, status, in_force, freshness, seen }
     }
 
@@ -210,15 +224,15 @@ impl Reloader {
 
     /// Builds what is to be in force, and touches nothing.
     fn build(&self) -> Result<Next, Vec<Diagnostic>> {
-        let InForce { policy: old_policy, settings: old, verifier, upstreams } = &self.in_force;
+        let InForce { policy: old_policy, settings: old, verifier, upstreams, named: old_named } =
+            &self.in_force;
         let (Compiled { policy, settings, .. }, warnings) = config::load_next(&self.path, old)?;
-        // Before the files are read: what changes from now on is found at the next look.
-        let named = Fingerprint::of(&self.path, &settings).named;
-        let seen = Fingerprint { version: Some(policy.version.clone()), named };
+        let named = digests(&settings);
+        let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
         let same_issuers = policy.issuers == old_policy.issuers
             && policy.levels == old_policy.levels
             && settings.issuers == old.issuers
-            && settings.reloaded_files().next().is_none();
+            && named == *old_named;
         let verifier = if same_issuers {
             Arc::clone(verifier)
         } else {
@@ -230,7 +244,7 @@ impl Reloader {
         } else {
             Arc::new(upstreams.succeeded_by(settings.upstreams.clone()))
         };
-        let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams };
+        let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
         Ok(Next { in_force, seen, warnings })
     }
 

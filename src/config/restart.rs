@@ -102,14 +102,14 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
     #[test]
     fn what_needs_a_restart_is_named_at_its_place() {
         for (from, to, key, place) in [
-            ("127.0.0.1:8080", "127.0.0.1:8081", "listeners[0].address", ":2:37"),
+            ("127.0.0.1:8080", "127.0.0.1:8081", "listeners[0].address", ":2:36"),
             ("name: edge", "name: door", "listeners[0].name", ":2:21"),
             ("'127.0.0.1:9901'", "'127.0.0.1:9902'", "telemetry", ":3:12"),
             ("telemetry: { address: '127.0.0.1:9901' }\n", "", "telemetry", ":1:1"),
             ("threads: 2", "threads: 3", "threads", ":4:10"),
             ("dir: trail", "dir: other", "audit.dir", ":5:15"),
-            ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:25"),
-            ("grace: 2s", "grace: 3s", "shutdown.grace", ":6:36"),
+            ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:24"),
+            ("grace: 2s", "grace: 3s", "shutdown.grace", ":6:35"),
         ] {
             let said = said(from, to);
             assert_eq!(said.len(), 1, "{key}: {said:?}");

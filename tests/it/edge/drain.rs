@@ -125,11 +125,14 @@ async fn sockets_go_on_until_the_deadline_and_are_told_then() {
 
     gateway.signal("TERM");
     let asked = Instant::now();
+    let mut is_closed = false;
     while asked.elapsed() < GRACE {
+        is_closed |= TcpStream::connect(gateway.address).await.is_err();
         say(&mut busy, "still here").await;
         assert_eq!(next(&mut busy).await, Message::text("still here"), "before the deadline");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert!(is_closed, "after the lame duck nobody can connect any more");
     assert_going_away(&next(&mut quiet).await);
     assert!(asked.elapsed() >= GRACE, "told before the deadline");
     loop {

@@ -223,7 +223,7 @@ fn versioned(number: usize, upstreams: [&Recorder; 2]) -> String {
     let other = format!(
         "  b: {{ endpoints: [\"{b}\"], identity: {{ header: x-wardgate-assertion, audience: b }} }}\n"
     );
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         text.replace("upstreams:\n", &format!("upstreams:\n{other}"))
     } else {
         text.replace("audit:", &format!("{other}audit:"))

@@ -117,7 +117,7 @@ fn client(line: &Line, token: &str, load: &Load) {
         };
         number += 1;
         let (method, target, body) =
-            if number % 2 == 0 { ("POST", NOTES, &b"a note"[..]) } else { ("GET", READ, &b""[..]) };
+            if number.is_multiple_of(2) { ("POST", NOTES, &b"a note"[..]) } else { ("GET", READ, &b""[..]) };
         match connection.ask(method, target, &[("Authorization", token)], body) {
             Ok(answer) if answer.status == 200 => {
                 load.served.fetch_add(1, Ordering::Relaxed);
