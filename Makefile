@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
 
-.PHONY: help demo test lint bench bench-peers
+.PHONY: help demo test lint soak bench bench-peers
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +23,10 @@ lint: ## Check formatting, lints, licences and advisories
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
+
+soak: ## Run the long tests: reloads and upgrades under load (some minutes)
+	@scripts/setup.sh test
+	tests/soak/reload_upgrade.sh
 
 bench: ## Run the micro-benchmarks
 	@scripts/setup.sh demo

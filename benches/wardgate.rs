@@ -20,7 +20,7 @@ use wardgate::decision::input::DecisionInput;
 use wardgate::decision::trace::Silent;
 use wardgate::decision::{Decision, Findings, Question, Step, step};
 use wardgate::enforce::ports::{Identities, Journal, State};
-use wardgate::enforce::{Arrival, Gate, Outcome};
+use wardgate::enforce::{Arrival, Gate, Generation, Outcome};
 use wardgate::identity::Subject;
 use wardgate::identity::jwk::KeySet;
 use wardgate::identity::jwt::UnverifiedJwt;
@@ -225,7 +225,12 @@ fn gate(criterion: &mut Criterion) {
     let ports = (Arc::new(verifier(&clinic, &runtime)), Arc::new(MemoryState::new()), Arc::new(journal));
     let ports = (ports.0 as Arc<dyn Identities>, ports.1 as Arc<dyn State>, ports.2 as Arc<dyn Journal>);
     let rates = Arc::new(wardgate::state::rates::LocalRates::default());
-    let gate = Gate::new(clinic.compiled().policy, ports.0, ports.1, ports.2, rates, pseudonyms, vec![true]);
+    let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
+    let generation = Generation {
+        policy: Arc::new(clinic.compiled().policy),
+        identities: ports.0,
+        search_forms: vec![true],
+    };
     let token = clinic.signer.token("ES256", "weak", now);
     let mut group = criterion.benchmark_group("gate");
     let cases = [
@@ -244,7 +249,7 @@ fn gate(criterion: &mut Criterion) {
                 now,
                 body_bytes: u64::MAX,
             };
-            gate.admit(&arrival, &mut NoBody).await.outcome
+            gate.admit(&generation, &arrival, &mut NoBody).await.outcome
         };
         let as_expected = match runtime.block_on(admit()) {
             Outcome::Admitted(_) => name == "admitted",

@@ -1,10 +1,17 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
+mod operations;
+mod program;
+mod reload;
+mod sockets;
+mod succession;
+
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -13,24 +20,31 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 
+use self::operations::Operator;
+use self::program::Program;
+use self::reload::{Reloader, Status};
+use self::sockets::Sockets;
+use self::succession::Predecessor;
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
 use crate::audit::pseudonym::Pseudonyms;
-use crate::config::settings::{AuditSettings, Compiled, ListenAddress, Settings};
+use crate::config::settings::{AuditSettings, Compiled, ListenAddress, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
-use crate::serve::sockets::{self, SOCKET_MODE, UnixSockets, allow_files};
+use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
 use crate::serve::telemetry_listener::TelemetryListener;
-use crate::serve::{Gateway, Upstreams};
+use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
+/// How long after the grace period WebSockets have for their close frames.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the gateway can't start. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +57,18 @@ impl StartError {
     }
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop, or a new program has taken over.
 ///
 /// # Errors
 /// Something it needs to start is missing or taken; nothing was served.
-pub fn run(compiled: Compiled) -> Result<(), StartError> {
+pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let Compiled { policy, settings, .. } = compiled;
-    claim_addresses(&settings)?;
+    let program = Program::this()
+        .map_err(|error| StartError(format!("the program's own place can't be found: {error}")))?;
+    let mut predecessor = Predecessor::find().map_err(StartError)?;
+    let inherited = predecessor.as_mut().map(|it| std::mem::take(&mut it.sockets)).unwrap_or_default();
     allow_files(&settings.listeners);
+    let sockets = Arc::new(Sockets::open(&addresses(&settings), inherited)?);
     for relaxation in &settings.insecure {
         tracing::warn!("insecure: {relaxation}");
     }
@@ -66,32 +84,33 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             ))
         })?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
-    let journal = Arc::new(FileJournal::open(&settings.audit.dir, &origin).map_err(StartError::new)?);
+    let dir = &settings.audit.dir;
+    let journal = match &predecessor {
+        None => FileJournal::open(dir, &origin),
+        Some(_) => FileJournal::open_beside(dir, &origin),
+    };
+    let journal = Arc::new(journal.map_err(StartError::new)?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
+    let named = reload::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
             .map_err(StartError::new)?;
     let verifier = Arc::new(verifier);
-    background.spawn(Arc::clone(&verifier).background());
     let assertions = crate::serve::assertion::Assertions::new().map_err(|_| {
         StartError("no key for assertions could be made: the system gives no randomness".to_owned())
     })?;
+    let own_key = assertions.public_key().clone();
     let upstreams = Arc::new(Upstreams::new(settings.upstreams.clone(), assertions));
-    let search_forms = settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
-    let version = policy.version.clone();
-    let identities: Arc<dyn crate::enforce::ports::Identities> = Arc::clone(&verifier) as _;
+    let (policy, state) = (Arc::new(policy), Arc::new(MemoryState::new()));
     let gate = Arc::new(Gate::new(
-        policy,
-        identities,
-        Arc::new(MemoryState::new()),
+        Arc::clone(&state) as _,
         Arc::clone(&journal) as _,
         Arc::new(LocalRates::default()),
         pseudonyms,
-        search_forms,
     ));
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION"),
-        policy: &version,
+        policy: &policy.version,
         relaxations: &settings.insecure,
     };
     if !background.block_on(gate.record_own(&started)) {
@@ -102,24 +121,95 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
     }
     background.spawn(record_floods(Arc::clone(&gate)));
     let draining = Draining::default();
+    let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams)));
+    let status = Status::default();
+    let version = policy.version.clone();
+    let shutdown = settings.shutdown;
+    let ready_within = settings.upgrade.ready_within;
+    let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &gate, &upstreams, &draining);
-    add_telemetry(&mut server, &settings, &verifier, &journal, &upstreams, &draining);
+    add_listeners(&mut server, &settings, &gate, &current, &draining, &sockets)?;
+    let upgrade_fault = operations::Fault::default();
+    add_telemetry(
+        &mut server,
+        &settings,
+        Telemetry {
+            status: status.clone(),
+            upgrade_fault: upgrade_fault.clone(),
+            draining: draining.clone(),
+            journal: Arc::clone(&journal),
+            keys: std::iter::once(own_key.clone()).chain(old_keys.into_iter().flatten()).collect(),
+        },
+        &sockets,
+    )?;
     let unix_sockets = UnixSockets::of(&settings.listeners);
-    leave_when_idle(&settings, &draining, &journal, &unix_sockets)?;
-    tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
-    server
-        .run(RunArgs { shutdown_signal: Box::new(signals(&settings, draining, &gate, background.handle())) });
-    background.block_on(gate.record_flood());
-    let flushed = journal.flush(settings.shutdown.grace);
+    leave_when_idle(shutdown, &draining, &journal, &unix_sockets, launch.pid_file.clone())?;
+    let reloader = Reloader::new(reload::Beginning {
+        path: launch.config,
+        gate: Arc::clone(&gate),
+        current,
+        draining: draining.clone(),
+        runtime: background.handle().clone(),
+        status,
+        policy,
+        settings,
+        verifier: Arc::clone(&verifier),
+        named,
+        upstreams,
+    });
+    if let Some(predecessor) = &mut predecessor {
+        let leave = predecessor.wait_for_leave(|| verifier.unready().is_empty());
+        state.begin_after(leave.map_err(StartError)?);
+        metrics().upgrades.with_label_values(&["took_over"]).inc();
+    }
+    let ending = Arc::clone(&gate);
+    let (ask, asked) = std::sync::mpsc::channel();
+    spawn_named("reload", move || reloader.run(&asked))?;
+    let operations = Operator {
+        gate: Arc::clone(&gate),
+        background: background.handle().clone(),
+        ask,
+        heir: Arc::new(operations::Heir {
+            program,
+            sockets,
+            state,
+            gate,
+            background: background.handle().clone(),
+            own_key,
+            ready_within,
+            is_stopping: AtomicBool::new(false),
+            fault: upgrade_fault,
+        }),
+        predecessor: Mutex::new(predecessor),
+        pid_file: launch.pid_file.clone(),
+        version,
+    };
+    let signals = {
+        let _runtime = background.enter();
+        Signals::new(shutdown, draining, Arc::new(operations))
+            .map_err(|error| StartError(format!("signals can't be received: {error}")))?
+    };
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    background.block_on(ending.record_flood());
+    let flushed = journal.flush(shutdown.grace);
     unix_sockets.remove();
+    launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
     background.shutdown_timeout(Duration::from_secs(1));
     flushed.map_err(|_| lost_records())
 }
 
 fn lost_records() -> StartError {
     StartError("the last audit records could not be written and are lost; the log says which".to_owned())
+}
+
+/// How the gateway is to be run.
+#[derive(Debug)]
+pub struct Launch {
+    /// The configuration's file, for reloads.
+    pub config: PathBuf,
+    /// Where to write the process id once it serves.
+    pub pid_file: Option<PathBuf>,
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -131,7 +221,8 @@ fn server_conf(settings: &Settings) -> ServerConf {
         work_stealing: false,
         // Tries, not retries: an idempotent request that met a connection just closed is sent once more.
         max_retries: 2,
-        grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
+        // Pingora sleeps for so long; `leave_when_idle` ends the process before, if nothing holds it up.
+        grace_period_seconds: Some((settings.shutdown.grace + LAST_WORDS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
@@ -141,22 +232,24 @@ fn add_listeners(
     server: &mut Server,
     settings: &Settings,
     gate: &Arc<Gate>,
-    upstreams: &Arc<Upstreams>,
+    current: &Arc<Current>,
     draining: &Draining,
-) {
+    sockets: &Sockets,
+) -> Result<(), StartError> {
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
-    for listener in &settings.listeners {
+    for (position, listener) in settings.listeners.iter().enumerate() {
         let gateway = Gateway {
             listener: listener.clone(),
+            position,
             gate: Arc::clone(gate),
-            upstreams: Arc::clone(upstreams),
+            current: Arc::clone(current),
             connector: Arc::clone(&connector),
             draining: draining.clone(),
         };
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Door::new(listener, Arc::clone(gate))),
+            Edge::new(proxy, Door::new(listener, Arc::clone(gate)), draining.clone()),
         );
         match &listener.address {
             ListenAddress::Tcp(address) => service.add_tcp(&address.to_string()),
@@ -164,54 +257,59 @@ fn add_listeners(
                 service.add_uds(&path.to_string_lossy(), Some(Permissions::from_mode(SOCKET_MODE)));
             }
         }
-        server.add_service(service);
+        server.add_service(sockets.accepting(service)?);
         tracing::info!(listener = %listener.name, address = %listener.address, "listening");
     }
+    Ok(())
+}
+
+/// What the telemetry listener tells.
+struct Telemetry {
+    status: Status,
+    upgrade_fault: operations::Fault,
+    draining: Draining,
+    journal: Arc<FileJournal>,
+    /// The public keys of assertions: this program's, and that of the program before, whose last requests may still be
+    /// on their way.
+    keys: Vec<serde_json::Value>,
 }
 
 fn add_telemetry(
     server: &mut Server,
     settings: &Settings,
-    verifier: &Arc<Verifier>,
-    journal: &Arc<FileJournal>,
-    upstreams: &Arc<Upstreams>,
-    draining: &Draining,
-) {
-    let Some(address) = settings.telemetry else { return };
-    let (verifier, journal, draining) = (Arc::clone(verifier), Arc::clone(journal), draining.clone());
+    tells: Telemetry,
+    sockets: &Sockets,
+) -> Result<(), StartError> {
+    let Some(address) = settings.telemetry else { return Ok(()) };
+    let Telemetry { status, upgrade_fault, draining, journal, keys } = tells;
+    let configuration = status.clone();
     let readiness = move || {
-        let mut missing = verifier.unready();
+        let mut missing = status.unready();
         missing.extend(journal.trouble());
         if draining.is_draining() {
             missing.push("the gateway is stopping".to_owned());
         }
         missing
     };
+    let details = move || {
+        let mut details = serde_json::Map::new();
+        configuration.tell(&mut details);
+        upgrade_fault.tell(&mut details);
+        details
+    };
     let mut service = Service::new(
         "telemetry".to_owned(),
-        TelemetryListener { readiness: Arc::new(readiness), upstreams: Arc::clone(upstreams) },
+        TelemetryListener {
+            readiness: Arc::new(readiness),
+            details: Arc::new(details),
+            jwks: serde_json::json!({ "keys": keys }).to_string(),
+        },
     );
     service.threads = Some(1);
     service.add_tcp(&address.to_string());
-    server.add_service(service);
+    server.add_service(sockets.accepting(service)?);
     tracing::info!(%address, "telemetry");
-}
-
-fn signals(
-    settings: &Settings,
-    draining: Draining,
-    gate: &Arc<Gate>,
-    background: &tokio::runtime::Handle,
-) -> Signals {
-    let (gate, background) = (Arc::clone(gate), background.clone());
-    let on_stop = move || {
-        let gate = Arc::clone(&gate);
-        background.spawn(async move {
-            gate.record_own(&Event::Stopping).await;
-            gate.record_flood().await;
-        });
-    };
-    Signals { settings: settings.shutdown, draining, on_stop: Box::new(on_stop) }
+    Ok(())
 }
 
 /// Records now and then how much there was of what is not recorded one by one.
@@ -224,27 +322,28 @@ async fn record_floods(gate: Arc<Gate>) {
 }
 
 /// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has.
+/// request has. At the end of the grace period it lets WebSockets be closed.
 fn leave_when_idle(
-    settings: &Settings,
+    settings: ShutdownSettings,
     draining: &Draining,
     journal: &Arc<FileJournal>,
     unix_sockets: &UnixSockets,
+    pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
     let unix_sockets = unix_sockets.clone();
-    let (draining, journal, shutdown) = (draining.clone(), Arc::clone(journal), settings.shutdown);
+    let (draining, journal) = (draining.clone(), Arc::clone(journal));
     let watch = move || {
-        let mut since = None;
         loop {
             std::thread::park_timeout(Duration::from_millis(100));
-            if !draining.is_draining() {
-                continue;
+            let Some(closed_for) = draining.closed_for() else { continue };
+            if closed_for > settings.grace {
+                draining.say_farewell();
             }
-            let waited = since.get_or_insert_with(Instant::now).elapsed();
-            if waited > shutdown.lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
+            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
                 tracing::info!("every request is finished");
-                let lost = journal.flush(shutdown.grace).is_err();
+                let lost = journal.flush(settings.grace).is_err();
                 unix_sockets.remove();
+                pid_file.as_deref().inspect(|path| program::remove_pid(path));
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
@@ -253,18 +352,21 @@ fn leave_when_idle(
             }
         }
     };
+    spawn_named("leave", watch)
+}
+
+fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
     std::thread::Builder::new()
-        .name("leave".to_owned())
-        .spawn(watch)
+        .name(name.to_owned())
+        .spawn(work)
         .map(drop)
         .map_err(|error| StartError(format!("a thread can't be started: {error}")))
 }
 
-/// Pingora panics where an address is taken; this says so first.
-fn claim_addresses(settings: &Settings) -> Result<(), StartError> {
-    let telemetry = settings.telemetry.map(ListenAddress::Tcp);
-    let mut addresses = settings.listeners.iter().map(|listener| &listener.address).chain(&telemetry);
-    addresses.try_for_each(sockets::claim).map_err(StartError)
+/// Every address that is listened on.
+fn addresses(settings: &Settings) -> Vec<ListenAddress> {
+    let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
+    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).collect()
 }
 
 /// Reads the key behind the pseudonyms, or makes one beside the journal on first start.

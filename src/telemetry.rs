@@ -70,6 +70,14 @@ pub struct Metrics {
     pub connections_closed: IntCounterVec,
     /// `wardgate_rate_limit_keys{limit}`: how many callers a limit remembers.
     pub rate_limit_keys: IntGaugeVec,
+    /// `wardgate_config_reloads_total{result}`: `accepted` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// `wardgate_config_last_reload_successful`: 0 while the file on disk is not the one in force.
+    pub config_last_reload: IntGauge,
+    /// `wardgate_config_loaded_timestamp_seconds`
+    pub config_loaded_at: IntGauge,
+    /// `wardgate_upgrades_total{result}`: `handed_over`, `failed` or `took_over`.
+    pub upgrades: IntCounterVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
     pub ready: IntGauge,
 }
@@ -173,7 +181,18 @@ impl Metrics {
                 &["result"],
             ),
             audit_records: ByWord::new(
-                &["intent", "outcome", "decision", "unparsed", "aggregated", "started", "stopping"],
+                &[
+                    "intent",
+                    "outcome",
+                    "decision",
+                    "unparsed",
+                    "aggregated",
+                    "started",
+                    "stopping",
+                    "reloaded",
+                    "reload_refused",
+                    "upgrade",
+                ],
                 |event| records.with_label_values(&[event]),
             ),
             audit_failures: counter(
@@ -203,6 +222,24 @@ impl Metrics {
                 "wardgate_rate_limit_keys",
                 "Callers that a limit on the rate of requests remembers.",
                 &["limit"],
+            ),
+            config_reloads: counters(
+                "wardgate_config_reloads_total",
+                "Attempts to load a changed configuration, by result.",
+                &["result"],
+            ),
+            config_last_reload: gauge(
+                "wardgate_config_last_reload_successful",
+                "1 when the last configuration that was read is in force, 0 when it was refused.",
+            ),
+            config_loaded_at: gauge(
+                "wardgate_config_loaded_timestamp_seconds",
+                "When the configuration in force was loaded, in Unix seconds.",
+            ),
+            upgrades: counters(
+                "wardgate_upgrades_total",
+                "Attempts to let a new program take over, by result.",
+                &["result"],
             ),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,

@@ -49,6 +49,33 @@ pub enum Event<'e> {
     },
     /// The gateway was told to stop.
     Stopping,
+    /// From here on requests are judged by this version of the configuration.
+    Reloaded {
+        /// The policy's version.
+        policy: &'e str,
+        /// The version before.
+        previous: &'e str,
+        /// Each relaxation of a safe default that is in force.
+        relaxations: &'e [String],
+    },
+    /// A configuration was not taken; the one before goes on.
+    ReloadRefused {
+        /// The version that goes on.
+        policy: &'e str,
+        /// The version that was refused; absent where the file can't be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<&'e str>,
+        /// The findings, each with its code and place; the first few of many.
+        findings: &'e [String],
+    },
+    /// An attempt to let a new program take over.
+    Upgrade {
+        /// `handed_over` or `failed`.
+        result: &'static str,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'e str>,
+    },
 }
 
 impl Event<'_> {
@@ -62,6 +89,9 @@ impl Event<'_> {
             Self::Aggregated { .. } => "aggregated",
             Self::Started { .. } => "started",
             Self::Stopping => "stopping",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ReloadRefused { .. } => "reload_refused",
+            Self::Upgrade { .. } => "upgrade",
         }
     }
 
@@ -70,9 +100,13 @@ impl Event<'_> {
         match self {
             Self::Intent(event) | Self::Decision(event) => event.decision,
             Self::Outcome(event) => event.decision,
-            Self::Unparsed { .. } | Self::Aggregated { .. } | Self::Started { .. } | Self::Stopping => {
-                Uuid::nil()
-            }
+            Self::Unparsed { .. }
+            | Self::Aggregated { .. }
+            | Self::Started { .. }
+            | Self::Stopping
+            | Self::Reloaded { .. }
+            | Self::ReloadRefused { .. }
+            | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
 }

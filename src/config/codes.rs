@@ -137,6 +137,9 @@ codes! {
     "WG121" Error LimitsContradict "limits that contradict each other";
     "WG122" Error BadSocketPath "a path at which there can be no Unix socket";
     "WG123" Error NoPeerAddress "a trusted peer that this listener can't have";
+    // Reloads.
+    "WG130" Error NeedsRestart "a change that a running gateway can't make";
+    "WG131" Error PartUnusable "what the configuration names can't be used by the running gateway";
 }
 
 #[cfg(test)]

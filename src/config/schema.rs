@@ -120,6 +120,7 @@ maps! {
         telemetry: Spanned<Telemetry>,
         threads: Text,
         shutdown: Shutdown,
+        upgrade: Upgrade,
         state: State,
         assurance_levels: Texts,
         issuers: Items<Issuer>,
@@ -163,6 +164,8 @@ maps! {
     Telemetry { address: Text, }
     /// How it stops.
     Shutdown { lame_duck: Text, grace: Text, }
+    /// How a new program takes over.
+    Upgrade { ready_within: Text, }
     /// What is remembered between requests.
     State { single_replica: bool, }
 

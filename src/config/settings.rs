@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cases::Case;
@@ -37,10 +37,24 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// Stopping.
     pub shutdown: ShutdownSettings,
+    /// Being taken over by a new program.
+    pub upgrade: UpgradeSettings,
     /// Worker threads per listener; `None` is one per core.
     pub threads: Option<usize>,
     /// Every relaxation of a safe default, in words; logged at start.
     pub insecure: Vec<String>,
+}
+
+impl Settings {
+    /// The files beside the configuration that a reload reads anew: keys and secrets of issuers.
+    pub fn reloaded_files(&self) -> impl Iterator<Item = &Path> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.source {
+            KeySource::File(path) | KeySource::Introspection { client_secret_file: path, .. } => {
+                Some(path.as_path())
+            }
+            KeySource::Address(_) | KeySource::Discovery => None,
+        })
+    }
 }
 
 /// One listener.
@@ -59,7 +73,7 @@ pub struct ListenerSettings {
 }
 
 /// Where an issuer's keys or answers come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerSettings {
     /// The issuer's configured name.
     pub name: Box<str>,
@@ -72,7 +86,7 @@ pub struct IssuerSettings {
 }
 
 /// How tokens are verified.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// A JWKS file; read at start and used offline.
     File(PathBuf),
@@ -96,7 +110,7 @@ pub enum KeySource {
 }
 
 /// How fresh fetched keys must be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyLifetimes {
     /// When to fetch again in the background.
     pub refresh: Duration,
@@ -111,7 +125,7 @@ pub struct KeyLifetimes {
 }
 
 /// One upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Its name.
     pub name: Box<str>,
@@ -136,7 +150,7 @@ pub struct UpstreamSettings {
 }
 
 /// The signed assertion an upstream gets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssertionSettings {
     /// The header it stands in.
     pub header: Box<str>,
@@ -170,7 +184,7 @@ pub enum InjectPart {
 }
 
 /// The audit trail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
     /// The directory of its files.
     pub dir: PathBuf,
@@ -179,10 +193,17 @@ pub struct AuditSettings {
 }
 
 /// How the gateway stops.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownSettings {
     /// How long it goes on serving while `/readyz` says no, so that load balancers notice.
     pub lame_duck: Duration,
     /// How long running requests may take after that.
     pub grace: Duration,
+}
+
+/// How a new program takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    /// How long it may take until it is ready; else the old one goes on.
+    pub ready_within: Duration,
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::gate::{Arrival, Gate};
-use super::ports::{RevocationClaim, RevocationKey};
+use super::ports::{Identities, RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
@@ -40,6 +40,7 @@ impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
     pub(super) async fn decide(
         &self,
+        identities: &dyn Identities,
         question: &Question<'_>,
         arrival: &Arrival<'_>,
         body: &mut dyn BodySource,
@@ -54,7 +55,7 @@ impl Gate {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
-                    self.identify(&question.facts.presented, now, &mut evidence).await;
+                    identify(identities, &question.facts.presented, now, &mut evidence).await;
                     if let Some(Identity::Known(subject)) = &evidence.identity
                         && let Err(denial) = self.limit_subject(question.policy, question.route, subject)
                     {
@@ -74,19 +75,6 @@ impl Gate {
         }
     }
 
-    async fn identify(&self, presented: &Presented, now: i64, evidence: &mut Evidence) {
-        let identity = match presented {
-            Presented::Nothing => Identity::Nobody,
-            Presented::Malformed(why) => Identity::Malformed(why),
-            Presented::Bearer(token) => {
-                let identified = self.identities.identify(token, now).await;
-                evidence.keys_too_stale = identified.too_stale_for_critical;
-                identified.identity
-            }
-        };
-        evidence.identity = Some(identity);
-    }
-
     async fn revocation(&self, evidence: &Evidence) -> Revocation {
         let Some(Identity::Known(subject)) = &evidence.identity else {
             return Revocation::Unknown;
@@ -98,6 +86,19 @@ impl Gate {
             Lookup::Unavailable => Revocation::Unknown,
         }
     }
+}
+
+async fn identify(identities: &dyn Identities, presented: &Presented, now: i64, evidence: &mut Evidence) {
+    let identity = match presented {
+        Presented::Nothing => Identity::Nobody,
+        Presented::Malformed(why) => Identity::Malformed(why),
+        Presented::Bearer(token) => {
+            let identified = identities.identify(token, now).await;
+            evidence.keys_too_stale = identified.too_stale_for_critical;
+            identified.identity
+        }
+    };
+    evidence.identity = Some(identity);
 }
 
 /// Every name by which this token may have been revoked.

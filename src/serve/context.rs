@@ -1,11 +1,13 @@
 //! What the proxy front remembers of one request between Pingora's calls.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
 use super::edge::Running;
+use super::live::Live;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
 use crate::decision::Reason;
@@ -16,6 +18,8 @@ use crate::telemetry::metrics;
 /// What is remembered of one request between Pingora's calls.
 pub struct Context {
     pub(super) id: Uuid,
+    /// The version of the configuration that the request began under.
+    pub(super) live: Arc<Live>,
     pub(super) started: Instant,
     pub(super) facts: Option<Facts>,
     pub(super) settled: Option<Settled>,
@@ -48,9 +52,10 @@ impl Drop for InFlight {
 
 impl Context {
     /// A request that has just begun.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(live: Arc<Live>) -> Self {
         Self {
             id: Uuid::now_v7(),
+            live,
             started: Instant::now(),
             facts: None,
             settled: None,

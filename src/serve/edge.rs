@@ -26,9 +26,11 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::door::Door;
+use super::goodbye::Goodbye;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::reply;
+use super::shutdown::Draining;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
 /// drops requests that have just begun.
@@ -41,12 +43,13 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
     door: Door,
+    draining: Draining,
 }
 
 impl Edge {
     /// Wraps the proxy of one listener.
-    pub fn new(proxy: HttpProxy<Gateway>, door: Door) -> Self {
-        Self { proxy: Arc::new(proxy), door }
+    pub fn new(proxy: HttpProxy<Gateway>, door: Door, draining: Draining) -> Self {
+        Self { proxy: Arc::new(proxy), door, draining }
     }
 }
 
@@ -60,9 +63,11 @@ impl ServerApp for Edge {
             life: Life::new(is_h2),
             refused_by_parser: AtomicBool::new(false),
             odd_request_line: AtomicBool::new(false),
+            websocket: AtomicBool::new(false),
         });
         let pace = Pace::new(*self.door.limits());
-        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection), pace)?);
+        let goodbye = Goodbye::new(self.draining.clone());
+        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection), pace, goodbye)?);
         self.proxy.process_new(watched, shutdown).await;
         let stop = connection.life.stop();
         if let Some(stop) = stop {
@@ -97,6 +102,13 @@ pub fn client(session: &Session) -> Option<IpAddr> {
 pub fn was_too_slow(session: &Session) -> bool {
     let stop = connection(session).and_then(|connection| connection.life.stop());
     matches!(stop, Some(Stop::SlowBody | Stop::SlowReader))
+}
+
+/// Notes that a handshake for a WebSocket goes upstream.
+pub fn websocket_may_begin(session: &Session) {
+    if let Some(connection) = connection(session) {
+        connection.websocket.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Notes that a request has begun; called first in its life. It ends when this is dropped.
@@ -147,6 +159,7 @@ struct Connection {
     life: Life,
     refused_by_parser: AtomicBool,
     odd_request_line: AtomicBool,
+    websocket: AtomicBool,
 }
 
 impl Connection {
@@ -209,15 +222,16 @@ struct Watched {
     pace: Pace,
     line: RequestLine,
     connection: Arc<Connection>,
+    goodbye: Goodbye,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
     digest: Arc<ProxyDigest>,
 }
 
 impl Watched {
-    fn new(inner: Stream, connection: Arc<Connection>, pace: Pace) -> Option<Self> {
+    fn new(inner: Stream, connection: Arc<Connection>, pace: Pace, goodbye: Goodbye) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, pace, line: RequestLine::default(), connection, digest })
+        Some(Self { inner, pace, line: RequestLine::default(), connection, goodbye, digest })
     }
 
     /// Ends the connection. A client that was too slow to ask is told so, as far as that goes without waiting.
@@ -243,6 +257,14 @@ impl Watched {
             None => Poll::Pending,
         }
     }
+
+    /// Whether what is written now is, or may become, a WebSocket's.
+    fn carries_websocket(&mut self) -> bool {
+        if self.connection.websocket.load(Ordering::Relaxed) {
+            self.goodbye.expect();
+        }
+        self.goodbye.is_expected()
+    }
 }
 
 impl fmt::Debug for Watched {
@@ -259,6 +281,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
+        if this.goodbye.is_expected() {
+            this.goodbye.poll(&mut this.inner, context);
+        }
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             this.connection.on_read(bytes, &mut this.line);
@@ -280,7 +305,13 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        match Pin::new(&mut self.inner).poll_write(context, bytes) {
+        let this = &mut *self;
+        let written = if this.carries_websocket() {
+            this.goodbye.poll_write(&mut this.inner, context, bytes)
+        } else {
+            Pin::new(&mut this.inner).poll_write(context, bytes)
+        };
+        match written {
             Poll::Pending => self.wait_to_write(context),
             Poll::Ready(written) => {
                 self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
@@ -309,7 +340,13 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.connection.on_write();
-        match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
+        let this = &mut *self;
+        let written = if this.carries_websocket() {
+            this.goodbye.poll_write_vectored(&mut this.inner, context, slices)
+        } else {
+            Pin::new(&mut this.inner).poll_write_vectored(context, slices)
+        };
+        match written {
             Poll::Pending => self.wait_to_write(context),
             Poll::Ready(written) => {
                 self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));

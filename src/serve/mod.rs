@@ -9,8 +9,10 @@ mod context;
 pub mod door;
 pub mod edge;
 mod framing;
+mod goodbye;
 mod intake;
 mod limits;
+mod live;
 mod pace;
 pub mod proxy;
 mod proxy_header;
@@ -20,5 +22,6 @@ pub mod sockets;
 pub mod telemetry_listener;
 mod upstream;
 
+pub use live::{Current, Live};
 pub use proxy::Gateway;
 pub use upstream::Upstreams;

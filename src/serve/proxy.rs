@@ -18,9 +18,10 @@ use super::edge;
 use super::framing;
 use super::intake::{self, Intake, SessionBody};
 use super::limits;
+use super::live::Current;
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
+use super::upstream::{DECISION_HEADER, WEBSOCKET_SILENCE, prepare_response};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::decision::Reason;
@@ -36,12 +37,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// One listener's gateway.
 pub struct Gateway {
-    /// The listener.
+    /// The listener, as it was when it was opened.
     pub listener: ListenerSettings,
+    /// The listener's position in the configuration.
+    pub position: usize,
     /// What decides.
     pub gate: Arc<Gate>,
-    /// Where requests go.
-    pub upstreams: Arc<Upstreams>,
+    /// The version of the configuration that requests begin under.
+    pub current: Arc<Current>,
     /// Sends bodies that were read for classification.
     pub connector: Arc<Connector<()>>,
     /// Whether the gateway is stopping.
@@ -53,7 +56,7 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new()
+        Context::new(self.current.load())
     }
 
     async fn early_request_filter(
@@ -71,16 +74,18 @@ impl ProxyHttp for Gateway {
         // A client of HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
         session.as_downstream_mut().set_ignore_info_resp(is_old);
         let method = session.req_header().method.clone();
-        let (settled, body) = match intake::read(session, &self.listener.reading) {
+        let live = Arc::clone(&context.live);
+        let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
+        let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));
-                (self.gate.server_options(&arrival).await, None)
+                (self.gate.server_options(&live.generation, &arrival).await, None)
             }
             Intake::Request(facts) => {
                 limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
-                let settled = self.gate.admit(&arrival, &mut source).await;
+                let settled = self.gate.admit(&live.generation, &arrival, &mut source).await;
                 let body = source.into_collected();
                 if let (Some(running), Some(_)) = (&mut context.running, &body) {
                     running.has_body();
@@ -94,7 +99,8 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let departure = context.departure()?;
-        match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
+        let upstreams = &context.live.upstreams;
+        match upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
             Ok(peer) => Ok(Box::new(peer)),
             Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
                 .map_err(Error::into_up),
@@ -119,7 +125,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        self.upstreams.prepare_request(request, &context.departure()?)
+        context.live.upstreams.prepare_request(request, &context.departure()?)
     }
 
     async fn upstream_response_filter(
@@ -207,7 +213,7 @@ impl ProxyHttp for Gateway {
                 (None, Some(_)) => OutcomeResult::Unknown,
             };
             if let (Some(index), Some(status)) = (context.upstream(), status) {
-                self.upstreams.count_response(index, status);
+                context.live.upstreams.count_response(index, status);
             }
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
             self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes }).await;
@@ -260,6 +266,7 @@ impl Gateway {
                 context.settled = Some(settled);
                 if context.websocket() {
                     session.set_read_timeout(Some(WEBSOCKET_SILENCE));
+                    edge::websocket_may_begin(session);
                 }
                 return match body {
                     None => Ok(false),
@@ -288,8 +295,9 @@ impl Gateway {
     ) -> pingora::Result<()> {
         let departure = context.departure()?;
         let mut request = session.req_header().clone();
-        self.upstreams.prepare_request(&mut request, &departure)?;
-        let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
+        context.live.upstreams.prepare_request(&mut request, &departure)?;
+        let upstreams = &context.live.upstreams;
+        let sent = match upstreams.peer(departure.admission, departure.upstream, false).await {
             Ok(peer) => {
                 let adjust = |response: &mut ResponseHeader| self.finish_response(response, context);
                 buffered::send(&self.connector, &peer, request, body, session, adjust).await
@@ -327,7 +335,7 @@ impl Gateway {
             tracing::error!(decision = %context.id, "the caller's identity can't be written as the upstream's headers ask; nothing was sent");
             return;
         }
-        let upstream = context.upstream().map_or("none", |index| self.upstreams.name(index));
+        let upstream = context.upstream().map_or("none", |index| context.live.upstreams.name(index));
         metrics().upstream_failures.with_label_values(&[upstream, fault.kind()]).inc();
         tracing::warn!(decision = %context.id, upstream, kind = fault.kind(), "the upstream gave no usable answer");
     }

@@ -36,7 +36,7 @@ const LAST_GOOD_FOR: Duration = Duration::from_secs(300);
 
 /// Every upstream, in the policy's order.
 pub struct Upstreams {
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     identity_headers: IdentityHeaders,
     assertions: Assertions,
 }
@@ -76,8 +76,20 @@ impl Upstreams {
                 .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
         });
         let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings.into_iter().map(Upstream::new).collect();
+        let upstreams = settings.into_iter().map(|settings| Arc::new(Upstream::new(settings))).collect();
         Self { upstreams, identity_headers, assertions }
+    }
+
+    /// The upstreams of the next version of the configuration: those whose settings are the same go on as they are,
+    /// with what is known of their addresses; assertions are signed with the same key.
+    pub fn succeeded_by(&self, settings: Vec<UpstreamSettings>) -> Self {
+        let mut next = Self::new(settings, self.assertions.succeeded());
+        for upstream in &mut next.upstreams {
+            if let Some(same) = self.upstreams.iter().find(|old| old.settings == upstream.settings) {
+                *upstream = Arc::clone(same);
+            }
+        }
+        next
     }
 
     /// An upstream's name, for metrics.
@@ -91,11 +103,6 @@ impl Upstreams {
         if let Some(counter) = self.upstreams.get(index).and_then(|upstream| upstream.responses.get(class)) {
             counter.inc();
         }
-    }
-
-    /// The key of the assertions, as a JWK set.
-    pub fn jwks(&self) -> &str {
-        self.assertions.jwks()
     }
 
     /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.

@@ -9,7 +9,7 @@ use wardgate::audit::file::{FILE_NAME, FileJournal};
 use wardgate::audit::pseudonym::Pseudonyms;
 use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
-use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Outcome};
+use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
 use wardgate::state::memory::MemoryState;
 use wardgate::state::spent::ProofKey;
@@ -112,8 +112,10 @@ async fn a_gate_does_what_the_matrix_says() {
         Arc::clone(&journal) as Arc<dyn Journal>,
     );
     let rates = Arc::new(wardgate::state::rates::LocalRates::default());
-    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, rates, pseudonyms, search_forms.clone());
-    let policy = gate.policy();
+    let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
+    let policy = Arc::new(compiled.policy);
+    let generation =
+        Generation { policy: Arc::clone(&policy), identities: ports.0, search_forms: search_forms.clone() };
     let mut permits = 0;
     for row in &matrix.rows {
         let line = format!("{}: {} | {}", row.heading, row.caller, row.evidence);
@@ -138,7 +140,7 @@ async fn a_gate_does_what_the_matrix_says() {
             now: NOW,
             body_bytes: u64::MAX,
         };
-        let settled = gate.admit(&arrival, &mut Source { world: &world, bytes }).await;
+        let settled = gate.admit(&generation, &arrival, &mut Source { world: &world, bytes }).await;
 
         assert_eq!(settled.route, Some(row.route), "{line}");
         assert_eq!(settled.verdict, decision.verdict(), "{line}");

@@ -4,7 +4,7 @@
 //! when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`].
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,7 @@ pub struct OpenError {
     path: PathBuf,
     cause: String,
     remedy: &'static str,
+    is_held: bool,
 }
 
 struct Shared {
@@ -81,17 +82,35 @@ impl FileJournal {
     /// # Errors
     /// The directory or file can't be made, or another process holds it.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
-        let path = dir.join(FILE_NAME);
+        Self::open_file(dir, FILE_NAME, origin)
+    }
+
+    /// The same for a process that takes over from another, which may still write its last records: then this one's
+    /// go to a file of its own, `audit-<origin>.jsonl`, and are numbered from 1.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_beside(dir: &Path, origin: &str) -> Result<Self, OpenError> {
+        match Self::open_file(dir, FILE_NAME, origin) {
+            Err(error) if error.is_held => Self::open_file(dir, &format!("audit-{origin}.jsonl"), origin),
+            opened => opened,
+        }
+    }
+
+    fn open_file(dir: &Path, name: &str, origin: &str) -> Result<Self, OpenError> {
+        let path = dir.join(name);
         let fail = |cause: &dyn std::fmt::Display, remedy| OpenError {
             path: path.clone(),
             cause: cause.to_string(),
             remedy,
+            is_held: false,
         };
         std::fs::create_dir_all(dir)
             .map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
         let file = open_private(&path).map_err(|cause| fail(&cause, "let this user write to it"))?;
-        file.try_lock().map_err(|cause| {
-            fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
+        file.try_lock().map_err(|cause| OpenError {
+            is_held: matches!(cause, TryLockError::WouldBlock),
+            ..fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
         })?;
         let next_sequence = last_sequence(&path).map_err(|cause| fail(&cause, "let this user read it"))? + 1;
         let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
@@ -303,70 +322,4 @@ fn last_sequence(path: &Path) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fn lines(dir: &Path) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(dir.join(FILE_NAME)).expect("readable");
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    fn sequence(dir: &Path) -> Vec<u64> {
-        lines(dir).iter().map(|line| line["seq"].as_u64().expect("a number")).collect()
-    }
-
-    #[tokio::test]
-    async fn records_are_numbered_on_over_restarts() {
-        let dir = tempfile::tempdir().expect("a directory");
-        for _ in 0..2 {
-            let journal = FileJournal::open(dir.path(), "o").expect("opens");
-            for durability in [Durability::Buffered, Durability::Written, Durability::Synced] {
-                journal.append(&Event::Stopping, durability).await.expect("recorded");
-            }
-        }
-        assert_eq!(sequence(dir.path()), [1, 2, 3, 4, 5, 6]);
-        let mode = std::fs::metadata(dir.path().join(FILE_NAME)).expect("metadata").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn a_torn_last_line_is_ended_and_its_number_not_used_twice() {
-        let dir = tempfile::tempdir().expect("a directory");
-        {
-            let journal = FileJournal::open(dir.path(), "o").expect("opens");
-            journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        }
-        let mut file = OpenOptions::new().append(true).open(dir.path().join(FILE_NAME)).expect("writable");
-        file.write_all(br#"{"seq":2,"origin":"o","ti"#).expect("written");
-        drop(file);
-        let journal = FileJournal::open(dir.path(), "o").expect("opens");
-        let receipt = journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        assert_eq!(receipt.sequence(), 3, "the torn record's number is taken");
-        assert_eq!(sequence(dir.path()), [1, 3]);
-    }
-
-    #[test]
-    fn one_writer_at_a_time() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let _first = FileJournal::open(dir.path(), "a").expect("opens");
-        let refused = FileJournal::open(dir.path(), "b").err().expect("held").to_string();
-        assert!(refused.contains("give each process its own `audit.dir`"), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn written_is_on_file_before_the_receipt_and_buffered_follows() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let journal = FileJournal::open(dir.path(), "o").expect("opens");
-        journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        assert_eq!(sequence(dir.path()), [1]);
-        journal.append(&Event::Stopping, Durability::Buffered).await.expect("recorded");
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while sequence(dir.path()) != [1, 2] {
-                tokio::time::sleep(FLUSH_EVERY).await;
-            }
-        })
-        .await
-        .expect("flushed");
-    }
-}
+mod tests;

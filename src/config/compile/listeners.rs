@@ -9,8 +9,8 @@ use super::limits;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{File, Limits, Listener, Text};
-use crate::config::settings::{ListenAddress, ListenerSettings, ShutdownSettings};
+use crate::config::schema::{File, Given, Limits, Listener, Text};
+use crate::config::settings::{ListenAddress, ListenerSettings, ShutdownSettings, UpgradeSettings};
 use crate::config::values::{self, seconds};
 use crate::request::facts::Reading;
 
@@ -24,10 +24,11 @@ pub(super) struct Listening {
     pub(super) listeners: Vec<ListenerSettings>,
     pub(super) telemetry: Option<SocketAddr>,
     pub(super) shutdown: ShutdownSettings,
+    pub(super) upgrade: UpgradeSettings,
     pub(super) threads: Option<usize>,
 }
 
-/// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
+/// Compiles `listeners`, `telemetry`, `shutdown`, `upgrade` and `threads`.
 pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
     let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
@@ -53,7 +54,8 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
         taken.address(address, report)
     });
     let threads = values::count(report, &file.threads, 1..=1024);
-    Listening { listeners, telemetry, shutdown: shutdown(file, report), threads }
+    let (shutdown, upgrade) = (shutdown(file, report), upgrade(file, report));
+    Listening { listeners, telemetry, shutdown, upgrade, threads }
 }
 
 fn listener<'s>(
@@ -116,6 +118,15 @@ fn shutdown(file: &File, report: &mut Report<'_>) -> ShutdownSettings {
     ShutdownSettings {
         lame_duck: values::duration(report, &schema.lame_duck, lame_duck, seconds(0)..=seconds(600)),
         grace: values::duration(report, &schema.grace, grace, seconds(0)..=seconds(3_600)),
+    }
+}
+
+fn upgrade(file: &File, report: &mut Report<'_>) -> UpgradeSettings {
+    let report = &mut report.within("upgrade", None);
+    let absent = Given::default();
+    let given = file.upgrade.as_ref().map_or(&absent, |schema| &schema.ready_within);
+    UpgradeSettings {
+        ready_within: values::duration(report, given, seconds(60), seconds(1)..=seconds(3_600)),
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         upstreams,
         audit,
         shutdown: listening.shutdown,
+        upgrade: listening.upgrade,
         threads: listening.threads,
         insecure: Vec::new(),
     };

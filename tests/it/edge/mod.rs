@@ -1,0 +1,37 @@
+//! At the edge: what an operator does to a gateway that serves.
+
+mod drain;
+mod reload;
+mod upgrade;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::Gateway;
+
+/// Writes a gateway's configuration anew.
+fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
+    let path = gateway.dir.path().join("gateway.yaml");
+    let text = change(std::fs::read_to_string(&path).expect("the configuration"));
+    std::fs::write(&path, text).expect("writable");
+}
+
+/// How many reloads ended so.
+fn reloads(gateway: &Gateway, result: &str) -> f64 {
+    gateway.metric(&format!("wardgate_config_reloads_total{{result=\"{result}\"}}"))
+}
+
+/// The records of every journal in the directory, file by file.
+fn journals(dir: &Path) -> Vec<Vec<Value>> {
+    let files = std::fs::read_dir(dir.join("audit")).expect("the journals");
+    let files = files.map(|file| file.expect("a file").path());
+    files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .map(|path| {
+            let text = std::fs::read_to_string(path).expect("readable");
+            assert!(text.ends_with('\n'), "the last line is torn");
+            text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+        })
+        .collect()
+}
