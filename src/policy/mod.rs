@@ -4,6 +4,7 @@
 
 pub mod condition;
 pub mod index;
+mod near;
 pub mod requirement;
 pub mod route;
 pub mod template;
