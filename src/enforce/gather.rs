@@ -108,7 +108,8 @@ async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Resu
         return Ok(BodyReading::Absent);
     }
     let searched_form = question.forms_may_override && shape.may_hide_method(&question.facts.method);
-    if !shape.is_readable() && !(searched_form && shape.is_searchable()) {
+    let worth_reading = shape.is_readable() || (searched_form && shape.is_searchable());
+    if !worth_reading {
         // Left unread, so that it can still be streamed if the highest tier is satisfied.
         return Ok(BodyReading::Unreadable);
     }

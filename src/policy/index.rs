@@ -96,7 +96,6 @@ impl Index {
     }
 
     /// Finds nothing where the path is another spelling of a more specific route's.
-
     fn look_up(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
         let segments: SmallVec<[&str; 16]> = target.segments().collect();
         let roots = [self.hosts.get(host).copied(), self.any_host];

@@ -116,7 +116,8 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
     };
     let shape = facts.body;
     let searched = forms_may_override && shape.may_hide_method(&facts.method);
-    if !shape.is_readable() && !(searched && shape.is_searchable()) {
+    let worth_reading = shape.is_readable() || (searched && shape.is_searchable());
+    if !worth_reading {
         return BodyReading::Unreadable;
     }
     match BodyFacts::read(shape.media, &body.bytes) {
