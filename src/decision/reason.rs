@@ -134,7 +134,7 @@ impl Reason {
                 404,
                 "Not found",
                 "Check the address.",
-                "no route matches host and path: add one if this should be reachable",
+                "no route matches host and path, or only in another spelling (trailing slash, letter case): add one if this should be reachable",
             ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
@@ -153,9 +153,9 @@ impl Reason {
             Self::FormNotInspectable => (
                 "form_not_inspectable",
                 413,
-                "The form is too large or compressed",
-                "Send the form uncompressed and smaller, or the data in another format.",
-                "forms are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
+                "The body can't be inspected",
+                "Send it uncompressed, in UTF-8 and smaller, or the data in another format.",
+                "forms and JSON are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
             ),
             Self::BodyTooLarge => (
                 "body_too_large",

@@ -125,9 +125,8 @@ async fn read_body(
     if shape.length == BodyLength::None {
         return Ok(BodyReading::Absent);
     }
-    let searched_form = question.forms_may_override && shape.may_hide_method();
-    let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
-    let worth_reading = shape.is_readable() || (searched_form && !shape.encoded && !too_long);
+    let searched_form = question.forms_may_override && shape.may_hide_method(&question.facts.method);
+    let worth_reading = shape.is_readable() || (searched_form && shape.is_searchable());
     if !worth_reading {
         // Left unread, so that it can still be streamed if the highest tier is satisfied.
         return Ok(BodyReading::Unreadable);
@@ -138,8 +137,7 @@ async fn read_body(
         BodyFault::Incomplete => Reason::BodyIncomplete,
         BodyFault::TooSlow => Reason::ClientTooSlow,
     })?;
-    let facts = if shape.utf8 { BodyFacts::read(shape.media, &bytes) } else { None };
-    Ok(match facts {
+    Ok(match BodyFacts::read(shape.media, &bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },
         None => BodyReading::Unreadable,

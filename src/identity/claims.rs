@@ -85,7 +85,13 @@ impl<'c> Reader<'c> {
         } else {
             &["events"]
         };
-        if marks.iter().any(|name| self.0.contains_key(*name)) {
+        // Issuers that sign all their tokens with one `typ` header tell them apart in the payload: Amazon Cognito by
+        // `token_use`, Keycloak by `typ`.
+        let other_use = self.text("token_use")?.is_some_and(|kind| kind != "access");
+        let other_kind = self.text("typ")?.is_some_and(|kind| {
+            ["id", "refresh", "logout", "offline"].iter().any(|other| kind.eq_ignore_ascii_case(other))
+        });
+        if other_use || other_kind || marks.iter().any(|name| self.0.contains_key(*name)) {
             return Err(TokenFault::NotAnAccessToken);
         }
         let wrong_kind = self.text("token_type")?.is_some_and(|kind| {

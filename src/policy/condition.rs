@@ -36,25 +36,28 @@ pub struct Inputs {
     pub body: Value,
     /// Whether a query parameter occurs more than once: then the query has no one value for it.
     pub query_is_ambiguous: bool,
+    /// Whether there is a body that can't be read: what speaks of it fails, what does not is not touched by it.
+    pub body_is_unreadable: bool,
 }
 
 impl Inputs {
-    /// Converts plain data to CEL values.
+    /// Converts plain data to CEL values. `body` is `None` where it can't be read.
     ///
     /// # Errors
     /// A value that CEL has no type for.
     pub fn new(
         subject: &serde_json::Value,
         request: &serde_json::Value,
-        body: &serde_json::Value,
+        body: Option<&serde_json::Value>,
         query_is_ambiguous: bool,
     ) -> Result<Self, String> {
         let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
         Ok(Self {
             subject: convert(subject)?,
             request: convert(request)?,
-            body: convert(body)?,
+            body: convert(body.unwrap_or(&serde_json::Value::Null))?,
             query_is_ambiguous,
+            body_is_unreadable: body.is_none(),
         })
     }
 }
@@ -111,6 +114,9 @@ impl Condition {
         if self.reads_query && inputs.query_is_ambiguous {
             return Err("a query parameter occurs more than once".to_owned());
         }
+        if self.reads_body && inputs.body_is_unreadable {
+            return Err("the body can't be read".to_owned());
+        }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
         context.add_variable_from_value("subject", inputs.subject.clone());
         context.add_variable_from_value("request", inputs.request.clone());
@@ -160,8 +166,9 @@ mod tests {
 
     fn holds(source: &str) -> Result<bool, String> {
         let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
-        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150}), false)
-            .expect("inputs");
+        let inputs =
+            Inputs::new(&subject, &json!({"query": {"a": "1"}}), Some(&json!({"amount": 150})), false)
+                .expect("inputs");
         Condition::compile(source)?.holds(&inputs)
     }
 
@@ -188,10 +195,19 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_fails_what_reads_the_query() {
-        let inputs =
-            Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), &json!(null), true).expect("inputs");
+        let inputs = Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), Some(&json!(null)), true)
+            .expect("inputs");
         assert!(Condition::compile("has(request.query.x)").expect("compiles").holds(&inputs).is_err());
         assert!(Condition::compile("request['query'].x == ''").expect("compiles").holds(&inputs).is_err());
+        assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
+    }
+
+    #[test]
+    fn an_unreadable_body_fails_what_reads_it_and_nothing_else() {
+        let inputs = Inputs::new(&json!({"id": "a"}), &json!({}), None, false).expect("inputs");
+        for source in ["body == null", "has(body.x)", "subject.id == 'a' || body.x == 1"] {
+            assert!(Condition::compile(source).expect("compiles").holds(&inputs).is_err(), "{source}");
+        }
         assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
     }
 

@@ -9,6 +9,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::Route;
+use super::near::Near;
 use super::template::{Step, Template};
 use crate::request::Facts;
 use crate::request::target::Target;
@@ -48,6 +49,7 @@ pub struct Index {
     hosts: HashMap<Box<str>, u32>,
     any_host: Option<u32>,
     leaves: Vec<Leaf>,
+    near: Near,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Index {
     /// # Errors
     /// Every pair of routes that could both win for some request.
     pub fn build(routes: &[Route]) -> Result<Self, Vec<Ambiguous>> {
-        let mut index = Self::default();
+        let mut index = Self { near: Near::build(routes), ..Self::default() };
         let mut ambiguous = Vec::new();
         for (position, route) in routes.iter().enumerate() {
             index
@@ -93,12 +95,17 @@ impl Index {
         self.look_up(facts.host.as_str(), &facts.target, method, facts.websocket)
     }
 
+    /// Finds nothing where the path is another spelling of a more specific route's.
     fn look_up(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
         let segments: SmallVec<[&str; 16]> = target.segments().collect();
         let roots = [self.hosts.get(host).copied(), self.any_host];
         for root in roots.into_iter().flatten() {
             if let Some(leaves) = self.walk(root, &segments) {
-                return self.choose(leaves, method, websocket);
+                let found = self.choose(leaves, method, websocket);
+                return match found {
+                    Match::Route(route) if self.near.is_another(host, target, route) => Match::None,
+                    found => found,
+                };
             }
         }
         Match::None
@@ -236,6 +243,19 @@ mod tests {
         assert_eq!(find(&index, "h", "/p/7", "GET"), Match::OtherMethod(vec![Method::PUT]));
         assert_eq!(find(&index, "a", "/p/7/x", "POST"), Match::Route(0));
         assert_eq!(find(&index, "a", "/p/7", "GETX"), Match::OtherMethod(vec![Method::GET]));
+    }
+
+    #[test]
+    fn another_spelling_of_a_precise_route_never_falls_to_a_broader_one() {
+        let index =
+            index(&[("", "/p/{id}/**", "GET,POST"), ("", "/p/{id}/export", "POST")]).expect("unambiguous");
+        assert_eq!(find(&index, "a", "/p/7/export", "POST"), Match::Route(1));
+        for path in ["/p/7/export/", "/p/7/Export", "/p/7/EXPORT/"] {
+            // Also for a method that the precise route does not take: its path does not fall through by method either.
+            assert_eq!(find(&index, "a", path, "POST"), Match::None, "{path}");
+            assert_eq!(find(&index, "a", path, "GET"), Match::None, "{path}");
+        }
+        assert_eq!(find(&index, "a", "/p/7/other/", "POST"), Match::Route(0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod condition;
 pub mod index;
+mod near;
 pub mod rate;
 pub mod requirement;
 pub mod route;

@@ -12,6 +12,8 @@ pub mod framing;
 pub mod headers;
 pub mod host;
 pub mod json;
+pub mod media;
+pub mod names;
 pub mod target;
 mod unreadable;
 

@@ -117,6 +117,25 @@ fn other_tokens_are_told_apart() {
         assert_eq!(plain(json!({ mark: "x" })), Err(TokenFault::NotAnAccessToken), "{mark}");
     }
     assert_eq!(strict(&json!({ "events": {} })).map(|subject| subject.id), Err(TokenFault::NotAnAccessToken));
+    for change in [
+        json!({ "token_use": "id" }),
+        json!({ "token_use": "Access" }),
+        json!({ "typ": "ID" }),
+        json!({ "typ": "id" }),
+        json!({ "typ": "Refresh" }),
+        json!({ "typ": "Logout" }),
+        json!({ "typ": "Offline" }),
+    ] {
+        for profile in [Profile::Rfc9068, Profile::PlainJwt, Profile::Introspection] {
+            assert_eq!(
+                read(&change, &rules(), profile).map(|subject| subject.id),
+                Err(TokenFault::NotAnAccessToken),
+                "{change}"
+            );
+        }
+    }
+    assert!(plain(json!({ "token_use": "access", "typ": "Bearer" })).is_ok());
+    assert_eq!(plain(json!({ "token_use": 1 })), Err(TokenFault::BadClaim));
     let bound = json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } });
     assert_eq!(strict(&bound).map(|subject| subject.id), Err(TokenFault::ProofOfKeyMissing));
     assert_eq!(plain(json!({ "cnf": {} })), Err(TokenFault::ProofOfKeyMissing));
