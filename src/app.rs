@@ -70,7 +70,8 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
     let assertions = crate::serve::assertion::Assertions::new().map_err(|_| {
         StartError("no key for assertions could be made: the system gives no randomness".to_owned())
     })?;
-    let upstreams = Arc::new(Upstreams::new(settings.upstreams.clone(), assertions));
+    let upstreams = Upstreams::new(settings.upstreams.clone(), assertions, background.handle());
+    let upstreams = Arc::new(upstreams.map_err(StartError)?);
     let search_forms = settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
     let version = policy.version.clone();
     let identities: Arc<dyn crate::enforce::ports::Identities> = Arc::clone(&verifier) as _;
@@ -114,8 +115,8 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads,
         // One runtime per thread: 6 % less CPU per request, and no request ever changes its thread.
         work_stealing: false,
-        // Tries, not retries: an idempotent request that met a connection just closed is sent once more.
-        max_retries: 2,
+        // Never the limit: each request counts its own tries.
+        max_retries: crate::serve::MOST_TRIES,
         grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()

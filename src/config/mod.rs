@@ -16,6 +16,7 @@
 //! names.
 
 mod cases;
+pub mod certificates;
 mod codes;
 mod compile;
 mod diagnostic;
@@ -26,6 +27,7 @@ mod report;
 mod schema;
 mod schema_routes;
 pub mod settings;
+mod settings_upstreams;
 mod values;
 mod wording;
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
+use super::delivery::Delivery;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
 use crate::enforce::{Admission, Settled};
@@ -19,6 +20,7 @@ pub struct Context {
     pub(super) settled: Option<Settled>,
     pub(super) admission: Option<Box<Admission>>,
     pub(super) ending: Option<OutcomeResult>,
+    pub(super) delivery: Delivery,
     pub(super) now: i64,
     _in_flight: InFlight,
 }
@@ -49,6 +51,7 @@ impl Context {
             settled: None,
             admission: None,
             ending: None,
+            delivery: Delivery::default(),
             now: jiff::Timestamp::now().as_second(),
             _in_flight: InFlight::new(),
         }
@@ -64,10 +67,15 @@ impl Context {
 
     /// What the outgoing request is made from; an error where there is no admission.
     pub(super) fn departure(&self) -> pingora::Result<Departure<'_>> {
-        match (&self.admission, &self.facts, &self.settled, self.upstream()) {
-            (Some(admission), Some(facts), Some(settled), Some(upstream)) => {
-                Ok(Departure { admission, facts, levels: &settled.policy.levels, upstream, now: self.now })
-            }
+        match (&self.admission, &self.facts, &self.settled, self.settled.as_ref().and_then(Settled::route)) {
+            (Some(admission), Some(facts), Some(settled), Some(route)) => Ok(Departure {
+                admission,
+                facts,
+                levels: &settled.policy.levels,
+                upstream: route.upstream,
+                timeouts: route.timeouts,
+                now: self.now,
+            }),
             _ => Error::e_explain(ErrorType::InternalError, "nothing goes upstream without an admission"),
         }
     }

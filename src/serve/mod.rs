@@ -6,6 +6,7 @@
 pub mod assertion;
 mod buffered;
 mod context;
+mod delivery;
 pub mod edge;
 mod intake;
 pub mod proxy;
@@ -14,5 +15,6 @@ pub mod shutdown;
 pub mod telemetry_listener;
 mod upstream;
 
+pub use delivery::MOST_TRIES;
 pub use proxy::Gateway;
 pub use upstream::Upstreams;

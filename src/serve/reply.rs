@@ -19,6 +19,8 @@ const RETRY_AFTER: u16 = 5;
 pub enum UpstreamFault {
     /// No connection: the request never left.
     Unreachable,
+    /// Every endpoint is known not to be well: the request never left.
+    NoneHealthy,
     /// The answer did not come in time.
     TimedOut,
     /// The answer was broken, or the connection ended.
@@ -35,6 +37,12 @@ impl UpstreamFault {
                 "The service can't be reached",
                 "Nothing was sent. Try again in a few seconds.",
             ),
+            Self::NoneHealthy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unavailable",
+                "The service is not available at the moment",
+                "Nothing was sent. Try again in a few seconds.",
+            ),
             Self::TimedOut => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service did not answer in time", CHECK)
             }
@@ -48,6 +56,7 @@ impl UpstreamFault {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::NoneHealthy => "none_healthy",
             Self::TimedOut => "timeout",
             Self::Broken => "broken",
         }
@@ -170,7 +179,11 @@ impl Reply {
             acr_values: None,
             max_age: None,
         };
-        Self::problem(status, id, &problem)
+        let mut reply = Self::problem(status, id, &problem)?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
+        }
+        Ok(reply)
     }
 
     fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {

@@ -28,6 +28,7 @@ impl ServeHttp for TelemetryListener {
             b"/healthz" => answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
             b"/readyz" => self.ready(),
             b"/metrics" => {
+                self.upstreams.observe();
                 answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().render())
             }
             b"/.well-known/jwks.json" => {
@@ -47,7 +48,9 @@ impl TelemetryListener {
         let missing = (self.readiness)();
         metrics().ready.set(i64::from(missing.is_empty()));
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing });
+        // A service that is down is no reason to send the requests for all the others elsewhere.
+        let details = self.upstreams.down();
+        let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "details": details });
         answer(status, "application/json", format!("{body}\n"))
     }
 }

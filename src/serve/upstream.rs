@@ -1,24 +1,40 @@
-//! Towards the upstreams: addresses, and what a request looks like when it leaves the gateway.
+//! Towards the upstreams: who serves a request, and what it looks like when it leaves the gateway.
 
-use std::net::SocketAddr;
+mod balance;
+mod condition;
+mod handshake;
+mod health;
+mod resolve;
+mod servers;
+mod tls;
+mod wire;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntCounter;
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
+pub use handshake::Handshake;
+pub use servers::{Attempt, Tried};
+pub use wire::{WEBSOCKET_SILENCE, address_h2};
+
+use self::resolve::Resolve;
+use self::servers::{NoServer, Servers};
+use self::wire::Wire;
 use super::assertion::Assertions;
 use super::reply::UpstreamFault;
-use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
+use crate::config::settings::{Balance, Endpoint, InjectPart, InjectTemplate, RetrySettings, UpstreamSettings};
 use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
+use crate::policy::route::UpstreamTimeouts;
 use crate::request::Facts;
 use crate::request::headers::{HopByHop, IdentityHeaders};
 use crate::telemetry::metrics;
@@ -26,12 +42,8 @@ use crate::telemetry::metrics;
 /// The header that tells both sides the decision's id.
 pub const DECISION_HEADER: &str = "x-wardgate-decision";
 
-/// How long a resolved name is used before it is asked for again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(10);
-/// How long a WebSocket may be silent: far longer than an answer may take.
-pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(3600);
-/// How long the last good address is used when names can't be resolved.
-const LAST_GOOD_FOR: Duration = Duration::from_secs(300);
+/// The longest head of an answer that is passed on, in bytes of names and values.
+const RESPONSE_HEADER_BYTES: usize = 128 * 1024;
 
 /// Every upstream, in the policy's order.
 pub struct Upstreams {
@@ -47,7 +59,18 @@ struct Upstream {
     assertion_header: Bytes,
     /// Counts answers by status class, from `1xx`.
     responses: [IntCounter; 5],
-    resolved: ArcSwapOption<(SocketAddr, Instant)>,
+    wire: Arc<Wire>,
+    servers: Arc<Servers>,
+}
+
+/// Where a request goes now.
+pub struct Destination {
+    /// What Pingora connects to.
+    pub peer: HttpPeer,
+    /// Counts the request at its server until it is dropped.
+    pub attempt: Attempt,
+    /// The WebSocket handshake, if the request is one.
+    pub handshake: Option<Arc<Handshake>>,
 }
 
 /// What the outgoing request is made from, beside the one that came in.
@@ -60,13 +83,23 @@ pub struct Departure<'d> {
     pub levels: &'d Levels,
     /// The upstream's position.
     pub upstream: usize,
+    /// The route's own times.
+    pub timeouts: UpstreamTimeouts,
     /// The moment, in Unix seconds.
     pub now: i64,
 }
 
 impl Upstreams {
-    /// Takes the settings; `assertions` signs for those that want an assertion.
-    pub fn new(settings: Vec<UpstreamSettings>, assertions: Assertions) -> Self {
+    /// Takes the settings; `assertions` signs for those that want an assertion. Names are looked up, servers asked how
+    /// they are and certificates renewed on `background` until the value is dropped.
+    ///
+    /// # Errors
+    /// A certificate's file can't be used; the text names it.
+    pub fn new(
+        settings: Vec<UpstreamSettings>,
+        assertions: Assertions,
+        background: &Handle,
+    ) -> Result<Self, String> {
         let injected = settings.iter().flat_map(|upstream| {
             upstream
                 .inject
@@ -75,8 +108,38 @@ impl Upstreams {
                 .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
         });
         let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings.into_iter().map(Upstream::new).collect();
-        Self { upstreams, identity_headers, assertions }
+        let upstreams = settings.into_iter().map(Upstream::new).collect::<Result<Vec<_>, _>>()?;
+        let resolver: Arc<dyn Resolve> = Arc::new(resolve::System);
+        // Reads the system's authorities, so it is made only where somebody needs it.
+        let checks = upstreams.iter().any(|upstream| upstream.settings.health_check.is_some());
+        let connector = checks.then(|| Arc::new(Connector::new(None)));
+        for upstream in &upstreams {
+            upstream.start(&resolver, connector.as_ref(), background);
+        }
+        Ok(Self { upstreams, identity_headers, assertions })
+    }
+
+    /// Names the upstreams that nobody serves for now.
+    pub fn down(&self) -> Vec<String> {
+        let down = self.upstreams.iter().filter(|upstream| upstream.servers.is_down());
+        down.map(|upstream| format!("upstream `{}` has no healthy endpoint", upstream.settings.name)).collect()
+    }
+
+    /// Writes how the endpoints are doing into the metrics.
+    pub fn observe(&self) {
+        for upstream in &self.upstreams {
+            upstream.servers.observe();
+        }
+    }
+
+    /// What the configuration lets be sent again.
+    pub fn retries(&self, index: usize) -> Option<&RetrySettings> {
+        self.upstreams.get(index).map(|upstream| &upstream.settings.retries)
+    }
+
+    /// Whether an upstream is spoken to in nothing but HTTP/2.
+    pub fn is_http2_only(&self, index: usize) -> bool {
+        self.upstreams.get(index).is_some_and(|upstream| upstream.wire.is_http2_only())
     }
 
     /// An upstream's name, for metrics.
@@ -97,25 +160,28 @@ impl Upstreams {
         self.assertions.jwks()
     }
 
-    /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.
-    pub async fn peer(
+    /// Where to connect. Taking the departure, and with it the admission, is what makes an unadmitted connection
+    /// impossible to write.
+    pub async fn destination(
         &self,
-        _key: &Admission,
-        index: usize,
-        websocket: bool,
-    ) -> Result<HttpPeer, UpstreamFault> {
-        let upstream = self.upstreams.get(index).ok_or(UpstreamFault::Unreachable)?;
-        let address = upstream.address().await?;
-        let mut peer = HttpPeer::new(address, false, String::new());
-        let settings = &upstream.settings;
-        // Stock Pingora waits for ever.
-        peer.options.connection_timeout = Some(settings.connect);
-        peer.options.total_connection_timeout = Some(settings.connect);
-        peer.options.read_timeout =
-            Some(if websocket { settings.read.max(WEBSOCKET_SILENCE) } else { settings.read });
-        peer.options.write_timeout = Some(settings.write);
-        peer.options.idle_timeout = Some(settings.idle);
-        Ok(peer)
+        departure: &Departure<'_>,
+        tried: &Tried,
+    ) -> Result<Destination, UpstreamFault> {
+        let upstream = self.upstreams.get(departure.upstream).ok_or(UpstreamFault::Unreachable)?;
+        let (wire, own) = (&upstream.wire, &departure.timeouts);
+        let key = if upstream.settings.balance == Balance::ConsistentHash { key(departure) } else { 0 };
+        let attempt = upstream.servers.choose(key, tried, wire.connect_timeout(own)).await;
+        let attempt = attempt.map_err(|why| match why {
+            NoServer::Unknown => UpstreamFault::Unreachable,
+            NoServer::AllUnwell => UpstreamFault::NoneHealthy,
+        })?;
+        let (peer, handshake) = if departure.facts.websocket {
+            wire.peer_for_websocket(&attempt.server, own).map(|(peer, handshake)| (peer, Some(handshake)))
+        } else {
+            wire.peer(&attempt.server, own).map(|peer| (peer, None))
+        }
+        .ok_or(UpstreamFault::Unreachable)?;
+        Ok(Destination { peer, attempt, handshake })
     }
 
     /// Turns the request that came in into the one that goes out: target, method and body stay as they are.
@@ -128,7 +194,13 @@ impl Upstreams {
             return Ok(());
         };
         let settings = &upstream.settings;
+        // What gRPC asks for; on HTTP/2 it is the one meaning that `TE` has (RFC 9113 §8.2.2).
+        let takes_trailers = request.version == http::Version::HTTP_2
+            && request.headers.get(header::TE).is_some_and(|te| te == "trailers");
         let unwanted = names_where(&request.headers, |name, hop_by_hop| {
+            if takes_trailers && *name == header::TE {
+                return false;
+            }
             self.identity_headers.contains(name.as_str())
                 || hop_by_hop.contains(name.as_str())
                 || (*name == header::AUTHORIZATION && !settings.pass_bearer)
@@ -207,6 +279,10 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(UpstreamFault::Broken);
     }
+    let size = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if size.sum::<usize>() > RESPONSE_HEADER_BYTES {
+        return Err(UpstreamFault::Broken);
+    }
     let unwanted = names_where(&response.headers, |name, hop_by_hop| {
         let of_handshake = switches && (*name == header::CONNECTION || *name == header::UPGRADE);
         name.as_str().starts_with("x-wardgate-") || (hop_by_hop.contains(name.as_str()) && !of_handshake)
@@ -215,6 +291,24 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
         response.remove_header(name);
     }
     Ok(())
+}
+
+/// Cleans the trailers of an answer likewise.
+pub fn prepare_trailers(trailers: &mut HeaderMap) {
+    let unwanted = names_where(trailers, |name, hop_by_hop| {
+        name.as_str().starts_with("x-wardgate-") || hop_by_hop.contains(name.as_str())
+    });
+    for name in &unwanted {
+        trailers.remove(name);
+    }
+}
+
+/// Whose request it is: the subject's, or else the client address's.
+fn key(departure: &Departure<'_>) -> u64 {
+    match (departure.admission.permit().subject(), departure.facts.client) {
+        (Some(subject), _) => balance::hash((&subject.issuer, &subject.id)),
+        (None, client) => balance::hash(client),
+    }
 }
 
 fn names_where(
@@ -226,40 +320,35 @@ fn names_where(
 }
 
 impl Upstream {
-    fn new(settings: UpstreamSettings) -> Self {
+    fn new(settings: UpstreamSettings) -> Result<Self, String> {
         let bytes = |name: &str| Bytes::copy_from_slice(name.as_bytes());
         let injected = settings.inject.keys().map(|name| bytes(name)).collect();
         let assertion_header =
             settings.identity.as_ref().map(|identity| bytes(&identity.header)).unwrap_or_default();
         let responses = ["1xx", "2xx", "3xx", "4xx", "5xx"]
             .map(|class| metrics().upstream_responses.with_label_values(&[&settings.name, class]));
-        Self { settings, injected, assertion_header, responses, resolved: ArcSwapOption::empty() }
+        let wire = Wire::new(&settings).map_err(|fault| format!("upstream `{}`: {fault}", settings.name))?;
+        let servers = Arc::new(Servers::new(&settings));
+        Ok(Self { settings, injected, assertion_header, responses, wire: Arc::new(wire), servers })
     }
 
-    async fn address(&self) -> Result<SocketAddr, UpstreamFault> {
-        if let Ok(address) = self.settings.endpoint.parse() {
-            return Ok(address);
-        }
-        let known = self.resolved.load();
-        if let Some((address, at)) = known.as_deref()
-            && at.elapsed() < RESOLVE_EVERY
-        {
-            return Ok(*address);
-        }
-        let found = tokio::time::timeout(
-            self.settings.connect,
-            tokio::net::lookup_host(self.settings.endpoint.as_ref()),
-        )
-        .await;
-        match found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) {
-            Some(address) => {
-                self.resolved.store(Some(Arc::new((address, Instant::now()))));
-                Ok(address)
+    /// Begins what goes on beside the requests.
+    fn start(&self, resolver: &Arc<dyn Resolve>, connector: Option<&Arc<Connector>>, background: &Handle) {
+        let servers = Arc::downgrade(&self.servers);
+        for (at, endpoint) in self.settings.endpoints.iter().enumerate() {
+            if let Endpoint::Network(place) = endpoint
+                && place.parse::<std::net::SocketAddr>().is_err()
+            {
+                let resolver = Arc::clone(resolver);
+                background.spawn(resolve::keep_fresh(resolver, servers.clone(), at, place.clone()));
             }
-            None => match known.as_deref() {
-                Some((address, at)) if at.elapsed() < LAST_GOOD_FOR => Ok(*address),
-                _ => Err(UpstreamFault::Unreachable),
-            },
+        }
+        if let (Some(check), Some(connector)) = (&self.settings.health_check, connector) {
+            let (wire, check) = (Arc::downgrade(&self.wire), Arc::new(check.clone()));
+            background.spawn(health::keep_asking(Arc::clone(connector), wire, servers, check));
+        }
+        if let Some(tls) = self.wire.tls() {
+            background.spawn(tls::keep_fresh(Arc::downgrade(tls)));
         }
     }
 }
