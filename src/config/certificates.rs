@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_is_told() {
-        let block = |kind: &str, text: &str| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
+        let block =
+            |kind: &str, text: &str| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
         let broken = block("CERTIFICATE", "AAAA");
         assert_eq!(authorities(b"").err(), Some(Fault::NoCertificate));
         assert_eq!(authorities(b"no PEM").err(), Some(Fault::NoCertificate));

@@ -107,7 +107,7 @@ pub struct KeyLifetimes {
 }
 
 /// The signed assertion an upstream gets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssertionSettings {
     /// The header it stands in.
     pub header: Box<str>,

@@ -9,7 +9,7 @@ use http::Method;
 use super::settings::{AssertionSettings, InjectTemplate};
 
 /// One upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Its name.
     pub name: Box<str>,
@@ -89,7 +89,7 @@ pub enum Balance {
 }
 
 /// How endpoints are asked whether they are well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheckSettings {
     /// The path that is asked for.
     pub path: Box<str>,
@@ -106,7 +106,7 @@ pub struct HealthCheckSettings {
 }
 
 /// When an endpoint that fails requests is left out for a time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EjectionSettings {
     /// After how many connections in a row that failed or were cut.
     pub after: u32,
@@ -139,7 +139,7 @@ pub enum Protocol {
 }
 
 /// TLS towards an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTlsSettings {
     /// Who may vouch for the upstream; `None` is the system's list.
     pub ca_file: Option<PathBuf>,

@@ -112,7 +112,8 @@ async fn connect(
     context: &mut Context,
 ) -> pingora::Result<Result<Connected, UpstreamFault>> {
     loop {
-        let destination = gateway.upstreams.destination(&context.departure()?, context.delivery.tried()).await;
+        let destination =
+            gateway.upstreams.destination(&context.departure()?, context.delivery.tried()).await;
         let Destination { peer, attempt, .. } = match destination {
             Ok(destination) => destination,
             Err(fault) => return Ok(Err(fault)),

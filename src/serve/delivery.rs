@@ -127,11 +127,12 @@ impl Delivery {
 
     /// The request went out and failed; whether it may go out again.
     pub fn may_send_again(&mut self, failure: Failure) -> bool {
-        if failure.broken && !failure.surely_not_served {
-            if let Some(attempt) = &self.attempt {
-                attempt.failed();
-                self.tried.push(attempt.server.hash);
-            }
+        if failure.broken
+            && !failure.surely_not_served
+            && let Some(attempt) = &self.attempt
+        {
+            attempt.failed();
+            self.tried.push(attempt.server.hash);
         }
         let most = if failure.surely_not_served { failure.max.max(1) } else { failure.max };
         let allowed = failure.surely_not_served || (failure.broken && failure.listed);

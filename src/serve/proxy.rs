@@ -294,7 +294,11 @@ impl Gateway {
     }
 
     /// The last touch to an upstream's answer.
-    pub(super) fn finish_response(&self, response: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+    pub(super) fn finish_response(
+        &self,
+        response: &mut ResponseHeader,
+        context: &Context,
+    ) -> pingora::Result<()> {
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
@@ -313,7 +317,12 @@ impl Gateway {
     }
 
     /// Tells the client that the service behind failed, unless an answer has begun; gives the status.
-    pub(super) async fn reply_fault(&self, session: &mut Session, context: &Context, fault: UpstreamFault) -> u16 {
+    pub(super) async fn reply_fault(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        fault: UpstreamFault,
+    ) -> u16 {
         self.count_fault(context, fault);
         session.set_keepalive(None);
         if session.response_written().is_some_and(|response| !response.status.is_informational()) {

@@ -50,7 +50,8 @@ impl TelemetryListener {
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         // A service that is down is no reason to send the requests for all the others elsewhere.
         let details = self.upstreams.down();
-        let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "details": details });
+        let body =
+            serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "details": details });
         answer(status, "application/json", format!("{body}\n"))
     }
 }

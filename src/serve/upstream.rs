@@ -1,5 +1,6 @@
 //! Towards the upstreams: who serves a request, and what it looks like when it leaves the gateway.
 
+mod assembly;
 mod balance;
 mod condition;
 mod handshake;
@@ -13,24 +14,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntCounter;
 use smallvec::SmallVec;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 pub use handshake::Handshake;
 pub use servers::{Attempt, Tried};
 pub use wire::{WEBSOCKET_SILENCE, address_h2};
 
-use self::resolve::Resolve;
-use self::servers::{NoServer, Servers};
+use self::servers::Servers;
 use self::wire::Wire;
 use super::assertion::Assertions;
 use super::reply::UpstreamFault;
-use crate::config::settings::{Balance, Endpoint, InjectPart, InjectTemplate, RetrySettings, UpstreamSettings};
+use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
 use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
@@ -47,7 +45,7 @@ const RESPONSE_HEADER_BYTES: usize = 128 * 1024;
 
 /// Every upstream, in the policy's order.
 pub struct Upstreams {
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     identity_headers: IdentityHeaders,
     assertions: Assertions,
 }
@@ -90,58 +88,6 @@ pub struct Departure<'d> {
 }
 
 impl Upstreams {
-    /// Takes the settings; `assertions` signs for those that want an assertion. Names are looked up, servers asked how
-    /// they are and certificates renewed on `background` until the value is dropped.
-    ///
-    /// # Errors
-    /// A certificate's file can't be used; the text names it.
-    pub fn new(
-        settings: Vec<UpstreamSettings>,
-        assertions: Assertions,
-        background: &Handle,
-    ) -> Result<Self, String> {
-        let injected = settings.iter().flat_map(|upstream| {
-            upstream
-                .inject
-                .keys()
-                .map(AsRef::as_ref)
-                .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
-        });
-        let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings.into_iter().map(Upstream::new).collect::<Result<Vec<_>, _>>()?;
-        let resolver: Arc<dyn Resolve> = Arc::new(resolve::System);
-        // Reads the system's authorities, so it is made only where somebody needs it.
-        let checks = upstreams.iter().any(|upstream| upstream.settings.health_check.is_some());
-        let connector = checks.then(|| Arc::new(Connector::new(None)));
-        for upstream in &upstreams {
-            upstream.start(&resolver, connector.as_ref(), background);
-        }
-        Ok(Self { upstreams, identity_headers, assertions })
-    }
-
-    /// Names the upstreams that nobody serves for now.
-    pub fn down(&self) -> Vec<String> {
-        let down = self.upstreams.iter().filter(|upstream| upstream.servers.is_down());
-        down.map(|upstream| format!("upstream `{}` has no healthy endpoint", upstream.settings.name)).collect()
-    }
-
-    /// Writes how the endpoints are doing into the metrics.
-    pub fn observe(&self) {
-        for upstream in &self.upstreams {
-            upstream.servers.observe();
-        }
-    }
-
-    /// What the configuration lets be sent again.
-    pub fn retries(&self, index: usize) -> Option<&RetrySettings> {
-        self.upstreams.get(index).map(|upstream| &upstream.settings.retries)
-    }
-
-    /// Whether an upstream is spoken to in nothing but HTTP/2.
-    pub fn is_http2_only(&self, index: usize) -> bool {
-        self.upstreams.get(index).is_some_and(|upstream| upstream.wire.is_http2_only())
-    }
-
     /// An upstream's name, for metrics.
     pub fn name(&self, index: usize) -> &str {
         self.upstreams.get(index).map_or("none", |upstream| upstream.settings.name.as_ref())
@@ -158,30 +104,6 @@ impl Upstreams {
     /// The key of the assertions, as a JWK set.
     pub fn jwks(&self) -> &str {
         self.assertions.jwks()
-    }
-
-    /// Where to connect. Taking the departure, and with it the admission, is what makes an unadmitted connection
-    /// impossible to write.
-    pub async fn destination(
-        &self,
-        departure: &Departure<'_>,
-        tried: &Tried,
-    ) -> Result<Destination, UpstreamFault> {
-        let upstream = self.upstreams.get(departure.upstream).ok_or(UpstreamFault::Unreachable)?;
-        let (wire, own) = (&upstream.wire, &departure.timeouts);
-        let key = if upstream.settings.balance == Balance::ConsistentHash { key(departure) } else { 0 };
-        let attempt = upstream.servers.choose(key, tried, wire.connect_timeout(own)).await;
-        let attempt = attempt.map_err(|why| match why {
-            NoServer::Unknown => UpstreamFault::Unreachable,
-            NoServer::AllUnwell => UpstreamFault::NoneHealthy,
-        })?;
-        let (peer, handshake) = if departure.facts.websocket {
-            wire.peer_for_websocket(&attempt.server, own).map(|(peer, handshake)| (peer, Some(handshake)))
-        } else {
-            wire.peer(&attempt.server, own).map(|peer| (peer, None))
-        }
-        .ok_or(UpstreamFault::Unreachable)?;
-        Ok(Destination { peer, attempt, handshake })
     }
 
     /// Turns the request that came in into the one that goes out: target, method and body stay as they are.
@@ -303,14 +225,6 @@ pub fn prepare_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Whose request it is: the subject's, or else the client address's.
-fn key(departure: &Departure<'_>) -> u64 {
-    match (departure.admission.permit().subject(), departure.facts.client) {
-        (Some(subject), _) => balance::hash((&subject.issuer, &subject.id)),
-        (None, client) => balance::hash(client),
-    }
-}
-
 fn names_where(
     headers: &HeaderMap,
     is_unwanted: impl Fn(&HeaderName, &HopByHop<'_>) -> bool,
@@ -330,26 +244,6 @@ impl Upstream {
         let wire = Wire::new(&settings).map_err(|fault| format!("upstream `{}`: {fault}", settings.name))?;
         let servers = Arc::new(Servers::new(&settings));
         Ok(Self { settings, injected, assertion_header, responses, wire: Arc::new(wire), servers })
-    }
-
-    /// Begins what goes on beside the requests.
-    fn start(&self, resolver: &Arc<dyn Resolve>, connector: Option<&Arc<Connector>>, background: &Handle) {
-        let servers = Arc::downgrade(&self.servers);
-        for (at, endpoint) in self.settings.endpoints.iter().enumerate() {
-            if let Endpoint::Network(place) = endpoint
-                && place.parse::<std::net::SocketAddr>().is_err()
-            {
-                let resolver = Arc::clone(resolver);
-                background.spawn(resolve::keep_fresh(resolver, servers.clone(), at, place.clone()));
-            }
-        }
-        if let (Some(check), Some(connector)) = (&self.settings.health_check, connector) {
-            let (wire, check) = (Arc::downgrade(&self.wire), Arc::new(check.clone()));
-            background.spawn(health::keep_asking(Arc::clone(connector), wire, servers, check));
-        }
-        if let Some(tls) = self.wire.tls() {
-            background.spawn(tls::keep_fresh(Arc::downgrade(tls)));
-        }
     }
 }
 

@@ -12,9 +12,7 @@ use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{Ejection, Given, HealthCheck, Retries, Text, Upstream as Schema};
-use crate::config::settings::{
-    Balance, EjectionSettings, Endpoint, HealthCheckSettings, RetrySettings,
-};
+use crate::config::settings::{Balance, EjectionSettings, Endpoint, HealthCheckSettings, RetrySettings};
 use crate::config::values::{self, seconds};
 use crate::request::host::Host;
 
@@ -36,7 +34,8 @@ pub(super) fn list(schema: &Schema, place: Place, report: &mut Report<'_>) -> Ve
     for text in &list.value {
         let Some(endpoint) = parse(&text.value) else {
             let message = format!("`{}` is not an endpoint", text.value);
-            let help = "write `host:port`, such as `ehr:8080` or `[::1]:8080`, without a scheme, or `unix:/path`";
+            let help =
+                "write `host:port`, such as `ehr:8080` or `[::1]:8080`, without a scheme, or `unix:/path`";
             report.add(Code::BadEndpoint, text, message, help);
             continue;
         };
@@ -70,10 +69,7 @@ pub(super) fn balance(schema: &Schema, report: &mut Report<'_>) -> Balance {
 }
 
 /// How endpoints are asked whether they are well.
-pub(super) fn health_check(
-    schema: &Spanned<HealthCheck>,
-    report: &mut Report<'_>,
-) -> HealthCheckSettings {
+pub(super) fn health_check(schema: &Spanned<HealthCheck>, report: &mut Report<'_>) -> HealthCheckSettings {
     let HealthCheck { path, interval, timeout, healthy_after, unhealthy_after, expect } = &schema.value;
     let written = report.required(path, "path", schema.into(), "/health");
     if let Some(text) = written
@@ -82,7 +78,8 @@ pub(super) fn health_check(
         let message = format!("`{}` can't be asked for", text.value);
         report.add(Code::BadHealthCheck, text, message, "write a path such as `/health`, in visible ASCII");
     }
-    let interval = values::duration(report, interval, seconds(5), Duration::from_millis(100)..=seconds(3_600));
+    let interval =
+        values::duration(report, interval, seconds(5), Duration::from_millis(100)..=seconds(3_600));
     let timeout = values::duration(report, timeout, seconds(2), Duration::from_millis(10)..=seconds(60));
     let mut times = |given, default| number(report, given, 1..=100, default);
     let (healthy_after, unhealthy_after) = (times(healthy_after, 2), times(unhealthy_after, 3));
@@ -180,13 +177,23 @@ mod tests {
 
     #[test]
     fn endpoints_are_host_and_port_or_sockets() {
-        for text in ["ehr:8080", "127.0.0.1:80", "[::1]:8080", "ehr.clinic.example:443", "unix:/run/app.sock"] {
+        for text in ["ehr:8080", "127.0.0.1:80", "[::1]:8080", "ehr.clinic.example:443", "unix:/run/app.sock"]
+        {
             let endpoint = parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(endpoint.name(), text);
         }
-        for text in
-            ["ehr", "ehr:", "ehr:0", "ehr:99999", "http://ehr:80", "::1:80", "unix:run/a", "unix:", "a b:80", ":80"]
-        {
+        for text in [
+            "ehr",
+            "ehr:",
+            "ehr:0",
+            "ehr:99999",
+            "http://ehr:80",
+            "::1:80",
+            "unix:run/a",
+            "unix:",
+            "a b:80",
+            ":80",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
         assert!(parse(&format!("unix:/{}", "a".repeat(SOCKET_PATH))).is_none());

@@ -173,8 +173,14 @@ fn check_upgrade(report: &mut Report<'_>, known: &Known<'_>, schema: &Schema, up
     if let (Some(upstream), Some(text)) = (upstream, schema.upstream.as_ref())
         && upstream.protocol == Protocol::Http2
     {
-        let message = format!("upstream `{}` speaks HTTP/2 only, which takes no WebSocket handshake", upstream.name);
-        report.add(Code::BadProtocol, text, message, "write `protocol: auto` or `h1` there, or use another upstream");
+        let message =
+            format!("upstream `{}` speaks HTTP/2 only, which takes no WebSocket handshake", upstream.name);
+        report.add(
+            Code::BadProtocol,
+            text,
+            message,
+            "write `protocol: auto` or `h1` there, or use another upstream",
+        );
     }
 }
 

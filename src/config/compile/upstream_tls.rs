@@ -57,7 +57,12 @@ pub(super) fn compile(
     match schema.server_name.as_ref() {
         Some(text) if !is_server_name(&text.value) => {
             let message = format!("`{}` is no name that a certificate can have", text.value);
-            report.add(Code::BadServerName, text, message, "write a DNS name or an IP address, without a port");
+            report.add(
+                Code::BadServerName,
+                text,
+                message,
+                "write a DNS name or an IP address, without a port",
+            );
         }
         None if endpoints.iter().any(|endpoint| !is_server_name(endpoint.host())) => {
             let message = "an endpoint does not say which name its certificate should have";

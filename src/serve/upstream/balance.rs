@@ -1,6 +1,11 @@
 //! Which of several servers gets a request.
 
-use std::hash::{DefaultHasher, Hasher as _};
+#[expect(
+    clippy::disallowed_types,
+    reason = "where two share a number they share a server, and nothing else"
+)]
+use std::hash::DefaultHasher;
+use std::hash::Hasher as _;
 
 use super::condition::WHOLE;
 use crate::config::settings::Balance;
@@ -19,6 +24,7 @@ pub struct Candidate {
 /// A number for a text that is the same in every replica that runs this program.
 pub fn hash(text: impl std::hash::Hash) -> u64 {
     // Without keys on purpose: replicas must agree.
+    #[expect(clippy::disallowed_types, reason = "as above")]
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()

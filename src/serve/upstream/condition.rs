@@ -169,7 +169,9 @@ mod tests {
     #[test]
     fn each_ejection_is_longer_until_the_most() {
         let condition = Condition::default();
-        assert!(!condition.fail(&EJECTION, 1) && !condition.fail(&EJECTION, 1) && condition.fail(&EJECTION, 1));
+        assert!(
+            !condition.fail(&EJECTION, 1) && !condition.fail(&EJECTION, 1) && condition.fail(&EJECTION, 1)
+        );
         let mut now = 1;
         for seconds in [10, 20, 40, 60, 60] {
             assert_eq!(condition.eject(&EJECTION, now), Duration::from_secs(seconds));

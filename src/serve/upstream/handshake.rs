@@ -121,8 +121,8 @@ impl Dial {
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> pingora::Result<Stream> {
-        self.dial(address)
-            .await
-            .map_err(|error| Error::because(ErrorType::ConnectError, "while connecting for a handshake", error))
+        self.dial(address).await.map_err(|error| {
+            Error::because(ErrorType::ConnectError, "while connecting for a handshake", error)
+        })
     }
 }

@@ -29,11 +29,13 @@ pub async fn keep_asking(
         let (Some(wire), Some(all)) = (wire.upgrade(), servers.upgrade()) else { return };
         let mut asked = JoinSet::new();
         for server in all.all().iter() {
-            let (server, connector, settings) = (Arc::clone(server), Arc::clone(&connector), Arc::clone(&settings));
+            let (server, connector, settings) =
+                (Arc::clone(server), Arc::clone(&connector), Arc::clone(&settings));
             let peer = wire.peer_for_check(&server, settings.timeout);
             let host = wire.host_for_check(&server);
             asked.spawn(async move {
-                let answered = tokio::time::timeout(settings.timeout, ask(&connector, peer?, &settings, &host));
+                let answered =
+                    tokio::time::timeout(settings.timeout, ask(&connector, peer?, &settings, &host));
                 Some((server, answered.await.is_ok_and(|answer| answer.is_ok_and(|good| good))))
             });
         }

@@ -184,7 +184,9 @@ impl Servers {
         let well = |server: &Server| server.condition.is_well();
         let fresh = |server: &Server| !tried.contains(&server.hash);
         let server = self
-            .among(&list, key, now, |server| well(server) && fresh(server) && !server.condition.is_ejected(now))
+            .among(&list, key, now, |server| {
+                well(server) && fresh(server) && !server.condition.is_ejected(now)
+            })
             // An ejected server is better than none, and so is one that failed this request before.
             .or_else(|| self.among(&list, key, now, |server| well(server) && fresh(server)))
             .or_else(|| self.among(&list, key, now, well))
@@ -265,6 +267,15 @@ impl Servers {
     }
 }
 
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // Whoever took an endpoint over writes its own number at the next look.
+        for endpoint in &self.endpoints {
+            endpoint.well.set(0);
+        }
+    }
+}
+
 /// A request at a server: counted there until it is dropped.
 pub struct Attempt {
     servers: Arc<Servers>,
@@ -301,4 +312,4 @@ impl Drop for Attempt {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

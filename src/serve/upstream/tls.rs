@@ -75,7 +75,9 @@ pub async fn keep_fresh(tls: Weak<Tls>) {
         let upstream = tls.upstream.clone();
         let looked = tokio::task::spawn_blocking(move || tls.look()).await;
         let Ok(looked) = looked else { continue };
-        let count = |result: &str| metrics().upstream_certificates.with_label_values(&[upstream.as_ref(), result]).inc();
+        let count = |result: &str| {
+            metrics().upstream_certificates.with_label_values(&[upstream.as_ref(), result]).inc()
+        };
         match looked {
             Ok(true) => {
                 count("renewed");
@@ -120,9 +122,8 @@ fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
             let (chain_pem, key_pem) = (bytes(chain_path)?, bytes(key_path)?);
             take(&chain_pem);
             take(&key_pem);
-            let identity = certificates::identity(&chain_pem, &key_pem).map_err(|fault| {
-                format!("`{}` or `{}` {fault}", chain_path.display(), key_path.display())
-            })?;
+            let identity = certificates::identity(&chain_pem, &key_pem)
+                .map_err(|fault| format!("`{}` or `{}` {fault}", chain_path.display(), key_path.display()))?;
             for certificate in &identity.chain {
                 wrap(certificate).map_err(|fault| told(chain_path, fault))?;
             }
@@ -130,7 +131,8 @@ fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
             Some(Arc::new(CertKey::new(chain, identity.key.secret_der().to_vec())))
         }
     };
-    let digest = super::balance::hash(digest.finish().as_ref());
+    let digest =
+        digest.finish().as_ref().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte));
     Ok(Material { authorities, client, digest })
 }
 

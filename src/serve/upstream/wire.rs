@@ -120,7 +120,11 @@ impl Wire {
             (None, Address::Unix(_)) => "localhost".to_owned(),
             (None, Address::Network(address)) => {
                 let host = self.hosts.get(server.endpoint).map_or("localhost", AsRef::as_ref);
-                if host.contains(':') { format!("[{host}]:{}", address.port()) } else { format!("{host}:{}", address.port()) }
+                if host.contains(':') {
+                    format!("[{host}]:{}", address.port())
+                } else {
+                    format!("{host}:{}", address.port())
+                }
             }
         }
     }

@@ -1,3 +1,5 @@
+//! Unit tests of the servers behind one upstream.
+
 use std::collections::HashMap;
 
 use super::*;
@@ -15,7 +17,7 @@ routes: [{{ id: home, match: {{ path: /, methods: [GET] }}, upstream: app, acces
     compiled.settings.upstreams.into_iter().next().expect("one")
 }
 
-fn servers(text: &str) -> Arc<Servers> {
+pub(in crate::serve::upstream) fn servers(text: &str) -> Arc<Servers> {
     Arc::new(Servers::new(&settings(text)))
 }
 
@@ -74,7 +76,8 @@ fn another_server_is_preferred_after_a_failure() {
 #[test]
 fn nobody_well_is_told_apart_from_nobody_known() {
     let servers = servers("{ endpoints: ['127.0.0.1:1', 'app.example:80'], health_check: { path: / } }");
-    let check = settings("{ endpoints: ['127.0.0.1:1'], health_check: { path: / } }").health_check.expect("one");
+    let check =
+        settings("{ endpoints: ['127.0.0.1:1'], health_check: { path: / } }").health_check.expect("one");
     let list = servers.all();
     servers.checked(&list[0], false, &check);
     assert!(matches!(servers.choose_now(0, &Tried::new()), Err(NoServer::AllUnwell)));
@@ -89,9 +92,7 @@ fn nobody_well_is_told_apart_from_nobody_known() {
 
 #[test]
 fn requests_count_at_their_server_until_they_end() {
-    let servers = servers(
-        "{ endpoints: ['127.0.0.1:1', '127.0.0.1:2'], balance: least_connections }",
-    );
+    let servers = servers("{ endpoints: ['127.0.0.1:1', '127.0.0.1:2'], balance: least_connections }");
     let tried = Tried::new();
     let mut slow: Vec<_> = (0..4).map(|_| servers.choose_now(0, &tried).expect("a server")).collect();
     let gone = slow[0].server.address.clone();
@@ -122,7 +123,9 @@ async fn only_the_first_look_up_is_waited_for() {
     assert!(servers.choose(0, &Tried::new(), limit).await.is_err(), "not for ever");
     let waiting = tokio::spawn({
         let servers = Arc::clone(&servers);
-        async move { servers.choose(0, &Tried::new(), limit).await.map(|attempt| attempt.server.address.to_string()) }
+        async move {
+            servers.choose(0, &Tried::new(), limit).await.map(|attempt| attempt.server.address.to_string())
+        }
     });
     tokio::task::yield_now().await;
     servers.found(0, &["127.0.0.1:80".parse().expect("an address")], true);
