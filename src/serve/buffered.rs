@@ -5,7 +5,7 @@
 //! connection that can't be made is tried at another server.
 
 use bytes::Bytes;
-use http::header;
+use http::{Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
@@ -179,6 +179,7 @@ async fn pass_on(
     if gateway.finish_response(&mut response, context).is_err() {
         return Sent::Failed(UpstreamFault::Broken);
     }
+    frame(&mut response, session.req_header());
     if session.write_response_header(Box::new(response), false).await.is_err() {
         return Sent::ClientGone;
     }
@@ -197,6 +198,20 @@ async fn pass_on(
         return Sent::ClientGone;
     }
     Sent::Completed
+}
+
+/// Gives an answer that came by HTTP/2 the framing that HTTP/1.1 needs; Pingora does so only for what it streams.
+fn frame(response: &mut ResponseHeader, request: &RequestHeader) {
+    if response.version != Version::HTTP_2 || request.version == Version::HTTP_2 {
+        return;
+    }
+    response.set_version(Version::HTTP_11);
+    let bodiless = request.method == Method::HEAD
+        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        // The name and the value are well-formed, so it can't fail.
+        let _ = response.insert_header(header::TRANSFER_ENCODING, "chunked");
+    }
 }
 
 /// The error by which Pingora is told of a fault that comes before any connection.
