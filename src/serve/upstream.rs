@@ -264,3 +264,6 @@ fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> Option
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests;

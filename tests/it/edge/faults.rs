@@ -354,12 +354,10 @@ fn ask(
     request.push_str(body);
     // An answer may come, and the connection end, before all was sent.
     let _ = connection.stream.write_all(request.as_bytes());
-    let answer = loop {
-        let answer = connection.answer_head().unwrap_or_else(|error| panic!("{what}: no answer: {error}"));
-        if !(100..200).contains(&answer.status) {
-            break answer;
-        }
-    };
+    let mut heads = (0..100)
+        .map(|_| connection.answer_head().unwrap_or_else(|error| panic!("{what}: no answer: {error}")));
+    let answer = heads.find(|answer| !(100..200).contains(&answer.status));
+    let answer = answer.unwrap_or_else(|| panic!("{what}: interim answers without end"));
     let mut got = Vec::new();
     let end = connection.body(&answer, |bytes| got.extend_from_slice(bytes));
     let seen = match fault.seen {
