@@ -127,7 +127,9 @@ async fn connect(
                 }
                 return Ok(Ok((upstream, reused, peer)));
             }
-            Err(_) if context.delivery.may_connect_elsewhere() => gateway.count_retry(context, "connect"),
+            Err(error) if context.delivery.may_connect_again(&error) => {
+                gateway.count_retry(context, "connect")
+            }
             Err(_) => return Ok(Err(UpstreamFault::Unreachable)),
         }
     }
@@ -158,6 +160,9 @@ async fn exchange(
         let status = response.status.as_u16();
         if !context.delivery.head(status) {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim answers");
+        }
+        if response.status.is_informational() && matches!(upstream, HttpSession::H2(_)) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an interim answer as the last");
         }
         // Interim answers (RFC 9110 §15.2) are between this hop and the next.
         if !response.status.is_informational() || status == 101 {

@@ -116,9 +116,13 @@ impl Delivery {
         self.handshake.as_ref().is_some_and(|handshake| handshake.has_expired())
     }
 
-    /// The connection could not be made; whether another server may be tried.
-    pub fn may_connect_elsewhere(&mut self) -> bool {
+    /// The connection could not be made; whether another one may be tried: to another server, or to the same one where
+    /// what failed was a kept connection of HTTP/2 that took no further request.
+    pub fn may_connect_again(&mut self, error: &Error) -> bool {
         self.connections += 1;
+        if *error.etype() == ErrorType::H2Error {
+            return self.connections < CONNECTIONS;
+        }
         let Some(attempt) = self.attempt.take() else { return false };
         attempt.failed();
         self.tried.push(attempt.server.hash);

@@ -102,9 +102,9 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let elsewhere = context.delivery.may_connect_elsewhere();
-        error.set_retry(elsewhere);
-        if elsewhere {
+        let again = context.delivery.may_connect_again(&error);
+        error.set_retry(again);
+        if again {
             self.count_retry(context, "connect");
         }
         error

@@ -218,7 +218,9 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
 /// Cleans the trailers of an answer likewise.
 pub fn prepare_trailers(trailers: &mut HeaderMap) {
     let unwanted = names_where(trailers, |name, hop_by_hop| {
-        name.as_str().starts_with("x-wardgate-") || hop_by_hop.contains(name.as_str())
+        // Where a body ends was said in the head, and only there (RFC 9110 §6.5.1).
+        let framing = *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH;
+        framing || name.as_str().starts_with("x-wardgate-") || hop_by_hop.contains(name.as_str())
     });
     for name in &unwanted {
         trailers.remove(name);

@@ -309,25 +309,42 @@ pub async fn answer_h2(
     served: &AtomicUsize,
 ) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
+    while let Some(Ok((request, respond))) = connection.accept().await {
         served.fetch_add(1, Ordering::SeqCst);
-        let (parts, mut body) = request.into_parts();
-        let name = name.to_owned();
-        tokio::spawn(async move {
-            let mut bytes = 0;
-            while let Some(Ok(chunk)) = body.data().await {
-                bytes += chunk.len();
-                let _ = body.flow_control().release_capacity(chunk.len());
-            }
-            let te = parts.headers.get("te").and_then(|te| te.to_str().ok()).unwrap_or("-");
-            let host = parts.headers.contains_key("host");
-            let text = format!("{name} {} {bytes} {te} {host}", parts.uri);
-            let mut trailers = ::http::HeaderMap::new();
-            trailers.insert("grpc-status", "0".parse().expect("a value"));
-            trailers.insert("x-wardgate-forged", "1".parse().expect("a value"));
-            let Ok(mut send) = respond.send_response(::http::Response::new(()), false) else { return };
-            let _ = send.send_data(text.into(), false);
-            let _ = send.send_trailers(trailers);
-        });
+        tokio::spawn(reply_h2(request, respond, name.to_owned()));
     }
+}
+
+/// Serves one request on each connection, says goodbye (GOAWAY), and closes.
+pub async fn answer_h2_once(stream: tokio::net::TcpStream, served: &AtomicUsize) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let Some(Ok((request, respond))) = connection.accept().await else { return };
+    served.fetch_add(1, Ordering::SeqCst);
+    tokio::spawn(reply_h2(request, respond, "h2".to_owned()));
+    connection.graceful_shutdown();
+    while let Some(Ok(_)) = connection.accept().await {
+        served.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn reply_h2(
+    request: ::http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<bytes::Bytes>,
+    name: String,
+) {
+    let (parts, mut body) = request.into_parts();
+    let mut bytes = 0;
+    while let Some(Ok(chunk)) = body.data().await {
+        bytes += chunk.len();
+        let _ = body.flow_control().release_capacity(chunk.len());
+    }
+    let te = parts.headers.get("te").and_then(|te| te.to_str().ok()).unwrap_or("-");
+    let host = parts.headers.contains_key("host");
+    let text = format!("{name} {} {bytes} {te} {host}", parts.uri);
+    let mut trailers = ::http::HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().expect("a value"));
+    trailers.insert("x-wardgate-forged", "1".parse().expect("a value"));
+    let Ok(mut send) = respond.send_response(::http::Response::new(()), false) else { return };
+    let _ = send.send_data(text.into(), false);
+    let _ = send.send_trailers(trailers);
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::backends::{Named, ROUTES, answer_h2, ask, gateway, read_head, serve_async, setup};
+use super::backends::{
+    Named, ROUTES, answer_h2, answer_h2_once, ask, gateway, read_head, serve_async, setup,
+};
 use crate::support::{Connection, Gateway, Recorder, Signer, eventually, free_address, http, wire};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -377,6 +379,29 @@ fn http2_without_tls_is_spoken_by_prior_knowledge() {
     let other =
         super::backends::gateway(&format!("  app: {{ protocol: h2, endpoints: [\"{}\"] }}", named.address));
     assert_eq!(ask(&other, "GET", "/r/x", "").status, 502);
+}
+
+#[test]
+fn a_kept_connection_of_http2_that_ends_in_peace_costs_nothing() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&served);
+    let address = serve_async(move |stream| {
+        let served = Arc::clone(&counted);
+        async move { answer_h2_once(stream, &served).await }
+    });
+    let signer = Signer::new();
+    let upstreams = format!("  app: {{ protocol: h2, endpoints: [\"{address}\"] }}");
+    let gateway = setup(&upstreams, ROUTES, &signer, |_| ()).start();
+    let token = signer.bearer("p1", "aal1", 5);
+    let form = [("Authorization", token.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+    for _ in 0..5 {
+        assert_eq!(ask(&gateway, "POST", "/w/x", "text").status, 200);
+        std::thread::sleep(Duration::from_millis(100));
+        let read_first = http::send(gateway.address, "POST", "/patients/p1/notes", &form, b"a=b");
+        assert_eq!(read_first.expect("an answer").status, 200);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(served.load(Ordering::SeqCst), 10, "each was sent once");
 }
 
 fn healthy_of(gateway: &Gateway, endpoint: &str) -> f64 {
