@@ -13,11 +13,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Gateway, Setup, Signer, http, tokens};
+use crate::support::{Gateway, Setup, Signer, http, tokens, wire};
 
 /// Routes that anybody may use, and those of a patient; all lead to upstream `app`.
 pub const ROUTES: &str = r#"
   - { id: read, match: { path: "/r/**", methods: [GET, PUT, DELETE] }, upstream: app, access: public }
+  - { id: visit, match: { path: /ws, upgrade: websocket }, upstream: app, access: public }
   - { id: write, match: { path: "/w/**", methods: [POST] }, upstream: app, access: public }
   - { id: own, match: { path: "/patients/{patient}/notes", methods: [GET, POST] }, upstream: app, tier: moderate,
       patient: { from: path.patient }, any_of: [{ patient: self }] }
@@ -27,7 +28,11 @@ pub const ROUTES: &str = r#"
 
 /// A gateway whose upstreams are written as in the file: `app: { … }`, two spaces in.
 pub fn setup(upstreams: &str, routes: &str, signer: &Signer, prepare: impl FnOnce(&Path)) -> Setup {
-    let text = tokens::config("127.0.0.1:1".parse().expect("an address"), routes);
+    // An upstream of HTTP/2 takes no handshakes, and the configuration says so.
+    let only_http2 = upstreams.contains("protocol: h2");
+    let routes =
+        if only_http2 { routes.replace("upgrade: websocket", "methods: [GET]") } else { routes.to_owned() };
+    let text = tokens::config("127.0.0.1:1".parse().expect("an address"), &routes);
     let (before, rest) = text.split_once("upstreams:\n").expect("upstreams");
     let (_, after) = rest.split_once("audit:").expect("audit");
     let text = format!("{before}upstreams:\n{upstreams}\naudit:{after}");
@@ -46,6 +51,17 @@ pub fn gateway(upstreams: &str) -> Gateway {
 pub fn ask(gateway: &Gateway, method: &str, target: &str, body: &str) -> http::Answer {
     let kind = [("Content-Type", "text/csv")];
     http::send(gateway.address, method, target, &kind, body.as_bytes()).expect("an answer")
+}
+
+/// Asks for a WebSocket on a connection of its own.
+pub fn ask_for_websocket(gateway: &Gateway, target: &str) -> wire::Answer {
+    let handshake = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    wire::once(gateway.address, "GET", target, &handshake, b"").expect("an answer")
 }
 
 /// A service that answers with its name, and can be stopped and started at its address.

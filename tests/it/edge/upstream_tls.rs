@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::backends::{Authority, Certificate, Encrypted, ROUTES, ask, setup};
+use super::backends::{Authority, Certificate, Encrypted, ROUTES, ask, ask_for_websocket, setup};
 use crate::support::{Gateway, Signer, eventually, http};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -97,8 +97,9 @@ fn the_gateway_shows_its_own_certificate() {
         let gateway = start(&upstream, &files);
         let answer = ask(&gateway, "GET", "/r/x", "");
         assert_eq!((answer.status, answer.body == "a+"), (status, status == 200), "{client}: {answer:?}");
+        assert_eq!(ask_for_websocket(&gateway, "/ws").status, status, "{client}");
     }
-    assert_eq!(server.served.load(Ordering::SeqCst), 1);
+    assert_eq!(server.served.load(Ordering::SeqCst), 2);
 }
 
 #[test]

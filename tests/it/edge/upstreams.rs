@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::backends::{
-    Named, ROUTES, answer_h2, answer_h2_once, ask, gateway, read_head, serve_async, setup,
+    Named, ROUTES, answer_h2, answer_h2_once, ask, ask_for_websocket, gateway, read_head, serve_async, setup,
 };
 use crate::support::{Connection, Gateway, Recorder, Signer, eventually, free_address, http, wire};
 
@@ -187,6 +187,8 @@ fn unix_sockets_serve() {
         format!("  app: {{ endpoints: [\"unix:{}\"], health_check: {{ path: /health }} }}", path.display());
     let gateway = setup(&upstreams, ROUTES, &signer, |_| ()).start();
     assert_eq!(ask(&gateway, "GET", "/r/x", "").body, "GET /r/x HTTP/1.1");
+    // A handshake, which it declines, goes there by a connection of its own.
+    assert_eq!(ask_for_websocket(&gateway, "/ws").text(), "GET /ws HTTP/1.1");
     // This one is read first, and sent on the other way.
     let token = signer.bearer("p1", "aal1", 5);
     let headers = [("Authorization", token.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
@@ -318,25 +320,11 @@ fn a_handshake_that_is_not_answered_ends_in_time() {
         std::thread::sleep(Duration::from_secs(8));
         false
     }));
-    let routes =
-        r#"  - { id: visit, match: { path: /ws, upgrade: websocket }, upstream: app, access: public }"#;
     let upstreams =
         format!("  app: {{ endpoints: [\"{}\"], timeouts: {{ connect: 1s, read: 700ms }} }}", silent.address);
-    let gateway = setup(&upstreams, routes, &Signer::new(), |_| ()).start();
+    let gateway = setup(&upstreams, ROUTES, &Signer::new(), |_| ()).start();
     let began = Instant::now();
-    let answer = wire::once(
-        gateway.address,
-        "GET",
-        "/ws",
-        &[
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ],
-        b"",
-    )
-    .expect("an answer");
+    let answer = ask_for_websocket(&gateway, "/ws");
     assert_eq!(
         (answer.status, answer.json()["type"].as_str()),
         (504, Some("urn:wardgate:problem:upstream_timeout"))
