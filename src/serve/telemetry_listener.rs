@@ -49,9 +49,9 @@ impl TelemetryListener {
         metrics().ready.set(i64::from(missing.is_empty()));
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         // A service that is down is no reason to send the requests for all the others elsewhere.
-        let details = self.upstreams.down();
+        let notices = self.upstreams.down();
         let body =
-            serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "details": details });
+            serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "notices": notices });
         answer(status, "application/json", format!("{body}\n"))
     }
 }

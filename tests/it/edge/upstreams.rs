@@ -137,7 +137,7 @@ fn health_checks_decide_who_serves() {
     assert_eq!(named.iter().map(Named::served).sum::<usize>(), served, "nobody was asked");
     let ready = gateway.telemetry_page("/readyz");
     assert_eq!(
-        (ready.status, ready.json()["details"][0].as_str()),
+        (ready.status, ready.json()["notices"][0].as_str()),
         (200, Some("upstream `app` has no healthy endpoint"))
     );
     let records = gateway.audit();
@@ -146,7 +146,7 @@ fn health_checks_decide_who_serves() {
     assert_eq!(outcome.expect("an outcome")["result"], "upstream_unreachable");
     set(1, true);
     eventually("it serves again", LIMIT, || ask(&gateway, "GET", "/r/x", "").body == "b");
-    assert_eq!(gateway.telemetry_page("/readyz").json()["details"][0].as_str(), None);
+    assert_eq!(gateway.telemetry_page("/readyz").json()["notices"][0].as_str(), None);
 }
 
 #[test]
