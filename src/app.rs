@@ -2,13 +2,15 @@
 
 mod operations;
 mod program;
+mod pseudonym_key;
 mod reload;
 mod sockets;
 mod succession;
+mod telemetry;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,20 +24,20 @@ use pingora::services::listening::Service;
 
 use self::operations::Operator;
 use self::program::Program;
+use self::pseudonym_key::pseudonyms;
 use self::reload::{Reloader, Status};
 use self::sockets::Sockets;
 use self::succession::Predecessor;
+use self::telemetry::{Telemetry, add_telemetry};
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
-use crate::audit::pseudonym::Pseudonyms;
-use crate::config::settings::{AuditSettings, Compiled, ListenAddress, Settings, ShutdownSettings};
+use crate::config::settings::{Compiled, ListenAddress, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
-use crate::serve::telemetry_listener::TelemetryListener;
 use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
@@ -100,7 +102,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         StartError("no key for assertions could be made: the system gives no randomness".to_owned())
     })?;
     let own_key = assertions.public_key().clone();
-    let upstreams = Arc::new(Upstreams::new(settings.upstreams.clone(), assertions));
+    let upstreams = Upstreams::new(settings.upstreams.clone(), assertions, background.handle());
+    let upstreams = Arc::new(upstreams.map_err(StartError)?);
     let (policy, state) = (Arc::new(policy), Arc::new(MemoryState::new()));
     let gate = Arc::new(Gate::new(
         Arc::clone(&state) as _,
@@ -139,6 +142,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             upgrade_fault: upgrade_fault.clone(),
             draining: draining.clone(),
             journal: Arc::clone(&journal),
+            current: Arc::clone(&current),
             keys: std::iter::once(own_key.clone()).chain(old_keys.into_iter().flatten()).collect(),
         },
         &sockets,
@@ -219,8 +223,8 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads,
         // One runtime per thread: 6 % less CPU per request, and no request ever changes its thread.
         work_stealing: false,
-        // Tries, not retries: an idempotent request that met a connection just closed is sent once more.
-        max_retries: 2,
+        // Never the limit: each request counts its own tries.
+        max_retries: crate::serve::MOST_TRIES,
         // Pingora sleeps for so long; `leave_when_idle` ends the process before, if nothing holds it up.
         grace_period_seconds: Some((settings.shutdown.grace + LAST_WORDS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
@@ -260,55 +264,6 @@ fn add_listeners(
         server.add_service(sockets.accepting(service)?);
         tracing::info!(listener = %listener.name, address = %listener.address, "listening");
     }
-    Ok(())
-}
-
-/// What the telemetry listener tells.
-struct Telemetry {
-    status: Status,
-    upgrade_fault: operations::Fault,
-    draining: Draining,
-    journal: Arc<FileJournal>,
-    /// The public keys of assertions: this program's, and that of the program before, whose last requests may still be
-    /// on their way.
-    keys: Vec<serde_json::Value>,
-}
-
-fn add_telemetry(
-    server: &mut Server,
-    settings: &Settings,
-    tells: Telemetry,
-    sockets: &Sockets,
-) -> Result<(), StartError> {
-    let Some(address) = settings.telemetry else { return Ok(()) };
-    let Telemetry { status, upgrade_fault, draining, journal, keys } = tells;
-    let configuration = status.clone();
-    let readiness = move || {
-        let mut missing = status.unready();
-        missing.extend(journal.trouble());
-        if draining.is_draining() {
-            missing.push("the gateway is stopping".to_owned());
-        }
-        missing
-    };
-    let details = move || {
-        let mut details = serde_json::Map::new();
-        configuration.tell(&mut details);
-        upgrade_fault.tell(&mut details);
-        details
-    };
-    let mut service = Service::new(
-        "telemetry".to_owned(),
-        TelemetryListener {
-            readiness: Arc::new(readiness),
-            details: Arc::new(details),
-            jwks: serde_json::json!({ "keys": keys }).to_string(),
-        },
-    );
-    service.threads = Some(1);
-    service.add_tcp(&address.to_string());
-    server.add_service(sockets.accepting(service)?);
-    tracing::info!(%address, "telemetry");
     Ok(())
 }
 
@@ -367,61 +322,4 @@ fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), S
 fn addresses(settings: &Settings) -> Vec<ListenAddress> {
     let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
     listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).collect()
-}
-
-/// Reads the key behind the pseudonyms, or makes one beside the journal on first start.
-fn pseudonyms(settings: &AuditSettings, records_exist: bool) -> Result<Pseudonyms, StartError> {
-    let secret = match &settings.pseudonym_key_file {
-        Some(path) => std::fs::read(path).map_err(|error| {
-            StartError(format!("the pseudonym key `{}` can't be read: {error}", path.display()))
-        })?,
-        None => own_key(&own_key_path(settings), records_exist)?,
-    };
-    Pseudonyms::new(secret.trim_ascii_end()).ok_or_else(|| {
-        let path = settings.pseudonym_key_file.clone().unwrap_or_else(|| own_key_path(settings));
-        StartError(format!(
-            "the pseudonym key `{}` has fewer than {} bytes; make one with `openssl rand -hex 32`",
-            path.display(),
-            Pseudonyms::MIN_KEY_BYTES
-        ))
-    })
-}
-
-fn own_key_path(settings: &AuditSettings) -> PathBuf {
-    settings.dir.join("pseudonyms.key")
-}
-
-fn own_key(path: &Path, records_exist: bool) -> Result<Vec<u8>, StartError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fail = |error: &dyn std::fmt::Display| {
-        StartError(format!("the pseudonym key `{}` can't be made: {error}", path.display()))
-    };
-    match std::fs::read(path) {
-        Ok(secret) => return Ok(secret),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(&error)),
-        Err(_) if records_exist => {
-            return Err(StartError(format!(
-                "the pseudonym key `{}` is gone, though there are records made with it: put it back, or move the records away and begin a new trail",
-                path.display()
-            )));
-        }
-        Err(_) => {}
-    }
-    let mut secret = [0u8; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| fail(&"the system gives no randomness"))?;
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Under another name first: half a key would be there for good.
-    let unfinished = path.with_extension("unfinished");
-    std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .map_err(|error| fail(&error))?;
-    tracing::info!(path = %path.display(), "made a key for pseudonyms; keep it, or the trail can't be matched to persons");
-    Ok(text.into_bytes())
 }

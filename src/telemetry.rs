@@ -48,6 +48,18 @@ pub struct Metrics {
     pub upstream_responses: IntCounterVec,
     /// `wardgate_upstream_failures_total{upstream,kind}`
     pub upstream_failures: IntCounterVec,
+    /// `wardgate_upstream_endpoint_healthy{upstream,endpoint}`: 1 where the endpoint gets requests.
+    pub endpoint_healthy: IntGaugeVec,
+    /// `wardgate_upstream_ejections_total{upstream,endpoint}`
+    pub endpoint_ejections: IntCounterVec,
+    /// `wardgate_upstream_health_checks_total{upstream,endpoint,result}`
+    pub health_checks: IntCounterVec,
+    /// `wardgate_upstream_retries_total{upstream,kind}`: `connect` before anything was sent, `resend` after.
+    pub upstream_retries: IntCounterVec,
+    /// `wardgate_upstream_lookups_total{upstream,result}`
+    pub upstream_lookups: IntCounterVec,
+    /// `wardgate_upstream_certificates_total{upstream,result}`: looks at changed files.
+    pub upstream_certificates: IntCounterVec,
     /// `wardgate_key_fetches_total{issuer,result}`
     pub key_fetches: IntCounterVec,
     /// `wardgate_keys_fetched_timestamp_seconds{issuer}`
@@ -159,6 +171,36 @@ impl Metrics {
                 "wardgate_upstream_failures_total",
                 "Requests that got no usable answer from their upstream.",
                 &["upstream", "kind"],
+            ),
+            endpoint_healthy: gauges(
+                "wardgate_upstream_endpoint_healthy",
+                "1 when an upstream's endpoint gets requests, else 0.",
+                &["upstream", "endpoint"],
+            ),
+            endpoint_ejections: counters(
+                "wardgate_upstream_ejections_total",
+                "Times an endpoint was left out because requests kept failing there.",
+                &["upstream", "endpoint"],
+            ),
+            health_checks: counters(
+                "wardgate_upstream_health_checks_total",
+                "Health checks by result.",
+                &["upstream", "endpoint", "result"],
+            ),
+            upstream_retries: counters(
+                "wardgate_upstream_retries_total",
+                "Further tries: `connect` before anything was sent, `resend` after.",
+                &["upstream", "kind"],
+            ),
+            upstream_lookups: counters(
+                "wardgate_upstream_lookups_total",
+                "Look-ups of endpoints' names by result.",
+                &["upstream", "result"],
+            ),
+            upstream_certificates: counters(
+                "wardgate_upstream_certificates_total",
+                "Certificate files found changed, by whether they could be used.",
+                &["upstream", "result"],
             ),
             key_fetches: counters(
                 "wardgate_key_fetches_total",

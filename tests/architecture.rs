@@ -188,7 +188,8 @@ fn only_the_journal_and_the_store_make_receipts() {
             file.module
         );
         assert!(
-            !makes("HttpPeer::new(") || file.module == "serve::upstream",
+            !(makes("HttpPeer::new(") || makes("HttpPeer::new_uds("))
+                || file.module == "serve::upstream::wire",
             "{} opens a way to an upstream",
             file.module
         );

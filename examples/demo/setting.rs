@@ -106,8 +106,9 @@ impl Setting {
 
 fn upstream(compiled: &Compiled, name: &str) -> Result<SocketAddr, String> {
     let found = compiled.settings.upstreams.iter().find(|upstream| upstream.name.as_ref() == name);
-    let endpoint =
-        &found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?.endpoint;
+    let upstream =
+        found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?;
+    let endpoint = upstream.endpoints.first().map(|endpoint| endpoint.name()).unwrap_or_default();
     endpoint.parse().map_err(|_| {
         format!("the endpoint of upstream `{name}` has to be `ip:port` for the demo, not `{endpoint}`")
     })

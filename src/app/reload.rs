@@ -242,7 +242,8 @@ impl Reloader {
         let upstreams = if settings.upstreams == old.upstreams {
             Arc::clone(upstreams)
         } else {
-            Arc::new(upstreams.succeeded_by(settings.upstreams.clone()))
+            let made = upstreams.succeeded_by(settings.upstreams.clone(), &self.runtime);
+            Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error)])?)
         };
         let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
         Ok(Next { in_force, seen, warnings })

@@ -101,8 +101,7 @@ codes! {
     "WG043" Error BuiltInTiers "the built-in tiers ask for levels that are not configured";
     "WG044" Error KeyFileMalformed "a key file that holds no JWK set with usable keys";
     // Upstreams.
-    "WG050" Error BadEndpoint "an endpoint that is not `host:port`";
-    "WG051" Error SeveralEndpoints "an upstream with more than one endpoint";
+    "WG050" Error BadEndpoint "an endpoint that is neither `host:port` nor `unix:/path`";
     "WG052" Error BadHeader "a header that can't be injected or sent";
     "WG053" Error BadPlaceholder "an injected value that can't be filled in";
     "WG054" Warning UnqualifiedId "an injected subject id without its issuer where there are several issuers";
@@ -132,6 +131,15 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // Upstreams, continued.
+    "WG110" Error RepeatedEndpoint "an endpoint that is listed twice";
+    "WG111" Error BadCertificateFile "a file of certificates or a key that can't be used";
+    "WG112" Error BadProtocol "a protocol that can't be spoken to an upstream under its other settings";
+    "WG113" Error NotIdempotent "a method that must not be sent twice is to be sent again";
+    "WG114" Error BadServerName "no name, or no usable one, to look for in an upstream's certificate";
+    "WG115" Error HalfAnIdentity "a client certificate without its key, or the other way round";
+    "WG116" Error AnyNameOfAnyAuthority "an upstream's name goes unchecked though anybody may vouch for it";
+    "WG117" Error BadHealthCheck "a health check that can't be made";
     // Limits.
     "WG120" Error RateLimitWithoutEffect "a limit on the rate of requests that can never apply";
     "WG121" Error LimitsContradict "limits that contradict each other";

@@ -16,6 +16,7 @@
 //! names.
 
 mod cases;
+pub mod certificates;
 mod codes;
 mod compile;
 mod diagnostic;
@@ -28,6 +29,7 @@ mod restart;
 mod schema;
 mod schema_routes;
 pub mod settings;
+mod settings_upstreams;
 mod values;
 mod wording;
 

@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 pub(super) use super::schema_routes::{
-    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, When,
+    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
 };
 
 /// A single value as written, with its place.
@@ -226,6 +226,13 @@ maps! {
     /// What stands behind the gateway.
     Upstream {
         endpoints: Texts,
+        balance: Text,
+        health_check: Spanned<HealthCheck>,
+        ejection: Spanned<Ejection>,
+        slow_start: Text,
+        retries: Spanned<Retries>,
+        protocol: Text,
+        tls: Spanned<UpstreamTls>,
         timeouts: Timeouts,
         identity: Spanned<Identity>,
         inject: Entries<Text>,
@@ -234,6 +241,27 @@ maps! {
     }
     /// How long an upstream may take.
     Timeouts { connect: Text, read: Text, write: Text, idle: Text, }
+    /// How its endpoints are asked whether they are well.
+    HealthCheck {
+        path: Text,
+        interval: Text,
+        timeout: Text,
+        healthy_after: Text,
+        unhealthy_after: Text,
+        expect: Texts,
+    }
+    /// When an endpoint that fails is left out.
+    Ejection { after: Text, time: Text, max_time: Text, max_percent: Text, }
+    /// What is sent again.
+    Retries { max: Text, methods: Texts, }
+    /// How its certificate is checked, and which one it is shown.
+    UpstreamTls {
+        ca_file: Text,
+        client_cert_file: Text,
+        client_key_file: Text,
+        server_name: Text,
+        verify: Text,
+    }
     /// The signed assertion it gets.
     Identity { header: Text, audience: Text, ttl: Text, }
 

@@ -1,10 +1,11 @@
 //! The compiled configuration of everything that does I/O; the rules themselves are in
 //! [`crate::policy::Policy`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use super::settings_upstreams::*;
 
 use super::cases::Case;
 pub use super::limits::{Announcers, ListenAddress, ListenerLimits};
@@ -122,31 +123,6 @@ pub struct KeyLifetimes {
     pub unknown_kid_interval: Duration,
     /// How long one fetch may take.
     pub timeout: Duration,
-}
-
-/// One upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// Its name.
-    pub name: Box<str>,
-    /// `host:port`.
-    pub endpoint: Box<str>,
-    /// How long to wait for a connection.
-    pub connect: Duration,
-    /// How long to wait for the next bytes of an answer.
-    pub read: Duration,
-    /// How long to wait to send the next bytes of a request.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
-    /// A signed assertion about the caller.
-    pub identity: Option<AssertionSettings>,
-    /// Plain headers, by name.
-    pub inject: BTreeMap<Box<str>, InjectTemplate>,
-    /// Whether the caller's token is passed on.
-    pub pass_bearer: bool,
-    /// Whether forms are searched for a `_method` field.
-    pub refuse_hidden_method: bool,
 }
 
 /// The signed assertion an upstream gets.

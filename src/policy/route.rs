@@ -1,5 +1,7 @@
 //! One route: what it matches, how risky it is, who may use it.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::{Condition, Template, TierIndex};
@@ -73,6 +75,17 @@ pub struct Cors {
     pub max_age: u32,
 }
 
+/// How long a route's upstream may take, where that differs from the upstream's own times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamTimeouts {
+    /// For a connection.
+    pub connect: Option<Duration>,
+    /// For the next bytes of an answer.
+    pub read: Option<Duration>,
+    /// To send the next bytes of a request.
+    pub write: Option<Duration>,
+}
+
 /// One route.
 #[derive(Debug)]
 pub struct Route {
@@ -90,6 +103,8 @@ pub struct Route {
     pub websocket: bool,
     /// The upstream's position.
     pub upstream: usize,
+    /// How long that may take.
+    pub timeouts: UpstreamTimeouts,
     /// Public or protected.
     pub access: Access,
     /// The base tier.
@@ -145,6 +160,7 @@ impl Route {
             methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
             websocket: false,
             upstream: 0,
+            timeouts: UpstreamTimeouts::default(),
             access: Access::Public,
             tier: TierIndex(0),
             data_floor: Level::NONE,

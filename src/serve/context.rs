@@ -6,6 +6,7 @@ use std::time::Instant;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
+use super::delivery::Delivery;
 use super::edge::Running;
 use super::live::Live;
 use super::upstream::Departure;
@@ -25,6 +26,7 @@ pub struct Context {
     pub(super) settled: Option<Settled>,
     pub(super) admission: Option<Box<Admission>>,
     pub(super) ending: Option<OutcomeResult>,
+    pub(super) delivery: Delivery,
     pub(super) now: i64,
     /// Why the gateway itself stopped a request that had been forwarded.
     pub(super) stopped: Option<Reason>,
@@ -61,6 +63,7 @@ impl Context {
             settled: None,
             admission: None,
             ending: None,
+            delivery: Delivery::default(),
             now: jiff::Timestamp::now().as_second(),
             stopped: None,
             body_bytes: u64::MAX,
@@ -79,10 +82,15 @@ impl Context {
 
     /// What the outgoing request is made from; an error where there is no admission.
     pub(super) fn departure(&self) -> pingora::Result<Departure<'_>> {
-        match (&self.admission, &self.facts, &self.settled, self.upstream()) {
-            (Some(admission), Some(facts), Some(settled), Some(upstream)) => {
-                Ok(Departure { admission, facts, levels: &settled.policy.levels, upstream, now: self.now })
-            }
+        match (&self.admission, &self.facts, &self.settled, self.settled.as_ref().and_then(Settled::route)) {
+            (Some(admission), Some(facts), Some(settled), Some(route)) => Ok(Departure {
+                admission,
+                facts,
+                levels: &settled.policy.levels,
+                upstream: route.upstream,
+                timeouts: route.timeouts,
+                now: self.now,
+            }),
             _ => Error::e_explain(ErrorType::InternalError, "nothing goes upstream without an admission"),
         }
     }

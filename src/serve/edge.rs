@@ -30,6 +30,7 @@ use super::goodbye::Goodbye;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::reply;
+use super::request_line::RequestLine;
 use super::shutdown::Draining;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
@@ -176,43 +177,15 @@ impl Connection {
             self.life.begins_to_receive();
             *line = RequestLine::default();
         }
-        if !line.ended {
+        if !line.has_ended() {
             line.feed(bytes);
-            self.odd_request_line.store(line.spaces > 2 || line.has_odd_bytes, Ordering::Relaxed);
+            self.odd_request_line.store(line.is_odd(), Ordering::Relaxed);
         }
     }
 
     fn on_write(&self) {
         if self.life.is_receiving() && !self.life.is_h2() {
             self.refused_by_parser.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a request line is made of, as it arrives.
-#[derive(Default)]
-struct RequestLine {
-    begun: bool,
-    ended: bool,
-    spaces: usize,
-    has_odd_bytes: bool,
-}
-
-impl RequestLine {
-    fn feed(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                // Empty lines before a request are allowed (RFC 9112 §2.2).
-                b'\r' | b'\n' if !self.begun => continue,
-                b'\n' => {
-                    self.ended = true;
-                    return;
-                }
-                b' ' => self.spaces += 1,
-                b'\r' | 0x21..=0x7e => {}
-                _ => self.has_odd_bytes = true,
-            }
-            self.begun = true;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How an answer's body is delimited: what an upstream may say, and what a client can read (RFC 9112 §6).
 
-use http::{StatusCode, Version, header};
-use pingora::http::ResponseHeader;
+use http::{Method, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::reply::UpstreamFault;
 
@@ -32,19 +32,23 @@ pub fn check_answer(response: &mut ResponseHeader) -> Result<(), UpstreamFault> 
 }
 
 /// Gives an answer of unknown length the framing that this client can read: chunks, by which it sees whether the answer
-/// is whole, or for HTTP/1.0 the connection's end.
-pub fn suit_client(response: &mut ResponseHeader, version: Version, bodiless: bool) -> pingora::Result<()> {
-    if version == Version::HTTP_10 {
-        response.remove_header(&header::TRANSFER_ENCODING);
-        return Ok(());
+/// is whole, or for HTTP/1.0 the connection's end. HTTP/2 has frames of its own.
+pub fn suit_client(response: &mut ResponseHeader, request: &RequestHeader) -> pingora::Result<()> {
+    match request.version {
+        Version::HTTP_2 => return Ok(()),
+        Version::HTTP_10 => {
+            response.set_version(Version::HTTP_11);
+            response.remove_header(&header::TRANSFER_ENCODING);
+            return Ok(());
+        }
+        _ => response.set_version(Version::HTTP_11),
     }
     let framed = response.headers.contains_key(header::TRANSFER_ENCODING)
         || response.headers.contains_key(header::CONTENT_LENGTH);
-    let without_body = bodiless
+    let bodiless = request.method == Method::HEAD
         || response.status.is_informational()
         || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if version == Version::HTTP_11 && !framed && !without_body {
-        response.set_version(Version::HTTP_11);
+    if !framed && !bodiless {
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     Ok(())
@@ -84,7 +88,10 @@ mod tests {
     fn an_answer_of_unknown_length_is_chunked_where_the_client_knows_chunks() {
         let chunked = |version, bodiless, headers| {
             let mut response = answer(200, headers);
-            suit_client(&mut response, version, bodiless).expect("a header");
+            let mut request =
+                RequestHeader::build(if bodiless { "HEAD" } else { "GET" }, b"/", None).expect("a request");
+            request.set_version(version);
+            suit_client(&mut response, &request).expect("a header");
             response.headers.contains_key("transfer-encoding")
         };
         assert!(chunked(Version::HTTP_11, false, &[]));

@@ -6,6 +6,7 @@
 pub mod assertion;
 mod buffered;
 mod context;
+mod delivery;
 pub mod door;
 pub mod edge;
 mod framing;
@@ -17,11 +18,13 @@ mod pace;
 pub mod proxy;
 mod proxy_header;
 mod reply;
+mod request_line;
 pub mod shutdown;
 pub mod sockets;
 pub mod telemetry_listener;
 mod upstream;
 
+pub use delivery::MOST_TRIES;
 pub use live::{Current, Live};
 pub use proxy::Gateway;
 pub use upstream::Upstreams;

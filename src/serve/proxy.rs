@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use uuid::Uuid;
 
-use super::buffered::{self, Sent};
+use super::buffered;
 use super::context::Context;
+use super::delivery::Failure;
 use super::edge;
 use super::framing;
 use super::intake::{self, Intake, SessionBody};
@@ -21,7 +23,7 @@ use super::limits;
 use super::live::Current;
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{DECISION_HEADER, WEBSOCKET_SILENCE, prepare_response};
+use super::upstream::{DECISION_HEADER, Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::decision::Reason;
@@ -99,12 +101,41 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let departure = context.departure()?;
-        let upstreams = &context.live.upstreams;
-        match upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
-            Ok(peer) => Ok(Box::new(peer)),
-            Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
-                .map_err(Error::into_up),
+        match context.live.upstreams.destination(&departure, context.delivery.tried()).await {
+            Ok(Destination { peer, attempt, handshake }) => {
+                context.delivery.begin(attempt, handshake);
+                Ok(Box::new(peer))
+            }
+            Err(fault) => Err(buffered::error(fault).into_up()),
         }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let again = context.delivery.may_connect_again(&error);
+        error.set_retry(again);
+        if again {
+            self.count_retry(context, "connect");
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        _: &HttpPeer,
+        _fd: i32,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.delivery.connected();
+        Ok(())
     }
 
     /// Every piece of a body that is streamed passes here. What is decided on it is only whether it is too long: the
@@ -125,7 +156,13 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.live.upstreams.prepare_request(request, &context.departure()?)
+        let departure = context.departure()?;
+        if context.live.upstreams.is_http2_only(departure.upstream)
+            && request.version != http::Version::HTTP_2
+        {
+            return Err(buffered::error(UpstreamFault::Unreachable).into_up());
+        }
+        context.live.upstreams.prepare_request(request, &departure)
     }
 
     async fn upstream_response_filter(
@@ -134,6 +171,10 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if !context.delivery.head(response.status.as_u16()) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim answers")
+                .map_err(Error::into_up);
+        }
         if prepare_response(response, context.websocket()).is_err() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked")
                 .map_err(Error::into_up);
@@ -147,8 +188,17 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         _: &mut Context,
     ) -> pingora::Result<()> {
-        let bodiless = session.req_header().method == http::Method::HEAD;
-        framing::suit_client(response, session.req_header().version, bodiless)
+        framing::suit_client(response, session.req_header())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut http::HeaderMap,
+        _: &mut Context,
+    ) -> pingora::Result<()> {
+        prepare_trailers(trailers);
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -160,14 +210,23 @@ impl ProxyHttp for Gateway {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("upstream {peer}"));
-        let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
-        let repeatable =
-            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        if spends || !repeatable {
-            // One proof pays for one request, and what may have taken effect is not sent twice.
+        if context.delivery.handshake_expired() {
+            error.etype = ErrorType::ReadTimedout;
             error.set_retry(false);
-        } else {
-            error.retry.decide_reuse(client_reused);
+            return error;
+        }
+        let method = &session.req_header().method;
+        let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
+        // One proof pays for one request, and what may have taken effect is not sent twice.
+        let repeatable = !spends && method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let bodiless = context.facts.as_ref().is_some_and(|facts| facts.body.length == BodyLength::None);
+        let retries = context.upstream().and_then(|index| context.live.upstreams.retries(index));
+        let failure =
+            Failure::of(&mut error, client_reused, repeatable, retries.filter(|_| bodiless), method);
+        let again = context.delivery.may_send_again(failure);
+        error.set_retry(again);
+        if again {
+            self.count_retry(context, "resend");
         }
         error
     }
@@ -212,6 +271,9 @@ impl ProxyHttp for Gateway {
                 }
                 (None, Some(_)) => OutcomeResult::Unknown,
             };
+            if result == OutcomeResult::Completed {
+                context.delivery.succeeded();
+            }
             if let (Some(index), Some(status)) = (context.upstream(), status) {
                 context.live.upstreams.count_response(index, status);
             }
@@ -270,7 +332,7 @@ impl Gateway {
                 }
                 return match body {
                     None => Ok(false),
-                    Some(body) => self.send_buffered(session, context, body).await.map(|()| true),
+                    Some(body) => buffered::deliver(self, session, context, body).await.map(|()| true),
                 };
             }
             Outcome::Challenged(challenge) => {
@@ -287,50 +349,24 @@ impl Gateway {
         Ok(true)
     }
 
-    async fn send_buffered(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        body: Bytes,
-    ) -> pingora::Result<()> {
-        let departure = context.departure()?;
-        let mut request = session.req_header().clone();
-        context.live.upstreams.prepare_request(&mut request, &departure)?;
-        let upstreams = &context.live.upstreams;
-        let sent = match upstreams.peer(departure.admission, departure.upstream, false).await {
-            Ok(peer) => {
-                let adjust = |response: &mut ResponseHeader| self.finish_response(response, context);
-                buffered::send(&self.connector, &peer, request, body, session, adjust).await
-            }
-            Err(fault) => Sent::Failed(fault),
-        };
-        match sent {
-            Sent::Completed => context.ending = Some(OutcomeResult::Completed),
-            Sent::ClientGone => {
-                context.ending = Some(OutcomeResult::ClientGone);
-                session.set_keepalive(None);
-            }
-            Sent::BrokenOff => {
-                // The client must see that the answer is not whole: an error makes Pingora cut the connection.
-                return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
-            }
-            Sent::Failed(fault) => {
-                context.ending = Some(ending(fault));
-                self.reply_fault(session, context, fault).await;
-            }
-        }
-        Ok(())
-    }
-
     /// The last touch to an upstream's answer.
-    fn finish_response(&self, response: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+    pub(super) fn finish_response(
+        &self,
+        response: &mut ResponseHeader,
+        context: &Context,
+    ) -> pingora::Result<()> {
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
 
-    fn count_fault(&self, context: &Context, fault: UpstreamFault) {
+    pub(super) fn count_retry(&self, context: &Context, kind: &str) {
+        let upstream = context.upstream().map_or("none", |index| context.live.upstreams.name(index));
+        metrics().upstream_retries.with_label_values(&[upstream, kind]).inc();
+    }
+
+    pub(super) fn count_fault(&self, context: &Context, fault: UpstreamFault) {
         if fault == UpstreamFault::Unsendable {
             tracing::error!(decision = %context.id, "the caller's identity can't be written as the upstream's headers ask; nothing was sent");
             return;
@@ -341,7 +377,12 @@ impl Gateway {
     }
 
     /// Tells the client that the service behind failed, unless an answer has begun; gives the status.
-    async fn reply_fault(&self, session: &mut Session, context: &Context, fault: UpstreamFault) -> u16 {
+    pub(super) async fn reply_fault(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        fault: UpstreamFault,
+    ) -> u16 {
         self.count_fault(context, fault);
         session.set_keepalive(None);
         if session.response_written().is_some_and(|response| !response.status.is_informational()) {
@@ -363,10 +404,10 @@ impl Gateway {
     }
 }
 
-fn ending(fault: UpstreamFault) -> OutcomeResult {
+pub(super) fn ending(fault: UpstreamFault) -> OutcomeResult {
     match fault {
         UpstreamFault::Unsendable => OutcomeResult::NotForwarded,
-        UpstreamFault::Unreachable => OutcomeResult::UpstreamUnreachable,
+        UpstreamFault::Unreachable | UpstreamFault::NoneHealthy => OutcomeResult::UpstreamUnreachable,
         UpstreamFault::TimedOut | UpstreamFault::Broken => OutcomeResult::Unknown,
     }
 }

@@ -23,6 +23,8 @@ pub enum UpstreamFault {
     Unsendable,
     /// No connection: the request never left.
     Unreachable,
+    /// Every endpoint is known not to be well: the request never left.
+    NoneHealthy,
     /// The answer did not come in time.
     TimedOut,
     /// The answer was broken, or the connection ended.
@@ -45,6 +47,12 @@ impl UpstreamFault {
                 "The service can't be reached",
                 "Nothing was sent. Try again in a few seconds.",
             ),
+            Self::NoneHealthy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unavailable",
+                "The service is not available at the moment",
+                "Nothing was sent. Try again in a few seconds.",
+            ),
             Self::TimedOut => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service did not answer in time", CHECK)
             }
@@ -59,6 +67,7 @@ impl UpstreamFault {
         match self {
             Self::Unsendable => "unsendable",
             Self::Unreachable => "unreachable",
+            Self::NoneHealthy => "none_healthy",
             Self::TimedOut => "timeout",
             Self::Broken => "broken",
         }
@@ -190,7 +199,11 @@ impl Reply {
             acr_values: None,
             max_age: None,
         };
-        Self::problem(status, id, &problem)
+        let mut reply = Self::problem(status, id, &problem)?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
+        }
+        Ok(reply)
     }
 
     fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {

@@ -7,6 +7,7 @@
 mod assurance;
 mod cases;
 mod cors;
+mod endpoints;
 mod entries;
 mod inject;
 mod issuers;
@@ -19,6 +20,7 @@ mod routes;
 mod rules;
 mod tiers;
 mod unused;
+mod upstream_tls;
 mod upstreams;
 
 use std::path::Path;
@@ -43,7 +45,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     plain_http.review(&issuer_names, report);
     let tiers = tiers::compile(file, &levels, report);
     let data_classes = assurance::data_classes(report, &levels, &file.data_classes);
-    let upstreams = upstreams::compile(file, issuers.len() > 1, report);
+    let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
     let known = routes::Known {
         issuers: &issuers,

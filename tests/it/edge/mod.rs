@@ -1,8 +1,13 @@
-//! At the edge: what an operator does to a gateway that serves.
+//! At the edge: what a gateway must stand that faces the internet on one side and real services on the other, and what
+//! an operator does to it while it serves.
 
+mod backends;
 mod drain;
+mod faults;
 mod reload;
 mod upgrade;
+mod upstream_tls;
+mod upstreams;
 
 use std::path::Path;
 
