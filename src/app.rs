@@ -14,12 +14,13 @@ use pingora::services::listening::Service;
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
 use crate::audit::pseudonym::Pseudonyms;
-use crate::config::settings::{AuditSettings, Compiled, Settings};
+use crate::config::settings::{AuditSettings, Compiled, ListenerSettings, Settings};
 use crate::enforce::Gate;
 use crate::keys::Verifier;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::tls::{self, ListenerTls};
 use crate::serve::{Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::telemetry::metrics;
@@ -93,11 +94,13 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    let encryption = open_tls(&settings)?;
+    background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let draining = Draining::default();
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &gate, &upstreams, &draining);
-    add_telemetry(&mut server, &settings, &verifier, &upstreams, &draining);
+    add_listeners(&mut server, &settings, &encryption, &gate, &upstreams, &draining);
+    add_telemetry(&mut server, &settings, &encryption, &verifier, &upstreams, &draining);
     leave_when_idle(&settings, &draining, &journal)?;
     tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
     server
@@ -122,15 +125,25 @@ fn server_conf(settings: &Settings) -> ServerConf {
     }
 }
 
+/// The TLS of each listener that has any, in the order of the configuration.
+fn open_tls(settings: &Settings) -> Result<Vec<Option<Arc<ListenerTls>>>, StartError> {
+    let open = |listener: &ListenerSettings| match &listener.tls {
+        None => Ok(None),
+        Some(tls) => ListenerTls::open(&listener.name, tls).map(|opened| Some(Arc::new(opened))),
+    };
+    settings.listeners.iter().map(open).collect::<Result<_, _>>().map_err(StartError::new)
+}
+
 fn add_listeners(
     server: &mut Server,
     settings: &Settings,
+    encryption: &[Option<Arc<ListenerTls>>],
     gate: &Arc<Gate>,
     upstreams: &Arc<Upstreams>,
     draining: &Draining,
 ) {
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
-    for listener in &settings.listeners {
+    for (listener, tls) in settings.listeners.iter().zip(encryption) {
         let gateway = Gateway {
             listener: listener.clone(),
             gate: Arc::clone(gate),
@@ -141,7 +154,7 @@ fn add_listeners(
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Arc::clone(gate), &listener.name),
+            Edge::new(proxy, Arc::clone(gate), listener, tls.clone()),
         );
         service.add_tcp(&listener.address.to_string());
         server.add_service(service);
@@ -152,6 +165,7 @@ fn add_listeners(
 fn add_telemetry(
     server: &mut Server,
     settings: &Settings,
+    encryption: &[Option<Arc<ListenerTls>>],
     verifier: &Arc<Verifier>,
     upstreams: &Arc<Upstreams>,
     draining: &Draining,
@@ -165,9 +179,18 @@ fn add_telemetry(
         }
         missing
     };
+    let encryption: Vec<Arc<ListenerTls>> = encryption.iter().flatten().cloned().collect();
+    let notices = move || {
+        let now = jiff::Timestamp::now().as_second();
+        encryption.iter().flat_map(|listener| listener.notices(now)).collect()
+    };
     let mut service = Service::new(
         "telemetry".to_owned(),
-        TelemetryListener { readiness: Arc::new(readiness), upstreams: Arc::clone(upstreams) },
+        TelemetryListener {
+            readiness: Arc::new(readiness),
+            notices: Arc::new(notices),
+            upstreams: Arc::clone(upstreams),
+        },
     );
     service.threads = Some(1);
     service.add_tcp(&address.to_string());

@@ -134,7 +134,25 @@ maps! {
     }
 
     /// Where the gateway listens.
-    Listener { name: Text, address: Text, trusted_proxies: Texts, limits: Limits, }
+    Listener {
+        name: Text,
+        address: Text,
+        trusted_proxies: Texts,
+        limits: Limits,
+        tls: Spanned<Tls>,
+        h2c: Spanned<bool>,
+    }
+    /// Its TLS.
+    Tls {
+        certificates: Items<Certificate>,
+        cert_file: Text,
+        key_file: Text,
+        client_ca_file: Text,
+        client_certificates: Text,
+        min_version: Text,
+    }
+    /// A chain of certificates and its key.
+    Certificate { cert_file: Text, key_file: Text, }
     /// How much of a request is read.
     Limits { header_bytes: Text, header_count: Text, }
     /// Health and metrics.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::cases::Case;
 use crate::policy::Policy;
 use crate::request::facts::Reading;
+use crate::tls::TlsSettings;
 
 /// A configuration that was checked and compiled.
 #[derive(Debug)]
@@ -51,6 +52,10 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// How its requests are read.
     pub reading: Reading,
+    /// Whether it is encrypted, and how.
+    pub tls: Option<TlsSettings>,
+    /// Whether it speaks HTTP/2 only, without TLS.
+    pub h2c: bool,
 }
 
 /// Where an issuer's keys or answers come from.

@@ -24,8 +24,12 @@ use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::h2;
 use super::proxy::Gateway;
+use super::tls::ListenerTls;
+use crate::config::settings::ListenerSettings;
 use crate::enforce::Gate;
+use crate::request::certificate::ClientCertificate;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
 /// drops requests that have just begun.
@@ -36,25 +40,74 @@ pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
     gate: Arc<Gate>,
     listener: Box<str>,
+    tls: Option<Arc<ListenerTls>>,
+    /// Whether every connection is HTTP/2, without TLS to say so (RFC 9113 §3.3).
+    h2c: bool,
+    header_bytes: usize,
 }
 
 impl Edge {
     /// Wraps the proxy of one listener.
-    pub fn new(proxy: HttpProxy<Gateway>, gate: Arc<Gate>, listener: &str) -> Self {
-        Self { proxy: Arc::new(proxy), gate, listener: listener.into() }
+    pub fn new(
+        proxy: HttpProxy<Gateway>,
+        gate: Arc<Gate>,
+        listener: &ListenerSettings,
+        tls: Option<Arc<ListenerTls>>,
+    ) -> Self {
+        Self {
+            proxy: Arc::new(proxy),
+            gate,
+            listener: listener.name.clone(),
+            tls,
+            h2c: listener.h2c,
+            header_bytes: listener.reading.header_bytes,
+        }
+    }
+
+    async fn serve_http2(
+        &self,
+        stream: Stream,
+        connection: Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> bool {
+        let watch = Arc::new(h2::Watch::default());
+        let observer = Observer::Http2(Box::new(h2::Observer::new(Arc::clone(&watch))));
+        let Some(watched) = Watched::new(stream, connection, observer) else { return false };
+        let refused = h2::serve(&self.proxy, Box::new(watched), &watch, self.header_bytes, shutdown).await;
+        refused > 0
+    }
+
+    async fn serve_http1(
+        &self,
+        stream: Stream,
+        connection: Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> bool {
+        let observer = Observer::Http1(RequestLine::default());
+        let Some(watched) = Watched::new(stream, Arc::clone(&connection), observer) else { return false };
+        self.proxy.process_new(Box::new(watched), shutdown).await;
+        connection.refused_by_parser.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connection = Arc::new(Connection::default());
         let peer = stream.get_socket_digest().and_then(|digest| {
             digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip()))
         });
-        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection))?);
-        self.proxy.process_new(watched, shutdown).await;
-        if connection.refused_by_parser.load(Ordering::Relaxed) {
+        let (stream, certificate) = match &self.tls {
+            None => (stream, None),
+            Some(tls) => tls.accept(stream).await?,
+        };
+        let encrypted = self.tls.is_some();
+        let connection = Arc::new(Connection { encrypted, certificate, ..Connection::default() });
+        let refused = if self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            self.serve_http2(stream, connection, shutdown).await
+        } else {
+            self.serve_http1(stream, connection, shutdown).await
+        };
+        if refused {
             self.gate.record_unparsed(&self.listener, peer).await;
         }
         None
@@ -71,6 +124,12 @@ impl ServerApp for Edge {
 /// Pingora encodes what may not stand there and goes on, so only the bytes of the stream still tell.
 pub fn request_line_is_odd(session: &Session) -> bool {
     connection(session).is_some_and(|connection| connection.odd_request_line.load(Ordering::Relaxed))
+}
+
+/// Whether a session's connection is encrypted, and the certificate that its client showed.
+pub fn encryption(session: &Session) -> (bool, Option<&Arc<ClientCertificate>>) {
+    connection(session)
+        .map_or((false, None), |connection| (connection.encrypted, connection.certificate.as_ref()))
 }
 
 /// Notes that a request has begun; called first in its life.
@@ -110,6 +169,8 @@ struct Connection {
     phase: AtomicU8,
     refused_by_parser: AtomicBool,
     odd_request_line: AtomicBool,
+    encrypted: bool,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Connection {
@@ -161,19 +222,48 @@ impl RequestLine {
     }
 }
 
+/// What looks at the bytes of a connection.
+enum Observer {
+    Http1(RequestLine),
+    Http2(Box<h2::Observer>),
+}
+
+impl Observer {
+    fn on_read(&mut self, bytes: &[u8], connection: &Connection) {
+        match self {
+            Self::Http1(line) => connection.on_read(bytes, line),
+            Self::Http2(frames) => frames.on_read(bytes),
+        }
+    }
+
+    /// `slices` are offered to the socket, which takes `taken` bytes of them.
+    fn on_write(&mut self, slices: &[io::IoSlice<'_>], mut taken: usize, connection: &Connection) {
+        match self {
+            Self::Http1(_) => connection.on_write(),
+            Self::Http2(frames) => {
+                for slice in slices {
+                    let part = slice.get(..taken.min(slice.len())).unwrap_or_default();
+                    taken -= part.len();
+                    frames.on_write(part);
+                }
+            }
+        }
+    }
+}
+
 struct Watched {
     inner: Stream,
-    line: RequestLine,
+    observer: Observer,
     connection: Arc<Connection>,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
     digest: Arc<ProxyDigest>,
 }
 
 impl Watched {
-    fn new(inner: Stream, connection: Arc<Connection>) -> Option<Self> {
+    fn new(inner: Stream, connection: Arc<Connection>, observer: Observer) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, line: RequestLine::default(), connection, digest })
+        Some(Self { inner, observer, connection, digest })
     }
 }
 
@@ -193,7 +283,7 @@ impl AsyncRead for Watched {
         let this = &mut *self;
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            this.connection.on_read(bytes, &mut this.line);
+            this.observer.on_read(bytes, &this.connection);
         }
         read
     }
@@ -205,8 +295,12 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let this = &mut *self;
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        if let Poll::Ready(Ok(taken)) = &written {
+            this.observer.on_write(&[io::IoSlice::new(bytes)], *taken, &this.connection);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -222,8 +316,12 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let this = &mut *self;
+        let written = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(taken)) = &written {
+            this.observer.on_write(slices, *taken, &this.connection);
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,11 +7,16 @@ pub mod assertion;
 mod buffered;
 mod context;
 pub mod edge;
+mod h2;
+mod h2_frames;
+mod http1;
 mod intake;
 pub mod proxy;
 mod reply;
 pub mod shutdown;
 pub mod telemetry_listener;
+pub mod tls;
+mod tls_stream;
 mod upstream;
 
 pub use proxy::Gateway;

@@ -15,10 +15,11 @@ use uuid::Uuid;
 use super::buffered::{self, Sent};
 use super::context::Context;
 use super::edge;
+use super::http1;
 use super::intake::{self, Intake, SessionBody};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
+use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
@@ -91,10 +92,13 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if session.is_http2() && request.version != http::Version::HTTP_2 {
+            http1::join_cookies(request)?;
+        }
         self.upstreams.prepare_request(request, &context.departure()?)
     }
 
@@ -109,6 +113,16 @@ impl ProxyHttp for Gateway {
                 .map_err(Error::into_up);
         }
         self.finish_response(response, context)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut http::HeaderMap,
+        _: &mut Context,
+    ) -> pingora::Result<()> {
+        prepare_trailers(trailers);
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -237,6 +251,7 @@ impl Gateway {
     ) -> pingora::Result<()> {
         let departure = context.departure()?;
         let mut request = session.req_header().clone();
+        http1::from_http2(&mut request)?;
         self.upstreams.prepare_request(&mut request, &departure)?;
         let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
             Ok(peer) => {

@@ -13,10 +13,15 @@ use crate::telemetry::metrics;
 /// Names everything that keeps the gateway from being ready, in plain words; empty when it is.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
+/// Names what an operator should see to although the gateway serves, in plain words.
+pub type Notices = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// The listener's application.
 pub struct TelemetryListener {
     /// Asked at each `/readyz`.
     pub readiness: Readiness,
+    /// Asked at each `/readyz`, and no reason to say no.
+    pub notices: Notices,
     /// Holds the key.
     pub upstreams: Arc<Upstreams>,
 }
@@ -47,7 +52,9 @@ impl TelemetryListener {
         let missing = (self.readiness)();
         metrics().ready.set(i64::from(missing.is_empty()));
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing });
+        let notices = (self.notices)();
+        let body =
+            serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing, "notices": notices });
         answer(status, "application/json", format!("{body}\n"))
     }
 }

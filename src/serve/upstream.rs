@@ -217,6 +217,31 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     Ok(())
 }
 
+/// Cleans the trailers of an upstream's answer: what may not stand in a head may not follow the body either, and what
+/// says how the body is to be read comes too late (RFC 9110 §6.5.1).
+pub fn prepare_trailers(trailers: &mut HeaderMap) {
+    let too_late = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::SET_COOKIE,
+        header::HOST,
+        header::WWW_AUTHENTICATE,
+        header::CACHE_CONTROL,
+    ];
+    let unwanted = names_where(trailers, |name, hop_by_hop| {
+        name.as_str().starts_with("x-wardgate-")
+            || name.as_str().starts_with("access-control-")
+            || hop_by_hop.contains(name.as_str())
+            || too_late.contains(name)
+    });
+    for name in &unwanted {
+        trailers.remove(name);
+    }
+}
+
 fn names_where(
     headers: &HeaderMap,
     is_unwanted: impl Fn(&HeaderName, &HopByHop<'_>) -> bool,

@@ -10,7 +10,7 @@ use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
 use wardgate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
-use wardgate::request::facts::{RawRequest, Reading};
+use wardgate::request::facts::{Hop, RawRequest, Reading};
 use wardgate::request::framing::BodyLength;
 use wardgate::request::{Facts, Unreadable};
 
@@ -102,6 +102,7 @@ impl Request {
             headers: &map,
             section: section.as_bytes(),
             peer: None,
+            hop: Hop::default(),
         };
         Facts::read(
             &raw,
@@ -205,6 +206,7 @@ pub fn person(policy: &Policy, issuer: usize, id: &str, client: &str) -> Subject
         expires_at: NOW + 300,
         token_id: Some("j1".into()),
         session: None,
+        bound_to: None,
         claims: Arc::default(),
     }
 }

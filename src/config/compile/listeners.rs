@@ -1,9 +1,11 @@
 //! Where the gateway listens, and how it stops.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::tls;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -26,7 +28,7 @@ pub(super) struct Listening {
 }
 
 /// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
-pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
+pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> Listening {
     let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
     if let Some(list) = report.required(&file.listeners, "listeners", start, example)
@@ -43,7 +45,7 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
             values::name(report, name);
             names.add(report, "listener", name);
         }
-        listeners.extend(listener(&item.value, item.into(), &mut taken, report));
+        listeners.extend(listener(&item.value, item.into(), base_dir, &mut taken, report));
     }
     let telemetry = file.telemetry.as_ref().and_then(|map| {
         let report = &mut report.within("telemetry", None);
@@ -57,15 +59,19 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
 fn listener<'s>(
     schema: &'s Listener,
     place: Place,
+    base_dir: &Path,
     taken: &mut Taken<'s>,
     report: &mut Report<'_>,
 ) -> Option<ListenerSettings> {
     let trusted_proxies = trusted_proxies(&schema.trusted_proxies, report);
     let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
+    let tls = schema.tls.as_ref().map(|map| tls::compile(map, base_dir, report));
+    let h2c = tls::h2c(schema, report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
     let address = taken.address(text, report)?;
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
-    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
+    let reading = Reading { trusted_proxies, header_bytes, header_count };
+    Some(ListenerSettings { name, address, reading, tls, h2c })
 }
 
 fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {

@@ -17,6 +17,7 @@ mod reach;
 mod routes;
 mod rules;
 mod tiers;
+mod tls;
 mod unused;
 mod upstreams;
 
@@ -34,7 +35,7 @@ use crate::policy::{Policy, Route};
 /// Compiles a file; `version` names it in audit records.
 pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &mut Report<'_>) -> Compiled {
     check_version(file, report);
-    let listening = listeners::compile(file, report);
+    let listening = listeners::compile(file, base_dir, report);
     let levels = assurance::levels(report, &file.assurance_levels);
     let mut plain_http = PlainHttp::new(file);
     let issuers = issuers::compile(file, &levels, &mut plain_http, base_dir, report);
