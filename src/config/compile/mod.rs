@@ -58,6 +58,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
         unused::check(file, report);
+        tls::check_conditions(file, report);
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();

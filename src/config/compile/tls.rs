@@ -9,8 +9,9 @@ use serde_saphyr::Spanned;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{Given, Listener, Text, Tls};
+use crate::config::schema::{File, Given, Listener, Text, Tls};
 use crate::config::values;
+use crate::policy::Condition;
 use crate::tls::{
     Built, CertificateFiles, ClientCertificates, Material, Part, TlsError, TlsSettings, TlsVersion,
 };
@@ -91,6 +92,29 @@ pub(super) fn h2c(schema: &Listener, report: &mut Report<'_>) -> bool {
         );
     }
     wanted.value
+}
+
+/// Warns of conditions about client certificates where no client is asked for one: they can never hold. Expects every
+/// condition to compile.
+pub(super) fn check_conditions(file: &File, report: &mut Report<'_>) {
+    let asks =
+        |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.value.client_ca_file.is_some());
+    if file.listeners.items().iter().any(|item| asks(&item.value)) {
+        return;
+    }
+    for route in file.routes.items().iter().map(|item| &item.value) {
+        let report = &mut report.within("route", route.id.text());
+        let refined = route.refine.items().iter().filter_map(|rule| rule.value.when.as_ref());
+        let denied = route.deny.items().iter().filter_map(|rule| rule.value.when.as_ref());
+        let allowed = route.any_of.items().iter().filter_map(|entry| entry.value.when.as_ref());
+        for text in refined.chain(denied).chain(allowed) {
+            if Condition::compile(&text.value).is_ok_and(|condition| condition.reads_certificate()) {
+                let message = "no listener asks clients for a certificate";
+                let help = "add `client_ca_file` to a listener's `tls`, or take this out";
+                report.add(Code::CertificateNotAsked, text, message, help);
+            }
+        }
+    }
 }
 
 fn pair<'s>(
