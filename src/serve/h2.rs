@@ -41,8 +41,26 @@ const RESETS: (f64, f64) = (200.0, 20.0);
 pub(super) struct Watch {
     flooded: AtomicBool,
     flood: Notify,
-    /// Streams that the library refused before there was a request.
+    /// Streams that the library refused with an error code before there was a request.
     refused: AtomicUsize,
+    /// Streams that the client opened, and those that it reset.
+    opened: AtomicUsize,
+    reset: AtomicUsize,
+}
+
+impl Watch {
+    /// How many streams were refused before there was a request, at least. Of some the library only says so with an
+    /// answer of its own; then they are those that were opened and neither became a request nor were reset.
+    fn refused(&self, requests: usize, malformed: usize) -> usize {
+        let [refused, opened, reset] =
+            [&self.refused, &self.opened, &self.reset].map(|count| count.load(Ordering::Relaxed));
+        let vanished = if self.flooded.load(Ordering::Relaxed) {
+            0
+        } else {
+            opened.saturating_sub(requests).saturating_sub(reset)
+        };
+        refused.max(malformed).max(vanished)
+    }
 }
 
 /// Follows the frames of one connection.
@@ -51,21 +69,31 @@ pub(super) struct Observer {
     incoming: Frames,
     outgoing: Frames,
     resets: Budget,
+    latest_stream: u32,
 }
 
 impl Observer {
     pub(super) fn new(watch: Arc<Watch>) -> Self {
         let resets = Budget::new(Instant::now());
-        Self { watch, incoming: Frames::of_client(), outgoing: Frames::of_server(), resets }
+        Self { watch, incoming: Frames::of_client(), outgoing: Frames::of_server(), resets, latest_stream: 0 }
     }
 
     pub(super) fn on_read(&mut self, bytes: &[u8]) {
-        let (watch, resets) = (&self.watch, &mut self.resets);
-        self.incoming.feed(bytes, |frame| {
-            if matches!(frame, Seen::Reset(_)) && !resets.spend(Instant::now()) {
-                watch.flooded.store(true, Ordering::Relaxed);
-                watch.flood.notify_one();
+        let (watch, resets, latest) = (&self.watch, &mut self.resets, &mut self.latest_stream);
+        self.incoming.feed(bytes, |frame| match frame {
+            // Streams are opened in ascending order (RFC 9113 §5.1.1); what comes on an older one are trailers.
+            Seen::Headers(stream) if stream > *latest => {
+                *latest = stream;
+                watch.opened.fetch_add(1, Ordering::Relaxed);
             }
+            Seen::Reset(_) => {
+                watch.reset.fetch_add(1, Ordering::Relaxed);
+                if !resets.spend(Instant::now()) {
+                    watch.flooded.store(true, Ordering::Relaxed);
+                    watch.flood.notify_one();
+                }
+            }
+            Seen::Headers(_) | Seen::GoAway(_) => {}
         });
     }
 
@@ -76,7 +104,7 @@ impl Observer {
             Seen::Reset(code) if is_refusal(code.into()) => {
                 watch.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Seen::Reset(_) => {}
+            Seen::Reset(_) | Seen::Headers(_) => {}
         });
     }
 }
@@ -200,7 +228,7 @@ pub(super) async fn serve(
     };
     let running = Arc::new(Running::default());
     let mut shutdown = shutdown.clone();
-    let (mut stopping, mut malformed) = (false, 0);
+    let (mut stopping, mut requests, mut malformed) = (false, 0, 0);
     if *shutdown.borrow() {
         connection.graceful_shutdown();
         stopping = true;
@@ -217,6 +245,7 @@ pub(super) async fn serve(
         };
         match next {
             Next::Request(session) => {
+                requests += 1;
                 let slot = Slot::take(&running);
                 let (proxy, shutdown) = (Arc::clone(proxy), shutdown.clone());
                 tokio::spawn(async move {
@@ -247,7 +276,7 @@ pub(super) async fn serve(
             Next::Closed => break,
         }
     }
-    watch.refused.load(Ordering::Relaxed).max(malformed)
+    watch.refused(requests, malformed)
 }
 
 type Connection = h2::server::Connection<Stream, bytes::Bytes>;
@@ -257,13 +286,18 @@ type Connection = h2::server::Connection<Stream, bytes::Bytes>;
 async fn next(connection: &mut Connection, digest: &Arc<Digest>, full: bool) -> Next {
     if full {
         // Ready means that the connection has ended, whether in order or not.
-        let _ = std::future::poll_fn(|context| connection.poll_closed(context)).await;
+        let ended = std::future::poll_fn(|context| connection.poll_closed(context)).await;
+        tracing::debug!(?ended, "an HTTP/2 connection ended while it was full");
         return Next::Closed;
     }
     match HttpSession::from_h2_conn(connection, Arc::clone(digest)).await {
         Ok(Some(H2Accept::Session(session))) => Next::Request(Box::new(session)),
         Ok(Some(H2Accept::Rejected)) => Next::Malformed,
-        Ok(None) | Err(_) => Next::Closed,
+        Ok(None) => Next::Closed,
+        Err(error) => {
+            tracing::debug!(%error, "an HTTP/2 connection broke");
+            Next::Closed
+        }
     }
 }
 
@@ -281,13 +315,14 @@ async fn give_up(connection: &mut Connection, reason: Reason) {
 
 fn options(header_bytes: usize) -> H2Options {
     let mut options = default_h2_options();
+    // The library's own limit of streams it refuses (1,024) is for the life of a connection, and a busy one between two
+    // gateways lives long: it stays as it is.
     // The intake refuses what is larger than the limit with an answer and a record; beyond twice of it the library does.
     let header_list = u32::try_from(header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     options
         .max_header_list_size(header_list)
         .max_concurrent_streams(u32::try_from(MOST_STREAMS).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .max_local_error_reset_streams(Some(MOST_MALFORMED))
         .max_pending_accept_reset_streams(20);
     options
 }

@@ -10,6 +10,8 @@ const PREFACE: usize = 24;
 /// Length, type, flags and stream of a frame, in bytes.
 const HEAD: usize = 9;
 
+/// `HEADERS` (RFC 9113 §6.2).
+const HEADERS: u8 = 1;
 /// `RST_STREAM` (RFC 9113 §6.4).
 const RST_STREAM: u8 = 3;
 /// `GOAWAY` (RFC 9113 §6.8).
@@ -18,6 +20,8 @@ const GOAWAY: u8 = 7;
 /// A frame that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
+    /// A header section begins, or trailers, on this stream.
+    Headers(u32),
     /// A stream was given up, with this error code.
     Reset(u32),
     /// The connection is given up, with this error code.
@@ -94,6 +98,8 @@ impl Frames {
             Some(u32::from_be_bytes(bytes.try_into().ok()?))
         };
         match self.kind()? {
+            // The highest bit is reserved.
+            HEADERS => code(5).map(|stream| Seen::Headers(stream & 0x7fff_ffff)),
             RST_STREAM => code(HEAD).map(Seen::Reset),
             GOAWAY => code(HEAD + 4).map(Seen::GoAway),
             _ => None,
@@ -115,14 +121,15 @@ mod tests {
 
     #[test]
     fn frames_are_followed_however_they_are_cut() {
-        // DATA of 3 bytes that look like a reset, RST_STREAM(CANCEL), empty SETTINGS, GOAWAY(ENHANCE_YOUR_CALM) with
+        // DATA of 3 bytes that look like a reset, HEADERS of 1 byte, RST_STREAM(CANCEL), empty SETTINGS, GOAWAY(ENHANCE_YOUR_CALM) with
         // debug data, RST_STREAM(NO_ERROR).
         let mut sent = vec![0, 0, 3, 0, 1, 0, 0, 0, 1, 3, 3, 3];
+        sent.extend([0, 0, 1, 1, 5, 0x80, 0, 1, 2, 0x88]);
         sent.extend([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8]);
         sent.extend([0, 0, 0, 4, 1, 0, 0, 0, 0]);
         sent.extend([0, 0, 10, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 11, b'h', b'i']);
         sent.extend([0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 0]);
-        let expected = [Seen::Reset(8), Seen::GoAway(11), Seen::Reset(0)];
+        let expected = [Seen::Headers(258), Seen::Reset(8), Seen::GoAway(11), Seen::Reset(0)];
         assert_eq!(seen(Frames::of_server(), &[&sent]), expected);
         let single: Vec<&[u8]> = sent.chunks(1).collect();
         assert_eq!(seen(Frames::of_server(), &single), expected);
