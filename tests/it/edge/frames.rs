@@ -12,6 +12,9 @@ use super::h2::Bench;
 const PROTOCOL_ERROR: u64 = 1;
 const ENHANCE_YOUR_CALM: u64 = 11;
 
+/// Names and values as they go out.
+type Section = Vec<(String, String)>;
+
 /// Sends these steps on one connection; see `frames.py`.
 fn exchange(bench: &Bench, steps: Vec<Value>) -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -28,14 +31,14 @@ fn exchange(bench: &Bench, steps: Vec<Value>) -> Value {
 }
 
 /// The pseudo-headers of a GET, then these headers.
-fn request(path: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+fn request(path: &str, more: &[(&str, &str)]) -> Section {
     let pseudo =
         [(":method", "GET"), (":scheme", "https"), (":authority", "portal.example"), (":path", path)];
     pseudo.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// The same with one pseudo-header changed, or taken out.
-fn with(name: &str, value: Option<&str>) -> Vec<(String, String)> {
+fn with(name: &str, value: Option<&str>) -> Section {
     let mut headers = request("/open/x", &[]);
     match value {
         Some(value) => {
@@ -58,7 +61,7 @@ fn malformed_requests_are_refused_and_counted() {
     twice.insert(0, (":method".to_owned(), "POST".to_owned()));
     let mut protocol = with(":method", Some("CONNECT"));
     protocol.push((":protocol".to_owned(), "websocket".to_owned()));
-    let cases: Vec<(&str, Vec<(String, String)>, Value)> = vec![
+    let cases: Vec<(&str, Section, Value)> = vec![
         ("connection", open(&[("connection", "close")]), reset.clone()),
         ("connection names identity", open(&[("connection", "x-remote-user")]), reset.clone()),
         ("keep-alive", open(&[("keep-alive", "5")]), reset.clone()),
