@@ -31,13 +31,14 @@ use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry};
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
-use crate::config::settings::{Compiled, ListenAddress, Settings, ShutdownSettings};
+use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
 use crate::serve::edge::Edge;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
+use crate::serve::tls::{self, ListenerTls};
 use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
@@ -123,6 +124,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         )));
     }
     background.spawn(record_floods(Arc::clone(&gate)));
+    let encryption = open_tls(&settings)?;
+    background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let draining = Draining::default();
     let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams)));
     let status = Status::default();
@@ -132,7 +135,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &gate, &current, &draining, &sockets)?;
+    add_listeners(&mut server, &settings, &encryption, &gate, &current, &draining, &sockets)?;
     let upgrade_fault = operations::Fault::default();
     add_telemetry(
         &mut server,
@@ -142,6 +145,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             upgrade_fault: upgrade_fault.clone(),
             draining: draining.clone(),
             journal: Arc::clone(&journal),
+            encryption: encryption.iter().flatten().cloned().collect(),
             current: Arc::clone(&current),
             keys: std::iter::once(own_key.clone()).chain(old_keys.into_iter().flatten()).collect(),
         },
@@ -232,16 +236,26 @@ fn server_conf(settings: &Settings) -> ServerConf {
     }
 }
 
+/// The TLS of each listener that has any, in the order of the configuration.
+fn open_tls(settings: &Settings) -> Result<Vec<Option<Arc<ListenerTls>>>, StartError> {
+    let open = |listener: &ListenerSettings| match &listener.tls {
+        None => Ok(None),
+        Some(tls) => ListenerTls::open(&listener.name, tls).map(|opened| Some(Arc::new(opened))),
+    };
+    settings.listeners.iter().map(open).collect::<Result<_, _>>().map_err(StartError::new)
+}
+
 fn add_listeners(
     server: &mut Server,
     settings: &Settings,
+    encryption: &[Option<Arc<ListenerTls>>],
     gate: &Arc<Gate>,
     current: &Arc<Current>,
     draining: &Draining,
     sockets: &Sockets,
 ) -> Result<(), StartError> {
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
-    for (position, listener) in settings.listeners.iter().enumerate() {
+    for (position, (listener, tls)) in settings.listeners.iter().zip(encryption).enumerate() {
         let gateway = Gateway {
             listener: listener.clone(),
             position,
@@ -253,7 +267,7 @@ fn add_listeners(
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Door::new(listener, Arc::clone(gate)), draining.clone()),
+            Edge::new(proxy, Door::new(listener, Arc::clone(gate)), listener, tls.clone(), draining.clone()),
         );
         match &listener.address {
             ListenAddress::Tcp(address) => service.add_tcp(&address.to_string()),

@@ -90,6 +90,14 @@ pub struct Metrics {
     pub config_loaded_at: IntGauge,
     /// `wardgate_upgrades_total{result}`: `handed_over`, `failed` or `took_over`.
     pub upgrades: IntCounterVec,
+    /// `wardgate_tls_handshake_failures_total{listener,reason}`
+    pub tls_failures: IntCounterVec,
+    /// `wardgate_tls_reloads_total{listener,result}`: changed certificate files that were taken or refused.
+    pub tls_reloads: IntCounterVec,
+    /// `wardgate_certificate_not_after_timestamp_seconds{listener,certificate}`
+    pub certificate_ends_at: IntGaugeVec,
+    /// `wardgate_http2_goaways_total{code}`: connections that were given up, by error code.
+    pub h2_goaways: IntCounterVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
     pub ready: IntGauge,
 }
@@ -282,6 +290,26 @@ impl Metrics {
                 "wardgate_upgrades_total",
                 "Attempts to let a new program take over, by result.",
                 &["result"],
+            ),
+            tls_failures: counters(
+                "wardgate_tls_handshake_failures_total",
+                "TLS handshakes that failed, by reason.",
+                &["listener", "reason"],
+            ),
+            tls_reloads: counters(
+                "wardgate_tls_reloads_total",
+                "Changed certificate files, by whether they were taken.",
+                &["listener", "result"],
+            ),
+            certificate_ends_at: gauges(
+                "wardgate_certificate_not_after_timestamp_seconds",
+                "When a listener's certificate ends, in Unix seconds.",
+                &["listener", "certificate"],
+            ),
+            h2_goaways: counters(
+                "wardgate_http2_goaways_total",
+                "HTTP/2 connections that were given up, by error code.",
+                &["code"],
             ),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,

@@ -14,6 +14,7 @@ use crate::config::settings::Settings;
 use crate::serve::Current;
 use crate::serve::shutdown::Draining;
 use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::tls::ListenerTls;
 
 /// What the telemetry listener tells.
 pub struct Telemetry {
@@ -25,6 +26,8 @@ pub struct Telemetry {
     pub draining: Draining,
     /// Whether records can be written.
     pub journal: Arc<FileJournal>,
+    /// The certificates of listeners.
+    pub encryption: Vec<Arc<ListenerTls>>,
     /// The upstreams in force.
     pub current: Arc<Current>,
     /// The public keys of assertions: this program's, and that of the program before, whose last requests may still be
@@ -39,7 +42,7 @@ pub fn add_telemetry(
     sockets: &Sockets,
 ) -> Result<(), StartError> {
     let Some(address) = settings.telemetry else { return Ok(()) };
-    let Telemetry { status, upgrade_fault, draining, journal, current, keys } = tells;
+    let Telemetry { status, upgrade_fault, draining, journal, encryption, current, keys } = tells;
     let observed = Arc::clone(&current);
     let configuration = status.clone();
     let readiness = move || {
@@ -56,7 +59,10 @@ pub fn add_telemetry(
         configuration.tell(&mut details);
         upgrade_fault.tell(&mut details);
         // A service that is down is no reason to send the requests for all the others elsewhere.
-        details.insert("notices".to_owned(), current.load().upstreams.down().into());
+        let now = jiff::Timestamp::now().as_second();
+        let mut notices = current.load().upstreams.down();
+        notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
+        details.insert("notices".to_owned(), notices.into());
         details
     };
     let mut service = Service::new(

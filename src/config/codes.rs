@@ -131,6 +131,13 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // TLS of listeners.
+    "WG100" Error BadTlsFile "a certificate, key or authority file that holds something else";
+    "WG101" Error KeyMismatch "a private key that is not the certificate's";
+    "WG102" Warning CertificateDates "a certificate that has ended or has not begun";
+    "WG103" Error TlsContradiction "TLS settings that contradict each other";
+    "WG104" Warning RepeatedServerName "a server name for which two certificates are configured";
+    "WG105" Warning CertificateNotAsked "a condition about client certificates where no listener asks for one";
     // Upstreams, continued.
     "WG110" Error RepeatedEndpoint "an endpoint that is listed twice";
     "WG111" Error BadCertificateFile "a file of certificates or a key that can't be used";

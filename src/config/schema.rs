@@ -142,7 +142,20 @@ maps! {
         trusted_proxies: Texts,
         limits: Limits,
         proxy_protocol: Spanned<ProxyProtocol>,
+        tls: Spanned<Tls>,
+        h2c: Spanned<bool>,
     }
+    /// Its TLS.
+    Tls {
+        certificates: Items<Certificate>,
+        cert_file: Text,
+        key_file: Text,
+        client_ca_file: Text,
+        client_certificates: Text,
+        min_version: Text,
+    }
+    /// A chain of certificates and its key.
+    Certificate { cert_file: Text, key_file: Text, }
     /// How much of a request is read, and how long that may take.
     Limits {
         header_bytes: Text,

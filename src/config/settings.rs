@@ -11,6 +11,7 @@ use super::cases::Case;
 pub use super::limits::{Announcers, ListenAddress, ListenerLimits};
 use crate::policy::Policy;
 use crate::request::facts::Reading;
+use crate::tls::TlsSettings;
 
 /// A configuration that was checked and compiled.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ pub struct ListenerSettings {
     pub limits: ListenerLimits,
     /// Who announces its clients by the PROXY protocol.
     pub announcers: Announcers,
+    /// Whether it is encrypted, and how.
+    pub tls: Option<TlsSettings>,
+    /// Whether it speaks HTTP/2 only, without TLS.
+    pub h2c: bool,
 }
 
 /// Where an issuer's keys or answers come from.

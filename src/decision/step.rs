@@ -16,6 +16,7 @@ use crate::policy::requirement::{Requirement, Unmet};
 use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier, TierIndex};
 use crate::request::Facts;
 use crate::request::body::BodyFacts;
+use crate::request::certificate::ClientCertificate;
 use crate::state::spent::ProofKey;
 
 /// One request that matched a route.
@@ -93,7 +94,7 @@ fn judge<T: Trace>(
     if facts.method_override {
         return Err(Reason::MethodOverride.into());
     }
-    let subject = authenticate(evidence, trace)?;
+    let subject = authenticate(facts, evidence, trace)?;
     let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
     if revocation == Revocation::Revoked {
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
@@ -130,7 +131,11 @@ fn judge<T: Trace>(
     })
 }
 
-fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&'e Arc<Subject>, Stop> {
+fn authenticate<'e, T: Trace>(
+    facts: &Facts,
+    evidence: &'e Evidence,
+    trace: &mut T,
+) -> Result<&'e Arc<Subject>, Stop> {
     match evidence.identity.as_ref().ok_or(Stop::Need(Need::Identity))? {
         Identity::Nobody => Err(Reason::CredentialsMissing.into()),
         Identity::Malformed(why) => {
@@ -144,8 +149,23 @@ fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&
         Identity::Unavailable => Err(Reason::KeysUnavailable.into()),
         Identity::Known(subject) => {
             trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
+            check_binding(facts, subject).map_err(|fault| {
+                trace.note(Stage::Authenticate, || format!("the token was refused: {}", fault.code()));
+                Stop::from(Reason::TokenRefused(fault))
+            })?;
             Ok(subject)
         }
+    }
+}
+
+/// A token that is bound to a certificate counts only beside that certificate (RFC 8705 §3). This is asked of every
+/// request: a token that was verified before may be in other hands now.
+fn check_binding(facts: &Facts, subject: &Subject) -> Result<(), TokenFault> {
+    match (&subject.bound_to, &facts.certificate) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(TokenFault::ProofOfKeyMissing),
+        (Some(wanted), Some(shown)) if wanted.matches(&shown.thumbprint) => Ok(()),
+        (Some(_), Some(_)) => Err(TokenFault::WrongCertificate),
     }
 }
 
@@ -352,5 +372,6 @@ fn condition_inputs(
         }),
         body.as_ref(),
         query_is_ambiguous,
-    )
+    )?
+    .with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions))
 }

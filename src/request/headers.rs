@@ -128,6 +128,28 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
     check_connection(headers)
 }
 
+/// Refuses what HTTP/2 does not have: headers of HTTP/1 connections, and blanks around values (RFC 9113 §8.2).
+///
+/// # Errors
+/// The first offending header.
+pub fn check_http2(headers: &HeaderMap) -> Result<(), Unreadable> {
+    for (name, value) in headers {
+        let of_a_connection = match name.as_str() {
+            "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "transfer-encoding"
+            | "http2-settings" => true,
+            "te" => value != "trailers",
+            _ => false,
+        };
+        if of_a_connection {
+            return Err(Unreadable::ConnectionHeader);
+        }
+        if value.as_bytes().trim_ascii().len() != value.len() {
+            return Err(Unreadable::BadHeaderValue);
+        }
+    }
+    Ok(())
+}
+
 fn check_connection(headers: &HeaderMap) -> Result<(), Unreadable> {
     if headers.get_all(header::CONNECTION).iter().any(|value| value.to_str().is_err()) {
         return Err(Unreadable::BadConnection);

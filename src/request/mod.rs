@@ -5,6 +5,7 @@
 //! the upstream gets.
 
 pub mod body;
+pub mod certificate;
 pub mod client;
 pub mod credentials;
 pub mod facts;

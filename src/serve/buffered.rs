@@ -15,6 +15,7 @@ use pingora::{Error, ErrorType};
 use super::context::Context;
 use super::delivery::{Failure, is_cut};
 use super::framing;
+use super::http1;
 use super::proxy::{Gateway, ending};
 use super::reply::UpstreamFault;
 use super::upstream::{Destination, address_h2, prepare_response};
@@ -67,6 +68,7 @@ async fn send(
     body: Bytes,
 ) -> pingora::Result<Sent> {
     let mut request = session.req_header().clone();
+    http1::from_http2(&mut request)?;
     context.live.upstreams.prepare_request(&mut request, &context.departure()?)?;
     let (mut upstream, reused, peer) = match connect(gateway, context).await? {
         Ok(connected) => connected,

@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 
 use super::edge;
 use crate::enforce::{BodyFault, BodySource};
-use crate::request::facts::{RawRequest, Reading, is_server_options};
+use crate::request::facts::{Hop, RawRequest, Reading, is_server_options};
 use crate::request::{Facts, Unreadable};
 
 /// What kind of request arrived.
@@ -29,6 +29,7 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
         headers: &header.headers,
         section: &section,
         peer: edge::client(session),
+        hop: hop(session),
     };
     if edge::request_line_is_odd(session) {
         // Pingora has encoded what stood there, so the raw bytes are not to be seen any more.
@@ -38,6 +39,19 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
         Intake::ServerOptions
     } else {
         Intake::Request(Box::new(Facts::read(&raw, reading)))
+    }
+}
+
+fn hop(session: &Session) -> Hop<'_> {
+    let (encrypted, certificate) = edge::encryption(session);
+    match session.as_http2() {
+        None => Hop { encrypted, certificate, ..Hop::default() },
+        Some(stream) => Hop {
+            authority: session.req_header().uri.authority().map(http::uri::Authority::as_str),
+            body_follows: !stream.is_body_done(),
+            encrypted,
+            certificate,
+        },
     }
 }
 

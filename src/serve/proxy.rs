@@ -18,6 +18,7 @@ use super::context::Context;
 use super::delivery::Failure;
 use super::edge;
 use super::framing;
+use super::http1;
 use super::intake::{self, Intake, SessionBody};
 use super::limits;
 use super::live::Current;
@@ -152,10 +153,13 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if session.is_http2() && request.version != http::Version::HTTP_2 {
+            http1::join_cookies(request)?;
+        }
         let departure = context.departure()?;
         if context.live.upstreams.is_http2_only(departure.upstream)
             && request.version != http::Version::HTTP_2

@@ -10,7 +10,7 @@ use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
 use wardgate::request::body::{BodyFacts, hides_method};
-use wardgate::request::facts::{RawRequest, Reading};
+use wardgate::request::facts::{Hop, RawRequest, Reading};
 use wardgate::request::{Facts, Unreadable};
 
 /// The moment of every decision here: far ahead, since a store takes no proof that is older than its own memory.
@@ -101,6 +101,7 @@ impl Request {
             headers: &map,
             section: section.as_bytes(),
             peer: None,
+            hop: Hop::default(),
         };
         Facts::read(
             &raw,
@@ -202,6 +203,7 @@ pub fn person(policy: &Policy, issuer: usize, id: &str, client: &str) -> Subject
         expires_at: NOW + 300,
         token_id: Some("j1".into()),
         session: None,
+        bound_to: None,
         claims: Arc::default(),
     }
 }

@@ -1,11 +1,11 @@
 //! Where the gateway listens, and how it stops.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::limits;
+use super::{limits, tls};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -29,7 +29,7 @@ pub(super) struct Listening {
 }
 
 /// Compiles `listeners`, `telemetry`, `shutdown`, `upgrade` and `threads`.
-pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
+pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> Listening {
     let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
     if let Some(list) = report.required(&file.listeners, "listeners", start, example)
@@ -46,7 +46,7 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
             values::name(report, name);
             names.add(report, "listener", name);
         }
-        listeners.extend(listener(&item.value, item.into(), &mut taken, report));
+        listeners.extend(listener(&item.value, item.into(), base_dir, &mut taken, report));
     }
     let telemetry = file.telemetry.as_ref().and_then(|map| {
         let report = &mut report.within("telemetry", None);
@@ -61,12 +61,15 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
 fn listener<'s>(
     schema: &'s Listener,
     place: Place,
+    base_dir: &Path,
     taken: &mut Taken<'s>,
     report: &mut Report<'_>,
 ) -> Option<ListenerSettings> {
     let trusted_proxies = networks(schema.trusted_proxies.items(), report);
     let (header_bytes, header_count) = headers(schema.limits.as_ref(), report);
     let limits = limits::listener(schema.limits.as_ref(), report);
+    let tls = schema.tls.as_ref().map(|map| tls::compile(map, base_dir, report));
+    let h2c = tls::h2c(schema, report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
     let address = match text.value.strip_prefix("unix:") {
         Some(path) => ListenAddress::Unix(taken.path(path, text, report)?),
@@ -79,7 +82,7 @@ fn listener<'s>(
     let announcers = limits::announcers(schema.proxy_protocol.as_ref(), &address, report);
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
     let reading = Reading { trusted_proxies, header_bytes, header_count };
-    Some(ListenerSettings { name, address, reading, limits, announcers })
+    Some(ListenerSettings { name, address, reading, limits, announcers, tls, h2c })
 }
 
 fn headers(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {

@@ -19,6 +19,7 @@ mod reach;
 mod routes;
 mod rules;
 mod tiers;
+mod tls;
 mod unused;
 mod upstream_tls;
 mod upstreams;
@@ -37,7 +38,7 @@ use crate::policy::{Policy, Route};
 /// Compiles a file; `version` names it in audit records.
 pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &mut Report<'_>) -> Compiled {
     check_version(file, report);
-    let listening = listeners::compile(file, report);
+    let listening = listeners::compile(file, base_dir, report);
     let levels = assurance::levels(report, &file.assurance_levels);
     let mut plain_http = PlainHttp::new(file);
     let issuers = issuers::compile(file, &levels, &mut plain_http, base_dir, report);
@@ -61,6 +62,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
         unused::check(file, report);
+        tls::check_conditions(file, report);
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();

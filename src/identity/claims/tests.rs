@@ -204,3 +204,28 @@ fn the_outermost_actor_acts() {
     let change = json!({ "act": { "sub": "helper", "act": { "sub": "earlier" } } });
     assert_eq!(strict(&change).map(|subject| subject.actor), Ok(Some("helper".into())));
 }
+
+#[test]
+fn a_token_is_bound_to_one_certificate_or_refused() {
+    let bound =
+        |cnf: Value| strict(&json!({ "cnf": cnf })).map(|subject| subject.bound_to.map(|to| to.to_string()));
+    let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2";
+    // The example of RFC 8705 §3.1 has bits behind its end; its canonical neighbour has none.
+    assert_eq!(bound(json!({ "x5t#S256": thumbprint })), Err(TokenFault::BadClaim));
+    let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0";
+    assert_eq!(bound(json!({ "x5t#S256": thumbprint })), Ok(Some(thumbprint.to_owned())));
+    for (cnf, fault) in [
+        (json!({ "x5t#S256": "short" }), TokenFault::BadClaim),
+        (json!({ "x5t#S256": 1 }), TokenFault::BadClaim),
+        (json!({ "x5t#S256": thumbprint, "jkt": "x" }), TokenFault::ProofOfKeyMissing),
+        (json!({ "x5t": thumbprint }), TokenFault::ProofOfKeyMissing),
+        (json!(null), TokenFault::ProofOfKeyMissing),
+        (json!("x"), TokenFault::ProofOfKeyMissing),
+    ] {
+        let mut claims = testing::claims(&json!({}));
+        claims["cnf"] = cnf.clone();
+        let Value::Object(claims) = claims else { unreachable!() };
+        let read = subject(claims, &rules(), Profile::Rfc9068, NOW);
+        assert_eq!(read.map(|subject| subject.id), Err(fault), "{cnf}");
+    }
+}

@@ -4,7 +4,11 @@
 mod backends;
 mod drain;
 mod faults;
+mod frames;
+mod h2;
+mod pki;
 mod reload;
+mod tls;
 mod upgrade;
 mod upstream_tls;
 mod upstreams;
