@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
 
-.PHONY: help demo test lint bench bench-peers
+.PHONY: help demo test lint bench bench-peers soak
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -32,3 +32,8 @@ bench-peers: ## Measure against bare Pingora, HAProxy, Envoy and nginx; writes d
 	@scripts/setup.sh bench
 	$(CARGO) build --locked --release --bin wardgate --example bare_pingora
 	python3 benches/peers/run.py --write docs/performance.md
+
+soak: ## Run thousands of slow clients and very large bodies against the release build
+	@scripts/setup.sh demo
+	$(CARGO) build --locked --release --bin wardgate
+	python3 tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate
