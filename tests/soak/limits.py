@@ -89,12 +89,13 @@ async def upstream(large):
                 else:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                     await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    return await asyncio.start_server(serve, "127.0.0.1", 0)
+    # All slow bodies come at once: a short queue would make the gateway say 502.
+    return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=8_192)
 
 
 async def get(port, path):
