@@ -160,5 +160,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         deny: Vec::new(),
         any_of: Vec::new(),
         cors: None,
+        body_bytes: None,
+        rate_limits: Vec::new(),
     }
 }
