@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
@@ -44,6 +45,9 @@ use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
+/// The buffer before each client connection, in bytes. Larger reads go past it; Pingora's own 64 KiB are most of the
+/// memory of thousands of slow connections.
+const READ_BUFFER: usize = 2 * 1024;
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
@@ -269,10 +273,15 @@ fn add_listeners(
             format!("listener {}", listener.name),
             Edge::new(proxy, Door::new(listener, Arc::clone(gate)), listener, tls.clone(), draining.clone()),
         );
+        let buffer = L4BufferSettings::default().read(READ_BUFFER);
         match &listener.address {
-            ListenAddress::Tcp(address) => service.add_tcp(&address.to_string()),
+            ListenAddress::Tcp(address) => {
+                service.endpoints().add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffer));
+            }
             ListenAddress::Unix(path) => {
-                service.add_uds(&path.to_string_lossy(), Some(Permissions::from_mode(SOCKET_MODE)));
+                let endpoint = ListenerConfig::uds(path.to_string_lossy())
+                    .permissions(Permissions::from_mode(SOCKET_MODE));
+                service.endpoints().add_listener(endpoint.l4_buffer(buffer));
             }
         }
         server.add_service(sockets.accepting(service)?);

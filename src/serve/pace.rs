@@ -204,11 +204,15 @@ impl Pace {
         loop {
             let now = Instant::now();
             let (deadline, stop) = if !life.is_serving() {
+                self.upload = Slowness::default();
                 life.deadline(&self.limits)
             } else if life.uploads.load(Ordering::Relaxed) > 0 {
                 let patience = if life.is_h2() { H2_PATIENCE } else { Duration::ZERO };
-                let left = (self.limits.body_grace + patience).checked_sub(self.upload.waits(now))?;
-                (now + left.min(TICK), Stop::SlowBody)
+                let (slow, allowed) = (self.upload.waits(now), self.limits.body_grace + patience);
+                if slow >= allowed {
+                    return Some(Stop::SlowBody);
+                }
+                (now + (allowed - slow).min(TICK), Stop::SlowBody)
             } else {
                 self.upload.pauses();
                 return None;
@@ -238,19 +242,19 @@ impl Pace {
     ) -> Option<Stop> {
         loop {
             let now = Instant::now();
-            let slow = self.download.waits(now);
+            self.download.waits(now);
             let seen = acknowledged();
             if let (Some(before), Some(seen)) = (self.acknowledged, seen) {
                 self.download.credit(seen.saturating_sub(before), self.limits.body_min_rate);
             }
+            let slow = self.download.total;
             self.acknowledged = seen;
             let unseen = if seen.is_none() { UNSEEN_BYTES / self.limits.body_min_rate } else { 0 };
             let allowed = self.limits.body_grace + Duration::from_secs(unseen.into());
-            let deadline = now + allowed.saturating_sub(slow).min(TICK);
-            if self.download.total > allowed {
+            if slow >= allowed {
                 return Some(Stop::SlowReader);
             }
-            if !self.write_timer.rings(deadline.max(now + Duration::from_millis(1)), context) {
+            if !self.write_timer.rings(now + (allowed - slow).min(TICK), context) {
                 return None;
             }
         }

@@ -253,7 +253,7 @@ mod tests {
         assert!(rates.take(&quick, address(1)).is_ok());
         let limiter = rates.limiter(&quick).expect("known");
         let deadline = Instant::now() + Duration::from_secs(5);
-        while limiter.rate.len() > 0 && Instant::now() < deadline {
+        while !limiter.rate.is_empty() && Instant::now() < deadline {
             limiter.rate.retain_recent();
         }
         assert_eq!(limiter.rate.len(), 0);

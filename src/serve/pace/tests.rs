@@ -77,6 +77,9 @@ async fn a_body_may_pause_but_not_drip() {
     let (life, mut pace) = uploading();
     assert_eq!(give_up(&life, &mut pace, Duration::from_secs(2), 1).await.1, Stop::SlowBody);
     let (life, mut pace) = uploading();
+    let (after, stop) = give_up(&life, &mut pace, Duration::from_millis(20), 1).await;
+    assert!((20..=24).contains(&after) && stop == Stop::SlowBody, "{after}");
+    let (life, mut pace) = uploading();
     assert_eq!(
         give_up(&life, &mut pace, Duration::from_secs(2), 1_000).await.0,
         u64::MAX,

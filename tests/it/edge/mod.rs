@@ -2,6 +2,7 @@
 //! an operator does to it while it serves.
 
 mod backends;
+mod clients;
 mod drain;
 mod faults;
 mod frames;
