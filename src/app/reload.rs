@@ -204,6 +204,8 @@ impl Reloader {
             if self.draining.is_draining() {
                 return;
             }
+            // One reading answers all who asked so far.
+            while asked.try_recv().is_ok() {}
             let found = Fingerprint::of(&self.path, &self.in_force.settings);
             if is_asked || found != self.seen {
                 self.seen = self.settled(found);

@@ -286,8 +286,7 @@ fn reload_under_load(times: usize) -> usize {
         asked: AtomicUsize::new(0),
         faults: Mutex::default(),
     };
-    // Its requests end with the test.
-    let token = signer.bearer("p1", "aal1", 5);
+    let token = super::lasting(&signer);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| check_versions(&gateway, &token, &soak));

@@ -133,11 +133,9 @@ fn client(line: &Line, token: &str, load: &Load) {
 
 /// Upgrades so often, each after so many more requests; gives how many were served.
 fn upgrade_under_load(times: usize, clients: usize, requests_between: usize) -> usize {
-    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let (upstream, signer) = (Recorder::forgetful(), Signer::new());
     let line = Line::start(setup(&upstream, &signer, |text| text));
-    let mut claims = Signer::claims("p1", "aal1", 5);
-    claims["exp"] = (claims["exp"].as_i64().expect("a moment") + 7200).into();
-    let token = format!("Bearer {}", signer.sign(&claims));
+    let token = super::lasting(&signer);
     let load = Load { over: AtomicBool::new(false), served: AtomicUsize::new(0), lost: Mutex::default() };
     let mut pids = HashSet::from([line.pid()]);
     std::thread::scope(|scope| {
