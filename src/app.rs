@@ -135,7 +135,6 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let status = Status::default();
     let version = policy.version.clone();
     let shutdown = settings.shutdown;
-    let ready_within = settings.upgrade.ready_within;
     let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
@@ -163,7 +162,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         current,
         draining: draining.clone(),
         runtime: background.handle().clone(),
-        status,
+        status: status.clone(),
         policy,
         settings,
         verifier: Arc::clone(&verifier),
@@ -189,7 +188,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             gate,
             background: background.handle().clone(),
             own_key,
-            ready_within,
+            status: status.clone(),
             is_stopping: AtomicBool::new(false),
             fault: upgrade_fault,
         }),

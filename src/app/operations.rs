@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::program::{self, Program};
+use super::reload::Status;
 use super::sockets::Sockets;
 use super::succession::{Estate, Predecessor, Successor};
 use crate::audit::event::Event;
@@ -109,7 +109,8 @@ pub struct Heir {
     pub background: Handle,
     /// The public key of this program's assertions.
     pub own_key: Value,
-    pub ready_within: Duration,
+    /// Knows how long a new program may take.
+    pub status: Status,
     /// Gives an upgrade up that is under way.
     pub is_stopping: AtomicBool,
     pub fault: Fault,
@@ -147,7 +148,7 @@ impl Heir {
             Successor::start(&self.program, &estate)
         })?;
         let is_stopping = || self.is_stopping.load(Ordering::SeqCst);
-        successor.wait_until_ready(self.ready_within, is_stopping)?;
+        successor.wait_until_ready(self.status.ready_within(), is_stopping)?;
         if is_stopping() {
             return Err("this gateway was told to stop".to_owned());
         }

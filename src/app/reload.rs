@@ -4,6 +4,7 @@
 //! recorded; then it is put in force, all of it at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ struct Report {
 pub struct Status {
     report: Arc<Mutex<Report>>,
     verifier: Arc<Mutex<Option<Arc<Verifier>>>>,
+    /// `upgrade.ready_within`, in milliseconds.
+    ready_within: Arc<AtomicU64>,
 }
 
 impl Status {
@@ -75,7 +78,14 @@ impl Status {
         details.insert("configuration".to_owned(), told);
     }
 
-    fn accepted(&self, policy: &str, verifier: &Arc<Verifier>) {
+    /// `upgrade.ready_within` of the configuration in force.
+    pub fn ready_within(&self) -> Duration {
+        Duration::from_millis(self.ready_within.load(Ordering::Relaxed))
+    }
+
+    fn accepted(&self, policy: &str, settings: &Settings, verifier: &Arc<Verifier>) {
+        let ready_within = settings.upgrade.ready_within.as_millis();
+        self.ready_within.store(u64::try_from(ready_within).unwrap_or(u64::MAX), Ordering::Relaxed);
         *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(verifier));
         self.set(Report { policy: policy.to_owned(), refused: None });
         metrics().config_last_reload.set(1);
@@ -176,7 +186,7 @@ impl Reloader {
             upstreams,
         } = from;
         let freshness = runtime.spawn(Arc::clone(&verifier).background());
-        status.accepted(&policy.version, &verifier);
+        status.accepted(&policy.version, &settings, &verifier);
         // What has changed since it was read is found at the first look.
         let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
         let in_force = InForce { policy, settings, verifier, upstreams, named };
@@ -194,6 +204,8 @@ impl Reloader {
             if self.draining.is_draining() {
                 return;
             }
+            // One reading answers all who asked so far.
+            while asked.try_recv().is_ok() {}
             let found = Fingerprint::of(&self.path, &self.in_force.settings);
             if is_asked || found != self.seen {
                 self.seen = self.settled(found);
@@ -272,7 +284,7 @@ impl Reloader {
             self.freshness.abort();
             self.freshness = self.runtime.spawn(Arc::clone(&next.verifier).background());
         }
-        self.status.accepted(&new, &next.verifier);
+        self.status.accepted(&new, &next.settings, &next.verifier);
         metrics().config_reloads.with_label_values(&["accepted"]).inc();
         (self.in_force, self.seen) = (next, seen);
         tracing::info!(policy = %new, previous = %old, "the configuration was reloaded");

@@ -41,6 +41,9 @@ const LOOK_ROUND: Duration = Duration::from_millis(50);
 /// How long a successor that said "ready" may take to serve.
 const SERVING_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long a program that talks no more is waited for before it is ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
 const READY: &str = "ready";
 const SERVING: &str = "serving";
 const SERVE_AFTER: &str = "serve after ";
@@ -90,9 +93,14 @@ impl Successor {
                 .spawn()
                 .map_err(|error| format!("`{}` can't be started: {error}", program.path.display()))?
         };
-        let successor = Self { child, stream, is_serving: false };
-        successor.greet(estate).map_err(|error| format!("the sockets can't be handed over: {error}"))?;
-        Ok(successor)
+        let mut successor = Self { child, stream, is_serving: false };
+        match successor.greet(estate) {
+            Ok(()) => Ok(successor),
+            Err(error) => {
+                let how = successor.how_it_ended();
+                Err(format!("the sockets can't be handed over: {error} ({how})"))
+            }
+        }
     }
 
     /// Its process id.
@@ -139,6 +147,19 @@ impl Successor {
         Ok(())
     }
 
+    /// How a program ended that talks no more, once that is known.
+    fn how_it_ended(&mut self) -> String {
+        let deadline = Instant::now() + ENDS_WITHIN;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) if Instant::now() < deadline => std::thread::park_timeout(LOOK_ROUND),
+                Ok(None) => return "it closed its standard input".to_owned(),
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
     fn wait_for(&mut self, word: &str, limit: Duration, give_up: impl Fn() -> bool) -> Result<(), String> {
         let deadline = Instant::now() + limit;
         let mut line = Line::default();
@@ -152,10 +173,7 @@ impl Successor {
                 }
                 Ok(None) => {}
                 Err(_) => {
-                    let how = match self.child.wait() {
-                        Ok(status) => status.to_string(),
-                        Err(error) => error.to_string(),
-                    };
+                    let how = self.how_it_ended();
                     return Err(format!(
                         "the new program ended before it was {word} ({how}); its log says why"
                     ));

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::Gateway;
+use crate::support::{Gateway, Signer};
 
 /// Writes a gateway's configuration anew.
 fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
@@ -30,6 +30,13 @@ fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
 /// How many reloads ended so.
 fn reloads(gateway: &Gateway, result: &str) -> f64 {
     gateway.metric(&format!("wardgate_config_reloads_total{{result=\"{result}\"}}"))
+}
+
+/// A token of patient p1 that outlasts a soak, as a header value.
+fn lasting(signer: &Signer) -> String {
+    let mut claims = Signer::claims("p1", "aal1", 5);
+    claims["exp"] = (claims["exp"].as_i64().expect("a moment") + 7200).into();
+    format!("Bearer {}", signer.sign(&claims))
 }
 
 /// The records of every journal in the directory, file by file.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{journals, rewrite};
+use super::{journals, reloads, rewrite};
 use crate::support::{Connection, Gateway, Recorder, Setup, Signer, eventually, free_address, http, tokens};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -133,11 +133,9 @@ fn client(line: &Line, token: &str, load: &Load) {
 
 /// Upgrades so often, each after so many more requests; gives how many were served.
 fn upgrade_under_load(times: usize, clients: usize, requests_between: usize) -> usize {
-    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let (upstream, signer) = (Recorder::forgetful(), Signer::new());
     let line = Line::start(setup(&upstream, &signer, |text| text));
-    let mut claims = Signer::claims("p1", "aal1", 5);
-    claims["exp"] = (claims["exp"].as_i64().expect("a moment") + 7200).into();
-    let token = format!("Bearer {}", signer.sign(&claims));
+    let token = super::lasting(&signer);
     let load = Load { over: AtomicBool::new(false), served: AtomicUsize::new(0), lost: Mutex::default() };
     let mut pids = HashSet::from([line.pid()]);
     std::thread::scope(|scope| {
@@ -201,8 +199,10 @@ fn soak_20_upgrades() {
 #[test]
 fn a_successor_that_does_not_come_to_serve_changes_nothing() {
     let (upstream, signer) = (Recorder::start(), Signer::new());
-    let line =
-        Line::start(setup(&upstream, &signer, |text| format!("{text}upgrade: {{ ready_within: 2s }}\n")));
+    let line = Line::start(setup(&upstream, &signer, |text| text));
+    // In force without a restart, since it is for the next one.
+    rewrite(&line.gateway, |text| format!("{text}upgrade: {{ ready_within: 2s }}\n"));
+    eventually("it is taken", LONG, || reloads(&line.gateway, "accepted") == 1.0);
     let (pid, dir) = (line.pid(), line.gateway.dir.path());
     let token = signer.bearer("p1", "aal1", 5);
     script(dir, "ends", "exit 3");
