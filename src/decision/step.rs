@@ -104,7 +104,7 @@ fn judge<T: Trace>(
     check_floor(policy, route, subject, now, trace)?;
 
     let no_body = BodyReading::Absent;
-    let may_hide_method = question.forms_may_override && facts.body.may_hide_method(&facts.method);
+    let may_hide_method = question.forms_may_override && facts.body.may_hide_method();
     let may_name_patient =
         matches!(route.patient, Some(PatientSource::Query(_))) && facts.body.may_hold_fields();
     let body = if route.needs_body() || may_hide_method || may_name_patient {

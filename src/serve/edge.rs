@@ -30,9 +30,6 @@ use crate::request::certificate::ClientCertificate;
 /// drops requests that have just begun.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How an HTTP/2 connection begins (RFC 9113 §3.4), up to where no HTTP/1 request could.
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
-
 /// A listener's application: Pingora's proxy behind a door and a stream that is watched.
 pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
@@ -236,14 +233,10 @@ impl Connection {
 
     /// Looks at bytes that came; `line` is what is known of the request line so far.
     pub(super) fn on_read(&self, bytes: &[u8], line: &mut RequestLine) {
-        if self.life.is_h2() || self.life.is_serving() {
+        if self.life.is_serving() {
             return;
         }
         if !self.life.is_receiving() {
-            if bytes.starts_with(H2_PREFACE) {
-                self.life.speaks_h2();
-                return;
-            }
             self.life.begins_to_receive();
             *line = RequestLine::default();
         }
@@ -254,7 +247,7 @@ impl Connection {
     }
 
     pub(super) fn on_write(&self) {
-        if self.life.is_receiving() && !self.life.is_h2() {
+        if self.life.is_receiving() {
             self.refused_by_parser.store(true, Ordering::Relaxed);
         }
     }

@@ -68,7 +68,7 @@ pub struct Life {
     has_served: AtomicBool,
     running: AtomicU32,
     uploads: AtomicU32,
-    is_h2: AtomicBool,
+    is_h2: bool,
     stop: AtomicU8,
 }
 
@@ -82,19 +82,14 @@ impl Life {
             has_served: AtomicBool::new(false),
             running: AtomicU32::new(0),
             uploads: AtomicU32::new(0),
-            is_h2: AtomicBool::new(is_h2),
+            is_h2,
             stop: AtomicU8::new(0),
         }
     }
 
     /// Whether it speaks HTTP/2.
     pub fn is_h2(&self) -> bool {
-        self.is_h2.load(Ordering::Relaxed)
-    }
-
-    /// Notes that it speaks HTTP/2.
-    pub fn speaks_h2(&self) {
-        self.is_h2.store(true, Ordering::Relaxed);
+        self.is_h2
     }
 
     /// The first bytes of a header section have come.

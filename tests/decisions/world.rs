@@ -116,7 +116,7 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
         return BodyReading::Absent;
     };
     let shape = facts.body;
-    let searched = forms_may_override && shape.may_hide_method(&facts.method);
+    let searched = forms_may_override && shape.may_hide_method();
     let worth_reading = shape.is_readable() || (searched && shape.is_searchable());
     if !worth_reading {
         return BodyReading::Unreadable;

@@ -80,7 +80,7 @@ fn what_is_not_sound_changes_nothing_and_is_told_everywhere() {
         ("WG014", format!("{sound}{MORE}").replace("tier: low", "tier: lwo")),
         ("WG091", format!("{sound}{failing}")),
         ("WG130", format!("{sound}{MORE}").replace(&listen, "127.0.0.1:9")),
-        ("WG131", format!("{sound}{MORE}").replace("jwks.json", "empty.json")),
+        ("WG044", format!("{sound}{MORE}").replace("jwks.json", "empty.json")),
         ("WG001", String::new()),
     ];
     std::fs::write(gateway.dir.path().join("empty.json"), "{\"keys\":[]}").expect("writable");
