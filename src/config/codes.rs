@@ -131,6 +131,10 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // How upstreams read paths.
+    "WG140" Error MixedReadings "two paths that differ in capitals only, which only one of their upstreams sees";
+    "WG141" Error PathNeverRead "a path that no request can have as the route's upstream reads it";
+    "WG142" Error CapitalsNeverMatch "a condition with capitals about a path that is read in small letters";
 }
 
 #[cfg(test)]

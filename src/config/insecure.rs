@@ -7,6 +7,7 @@ use super::report::Report;
 use super::schema::{File, Text};
 use super::settings::{KeySource, Settings};
 use crate::policy::{Policy, StoreDown};
+use crate::request::PathReading;
 
 /// The issuers that may be spoken to over plain HTTP, by name.
 #[derive(Debug)]
@@ -90,6 +91,16 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
         }
         if !upstream.refuse_hidden_method {
             found.push(format!("upstream `{}` is sent forms that may ask for another method", upstream.name));
+        }
+        let PathReading { ignores_case, drops_parameters, latin1 } = upstream.path_reading;
+        for (relaxed, what) in [
+            (ignores_case, "paths that differ in capitals only count as one"),
+            (drops_parameters, "`;` parameters are taken in paths, and count for nothing"),
+            (latin1, "paths that are not UTF-8 are taken as ISO 8859-1"),
+        ] {
+            if relaxed {
+                found.push(format!("upstream `{}`: {what}", upstream.name));
+            }
         }
     }
     found

@@ -206,6 +206,8 @@ maps! {
         inject: Entries<Text>,
         pass_bearer: bool,
         method_override: Text,
+        path_case: Text,
+        allow: Texts,
     }
     /// How long an upstream may take.
     Timeouts { connect: Text, read: Text, write: Text, idle: Text, }

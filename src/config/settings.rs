@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cases::Case;
 use crate::policy::Policy;
+use crate::request::PathReading;
 use crate::request::facts::Reading;
 
 /// A configuration that was checked and compiled.
@@ -128,6 +129,8 @@ pub struct UpstreamSettings {
     pub pass_bearer: bool,
     /// Whether forms are searched for a `_method` field.
     pub refuse_hidden_method: bool,
+    /// How it reads paths.
+    pub path_reading: PathReading,
 }
 
 /// The signed assertion an upstream gets.

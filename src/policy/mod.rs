@@ -8,6 +8,7 @@ pub mod requirement;
 pub mod route;
 pub mod template;
 pub mod tier;
+mod tree;
 
 use crate::identity::IssuerRules;
 use crate::identity::assurance::Levels;

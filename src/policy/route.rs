@@ -4,6 +4,7 @@ use http::Method;
 
 use super::{Condition, Template, TierIndex};
 use crate::identity::Level;
+use crate::request::PathReading;
 
 /// Whether a route needs a caller at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub struct Route {
     pub websocket: bool,
     /// The upstream's position.
     pub upstream: usize,
+    /// How that upstream reads paths.
+    pub reading: PathReading,
     /// Public or protected.
     pub access: Access,
     /// The base tier.
@@ -136,6 +139,7 @@ impl Route {
             methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
             websocket: false,
             upstream: 0,
+            reading: PathReading::STRICT,
             access: Access::Public,
             tier: TierIndex(0),
             data_floor: Level::NONE,

@@ -90,7 +90,7 @@ impl Facts {
         if target_on_the_wire(raw.section).is_some_and(|wire| wire != raw.target) {
             return Err(Unreadable::Fragment);
         }
-        let target = Target::parse(raw.target)?;
+        let target = Target::receive(raw.target)?;
         let length = framing::read(raw.section)?;
         headers::check(raw.headers)?;
         let host = host(raw.headers)?;

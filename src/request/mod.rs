@@ -12,8 +12,10 @@ pub mod framing;
 pub mod headers;
 pub mod host;
 pub mod json;
+pub mod reading;
 pub mod target;
 mod unreadable;
 
 pub use facts::Facts;
+pub use reading::PathReading;
 pub use unreadable::Unreadable;

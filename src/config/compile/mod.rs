@@ -13,6 +13,7 @@ mod issuers;
 mod keys;
 mod listeners;
 mod matching;
+mod paths;
 mod reach;
 mod routes;
 mod rules;
@@ -53,6 +54,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     };
     let drafts = routes::compile(file, &known, report);
     reach::check(file, &drafts, &known, report);
+    paths::check(&drafts, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
@@ -61,7 +63,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
-    let index = routes::index(&routes, &places, report);
+    let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();

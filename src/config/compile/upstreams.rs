@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::inject;
+use super::{inject, paths};
 use crate::config::codes::Code;
 use crate::config::report::Report;
 use crate::config::schema::{Entries, File, Given, Identity, Text, Texts, Timeouts, Upstream as Schema};
@@ -53,6 +53,7 @@ fn upstream(name: &Text, item: &Spanned<Schema>, report: &mut Report<'_>) -> Ups
         inject: injected(schema, &mut headers, report),
         pass_bearer: schema.pass_bearer.unwrap_or(false),
         refuse_hidden_method: values::choice(report, &schema.method_override, &refuses, true),
+        path_reading: paths::reading(schema, report),
     }
 }
 
