@@ -18,8 +18,11 @@ use crate::config::settings::{AuditSettings, Compiled, Settings};
 use crate::enforce::Gate;
 use crate::keys::Verifier;
 use crate::serve::edge::Edge;
+use crate::serve::otlp::Exporter;
+use crate::serve::proxy_status::ProxyStatus;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::trace::Tracer;
 use crate::serve::{Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::telemetry::metrics;
@@ -93,18 +96,28 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &gate, &upstreams, &draining);
+    add_listeners(&mut server, &settings, &gate, &upstreams, &draining, &tracer);
     add_telemetry(&mut server, &settings, &verifier, &upstreams, &draining);
-    leave_when_idle(&settings, &draining, &journal)?;
+    leave_when_idle(&settings, &draining, &journal, &tracer)?;
     tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
     server
         .run(RunArgs { shutdown_signal: Box::new(signals(&settings, draining, &gate, background.handle())) });
     journal.flush();
+    tracer.flush();
     background.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
+    let Some(traces) = &settings.traces else { return Ok(Tracer::default()) };
+    let exporter = Exporter::start(traces, background).map_err(|error| {
+        StartError(format!("no client for the trace collector could be made: {}", error.without_url()))
+    })?;
+    Ok(Tracer::new(Some(Arc::new(exporter))))
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -128,7 +141,9 @@ fn add_listeners(
     gate: &Arc<Gate>,
     upstreams: &Arc<Upstreams>,
     draining: &Draining,
+    tracer: &Tracer,
 ) {
+    let proxy_status = ProxyStatus::new(&settings.proxy_status);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
     for listener in &settings.listeners {
         let gateway = Gateway {
@@ -137,6 +152,8 @@ fn add_listeners(
             upstreams: Arc::clone(upstreams),
             connector: Arc::clone(&connector),
             draining: draining.clone(),
+            tracer: tracer.clone(),
+            proxy_status: proxy_status.clone(),
         };
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
@@ -195,8 +212,10 @@ fn leave_when_idle(
     settings: &Settings,
     draining: &Draining,
     journal: &Arc<FileJournal>,
+    tracer: &Tracer,
 ) -> Result<(), StartError> {
     let (draining, journal, lame_duck) = (draining.clone(), Arc::clone(journal), settings.shutdown.lame_duck);
+    let tracer = tracer.clone();
     let watch = move || {
         let mut since = None;
         loop {
@@ -208,6 +227,7 @@ fn leave_when_idle(
             if waited > lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
                 tracing::info!("every request is finished: goodbye");
                 journal.flush();
+                tracer.flush();
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_spans_total{result}`: exported, failed with the collector, or dropped before it.
+    pub spans: IntCounterVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
     pub ready: IntGauge,
 }
@@ -182,6 +184,7 @@ impl Metrics {
                 "Single-use proofs by what became of them.",
                 &["result"],
             ),
+            spans: counters("wardgate_spans_total", "Trace spans by what became of them.", &["result"]),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,
         }

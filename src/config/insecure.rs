@@ -85,6 +85,12 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             tier.name
         ));
     }
+    if let Some(traces) = &settings.traces
+        && traces.collector.scheme() == "http"
+        && !is_loopback(&traces.collector)
+    {
+        found.push("spans go to the collector unencrypted".to_owned());
+    }
     for upstream in &settings.upstreams {
         if upstream.pass_bearer {
             found.push(format!("upstream `{}` is given the caller's token", upstream.name));
@@ -104,4 +110,11 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether an address is on this machine.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

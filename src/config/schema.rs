@@ -118,6 +118,7 @@ maps! {
         version: Text,
         listeners: Items<Listener>,
         telemetry: Spanned<Telemetry>,
+        proxy_status: ProxyStatus,
         threads: Text,
         shutdown: Shutdown,
         state: State,
@@ -138,7 +139,11 @@ maps! {
     /// How much of a request is read.
     Limits { header_bytes: Text, header_count: Text, }
     /// Health and metrics.
-    Telemetry { address: Text, }
+    Telemetry { address: Text, traces: Spanned<Traces>, }
+    /// Spans for a collector.
+    Traces { otlp: Text, sample: Text, }
+    /// `Proxy-Status` (RFC 9209).
+    ProxyStatus { name: Text, from_upstream: Text, }
     /// How it stops.
     Shutdown { lame_duck: Text, grace: Text, }
     /// What is remembered between requests.

@@ -14,6 +14,7 @@ pub mod host;
 pub mod json;
 pub mod reading;
 pub mod target;
+pub mod trace_context;
 mod unreadable;
 
 pub use facts::Facts;

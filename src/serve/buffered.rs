@@ -10,6 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
+use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
 use super::upstream::prepare_response;
 
@@ -18,7 +19,7 @@ pub enum Sent {
     /// The client got the whole answer.
     Completed,
     /// No answer came, and nothing was written to the client yet.
-    Failed(UpstreamFault),
+    Failed(UpstreamFault, ProxyError),
     /// The answer broke off after its head had been sent: the connection must be closed.
     BrokenOff,
     /// The client went away.
@@ -39,10 +40,11 @@ pub async fn send(
     request.remove_header(&header::TRANSFER_ENCODING);
     request.remove_header(&header::EXPECT);
     if request.insert_header(header::CONTENT_LENGTH, body.len()).is_err() {
-        return Sent::Failed(UpstreamFault::Broken);
+        return Sent::Failed(UpstreamFault::Broken, ProxyError::InternalError);
     }
-    let Ok((mut upstream, _)) = connector.get_http_session(peer).await else {
-        return Sent::Failed(UpstreamFault::Unreachable);
+    let mut upstream = match connector.get_http_session(peer).await {
+        Ok((upstream, _)) => upstream,
+        Err(error) => return Sent::Failed(UpstreamFault::Unreachable, ProxyError::of(&error)),
     };
     upstream.set_read_timeout(peer.options.read_timeout);
     upstream.set_write_timeout(peer.options.write_timeout);
@@ -62,16 +64,16 @@ pub async fn send(
         }
     };
     if let Err(error) = exchanged.await {
-        return Sent::Failed(fault(&error));
+        return Sent::Failed(fault(&error), ProxyError::of(&error));
     }
     let Some(mut response) = upstream.response_header().cloned() else {
-        return Sent::Failed(UpstreamFault::Broken);
+        return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
     };
     if let Err(fault) = prepare_response(&mut response, false) {
-        return Sent::Failed(fault);
+        return Sent::Failed(fault, fault.into());
     }
     if adjust(&mut response).is_err() {
-        return Sent::Failed(UpstreamFault::Broken);
+        return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
     }
     if session.write_response_header(Box::new(response), false).await.is_err() {
         return Sent::ClientGone;

@@ -1,10 +1,13 @@
 //! What the proxy front remembers of one request between Pingora's calls.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
+use super::proxy_status::ProxyError;
+use super::trace::Trace;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
 use crate::enforce::{Admission, Settled};
@@ -20,6 +23,14 @@ pub struct Context {
     pub(super) admission: Option<Box<Admission>>,
     pub(super) ending: Option<OutcomeResult>,
     pub(super) now: i64,
+    /// Its place in a trace, once its headers were seen.
+    pub(super) trace: Option<Trace>,
+    /// When it went upstream.
+    pub(super) sent_after: Option<Duration>,
+    /// What failed on the way upstream.
+    pub(super) fault: Option<ProxyError>,
+    /// Why the gateway answered itself.
+    pub(super) reason: Option<&'static str>,
     _in_flight: InFlight,
 }
 
@@ -50,8 +61,18 @@ impl Context {
             admission: None,
             ending: None,
             now: jiff::Timestamp::now().as_second(),
+            trace: None,
+            sent_after: None,
+            fault: None,
+            reason: None,
             _in_flight: InFlight::new(),
         }
+    }
+
+    /// Writes the trace into what goes upstream, and notes when that was.
+    pub(super) fn depart(&mut self, request: &mut RequestHeader) -> pingora::Result<()> {
+        self.sent_after.get_or_insert_with(|| self.started.elapsed());
+        self.trace.map_or(Ok(()), |trace| trace.pass_on(request))
     }
 
     pub(super) fn websocket(&self) -> bool {

@@ -43,7 +43,8 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     }
 }
 
-fn peer(session: &Session) -> Option<IpAddr> {
+/// The other end's address.
+pub fn peer(session: &Session) -> Option<IpAddr> {
     session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
 }
 

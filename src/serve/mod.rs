@@ -8,10 +8,13 @@ mod buffered;
 mod context;
 pub mod edge;
 mod intake;
+pub mod otlp;
 pub mod proxy;
+pub mod proxy_status;
 mod reply;
 pub mod shutdown;
 pub mod telemetry_listener;
+pub mod trace;
 mod upstream;
 
 pub use proxy::Gateway;

@@ -16,10 +16,12 @@ use super::buffered::{self, Sent};
 use super::context::Context;
 use super::edge;
 use super::intake::{self, Intake, SessionBody};
+use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
+use super::trace::{self, Ended, Tracer};
 use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
-use crate::audit::event::OutcomeResult;
+use crate::audit::event::{OutcomeResult, method_name};
 use crate::config::settings::ListenerSettings;
 use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
 use crate::request::Facts;
@@ -45,6 +47,10 @@ pub struct Gateway {
     pub connector: Arc<Connector<()>>,
     /// Whether the gateway is stopping.
     pub draining: Draining,
+    /// Who is told about traces.
+    pub tracer: Tracer,
+    /// How it names itself in answers.
+    pub proxy_status: ProxyStatus,
 }
 
 #[async_trait]
@@ -63,6 +69,8 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
         session.set_keepalive(if self.draining.is_draining() { None } else { Some(KEEP_ALIVE) });
         let method = session.req_header().method.clone();
+        let trusted = trace::is_trusted(intake::peer(session), &self.listener.reading.trusted_proxies);
+        context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
         let (settled, body) = match intake::read(session, &self.listener.reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));
@@ -84,8 +92,11 @@ impl ProxyHttp for Gateway {
         let departure = context.departure()?;
         match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
             Ok(peer) => Ok(Box::new(peer)),
-            Err(_) => Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
-                .map_err(Error::into_up),
+            Err(_) => {
+                context.fault = Some(ProxyError::DnsError);
+                Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
+                    .map_err(Error::into_up)
+            }
         }
     }
 
@@ -95,7 +106,8 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        self.upstreams.prepare_request(request, &context.departure()?)
+        self.upstreams.prepare_request(request, &context.departure()?)?;
+        context.depart(request)
     }
 
     async fn upstream_response_filter(
@@ -148,6 +160,7 @@ impl ProxyHttp for Gateway {
         // An error of our own comes before anything was sent.
         let before_sending = *error.etype() == ErrorType::InternalError;
         context.ending = Some(if before_sending { OutcomeResult::NotForwarded } else { ending(fault) });
+        context.fault.get_or_insert_with(|| ProxyError::of(error));
         let error_code = self.reply_fault(session, context, fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -172,6 +185,7 @@ impl ProxyHttp for Gateway {
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
             self.gate.close(intent, Ending { result, reason: None, status, response_bytes }).await;
         }
+        self.end_trace(session, context, settled, status);
         tracing::debug!(decision = %context.id, verdict = settled.verdict, status, "request ended");
     }
 }
@@ -216,13 +230,17 @@ impl Gateway {
                 };
             }
             Outcome::Challenged(challenge) => {
+                context.reason = Some(challenge.reason.code());
                 let label = settled.route().and_then(|route| route.label.as_deref());
                 Reply::challenge(id, &challenge, label)?
             }
-            Outcome::Refused(denial) => Reply::refusal(id, &denial, &allow)?,
+            Outcome::Refused(denial) => {
+                context.reason = Some(denial.reason.code());
+                Reply::refusal(id, &denial, &allow)?
+            }
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };
-        let reply = reply.with_cors(settled.route(), facts)?;
+        let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
         context.settled = Some(settled);
         reply.send(session).await?;
@@ -235,15 +253,16 @@ impl Gateway {
         context: &mut Context,
         body: Bytes,
     ) -> pingora::Result<()> {
-        let departure = context.departure()?;
         let mut request = session.req_header().clone();
-        self.upstreams.prepare_request(&mut request, &departure)?;
+        self.upstreams.prepare_request(&mut request, &context.departure()?)?;
+        context.depart(&mut request)?;
+        let departure = context.departure()?;
         let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
             Ok(peer) => {
                 let adjust = |response: &mut ResponseHeader| self.finish_response(response, context);
                 buffered::send(&self.connector, &peer, request, body, session, adjust).await
             }
-            Err(fault) => Sent::Failed(fault),
+            Err(fault) => Sent::Failed(fault, ProxyError::DnsError),
         };
         match sent {
             Sent::Completed => context.ending = Some(OutcomeResult::Completed),
@@ -257,7 +276,8 @@ impl Gateway {
                 // The client must see that the answer is not whole: an error makes Pingora cut the connection.
                 return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
             }
-            Sent::Failed(fault) => {
+            Sent::Failed(fault, error) => {
+                context.fault = Some(error);
                 context.ending = Some(ending(fault));
                 self.reply_fault(session, context, fault).await;
             }
@@ -267,10 +287,32 @@ impl Gateway {
 
     /// The last touch to an upstream's answer.
     fn finish_response(&self, response: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+        self.proxy_status.clean(response);
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
+    }
+
+    fn end_trace(&self, session: &Session, context: &Context, settled: &Settled, status: Option<u16>) {
+        let Some(trace) = &context.trace else { return };
+        let forwarded = context.upstream().filter(|_| context.admission.is_some());
+        self.tracer.end(
+            trace,
+            &Ended {
+                decision: context.id,
+                verdict: settled.verdict,
+                reason: context.reason,
+                listener: &self.listener.name,
+                method: method_name(&session.req_header().method),
+                route: settled.route(),
+                upstream: forwarded.map(|index| self.upstreams.name(index)),
+                sent_after: context.sent_after,
+                fault: context.fault.map(ProxyError::token),
+                status,
+                took: context.started.elapsed(),
+            },
+        );
     }
 
     fn count_fault(&self, context: &Context, fault: UpstreamFault) {
@@ -287,7 +329,9 @@ impl Gateway {
             return 0;
         }
         let reply = Reply::upstream_fault(context.id, fault).and_then(|reply| {
-            reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
+            let reply =
+                reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())?;
+            reply.with_proxy_status(&self.proxy_status, Some(context.fault.unwrap_or(fault.into())))
         });
         match reply {
             Ok(reply) => {

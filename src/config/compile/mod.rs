@@ -13,6 +13,7 @@ mod issuers;
 mod keys;
 mod listeners;
 mod matching;
+mod observing;
 mod paths;
 mod reach;
 mod routes;
@@ -79,6 +80,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let mut settings = Settings {
         listeners: listening.listeners,
         telemetry: listening.telemetry,
+        traces: observing::traces(file, report),
+        proxy_status: observing::proxy_status(file.proxy_status.as_ref(), report),
         issuers: sources,
         upstreams,
         audit,
