@@ -176,6 +176,8 @@ case $target in
     need_basics
     need_command openssl
     need_command orthanc Orthanc
+    need_command nginx
+    need_command python3
     have_node >/dev/null || need_python
     install_missing
     setup_node

@@ -135,7 +135,9 @@ pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match config::load("gateway.yaml", text, Path::new("/nonexistent")) {
         Ok((compiled, warnings)) => {
-            assert!(compiled.policy.routes.iter().all(|route| route.upstream < compiled.policy.upstreams.len()));
+            assert!(
+                compiled.policy.routes.iter().all(|route| route.upstream < compiled.policy.upstreams.len())
+            );
             warnings.iter().for_each(|warning| drop(warning.to_string()));
         }
         Err(errors) => {

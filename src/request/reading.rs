@@ -32,9 +32,13 @@ impl PathReading {
         }
     }
 
-    /// Refuses letters of which two servers that ignore case could make different ones: a dotless i is an `I` in
-    /// capitals. Beyond ASCII only small letters pass that come back from capitals unchanged.
-    pub(super) fn check_letters(self, path: &str) -> Result<(), Unreadable> {
+    /// Refuses what two servers that ignore case could take for two things: other names of one file, and letters of
+    /// which they could make different ones (a dotless i is an `I` in capitals). Beyond ASCII only small letters pass
+    /// that come back from capitals unchanged.
+    pub(super) fn check_names(self, path: &str) -> Result<(), Unreadable> {
+        if self.ignores_case && path.split('/').any(is_alias) {
+            return Err(Unreadable::AmbiguousReading);
+        }
         let stays = |letter: char| {
             letter.to_lowercase().eq([letter])
                 && letter.to_uppercase().flat_map(char::to_lowercase).eq([letter])
@@ -45,6 +49,15 @@ impl PathReading {
             Ok(())
         }
     }
+}
+
+/// Whether a file system that makes no difference of capitals may take a name for another one's: Windows drops dots and
+/// spaces at the end, knows long names by short ones (`ADMINI~1`), and a file's content by `::$DATA`.
+fn is_alias(segment: &str) -> bool {
+    let short = |at: usize| segment.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit);
+    segment.ends_with(['.', ' '])
+        || segment.contains("::$")
+        || segment.match_indices('~').any(|(at, _)| at > 0 && short(at))
 }
 
 /// Cuts each segment at its first `;` (the path parameters of RFC 3986 §3.3, as servlet containers take them).
@@ -99,11 +112,23 @@ mod tests {
     fn letters_that_change_with_their_capitals_are_refused() {
         let reading = PathReading { ignores_case: true, ..PathReading::STRICT };
         assert_eq!(reading.fold("/Admin/CAF\u{c9}".into()), "/admin/caf\u{e9}");
-        assert_eq!(reading.check_letters("/ADMIN/caf\u{e9}"), Ok(()));
+        assert_eq!(reading.check_names("/ADMIN/caf\u{e9}"), Ok(()));
         // Dotless i, Kelvin, sharp s, final sigma, dotted capital I, a capital.
         for letter in ["\u{131}", "\u{212a}", "\u{df}", "\u{3c2}", "\u{130}", "\u{c9}"] {
-            assert_eq!(reading.check_letters(letter), Err(Unreadable::FoldableCharacter), "{letter}");
-            assert_eq!(PathReading::STRICT.check_letters(letter), Ok(()));
+            assert_eq!(reading.check_names(letter), Err(Unreadable::FoldableCharacter), "{letter}");
+            assert_eq!(PathReading::STRICT.check_names(letter), Ok(()));
+        }
+    }
+
+    #[test]
+    fn names_that_windows_takes_for_others_are_refused() {
+        let reading = PathReading { ignores_case: true, ..PathReading::STRICT };
+        for path in ["/admin./x", "/admin /x", "/x/admin...", "/ADMINI~1/x", "/x::$DATA", "/~a~2"] {
+            assert_eq!(reading.check_names(path), Err(Unreadable::AmbiguousReading), "{path}");
+            assert_eq!(PathReading::STRICT.check_names(path), Ok(()));
+        }
+        for path in ["/a.b/x", "/~anne", "/a b", "/urn::x", "/~1"] {
+            assert_eq!(reading.check_names(path), Ok(()), "{path}");
         }
     }
 }

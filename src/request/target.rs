@@ -82,7 +82,7 @@ impl Target {
             Err(Unreadable::NotUtf8) if !reading.latin1 => return Err(Unreadable::NotUtf8),
             Ok(Some(_)) | Err(_) => Cow::Owned(relaxed(self.raw_path(), reading)?),
         };
-        reading.check_letters(&path)?;
+        reading.check_names(&path)?;
         Ok(path)
     }
 

@@ -25,7 +25,7 @@ pub struct Context {
     pub(super) now: i64,
     /// Its place in a trace, once its headers were seen.
     pub(super) trace: Option<Trace>,
-    /// When it went upstream.
+    /// How long after its beginning it set out for the upstream.
     pub(super) sent_after: Option<Duration>,
     /// What failed on the way upstream.
     pub(super) fault: Option<ProxyError>,
@@ -69,9 +69,13 @@ impl Context {
         }
     }
 
-    /// Writes the trace into what goes upstream, and notes when that was.
-    pub(super) fn depart(&mut self, request: &mut RequestHeader) -> pingora::Result<()> {
+    /// Notes when the way upstream began.
+    pub(super) fn set_out(&mut self) {
         self.sent_after.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Writes the trace into what goes upstream.
+    pub(super) fn mark(&self, request: &mut RequestHeader) -> pingora::Result<()> {
         self.trace.map_or(Ok(()), |trace| trace.pass_on(request))
     }
 

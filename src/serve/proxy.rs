@@ -89,6 +89,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        context.set_out();
         let departure = context.departure()?;
         match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
             Ok(peer) => Ok(Box::new(peer)),
@@ -107,7 +108,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> pingora::Result<()> {
         self.upstreams.prepare_request(request, &context.departure()?)?;
-        context.depart(request)
+        context.mark(request)
     }
 
     async fn upstream_response_filter(
@@ -255,7 +256,8 @@ impl Gateway {
     ) -> pingora::Result<()> {
         let mut request = session.req_header().clone();
         self.upstreams.prepare_request(&mut request, &context.departure()?)?;
-        context.depart(&mut request)?;
+        context.set_out();
+        context.mark(&mut request)?;
         let departure = context.departure()?;
         let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
             Ok(peer) => {

@@ -11,6 +11,7 @@
 mod support;
 
 mod basics;
+mod edge;
 mod hostile;
 mod operate;
 mod real;
