@@ -7,8 +7,10 @@ use std::path::Path;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
+type Target = fn(&[u8]);
+
 /// Every target with its folder below `fuzz/corpus`.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Target)] = &[
     ("target", targets::target),
     ("host", targets::host),
     ("forwarded", targets::forwarded),
