@@ -151,6 +151,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         methods: vec![Method::GET, Method::HEAD],
         websocket: false,
         upstream: 0,
+        reading: wardgate::request::PathReading::STRICT,
         access: Access::Protected,
         tier: TierIndex(0),
         data_floor: Level::NONE,

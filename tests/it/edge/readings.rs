@@ -162,7 +162,7 @@ fn targets(spelled: &str) -> Vec<String> {
     .iter()
     .map(|pattern| pattern.replace("{}", spelled))
     .collect();
-    let mut random = Random(0x5eed_0f_1dea5);
+    let mut random = Random(0x05ee_d0f1_dea5);
     let words = [
         "kiosk",
         "KIOSK",
