@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
 
-.PHONY: help demo test lint bench bench-peers
+.PHONY: help demo test lint bench bench-peers soak
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -32,3 +32,9 @@ bench-peers: ## Measure against bare Pingora, HAProxy, Envoy and nginx; writes d
 	@scripts/setup.sh bench
 	$(CARGO) build --locked --release --bin wardgate --example bare_pingora
 	python3 benches/peers/run.py --write docs/performance.md
+
+soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies
+	@scripts/setup.sh test
+	$(CARGO) build --locked --release --bin wardgate
+	tests/soak/reload_upgrade.sh
+	python3 tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate

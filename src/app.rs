@@ -1,34 +1,60 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod operations;
+mod program;
+mod pseudonym_key;
+mod reload;
+mod sockets;
+mod succession;
+mod telemetry;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 
+use self::operations::Operator;
+use self::program::Program;
+use self::pseudonym_key::pseudonyms;
+use self::reload::{Reloader, Status};
+use self::sockets::Sockets;
+use self::succession::Predecessor;
+use self::telemetry::{Telemetry, add_telemetry};
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
-use crate::audit::pseudonym::Pseudonyms;
-use crate::config::settings::{AuditSettings, Compiled, Settings};
-use crate::enforce::Gate;
+use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
+use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
+use crate::serve::door::Door;
 use crate::serve::edge::Edge;
 use crate::serve::otlp::Exporter;
 use crate::serve::proxy_status::ProxyStatus;
 use crate::serve::shutdown::{Draining, Signals};
-use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
+use crate::serve::tls::{self, ListenerTls};
 use crate::serve::trace::Tracer;
-use crate::serve::{Gateway, Upstreams};
+use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::memory::MemoryState;
+use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
+/// The buffer before each client connection, in bytes. Larger reads go past it; Pingora's own 64 KiB are most of the
+/// memory of thousands of slow connections.
+const READ_BUFFER: usize = 2 * 1024;
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
+/// How long after the grace period WebSockets have for their close frames.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the gateway can't start. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +67,18 @@ impl StartError {
     }
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop, or a new program has taken over.
 ///
 /// # Errors
 /// Something it needs to start is missing or taken; nothing was served.
-pub fn run(compiled: Compiled) -> Result<(), StartError> {
+pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let Compiled { policy, settings, .. } = compiled;
-    claim_addresses(&settings)?;
+    let program = Program::this()
+        .map_err(|error| StartError(format!("the program's own place can't be found: {error}")))?;
+    let mut predecessor = Predecessor::find().map_err(StartError)?;
+    let inherited = predecessor.as_mut().map(|it| std::mem::take(&mut it.sockets)).unwrap_or_default();
+    allow_files(&settings.listeners);
+    let sockets = Arc::new(Sockets::open(&addresses(&settings), inherited)?);
     for relaxation in &settings.insecure {
         tracing::warn!("insecure: {relaxation}");
     }
@@ -63,31 +94,34 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             ))
         })?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
-    let journal = Arc::new(FileJournal::open(&settings.audit.dir, &origin).map_err(StartError::new)?);
-    let pseudonyms = pseudonyms(&settings.audit)?;
+    let dir = &settings.audit.dir;
+    let journal = match &predecessor {
+        None => FileJournal::open(dir, &origin),
+        Some(_) => FileJournal::open_beside(dir, &origin),
+    };
+    let journal = Arc::new(journal.map_err(StartError::new)?);
+    let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
+    let named = reload::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
             .map_err(StartError::new)?;
     let verifier = Arc::new(verifier);
-    background.spawn(Arc::clone(&verifier).background());
     let assertions = crate::serve::assertion::Assertions::new().map_err(|_| {
         StartError("no key for assertions could be made: the system gives no randomness".to_owned())
     })?;
-    let upstreams = Arc::new(Upstreams::new(settings.upstreams.clone(), assertions));
-    let search_forms = settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect();
-    let version = policy.version.clone();
-    let identities: Arc<dyn crate::enforce::ports::Identities> = Arc::clone(&verifier) as _;
+    let own_key = assertions.public_key().clone();
+    let upstreams = Upstreams::new(settings.upstreams.clone(), assertions, background.handle());
+    let upstreams = Arc::new(upstreams.map_err(StartError)?);
+    let (policy, state) = (Arc::new(policy), Arc::new(MemoryState::new()));
     let gate = Arc::new(Gate::new(
-        policy,
-        identities,
-        Arc::new(MemoryState::new()),
+        Arc::clone(&state) as _,
         Arc::clone(&journal) as _,
+        Arc::new(LocalRates::default()),
         pseudonyms,
-        search_forms,
     ));
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION"),
-        policy: &version,
+        policy: &policy.version,
         relaxations: &settings.insecure,
     };
     if !background.block_on(gate.record_own(&started)) {
@@ -96,20 +130,103 @@ pub fn run(compiled: Compiled) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    background.spawn(record_floods(Arc::clone(&gate)));
+    let encryption = open_tls(&settings)?;
+    background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
+    let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams)));
+    let status = Status::default();
+    let version = policy.version.clone();
+    let shutdown = settings.shutdown;
+    let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &gate, &upstreams, &draining, &tracer);
-    add_telemetry(&mut server, &settings, &verifier, &upstreams, &draining);
-    leave_when_idle(&settings, &draining, &journal, &tracer)?;
-    tracing::info!(policy = %version, listeners = settings.listeners.len(), "wardgate serves");
-    server
-        .run(RunArgs { shutdown_signal: Box::new(signals(&settings, draining, &gate, background.handle())) });
-    journal.flush();
+    let parts = Parts { gate: &gate, current: &current, draining: &draining, tracer: &tracer };
+    add_listeners(&mut server, &settings, &encryption, &parts, &sockets)?;
+    let upgrade_fault = operations::Fault::default();
+    add_telemetry(
+        &mut server,
+        &settings,
+        Telemetry {
+            status: status.clone(),
+            upgrade_fault: upgrade_fault.clone(),
+            draining: draining.clone(),
+            journal: Arc::clone(&journal),
+            encryption: encryption.iter().flatten().cloned().collect(),
+            current: Arc::clone(&current),
+            keys: std::iter::once(own_key.clone()).chain(old_keys.into_iter().flatten()).collect(),
+        },
+        &sockets,
+    )?;
+    let unix_sockets = UnixSockets::of(&settings.listeners);
+    leave_when_idle(shutdown, &draining, &journal, &tracer, &unix_sockets, launch.pid_file.clone())?;
+    let reloader = Reloader::new(reload::Beginning {
+        path: launch.config,
+        gate: Arc::clone(&gate),
+        current,
+        draining: draining.clone(),
+        runtime: background.handle().clone(),
+        status: status.clone(),
+        policy,
+        settings,
+        verifier: Arc::clone(&verifier),
+        named,
+        upstreams,
+    });
+    if let Some(predecessor) = &mut predecessor {
+        let leave = predecessor.wait_for_leave(|| verifier.unready().is_empty());
+        state.begin_after(leave.map_err(StartError)?);
+        metrics().upgrades.with_label_values(&["took_over"]).inc();
+    }
+    let ending = Arc::clone(&gate);
+    let (ask, asked) = std::sync::mpsc::channel();
+    spawn_named("reload", move || reloader.run(&asked))?;
+    let operations = Operator {
+        gate: Arc::clone(&gate),
+        background: background.handle().clone(),
+        ask,
+        heir: Arc::new(operations::Heir {
+            program,
+            sockets,
+            state,
+            gate,
+            background: background.handle().clone(),
+            own_key,
+            status: status.clone(),
+            is_stopping: AtomicBool::new(false),
+            fault: upgrade_fault,
+        }),
+        predecessor: Mutex::new(predecessor),
+        pid_file: launch.pid_file.clone(),
+        version,
+    };
+    let signals = {
+        let _runtime = background.enter();
+        Signals::new(shutdown, draining, Arc::new(operations))
+            .map_err(|error| StartError(format!("signals can't be received: {error}")))?
+    };
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    background.block_on(ending.record_flood());
+    let flushed = journal.flush(shutdown.grace);
     tracer.flush();
+    unix_sockets.remove();
+    launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
     background.shutdown_timeout(Duration::from_secs(1));
-    Ok(())
+    flushed.map_err(|_| lost_records())
+}
+
+fn lost_records() -> StartError {
+    StartError("the last audit records could not be written and are lost; the log says which".to_owned())
+}
+
+/// How the gateway is to be run.
+#[derive(Debug)]
+pub struct Launch {
+    /// The configuration's file, for reloads.
+    pub config: PathBuf,
+    /// Where to write the process id once it serves.
+    pub pid_file: Option<PathBuf>,
 }
 
 fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
@@ -127,170 +244,135 @@ fn server_conf(settings: &Settings) -> ServerConf {
         threads,
         // One runtime per thread: 6 % less CPU per request, and no request ever changes its thread.
         work_stealing: false,
-        // Tries, not retries: an idempotent request that met a connection just closed is sent once more.
-        max_retries: 2,
-        grace_period_seconds: Some(settings.shutdown.grace.as_secs()),
+        // Never the limit: each request counts its own tries.
+        max_retries: crate::serve::MOST_TRIES,
+        // Pingora sleeps for so long; `leave_when_idle` ends the process before, if nothing holds it up.
+        grace_period_seconds: Some((settings.shutdown.grace + LAST_WORDS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
 }
 
+/// The TLS of each listener that has any, in the order of the configuration.
+fn open_tls(settings: &Settings) -> Result<Vec<Option<Arc<ListenerTls>>>, StartError> {
+    let open = |listener: &ListenerSettings| match &listener.tls {
+        None => Ok(None),
+        Some(tls) => ListenerTls::open(&listener.name, tls).map(|opened| Some(Arc::new(opened))),
+    };
+    settings.listeners.iter().map(open).collect::<Result<_, _>>().map_err(StartError::new)
+}
+
+/// What every listener's gateway has in common.
+struct Parts<'p> {
+    gate: &'p Arc<Gate>,
+    current: &'p Arc<Current>,
+    draining: &'p Draining,
+    tracer: &'p Tracer,
+}
+
 fn add_listeners(
     server: &mut Server,
     settings: &Settings,
-    gate: &Arc<Gate>,
-    upstreams: &Arc<Upstreams>,
-    draining: &Draining,
-    tracer: &Tracer,
-) {
+    encryption: &[Option<Arc<ListenerTls>>],
+    parts: &Parts<'_>,
+    sockets: &Sockets,
+) -> Result<(), StartError> {
     let proxy_status = ProxyStatus::new(&settings.proxy_status);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
-    for listener in &settings.listeners {
+    for (position, (listener, tls)) in settings.listeners.iter().zip(encryption).enumerate() {
         let gateway = Gateway {
             listener: listener.clone(),
-            gate: Arc::clone(gate),
-            upstreams: Arc::clone(upstreams),
+            position,
+            gate: Arc::clone(parts.gate),
+            current: Arc::clone(parts.current),
             connector: Arc::clone(&connector),
-            draining: draining.clone(),
-            tracer: tracer.clone(),
+            draining: parts.draining.clone(),
+            tracer: parts.tracer.clone(),
             proxy_status: proxy_status.clone(),
         };
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Arc::clone(gate), &listener.name),
+            Edge::new(
+                proxy,
+                Door::new(listener, Arc::clone(parts.gate)),
+                listener,
+                tls.clone(),
+                parts.draining.clone(),
+            ),
         );
-        service.add_tcp(&listener.address.to_string());
-        server.add_service(service);
+        let buffer = L4BufferSettings::default().read(READ_BUFFER);
+        match &listener.address {
+            ListenAddress::Tcp(address) => {
+                service.endpoints().add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffer));
+            }
+            ListenAddress::Unix(path) => {
+                let endpoint = ListenerConfig::uds(path.to_string_lossy())
+                    .permissions(Permissions::from_mode(SOCKET_MODE));
+                service.endpoints().add_listener(endpoint.l4_buffer(buffer));
+            }
+        }
+        server.add_service(sockets.accepting(service)?);
         tracing::info!(listener = %listener.name, address = %listener.address, "listening");
-    }
-}
-
-fn add_telemetry(
-    server: &mut Server,
-    settings: &Settings,
-    verifier: &Arc<Verifier>,
-    upstreams: &Arc<Upstreams>,
-    draining: &Draining,
-) {
-    let Some(address) = settings.telemetry else { return };
-    let (verifier, draining) = (Arc::clone(verifier), draining.clone());
-    let readiness = move || {
-        let mut missing = verifier.unready();
-        if draining.is_draining() {
-            missing.push("the gateway is stopping".to_owned());
-        }
-        missing
-    };
-    let mut service = Service::new(
-        "telemetry".to_owned(),
-        TelemetryListener { readiness: Arc::new(readiness), upstreams: Arc::clone(upstreams) },
-    );
-    service.threads = Some(1);
-    service.add_tcp(&address.to_string());
-    server.add_service(service);
-    tracing::info!(%address, "telemetry");
-}
-
-fn signals(
-    settings: &Settings,
-    draining: Draining,
-    gate: &Arc<Gate>,
-    background: &tokio::runtime::Handle,
-) -> Signals {
-    let (gate, background) = (Arc::clone(gate), background.clone());
-    let on_stop = move || {
-        let gate = Arc::clone(&gate);
-        background.spawn(async move { gate.record_own(&Event::Stopping).await });
-    };
-    Signals { settings: settings.shutdown, draining, on_stop: Box::new(on_stop) }
-}
-
-/// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has.
-fn leave_when_idle(
-    settings: &Settings,
-    draining: &Draining,
-    journal: &Arc<FileJournal>,
-    tracer: &Tracer,
-) -> Result<(), StartError> {
-    let (draining, journal, lame_duck) = (draining.clone(), Arc::clone(journal), settings.shutdown.lame_duck);
-    let tracer = tracer.clone();
-    let watch = move || {
-        let mut since = None;
-        loop {
-            std::thread::park_timeout(Duration::from_millis(100));
-            if !draining.is_draining() {
-                continue;
-            }
-            let waited = since.get_or_insert_with(Instant::now).elapsed();
-            if waited > lame_duck + LAST_REQUESTS && metrics().in_flight.get() == 0 {
-                tracing::info!("every request is finished: goodbye");
-                journal.flush();
-                tracer.flush();
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
-                )]
-                std::process::exit(0);
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("leave".to_owned())
-        .spawn(watch)
-        .map(drop)
-        .map_err(|error| StartError(format!("a thread can't be started: {error}")))
-}
-
-/// Pingora panics where an address is taken; this says so first.
-fn claim_addresses(settings: &Settings) -> Result<(), StartError> {
-    let addresses = settings.listeners.iter().map(|listener| listener.address).chain(settings.telemetry);
-    for address in addresses {
-        std::net::TcpListener::bind(address).map_err(|error| {
-            StartError(format!("`{address}` can't be listened on: {error}; stop what holds it, or choose another address in the configuration"))
-        })?;
     }
     Ok(())
 }
 
-/// Reads the key behind the pseudonyms, or makes one beside the journal on first start.
-fn pseudonyms(settings: &AuditSettings) -> Result<Pseudonyms, StartError> {
-    let secret = match &settings.pseudonym_key_file {
-        Some(path) => std::fs::read(path).map_err(|error| {
-            StartError(format!("the pseudonym key `{}` can't be read: {error}", path.display()))
-        })?,
-        None => own_key(&settings.dir.join("pseudonyms.key"))?,
-    };
-    Pseudonyms::new(secret.trim_ascii_end()).ok_or_else(|| {
-        StartError(format!(
-            "the pseudonym key has fewer than {} bytes; make one with `openssl rand -hex 32`",
-            Pseudonyms::MIN_KEY_BYTES
-        ))
-    })
+/// Records now and then how much there was of what is not recorded one by one.
+async fn record_floods(gate: Arc<Gate>) {
+    let mut spans = tokio::time::interval(flood::SPAN);
+    loop {
+        spans.tick().await;
+        gate.record_flood().await;
+    }
 }
 
-fn own_key(path: &Path) -> Result<Vec<u8>, StartError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fail = |error: &dyn std::fmt::Display| {
-        StartError(format!("the pseudonym key `{}` can't be made: {error}", path.display()))
+/// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
+/// request has. At the end of the grace period it lets WebSockets be closed.
+fn leave_when_idle(
+    settings: ShutdownSettings,
+    draining: &Draining,
+    journal: &Arc<FileJournal>,
+    tracer: &Tracer,
+    unix_sockets: &UnixSockets,
+    pid_file: Option<PathBuf>,
+) -> Result<(), StartError> {
+    let unix_sockets = unix_sockets.clone();
+    let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
+    let watch = move || {
+        loop {
+            std::thread::park_timeout(Duration::from_millis(100));
+            let Some(closed_for) = draining.closed_for() else { continue };
+            if closed_for > settings.grace {
+                draining.say_farewell();
+            }
+            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
+                tracing::info!("every request is finished");
+                let lost = journal.flush(settings.grace).is_err();
+                tracer.flush();
+                unix_sockets.remove();
+                pid_file.as_deref().inspect(|path| program::remove_pid(path));
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
+                )]
+                std::process::exit(i32::from(lost));
+            }
+        }
     };
-    match std::fs::read(path) {
-        Ok(secret) => return Ok(secret),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(&error)),
-        Err(_) => {}
-    }
-    let mut secret = [0u8; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| fail(&"the system gives no randomness"))?;
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| fail(&error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| fail(&error))?;
-    tracing::info!(path = %path.display(), "made a key for pseudonyms; keep it, or the trail can't be matched to persons");
-    Ok(text.into_bytes())
+    spawn_named("leave", watch)
+}
+
+fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| StartError(format!("a thread can't be started: {error}")))
+}
+
+/// Every address that is listened on.
+fn addresses(settings: &Settings) -> Vec<ListenAddress> {
+    let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
+    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).collect()
 }

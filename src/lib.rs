@@ -12,7 +12,7 @@
 //! Stairs go down only; `tests/architecture.rs` watches them.
 //! - Floor 0, pure: [`request`] (what is asked), [`identity`] (who asks).
 //! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), the events, pseudonyms and receipts of [`audit`].
-//! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy).
+//! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates).
 //! - Floor 3, the world: [`keys`], [`state`], [`audit::file`], [`serve`]. They never import each other.
 //! - The roof: [`app`] puts the parts together, [`cli`] is the command line.
 
@@ -29,3 +29,4 @@ pub mod request;
 pub mod serve;
 pub mod state;
 pub mod telemetry;
+pub mod tls;

@@ -3,6 +3,7 @@
 //! Labels are bounded by the configuration (routes, tiers, issuers, upstreams) or by closed lists in this program;
 //! none carries a value from a request.
 
+use std::io::IsTerminal as _;
 use std::sync::LazyLock;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -47,6 +48,18 @@ pub struct Metrics {
     pub upstream_responses: IntCounterVec,
     /// `wardgate_upstream_failures_total{upstream,kind}`
     pub upstream_failures: IntCounterVec,
+    /// `wardgate_upstream_endpoint_healthy{upstream,endpoint}`: 1 where the endpoint gets requests.
+    pub endpoint_healthy: IntGaugeVec,
+    /// `wardgate_upstream_ejections_total{upstream,endpoint}`
+    pub endpoint_ejections: IntCounterVec,
+    /// `wardgate_upstream_health_checks_total{upstream,endpoint,result}`
+    pub health_checks: IntCounterVec,
+    /// `wardgate_upstream_retries_total{upstream,kind}`: `connect` before anything was sent, `resend` after.
+    pub upstream_retries: IntCounterVec,
+    /// `wardgate_upstream_lookups_total{upstream,result}`
+    pub upstream_lookups: IntCounterVec,
+    /// `wardgate_upstream_certificates_total{upstream,result}`: looks at changed files.
+    pub upstream_certificates: IntCounterVec,
     /// `wardgate_key_fetches_total{issuer,result}`
     pub key_fetches: IntCounterVec,
     /// `wardgate_keys_fetched_timestamp_seconds{issuer}`
@@ -63,6 +76,28 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_connections{listener}`: open now.
+    pub connections: IntGaugeVec,
+    /// `wardgate_connections_closed_total{listener,cause}`: closed by the gateway because of a limit.
+    pub connections_closed: IntCounterVec,
+    /// `wardgate_rate_limit_keys{limit}`: how many callers a limit remembers.
+    pub rate_limit_keys: IntGaugeVec,
+    /// `wardgate_config_reloads_total{result}`: `accepted` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// `wardgate_config_last_reload_successful`: 0 while the file on disk is not the one in force.
+    pub config_last_reload: IntGauge,
+    /// `wardgate_config_loaded_timestamp_seconds`
+    pub config_loaded_at: IntGauge,
+    /// `wardgate_upgrades_total{result}`: `handed_over`, `failed` or `took_over`.
+    pub upgrades: IntCounterVec,
+    /// `wardgate_tls_handshake_failures_total{listener,reason}`
+    pub tls_failures: IntCounterVec,
+    /// `wardgate_tls_reloads_total{listener,result}`: changed certificate files that were taken or refused.
+    pub tls_reloads: IntCounterVec,
+    /// `wardgate_certificate_not_after_timestamp_seconds{listener,certificate}`
+    pub certificate_ends_at: IntGaugeVec,
+    /// `wardgate_http2_goaways_total{code}`: connections that were given up, by error code.
+    pub h2_goaways: IntCounterVec,
     /// `wardgate_spans_total{result}`: exported, failed with the collector, or dropped before it.
     pub spans: IntCounterVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
@@ -147,6 +182,36 @@ impl Metrics {
                 "Requests that got no usable answer from their upstream.",
                 &["upstream", "kind"],
             ),
+            endpoint_healthy: gauges(
+                "wardgate_upstream_endpoint_healthy",
+                "1 when an upstream's endpoint gets requests, else 0.",
+                &["upstream", "endpoint"],
+            ),
+            endpoint_ejections: counters(
+                "wardgate_upstream_ejections_total",
+                "Times an endpoint was left out because requests kept failing there.",
+                &["upstream", "endpoint"],
+            ),
+            health_checks: counters(
+                "wardgate_upstream_health_checks_total",
+                "Health checks by result.",
+                &["upstream", "endpoint", "result"],
+            ),
+            upstream_retries: counters(
+                "wardgate_upstream_retries_total",
+                "Further tries: `connect` before anything was sent, `resend` after.",
+                &["upstream", "kind"],
+            ),
+            upstream_lookups: counters(
+                "wardgate_upstream_lookups_total",
+                "Look-ups of endpoints' names by result.",
+                &["upstream", "result"],
+            ),
+            upstream_certificates: counters(
+                "wardgate_upstream_certificates_total",
+                "Certificate files found changed, by whether they could be used.",
+                &["upstream", "result"],
+            ),
             key_fetches: counters(
                 "wardgate_key_fetches_total",
                 "Fetches of an issuer's keys by result.",
@@ -168,12 +233,23 @@ impl Metrics {
                 &["result"],
             ),
             audit_records: ByWord::new(
-                &["intent", "outcome", "decision", "unparsed", "started", "stopping"],
+                &[
+                    "intent",
+                    "outcome",
+                    "decision",
+                    "unparsed",
+                    "aggregated",
+                    "started",
+                    "stopping",
+                    "reloaded",
+                    "reload_refused",
+                    "upgrade",
+                ],
                 |event| records.with_label_values(&[event]),
             ),
             audit_failures: counter(
                 "wardgate_audit_failures_total",
-                "Audit records that could not be appended; their requests were refused.",
+                "Audit records that could not be written when they should have been.",
             ),
             audit_sequence: gauge(
                 "wardgate_audit_last_sequence",
@@ -183,6 +259,59 @@ impl Metrics {
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",
                 &["result"],
+            ),
+            connections: gauges(
+                "wardgate_connections",
+                "Client connections that are open now.",
+                &["listener"],
+            ),
+            connections_closed: counters(
+                "wardgate_connections_closed_total",
+                "Client connections that the gateway closed because of a limit, by limit.",
+                &["listener", "cause"],
+            ),
+            rate_limit_keys: gauges(
+                "wardgate_rate_limit_keys",
+                "Callers that a limit on the rate of requests remembers.",
+                &["limit"],
+            ),
+            config_reloads: counters(
+                "wardgate_config_reloads_total",
+                "Attempts to load a changed configuration, by result.",
+                &["result"],
+            ),
+            config_last_reload: gauge(
+                "wardgate_config_last_reload_successful",
+                "1 when the last configuration that was read is in force, 0 when it was refused.",
+            ),
+            config_loaded_at: gauge(
+                "wardgate_config_loaded_timestamp_seconds",
+                "When the configuration in force was loaded, in Unix seconds.",
+            ),
+            upgrades: counters(
+                "wardgate_upgrades_total",
+                "Attempts to let a new program take over, by result.",
+                &["result"],
+            ),
+            tls_failures: counters(
+                "wardgate_tls_handshake_failures_total",
+                "TLS handshakes that failed, by reason.",
+                &["listener", "reason"],
+            ),
+            tls_reloads: counters(
+                "wardgate_tls_reloads_total",
+                "Changed certificate files, by whether they were taken.",
+                &["listener", "result"],
+            ),
+            certificate_ends_at: gauges(
+                "wardgate_certificate_not_after_timestamp_seconds",
+                "When a listener's certificate ends, in Unix seconds.",
+                &["listener", "certificate"],
+            ),
+            h2_goaways: counters(
+                "wardgate_http2_goaways_total",
+                "HTTP/2 connections that were given up, by error code.",
+                &["code"],
             ),
             spans: counters("wardgate_spans_total", "Trace spans by what became of them.", &["result"]),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
@@ -224,16 +353,24 @@ pub enum LogFormat {
 /// The level is for Wardgate's own lines. Libraries log what they handle (targets, tokens, bodies), so of them only
 /// warnings are let through, and of those that see requests nothing.
 pub fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WARDGATE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let asked = std::env::var("WARDGATE_LOG").unwrap_or_default();
+    let asked = if asked.is_empty() { "info" } else { &asked };
+    let parsed = tracing_subscriber::EnvFilter::try_new(asked);
+    let malformed = parsed.as_ref().err().map(ToString::to_string);
+    let filter = parsed.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let discreet = tracing_subscriber::filter::filter_fn(|line| is_discreet(line.target(), *line.level()));
     let registry = tracing_subscriber::registry().with(filter).with(discreet);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second start (in tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     };
+    if let Some(error) = malformed {
+        tracing::warn!(error, "WARDGATE_LOG can't be read, so `info` is used; try `WARDGATE_LOG=debug`");
+    }
 }
 
 fn is_discreet(target: &str, level: tracing::Level) -> bool {
@@ -243,6 +380,8 @@ fn is_discreet(target: &str, level: tracing::Level) -> bool {
         "pingora_proxy",
         "pingora_core::protocols",
         "pingora_core::apps",
+        // It names the client of each failed handshake: anybody could fill the log.
+        "pingora_core::services::listening",
         "hyper",
         "hyper_util",
         "reqwest",
@@ -260,8 +399,9 @@ mod tests {
     fn libraries_that_see_requests_are_not_heard() {
         use tracing::Level;
         assert!(is_discreet("wardgate::serve::proxy", Level::TRACE));
-        assert!(is_discreet("pingora_core::services::listening", Level::WARN));
-        assert!(!is_discreet("pingora_core::services::listening", Level::INFO));
+        assert!(is_discreet("pingora_core::server", Level::WARN));
+        assert!(!is_discreet("pingora_core::server", Level::INFO));
+        assert!(!is_discreet("pingora_core::services::listening", Level::ERROR));
         assert!(!is_discreet("pingora_proxy", Level::ERROR));
         assert!(!is_discreet("wardgate_like", Level::INFO));
     }

@@ -91,6 +91,12 @@ fn every_yaml_example_loads() {
                 _ if block.contains("version: 1\n") && block.starts_with("version:") => block,
                 "routes:" => format!("{AROUND}{block}"),
                 "cases:" => format!("{AROUND}{ROUTES}{block}"),
+                // Certificates in examples are those of the tests.
+                "listeners:" => {
+                    let around: Vec<&str> =
+                        AROUND.lines().filter(|line| !line.starts_with("listeners:")).collect();
+                    format!("{}{ROUTES}{block}", around.join("\n")).replace("/tls/", "tests/config/tls/")
+                }
                 _ => continue,
             };
             must_load(&path.display().to_string(), &text);

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use wardgate::config::{Compiled, load};
 use wardgate::enforce::{BodyFault, BodySource};
 use wardgate::request::Facts;
-use wardgate::request::facts::{RawRequest, Reading};
+use wardgate::request::facts::{Hop, RawRequest, Reading};
 
 use tokens::{ISSUER, Signer};
 
@@ -122,6 +122,7 @@ impl Sent {
             headers: &self.headers,
             section: self.section.as_bytes(),
             peer: None,
+            hop: Hop::default(),
         };
         Facts::read(&raw, reading).expect("a readable request")
     }

@@ -12,10 +12,13 @@ use wardgate::request::target::Target;
 
 use super::{Sent, reading};
 
-/// The same for any number of routes, so that reading the targets costs the same.
-const TARGETS: usize = 100_000;
+/// How many different requests come, in turn: the same for any number of routes, so that only the index differs. Busy
+/// traffic asks for few things often.
+pub const BUSY: usize = 1_000;
+/// So many that with many routes hardly any is asked for twice: what is measured then is the memory.
+pub const SPREAD: usize = 100_000;
 
-/// An index, and requests for all of its routes in random order.
+/// An index, and requests for random routes of it.
 pub struct Classification {
     index: Index,
     /// One request for each host; its target is set anew for each lookup.
@@ -34,8 +37,9 @@ struct Lookup {
 }
 
 impl Classification {
-    /// Builds the index of `count` routes.
-    pub fn new(count: usize) -> Self {
+    /// Builds the index of `count` routes, and so many requests.
+    pub fn new(count: usize, requests: usize) -> Self {
+        let distinct = requests;
         let shapes = (0..count).map(|number| shape(number, 0));
         let routes: Vec<Route> = shapes.map(|shape| route(shape.host, &shape.template)).collect();
         let facts = Sent::new(Method::GET, "/", "none").read(&reading());
@@ -46,11 +50,11 @@ impl Classification {
             index: Index::build(&routes).expect("unambiguous routes"),
             requests: requests.collect(),
             text: String::new(),
-            lookups: Vec::with_capacity(TARGETS),
+            lookups: Vec::with_capacity(distinct),
             next: 0,
         };
         let mut random = 88_172_645_463_325_252_u64;
-        for _ in 0..TARGETS {
+        for _ in 0..distinct {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
@@ -68,7 +72,7 @@ impl Classification {
     /// Reads the next target and finds its route.
     pub fn step(&mut self) -> Match {
         let lookup = &self.lookups[self.next];
-        self.next = if self.next + 1 == TARGETS { 0 } else { self.next + 1 };
+        self.next = if self.next + 1 == self.lookups.len() { 0 } else { self.next + 1 };
         let facts = &mut self.requests[lookup.host];
         facts.target = Target::parse(&self.text.as_bytes()[lookup.start..lookup.end]).expect("a target");
         let found = self.index.find(facts);
@@ -78,7 +82,7 @@ impl Classification {
 
     /// Checks that each lookup finds its own route.
     pub fn check(&mut self) {
-        for at in 0..TARGETS {
+        for at in 0..self.lookups.len() {
             let expected = Match::Route(self.lookups[at].route);
             assert_eq!(
                 self.step(),
@@ -152,6 +156,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         websocket: false,
         upstream: 0,
         reading: wardgate::request::PathReading::STRICT,
+        timeouts: wardgate::policy::route::UpstreamTimeouts::default(),
         access: Access::Protected,
         tier: TierIndex(0),
         data_floor: Level::NONE,
@@ -161,5 +166,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         deny: Vec::new(),
         any_of: Vec::new(),
         cors: None,
+        body_bytes: None,
+        rate_limits: Vec::new(),
     }
 }

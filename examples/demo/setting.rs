@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use wardgate::audit::file::FILE_NAME;
-use wardgate::config::settings::Compiled;
+use wardgate::config::settings::{Compiled, ListenAddress};
 
 /// The addresses and files of the demo.
 #[derive(Debug, Clone)]
@@ -50,7 +50,12 @@ impl Setting {
         let issuer_address = issuer.issuer.strip_prefix("http://").and_then(|rest| rest.parse().ok());
         Ok(Self {
             config: config.to_owned(),
-            gateway: listener.address,
+            gateway: match listener.address {
+                ListenAddress::Tcp(address) => address,
+                ListenAddress::Unix(_) => {
+                    return Err("the demo's listener has to be an address and a port".to_owned());
+                }
+            },
             telemetry: settings
                 .telemetry
                 .ok_or("the configuration has no `telemetry`, so nobody can tell when it is ready")?,
@@ -101,8 +106,9 @@ impl Setting {
 
 fn upstream(compiled: &Compiled, name: &str) -> Result<SocketAddr, String> {
     let found = compiled.settings.upstreams.iter().find(|upstream| upstream.name.as_ref() == name);
-    let endpoint =
-        &found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?.endpoint;
+    let upstream =
+        found.ok_or(format!("the configuration has no upstream `{name}`, which the tour visits"))?;
+    let endpoint = upstream.endpoints.first().map(|endpoint| endpoint.name()).unwrap_or_default();
     endpoint.parse().map_err(|_| {
         format!("the endpoint of upstream `{name}` has to be `ip:port` for the demo, not `{endpoint}`")
     })

@@ -18,13 +18,25 @@ pub enum Event<'e> {
     Decision(DecisionEvent<'e>),
     /// What came of an intent.
     Outcome(OutcomeEvent<'e>),
-    /// The HTTP parser refused a connection's bytes before there was a request.
+    /// A connection's bytes were refused before there was a request: by the HTTP parser, because they came too
+    /// slowly, or because of a PROXY header.
     Unparsed {
         /// The listener.
         listener: &'e str,
         /// The pseudonym of the client's address.
         #[serde(skip_serializing_if = "Option::is_none")]
         address: Option<&'e str>,
+    },
+    /// More of one kind than are recorded one by one.
+    Aggregated {
+        /// The listener.
+        listener: &'e str,
+        /// What happened, as in the metrics.
+        cause: &'static str,
+        /// How often, beyond what was recorded one by one.
+        count: u64,
+        /// In how many seconds at most.
+        seconds: u64,
     },
     /// The gateway started with this policy.
     Started {
@@ -37,6 +49,33 @@ pub enum Event<'e> {
     },
     /// The gateway was told to stop.
     Stopping,
+    /// From here on requests are judged by this version of the configuration.
+    Reloaded {
+        /// The policy's version.
+        policy: &'e str,
+        /// The version before.
+        previous: &'e str,
+        /// Each relaxation of a safe default that is in force.
+        relaxations: &'e [String],
+    },
+    /// A configuration was not taken; the one before goes on.
+    ReloadRefused {
+        /// The version that goes on.
+        policy: &'e str,
+        /// The version that was refused; absent where the file can't be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<&'e str>,
+        /// The findings, each with its code and place; the first few of many.
+        findings: &'e [String],
+    },
+    /// An attempt to let a new program take over.
+    Upgrade {
+        /// `handed_over` or `failed`.
+        result: &'static str,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'e str>,
+    },
 }
 
 impl Event<'_> {
@@ -47,8 +86,12 @@ impl Event<'_> {
             Self::Decision(_) => "decision",
             Self::Outcome(_) => "outcome",
             Self::Unparsed { .. } => "unparsed",
+            Self::Aggregated { .. } => "aggregated",
             Self::Started { .. } => "started",
             Self::Stopping => "stopping",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ReloadRefused { .. } => "reload_refused",
+            Self::Upgrade { .. } => "upgrade",
         }
     }
 
@@ -57,7 +100,13 @@ impl Event<'_> {
         match self {
             Self::Intent(event) | Self::Decision(event) => event.decision,
             Self::Outcome(event) => event.decision,
-            Self::Unparsed { .. } | Self::Started { .. } | Self::Stopping => Uuid::nil(),
+            Self::Unparsed { .. }
+            | Self::Aggregated { .. }
+            | Self::Started { .. }
+            | Self::Stopping
+            | Self::Reloaded { .. }
+            | Self::ReloadRefused { .. }
+            | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
 }
@@ -142,6 +191,8 @@ pub enum OutcomeResult {
     Unknown,
     /// The client went away before the end.
     ClientGone,
+    /// The gateway itself stopped it part of the way, for the reason given: whether it took effect is unknown.
+    NotCompleted,
 }
 
 /// A method as a bounded word.

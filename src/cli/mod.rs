@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::Launch;
 use crate::config;
 use crate::config::settings::Compiled;
 use crate::config::{Cases, Diagnostic};
@@ -29,6 +30,10 @@ enum Command {
     /// Checks the configuration first, `cases` included, and refuses to start where anything is wrong. SIGTERM stops
     /// it gracefully: `/readyz` says no at once, requests are served for `shutdown.lame_duck`, and running ones may
     /// take `shutdown.grace` more. Logs go to standard error; set WARDGATE_LOG to change their level (`debug`).
+    ///
+    /// A changed configuration file is put in force within seconds, without a signal; SIGHUP reads it at once. A file
+    /// with a fault is refused as a whole and the one before stays in force: /readyz, metrics and the audit trail say
+    /// so. SIGUSR2 starts the program that now lies at this path and lets it take over without a lost request.
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -36,6 +41,9 @@ enum Command {
         /// How logs look.
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
+        /// Write the process id here once it serves; after an upgrade it is the new program's.
+        #[arg(long, value_name = "FILE")]
+        pid_file: Option<PathBuf>,
     },
     /// Check a configuration file and run its `cases`; starts nothing.
     ///
@@ -64,7 +72,7 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config, log_format } => run(&config, log_format),
+        Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
         Command::Explain(arguments) => {
@@ -73,12 +81,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(path: &Path, log_format: LogFormat) -> ExitCode {
+fn run(config: PathBuf, log_format: LogFormat, pid_file: Option<PathBuf>) -> ExitCode {
     start_logs(log_format);
-    let Some(compiled) = load(path, Cases::Run) else {
+    let Some(compiled) = load(&config, Cases::Run) else {
         return ExitCode::FAILURE;
     };
-    match crate::app::run(compiled) {
+    match crate::app::run(compiled, Launch { config, pid_file }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -99,9 +99,9 @@ codes! {
     "WG041" Warning TierOrder "a tier asks for less than one before it";
     "WG042" Error NeedsSingleReplica "single-use proof while what is used up is known to one replica only";
     "WG043" Error BuiltInTiers "the built-in tiers ask for levels that are not configured";
+    "WG044" Error KeyFileMalformed "a key file that holds no JWK set with usable keys";
     // Upstreams.
-    "WG050" Error BadEndpoint "an endpoint that is not `host:port`";
-    "WG051" Error SeveralEndpoints "an upstream with more than one endpoint";
+    "WG050" Error BadEndpoint "an endpoint that is neither `host:port` nor `unix:/path`";
     "WG052" Error BadHeader "a header that can't be injected or sent";
     "WG053" Error BadPlaceholder "an injected value that can't be filled in";
     "WG054" Warning UnqualifiedId "an injected subject id without its issuer where there are several issuers";
@@ -131,6 +131,30 @@ codes! {
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";
+    // TLS of listeners.
+    "WG100" Error BadTlsFile "a certificate, key or authority file that holds something else";
+    "WG101" Error KeyMismatch "a private key that is not the certificate's";
+    "WG102" Warning CertificateDates "a certificate that has ended or has not begun";
+    "WG103" Error TlsContradiction "TLS settings that contradict each other";
+    "WG104" Warning RepeatedServerName "a server name for which two certificates are configured";
+    "WG105" Warning CertificateNotAsked "a condition about client certificates where no listener asks for one";
+    // Upstreams, continued.
+    "WG110" Error RepeatedEndpoint "an endpoint that is listed twice";
+    "WG111" Error BadCertificateFile "a file of certificates or a key that can't be used";
+    "WG112" Error BadProtocol "a protocol that can't be spoken to an upstream under its other settings";
+    "WG113" Error NotIdempotent "a method that must not be sent twice is to be sent again";
+    "WG114" Error BadServerName "no name, or no usable one, to look for in an upstream's certificate";
+    "WG115" Error HalfAnIdentity "a client certificate without its key, or the other way round";
+    "WG116" Error AnyNameOfAnyAuthority "an upstream's name goes unchecked though anybody may vouch for it";
+    "WG117" Error BadHealthCheck "a health check that can't be made";
+    // Limits.
+    "WG120" Error RateLimitWithoutEffect "a limit on the rate of requests that can never apply";
+    "WG121" Error LimitsContradict "limits that contradict each other";
+    "WG122" Error BadSocketPath "a path at which there can be no Unix socket";
+    "WG123" Error NoPeerAddress "a trusted peer that this listener can't have";
+    // Reloads.
+    "WG130" Error NeedsRestart "a change that a running gateway can't make";
+    "WG131" Error PartUnusable "what the configuration names can't be used by the running gateway";
     // How upstreams read paths.
     "WG140" Error MixedReadings "two paths that differ in capitals only, which only one of their upstreams sees";
     "WG141" Error PathNeverRead "a path that no request can have as the route's upstream reads it";

@@ -92,6 +92,9 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
         found.push("spans go to the collector unencrypted".to_owned());
     }
     for upstream in &settings.upstreams {
+        if upstream.tls.as_ref().is_some_and(|tls| !tls.verify_name) {
+            found.push(format!("upstream `{}` may show a certificate with any name", upstream.name));
+        }
         if upstream.pass_bearer {
             found.push(format!("upstream `{}` is given the caller's token", upstream.name));
         }

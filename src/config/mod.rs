@@ -16,16 +16,20 @@
 //! names.
 
 mod cases;
+pub mod certificates;
 mod codes;
 mod compile;
 mod diagnostic;
 mod insecure;
+pub mod limits;
 mod parse;
 pub mod rehearse;
 mod report;
+mod restart;
 mod schema;
 mod schema_routes;
 pub mod settings;
+mod settings_upstreams;
 mod values;
 mod wording;
 
@@ -39,7 +43,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub use cases::{Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
 pub use codes::{Code, Severity};
 pub use diagnostic::{Diagnostic, Place, Source};
-pub use settings::Compiled;
+pub use settings::{Compiled, Settings};
 
 use report::Report;
 
@@ -52,7 +56,7 @@ use report::Report;
 /// Every error and warning, in the order of the file. What is not YAML or has not the shape of a
 /// configuration is reported alone, since nothing can be read behind it.
 pub fn load(name: &str, text: &str, base_dir: &Path) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
-    load_with(name, text, base_dir, Cases::Run)
+    load_with(name, text, base_dir, Cases::Run, None)
 }
 
 /// Whether the policy tests count.
@@ -69,11 +73,15 @@ fn load_with(
     text: &str,
     base_dir: &Path,
     cases: Cases,
+    running: Option<&Settings>,
 ) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(name, text);
     let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
     let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
+    if let Some(running) = running {
+        restart::check(&file, &compiled.settings, running, &mut Report::new(&source, &mut found));
+    }
     if cases == Cases::Run && found.iter().all(|diagnostic| diagnostic.severity() != Severity::Error) {
         // A policy that has faults of its own would fail its cases for reasons that were just told.
         run_cases(&compiled, &mut Report::new(&source, &mut found));
@@ -103,27 +111,55 @@ fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
 /// # Errors
 /// As [`load`], or the file can't be read.
 pub fn load_file(path: &Path, cases: Cases) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    load_file_with(path, cases, None)
+}
+
+/// Loads the configuration that is to follow the running one, with its cases; as [`load_file`].
+///
+/// # Errors
+/// As [`load_file`], or it changes what can't change while the gateway runs.
+pub fn load_next(path: &Path, running: &Settings) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    load_file_with(path, Cases::Run, Some(running))
+}
+
+fn load_file_with(
+    path: &Path,
+    cases: Cases,
+    running: Option<&Settings>,
+) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.display().to_string();
     let text = read(path).map_err(|(message, help)| {
         vec![Diagnostic::new(&Source::new(&name, ""), Code::FileUnreadable, Place::FILE, message, help)]
     })?;
-    load_with(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), cases)
+    load_with(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), cases, running)
+}
+
+/// The version of the configuration in a file, as [`crate::policy::Policy::version`] names it; `None` where it can't
+/// be read.
+pub fn version_of_file(path: &Path) -> Option<Box<str>> {
+    read(path).ok().map(|text| version(&text))
+}
+
+/// That something the configuration names can't be used, though the file itself is sound.
+pub fn unusable(path: &Path, problem: &str) -> Diagnostic {
+    let source = Source::new(&path.display().to_string(), "");
+    let help = "mend it, or take the change back; SIGHUP tries again";
+    Diagnostic::new(&source, Code::PartUnusable, Place::FILE, problem, help)
 }
 
 /// Reads at most what is accepted, so that a path to something endless does no harm.
 fn read(path: &Path) -> Result<String, (String, &'static str)> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let most = u64::try_from(parse::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    match File::open(path).and_then(|file| file.take(most).read_to_string(&mut text)) {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let reason = values::reason(&error);
-            Err((
-                format!("the file can't be read: {reason}"),
-                "name a UTF-8 file that the gateway's user may read",
-            ))
-        }
+    if let Err(error) = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        let message = format!("the file can't be read: {}", values::reason(&error));
+        return Err((message, "name a file that the gateway's user may read"));
     }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        (format!("the file is not UTF-8: line {line} holds bytes of another encoding"), "save it as UTF-8")
+    })
 }
 
 /// The first 8 bytes of the text's SHA-256, in hex.

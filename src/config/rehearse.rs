@@ -14,7 +14,7 @@ use crate::decision::{
 use crate::identity::{Caller, Subject};
 use crate::policy::{Match, Policy};
 use crate::request::body::BodyFacts;
-use crate::request::facts::{RawRequest, Reading};
+use crate::request::facts::{Hop, RawRequest, Reading};
 use crate::request::{Facts, PathReading, Unreadable};
 
 /// A request and its caller.
@@ -140,6 +140,7 @@ fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
         headers: &headers,
         section: section.as_bytes(),
         peer: None,
+        hop: Hop::default(),
     };
     Facts::read(
         &raw,
@@ -216,6 +217,7 @@ fn subject(policy: &Policy, caller: &Persona, now: i64) -> Subject {
         expires_at: now.saturating_add(300),
         token_id: Some("case".into()),
         session: None,
+        bound_to: None,
         claims: Arc::new(claims),
     }
 }

@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 pub(super) use super::schema_routes::{
-    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, When,
+    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
 };
 
 /// A single value as written, with its place.
@@ -121,6 +121,7 @@ maps! {
         proxy_status: ProxyStatus,
         threads: Text,
         shutdown: Shutdown,
+        upgrade: Upgrade,
         state: State,
         assurance_levels: Texts,
         issuers: Items<Issuer>,
@@ -130,14 +131,49 @@ maps! {
         data_classes: Entries<Spanned<DataClass>>,
         upstreams: Entries<Spanned<Upstream>>,
         routes: Items<Route>,
+        rate_limits: Items<RateLimit>,
         audit: Audit,
         cases: Items<Case>,
     }
 
     /// Where the gateway listens.
-    Listener { name: Text, address: Text, trusted_proxies: Texts, limits: Limits, }
-    /// How much of a request is read.
-    Limits { header_bytes: Text, header_count: Text, }
+    Listener {
+        name: Text,
+        address: Text,
+        trusted_proxies: Texts,
+        limits: Limits,
+        proxy_protocol: Spanned<ProxyProtocol>,
+        tls: Spanned<Tls>,
+        h2c: Spanned<bool>,
+    }
+    /// Its TLS.
+    Tls {
+        certificates: Items<Certificate>,
+        cert_file: Text,
+        key_file: Text,
+        client_ca_file: Text,
+        client_certificates: Text,
+        min_version: Text,
+    }
+    /// A chain of certificates and its key.
+    Certificate { cert_file: Text, key_file: Text, }
+    /// How much of a request is read, and how long that may take.
+    Limits {
+        header_bytes: Text,
+        header_count: Text,
+        header_deadline: Text,
+        body_bytes: Text,
+        body_min_rate: Text,
+        body_grace: Text,
+        keep_alive: Text,
+        connections: Text,
+        connections_per_client: Text,
+        h2_streams: Text,
+    }
+    /// Who announces clients by the PROXY protocol.
+    ProxyProtocol { from: Texts, }
+    /// How many requests there may be.
+    RateLimit { name: Text, per: Text, requests: Text, r#in: Text, burst: Text, routes: Texts, }
     /// Health and metrics.
     Telemetry { address: Text, traces: Spanned<Traces>, }
     /// Spans for a collector.
@@ -146,6 +182,8 @@ maps! {
     ProxyStatus { name: Text, from_upstream: Text, }
     /// How it stops.
     Shutdown { lame_duck: Text, grace: Text, }
+    /// How a new program takes over.
+    Upgrade { ready_within: Text, }
     /// What is remembered between requests.
     State { single_replica: bool, }
 
@@ -206,6 +244,13 @@ maps! {
     /// What stands behind the gateway.
     Upstream {
         endpoints: Texts,
+        balance: Text,
+        health_check: Spanned<HealthCheck>,
+        ejection: Spanned<Ejection>,
+        slow_start: Text,
+        retries: Spanned<Retries>,
+        protocol: Text,
+        tls: Spanned<UpstreamTls>,
         timeouts: Timeouts,
         identity: Spanned<Identity>,
         inject: Entries<Text>,
@@ -216,6 +261,27 @@ maps! {
     }
     /// How long an upstream may take.
     Timeouts { connect: Text, read: Text, write: Text, idle: Text, }
+    /// How its endpoints are asked whether they are well.
+    HealthCheck {
+        path: Text,
+        interval: Text,
+        timeout: Text,
+        healthy_after: Text,
+        unhealthy_after: Text,
+        expect: Texts,
+    }
+    /// When an endpoint that fails is left out.
+    Ejection { after: Text, time: Text, max_time: Text, max_percent: Text, }
+    /// What is sent again.
+    Retries { max: Text, methods: Texts, }
+    /// How its certificate is checked, and which one it is shown.
+    UpstreamTls {
+        ca_file: Text,
+        client_cert_file: Text,
+        client_key_file: Text,
+        server_name: Text,
+        verify: Text,
+    }
     /// The signed assertion it gets.
     Identity { header: Text, audience: Text, ttl: Text, }
 

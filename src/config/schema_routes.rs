@@ -15,6 +15,7 @@ maps! {
         label: Text,
         r#match: Spanned<Match>,
         upstream: Text,
+        timeouts: Spanned<RouteTimeouts>,
         access: Text,
         tier: Text,
         data_class: Text,
@@ -24,7 +25,10 @@ maps! {
         deny: Items<When>,
         any_of: Items<AnyOf>,
         cors: Spanned<Cors>,
+        body_bytes: Text,
     }
+    /// How long its upstream may take, where that differs from the upstream's own.
+    RouteTimeouts { connect: Text, read: Text, write: Text, }
     /// Which requests it takes.
     Match { host: Text, path: Text, methods: Texts, upgrade: Text, }
     /// Where a request says which patient it is about.

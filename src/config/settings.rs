@@ -1,15 +1,17 @@
 //! The compiled configuration of everything that does I/O; the rules themselves are in
 //! [`crate::policy::Policy`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::settings_upstreams::*;
+
 use super::cases::Case;
+pub use super::limits::{Announcers, ListenAddress, ListenerLimits};
 use crate::policy::Policy;
-use crate::request::PathReading;
 use crate::request::facts::Reading;
+use crate::tls::TlsSettings;
 
 /// A configuration that was checked and compiled.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// Stopping.
     pub shutdown: ShutdownSettings,
+    /// Being taken over by a new program.
+    pub upgrade: UpgradeSettings,
     /// Worker threads per listener; `None` is one per core.
     pub threads: Option<usize>,
     /// Every relaxation of a safe default, in words; logged at start.
@@ -48,7 +52,7 @@ pub struct Settings {
 }
 
 /// Where spans go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TraceSettings {
     /// The collector's address for traces, whole.
     pub collector: reqwest::Url,
@@ -57,12 +61,24 @@ pub struct TraceSettings {
 }
 
 /// `Proxy-Status` (RFC 9209).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyStatusSettings {
     /// What the gateway calls itself.
     pub name: Box<str>,
     /// Whether what upstreams say there is passed on.
     pub passes_upstream: bool,
+}
+
+impl Settings {
+    /// The files beside the configuration that a reload reads anew: keys and secrets of issuers.
+    pub fn reloaded_files(&self) -> impl Iterator<Item = &Path> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.source {
+            KeySource::File(path) | KeySource::Introspection { client_secret_file: path, .. } => {
+                Some(path.as_path())
+            }
+            KeySource::Address(_) | KeySource::Discovery => None,
+        })
+    }
 }
 
 /// One listener.
@@ -71,13 +87,21 @@ pub struct ListenerSettings {
     /// Its name in audit records.
     pub name: Box<str>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// How its requests are read.
     pub reading: Reading,
+    /// How much and how long it lets its clients.
+    pub limits: ListenerLimits,
+    /// Who announces its clients by the PROXY protocol.
+    pub announcers: Announcers,
+    /// Whether it is encrypted, and how.
+    pub tls: Option<TlsSettings>,
+    /// Whether it speaks HTTP/2 only, without TLS.
+    pub h2c: bool,
 }
 
 /// Where an issuer's keys or answers come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerSettings {
     /// The issuer's configured name.
     pub name: Box<str>,
@@ -90,7 +114,7 @@ pub struct IssuerSettings {
 }
 
 /// How tokens are verified.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// A JWKS file; read at start and used offline.
     File(PathBuf),
@@ -114,7 +138,7 @@ pub enum KeySource {
 }
 
 /// How fresh fetched keys must be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyLifetimes {
     /// When to fetch again in the background.
     pub refresh: Duration,
@@ -128,35 +152,8 @@ pub struct KeyLifetimes {
     pub timeout: Duration,
 }
 
-/// One upstream.
-#[derive(Debug, Clone)]
-pub struct UpstreamSettings {
-    /// Its name.
-    pub name: Box<str>,
-    /// `host:port`.
-    pub endpoint: Box<str>,
-    /// How long to wait for a connection.
-    pub connect: Duration,
-    /// How long to wait for the next bytes of an answer.
-    pub read: Duration,
-    /// How long to wait to send the next bytes of a request.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
-    /// A signed assertion about the caller.
-    pub identity: Option<AssertionSettings>,
-    /// Plain headers, by name.
-    pub inject: BTreeMap<Box<str>, InjectTemplate>,
-    /// Whether the caller's token is passed on.
-    pub pass_bearer: bool,
-    /// Whether forms are searched for a `_method` field.
-    pub refuse_hidden_method: bool,
-    /// How it reads paths.
-    pub path_reading: PathReading,
-}
-
 /// The signed assertion an upstream gets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssertionSettings {
     /// The header it stands in.
     pub header: Box<str>,
@@ -190,7 +187,7 @@ pub enum InjectPart {
 }
 
 /// The audit trail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
     /// The directory of its files.
     pub dir: PathBuf,
@@ -199,10 +196,17 @@ pub struct AuditSettings {
 }
 
 /// How the gateway stops.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownSettings {
     /// How long it goes on serving while `/readyz` says no, so that load balancers notice.
     pub lame_duck: Duration,
     /// How long running requests may take after that.
     pub grace: Duration,
+}
+
+/// How a new program takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    /// How long it may take until it is ready; else the old one goes on.
+    pub ready_within: Duration,
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::schema::{Given, Text, Texts};
 const TIMES: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Units of size, in bytes, the largest first.
-const SIZES: &[(&str, u64)] = &[("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
+const SIZES: &[(&str, u64)] = &[("GiB", 1024 * 1024 * 1024), ("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
 
 /// The longest duration that means anything here: ten years.
 pub(super) const FOREVER: Duration = seconds(3_650 * 86_400);
@@ -154,6 +154,17 @@ pub(super) fn file(report: &mut Report<'_>, base_dir: &Path, text: &Text) -> Pat
         report.add(Code::FileMissing, text, problem, help);
     }
     path
+}
+
+/// A file's bytes, if it is one and at most `limit` long.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() || found.len() > limit {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The error without the operating system's number.

@@ -116,7 +116,10 @@ fn refused(error: &Error) -> Option<Words> {
 /// What is not YAML at all, as the reader puts it.
 fn syntax(error: &Error) -> Words {
     let message = UserMessageFormatter.format_message(error);
-    (format!("this is not YAML: {message}").into(), "check indentation, quotes and brackets".into())
+    (
+        format!("this is not YAML: {message}").into(),
+        "check indentation (with spaces, never tabs), quotes and brackets".into(),
+    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use super::{BodyReading, Reason};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Entry, PatientSource};
+use crate::request::framing::BodyLength;
+use crate::request::names::is_near;
 
 /// Refuses callers whom no rule could ever allow.
 pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mut T) -> Result<(), Denial> {
@@ -49,7 +51,7 @@ fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
         return Some((3, Denial::new(Reason::RoleMissing)));
     }
     if !entry.scopes.iter().all(|scope| subject.scopes.contains(scope)) {
-        return Some((4, Denial { reason: Reason::ScopeMissing, scopes: entry.scopes.clone() }));
+        return Some((4, Denial { scopes: entry.scopes.clone(), ..Denial::new(Reason::ScopeMissing) }));
     }
     None
 }
@@ -157,7 +159,8 @@ pub fn resolve_patient<T: Trace>(
             .ok()
             .and_then(|path| question.route.template.value(name, &path).map(Into::into)),
         PatientSource::Query(name) => {
-            question.facts.target.query_once(name).filter(|value| !value.is_empty()).map(Into::into)
+            let value = question.facts.target.query_alone(name).filter(|value| !value.is_empty());
+            value.filter(|_| !body_may_name(question, body, name)).map(Into::into)
         }
         PatientSource::Body(name) => match body {
             BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
@@ -171,4 +174,19 @@ pub fn resolve_patient<T: Trace>(
         None => "the record's patient is not named".to_owned(),
     });
     findings.patient = found;
+}
+
+/// Whether a framework that makes one list of parameters of query and body could find this one in the body.
+fn body_may_name(question: &Question<'_>, body: &BodyReading, parameter: &str) -> bool {
+    let shape = question.facts.body;
+    let has_no_use_for_it =
+        question.facts.method == http::Method::GET || question.facts.method == http::Method::HEAD;
+    match body {
+        _ if shape.length == BodyLength::None => false,
+        // Who sends one with these means something by it.
+        _ if has_no_use_for_it => true,
+        BodyReading::Read(facts) => facts.every_name().into_iter().any(|name| is_near(name, parameter)),
+        BodyReading::Absent => false,
+        BodyReading::Searched { .. } | BodyReading::Unreadable => shape.may_hold_fields(),
+    }
 }

@@ -4,8 +4,8 @@ use super::evidence::BodyReading;
 use super::outcome::{ConditionPlace, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
+use crate::policy::TierIndex;
 use crate::policy::condition::Inputs;
-use crate::policy::{Policy, Route, TierIndex};
 use crate::request::body::BodyFacts;
 
 /// Finds the effective tier and notes it in `findings`.
@@ -17,7 +17,7 @@ pub fn classify<T: Trace>(
     trace: &mut T,
 ) -> TierIndex {
     let Question { policy, route, .. } = question;
-    let mut tier = base(policy, route, body, findings, trace);
+    let mut tier = base(question, body, findings, trace);
     for (at, refine) in route.refine.iter().enumerate() {
         let holds = inputs().and_then(|inputs| refine.when.holds(&inputs));
         findings.conditions.push((ConditionPlace::Refine(at), holds.as_ref().ok().copied()));
@@ -52,12 +52,12 @@ pub fn classify<T: Trace>(
 }
 
 fn base<T: Trace>(
-    policy: &Policy,
-    route: &Route,
+    question: &Question<'_>,
     body: &BodyReading,
     findings: &mut Findings,
     trace: &mut T,
 ) -> TierIndex {
+    let Question { policy, route, facts, .. } = question;
     trace.note(Stage::Classify, || format!("the route's base tier is `{}`", policy.tier(route.tier).name));
     if matches!(body, BodyReading::Unreadable | BodyReading::Searched { .. }) && route.needs_body() {
         trace.note(Stage::Classify, || "the body can't be read: the route's highest tier counts".to_owned());
@@ -67,6 +67,8 @@ fn base<T: Trace>(
         return route.tier;
     };
     let only_harmless = match body {
+        // Many frameworks merge the query into the fields of the body.
+        _ if !facts.target.query().is_empty() => false,
         BodyReading::Read(facts) => only_has(facts, &lower.fields),
         BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => false,
     };
@@ -82,7 +84,9 @@ fn base<T: Trace>(
         });
         lower.tier
     } else {
-        trace.note(Stage::Classify, || format!("the body is not proven to have only {:?}", lower.fields));
+        trace.note(Stage::Classify, || {
+            format!("body and query are not proven to have only {:?}", lower.fields)
+        });
         route.tier
     }
 }

@@ -49,7 +49,7 @@ pub enum BodyReading {
     Absent,
     /// It has one meaning.
     Read(BodyFacts),
-    /// It is a form that was only searched for a field that overrides the method: multipart, or without one meaning.
+    /// It was only searched for a field that overrides the method: multipart, or without one meaning.
     Searched {
         /// Whether one was found.
         hides_method: bool,

@@ -14,6 +14,6 @@ mod step;
 pub mod trace;
 
 pub use evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
-pub use outcome::{Challenge, Decision, Denial, Findings, Permit};
+pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

@@ -1,13 +1,14 @@
 //! The possible decisions. A [`Permit`] can't be made outside this module's judgement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Reason;
 use crate::identity::Subject;
-use crate::policy::TierIndex;
 use crate::policy::requirement::Unmet;
+use crate::policy::{RateLimit, TierIndex};
 use crate::state::spent::ProofKey;
 
 /// What was found out on the way to a decision: for the audit record and for `explain`.
@@ -86,12 +87,46 @@ pub struct Denial {
     pub reason: Reason,
     /// The scopes that would do, where scopes are what is missing (RFC 6750 §3.1).
     pub scopes: Vec<Box<str>>,
+    /// The limit on the rate of requests that is used up, where that is why.
+    pub exceeded: Option<Box<Exceeded>>,
+}
+
+/// A limit that is used up, as the caller is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The limit's name.
+    pub limit: Box<str>,
+    /// How many requests it lets through in each window.
+    pub requests: u32,
+    /// The window's length, in seconds.
+    pub window: u32,
+    /// After how many seconds the next request has a chance.
+    pub retry_after: u64,
+}
+
+impl Exceeded {
+    /// `wait` is how long it takes until there is a request again; told in whole seconds, never too few.
+    pub fn new(limit: &RateLimit, wait: Duration) -> Self {
+        let retry_after = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self {
+            limit: limit.name.clone(),
+            requests: limit.requests,
+            window: limit.window,
+            retry_after: retry_after.max(1),
+        }
+    }
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
 }
 
 impl Denial {
     /// A refusal that has nothing to add to its reason.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, scopes: Vec::new() }
+        Self { reason, scopes: Vec::new(), exceeded: None }
     }
 }
 

@@ -25,10 +25,14 @@ pub enum Reason {
     MethodOverride,
     /// A form that should be searched for such a field can't be: too large, compressed.
     FormNotInspectable,
-    /// The body must be read to decide, and is larger than that.
+    /// The body is larger than the route or the listener allows, or than what can be read to decide.
     BodyTooLarge,
     /// The client stopped sending the body.
     BodyIncomplete,
+    /// The client sent the body, or took the answer, more slowly than the listener allows.
+    ClientTooSlow,
+    /// There were more requests than a limit allows.
+    RateLimited,
     /// The origin or method of a preflight is not allowed.
     PreflightRefused,
     /// Nothing was presented.
@@ -118,7 +122,11 @@ impl Reason {
                 why.code(),
                 why.status(),
                 "The request can't be read",
-                "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body.",
+                if why.status() == 431 {
+                    "Send fewer and shorter headers."
+                } else {
+                    "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body."
+                },
                 "two servers could read this request differently, so no rule can be sure of it",
             ),
             Self::NoRoute => (
@@ -126,7 +134,7 @@ impl Reason {
                 404,
                 "Not found",
                 "Check the address.",
-                "no route matches host and path: add one if this should be reachable",
+                "no route matches host and path, or only in another spelling (trailing slash, letter case): add one if this should be reachable",
             ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
@@ -145,16 +153,16 @@ impl Reason {
             Self::FormNotInspectable => (
                 "form_not_inspectable",
                 413,
-                "The form is too large or compressed",
-                "Send the form uncompressed and smaller, or the data in another format.",
-                "forms are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
+                "The body can't be inspected",
+                "Send it uncompressed, in UTF-8 and smaller, or the data in another format.",
+                "forms and JSON are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
             ),
             Self::BodyTooLarge => (
                 "body_too_large",
                 413,
                 "The body is too large",
                 "Send less in one request.",
-                "the route's rules read the body, and this one is larger than they may",
+                "it is larger than `body_bytes` of the route or listener, or than the 256 KiB that a route's rules read",
             ),
             Self::BodyIncomplete => (
                 "body_incomplete",
@@ -162,6 +170,20 @@ impl Reason {
                 "The body ended early",
                 "Send the request again, whole.",
                 "the client stopped sending, or broke the framing",
+            ),
+            Self::ClientTooSlow => (
+                "client_too_slow",
+                408,
+                "The request came too slowly",
+                "Send it again over a better connection.",
+                "the client was slower than `limits.body_min_rate` for longer than `limits.body_grace`",
+            ),
+            Self::RateLimited => (
+                "rate_limited",
+                429,
+                "Too many requests",
+                "Wait as long as Retry-After says, then go on more slowly.",
+                "one of `rate_limits` is used up; the RateLimit-Policy header names it",
             ),
             Self::PreflightRefused => {
                 ("preflight_refused", 403, FORBIDDEN, ASK, "the origin is none of the route's `cors.origins`")

@@ -10,12 +10,13 @@ use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::trace::{Stage, Trace};
 use super::{Reason, authorize, classify};
-use crate::identity::{Caller, Subject};
+use crate::identity::{Caller, Subject, TokenFault};
 use crate::policy::condition::Inputs;
 use crate::policy::requirement::{Requirement, Unmet};
-use crate::policy::{Access, Durability, Policy, Route, StoreDown, Tier, TierIndex};
+use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier, TierIndex};
 use crate::request::Facts;
-use crate::request::body::{BodyFacts, names_method};
+use crate::request::body::BodyFacts;
+use crate::request::certificate::ClientCertificate;
 use crate::state::spent::ProofKey;
 
 /// One request that matched a route.
@@ -82,6 +83,10 @@ fn judge<T: Trace>(
     let Question { policy, route, facts, .. } = question;
     if route.access == Access::Public {
         findings.tier = Some(route.tier);
+        // The back end would act on a path that is public for this method, and protected for the one it obeys.
+        if facts.method_override && question.forms_may_override {
+            return Err(Reason::MethodOverride.into());
+        }
         trace.note(Stage::Authorize, || "the route is public".to_owned());
         return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend: None });
     }
@@ -89,7 +94,7 @@ fn judge<T: Trace>(
     if facts.method_override {
         return Err(Reason::MethodOverride.into());
     }
-    let subject = authenticate(evidence, trace)?;
+    let subject = authenticate(facts, evidence, trace)?;
     let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
     if revocation == Revocation::Revoked {
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
@@ -99,13 +104,16 @@ fn judge<T: Trace>(
     check_floor(policy, route, subject, now, trace)?;
 
     let no_body = BodyReading::Absent;
-    let body = if route.needs_body() || (question.forms_may_override && facts.body.may_hide_method()) {
+    let may_hide_method = question.forms_may_override && facts.body.may_hide_method(&facts.method);
+    let may_name_patient =
+        matches!(route.patient, Some(PatientSource::Query(_))) && facts.body.may_hold_fields();
+    let body = if route.needs_body() || may_hide_method || may_name_patient {
         evidence.body.as_ref().ok_or(Stop::Need(Need::Body))?
     } else {
         &no_body
     };
-    if question.forms_may_override && facts.body.may_hide_method() {
-        check_hidden_method(body)?;
+    if question.forms_may_override {
+        check_hidden_method(body, may_hide_method)?;
     }
     let cell = OnceCell::new();
     let inputs = || cell.get_or_init(|| condition_inputs(question, subject, body)).clone();
@@ -119,11 +127,15 @@ fn judge<T: Trace>(
     Ok(Permit {
         subject: Some(Arc::clone(subject)),
         reason: Reason::Permitted,
-        spend: proof_to_spend(tier, subject)?,
+        spend: proof_to_spend(tier, subject, now)?,
     })
 }
 
-fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&'e Arc<Subject>, Stop> {
+fn authenticate<'e, T: Trace>(
+    facts: &Facts,
+    evidence: &'e Evidence,
+    trace: &mut T,
+) -> Result<&'e Arc<Subject>, Stop> {
     match evidence.identity.as_ref().ok_or(Stop::Need(Need::Identity))? {
         Identity::Nobody => Err(Reason::CredentialsMissing.into()),
         Identity::Malformed(why) => {
@@ -137,13 +149,28 @@ fn authenticate<'e, T: Trace>(evidence: &'e Evidence, trace: &mut T) -> Result<&
         Identity::Unavailable => Err(Reason::KeysUnavailable.into()),
         Identity::Known(subject) => {
             trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
+            check_binding(facts, subject).map_err(|fault| {
+                trace.note(Stage::Authenticate, || format!("the token was refused: {}", fault.code()));
+                Stop::from(Reason::TokenRefused(fault))
+            })?;
             Ok(subject)
         }
     }
 }
 
-/// The level of the least that this route can turn out to ask, before anything about the resource is decided: a
-/// stolen password must not find out who is related to whom.
+/// A token that is bound to a certificate counts only beside that certificate (RFC 8705 §3). This is asked of every
+/// request: a token that was verified before may be in other hands now.
+fn check_binding(facts: &Facts, subject: &Subject) -> Result<(), TokenFault> {
+    match (&subject.bound_to, &facts.certificate) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(TokenFault::ProofOfKeyMissing),
+        (Some(wanted), Some(shown)) if wanted.matches(&shown.thumbprint) => Ok(()),
+        (Some(_), Some(_)) => Err(TokenFault::WrongCertificate),
+    }
+}
+
+/// Level and methods of the least that this route can turn out to ask, before anything about the resource is decided:
+/// a stolen password must not find out who is related to whom.
 fn check_floor<T: Trace>(
     policy: &Policy,
     route: &Route,
@@ -153,26 +180,26 @@ fn check_floor<T: Trace>(
 ) -> Result<(), Stop> {
     let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
     let requirement = policy.requirement(route, least);
-    if requirement.level_met(subject) {
+    if requirement.floor_met(subject) {
         trace
             .note(Stage::Floor, || format!("level `{}` is enough to ask", policy.levels.name(subject.level)));
         return Ok(());
     }
     trace.note(Stage::Floor, || {
         format!(
-            "level `{}` is below the route's floor `{}`",
+            "level `{}` with {:?} is below the route's floor: level `{}`, one of {:?}",
             policy.levels.name(subject.level),
-            policy.levels.name(requirement.level())
+            subject.methods,
+            policy.levels.name(requirement.level()),
+            policy.tier(least).require_methods
         )
     });
     Err(challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
 }
 
-fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
+fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), Stop> {
     match body {
-        BodyReading::Read(BodyFacts::Form(fields)) if fields.iter().any(|(name, _)| names_method(name)) => {
-            Err(Reason::MethodOverride.into())
-        }
+        BodyReading::Read(facts) if facts.hides_method() => Err(Reason::MethodOverride.into()),
         // A second token beside the one in the header (RFC 6750 §2.2, §3.1).
         BodyReading::Read(BodyFacts::Form(fields))
             if fields.iter().any(|(name, _)| name == "access_token") =>
@@ -180,8 +207,11 @@ fn check_hidden_method(body: &BodyReading) -> Result<(), Stop> {
             Err(Reason::CredentialsMalformed.into())
         }
         BodyReading::Searched { hides_method: true } => Err(Reason::MethodOverride.into()),
-        BodyReading::Unreadable => Err(Reason::FormNotInspectable.into()),
-        BodyReading::Absent | BodyReading::Read(_) | BodyReading::Searched { hides_method: false } => Ok(()),
+        BodyReading::Unreadable if may_hide_method => Err(Reason::FormNotInspectable.into()),
+        BodyReading::Absent
+        | BodyReading::Read(_)
+        | BodyReading::Searched { hides_method: false }
+        | BodyReading::Unreadable => Ok(()),
     }
 }
 
@@ -274,7 +304,10 @@ impl Challenge {
 }
 
 /// A person pays with one authentication event; a machine, which has none, with the token itself.
-fn proof_to_spend(tier: &Tier, subject: &Subject) -> Result<Option<ProofKey>, Stop> {
+///
+/// A moment still to come pays for nothing yet: a store that lost its memory takes what is later than its own start
+/// for new, so nothing may have been spent before its moment.
+fn proof_to_spend(tier: &Tier, subject: &Subject, now: i64) -> Result<Option<ProofKey>, Stop> {
     if !tier.each_action_needs_new_proof {
         return Ok(None);
     }
@@ -289,6 +322,9 @@ fn proof_to_spend(tier: &Tier, subject: &Subject) -> Result<Option<ProofKey>, St
         (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
         (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),
     };
+    if key.moment() > now {
+        return Err(Reason::TokenRefused(TokenFault::NotYetValid).into());
+    }
     Ok(Some(key))
 }
 
@@ -314,16 +350,16 @@ fn condition_inputs(
         query_is_ambiguous |= query.insert(name.into_owned(), value.into_owned().into()).is_some();
     }
     let body = match body {
-        BodyReading::Read(BodyFacts::Json(value)) => value.clone(),
-        BodyReading::Read(BodyFacts::Form(fields)) => fields
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone().into()))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        BodyReading::Absent => serde_json::Value::Null,
-        BodyReading::Searched { .. } | BodyReading::Unreadable => {
-            return Err("the body can't be read".to_owned());
-        }
+        BodyReading::Read(BodyFacts::Json(value)) => Some(value.clone()),
+        BodyReading::Read(BodyFacts::Form(fields)) => Some(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone().into()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        ),
+        BodyReading::Absent => Some(serde_json::Value::Null),
+        BodyReading::Searched { .. } | BodyReading::Unreadable => None,
     };
     Inputs::new(
         &json!({
@@ -336,7 +372,8 @@ fn condition_inputs(
             "method": facts.method.as_str(), "host": facts.host.as_str(), "path": path,
             "parameters": parameters, "query": query,
         }),
-        &body,
+        body.as_ref(),
         query_is_ambiguous,
-    )
+    )?
+    .with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions))
 }

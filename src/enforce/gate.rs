@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use uuid::Uuid;
 
+use super::flood::Flood;
 use super::gather::BodySource;
-use super::ports::{Identities, Journal, State};
+use super::limits::check_size;
+use super::ports::{Journal, Rates, State};
 use super::record::OpenIntent;
-use super::{Admission, settle};
+use super::{Admission, Generation, settle};
 use crate::audit::pseudonym::Pseudonyms;
 use crate::decision::{Challenge, Denial, Question, Reason, cors};
 use crate::policy::{Match, Policy, Route};
 use crate::request::{Facts, Unreadable};
 
-/// Everything that decides, records and spends.
+/// What records and spends, whatever the version of the configuration.
 pub struct Gate {
-    pub(super) policy: ArcSwap<Policy>,
-    pub(super) identities: Arc<dyn Identities>,
     pub(super) state: Arc<dyn State>,
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) rates: Arc<dyn Rates>,
+    pub(super) flood: Flood,
     pub(super) pseudonyms: Pseudonyms,
-    /// By upstream: whether forms are searched for a field that overrides the method.
-    pub(super) search_forms: Vec<bool>,
 }
 
 /// A request at a listener.
@@ -38,6 +37,8 @@ pub struct Arrival<'a> {
     pub facts: Result<&'a Facts, Unreadable>,
     /// The moment, in Unix seconds.
     pub now: i64,
+    /// The most bytes of a body that the listener takes, where the route does not say otherwise.
+    pub body_bytes: u64,
 }
 
 /// What to do with a request.
@@ -80,31 +81,36 @@ impl Settled {
 impl Gate {
     /// Puts the parts together.
     pub fn new(
-        policy: Policy,
-        identities: Arc<dyn Identities>,
         state: Arc<dyn State>,
         journal: Arc<dyn Journal>,
+        rates: Arc<dyn Rates>,
         pseudonyms: Pseudonyms,
-        search_forms: Vec<bool>,
     ) -> Self {
-        Self { policy: ArcSwap::from_pointee(policy), identities, state, journal, pseudonyms, search_forms }
+        Self { state, journal, rates, flood: Flood::default(), pseudonyms }
     }
 
-    /// The policy in force.
-    pub fn policy(&self) -> Arc<Policy> {
-        self.policy.load_full()
-    }
-
-    /// Takes one request to its outcome. Every request, also an unreadable one, leaves an audit record.
-    pub async fn admit(&self, arrival: &Arrival<'_>, body: &mut dyn BodySource) -> Settled {
-        let policy = self.policy();
+    /// Takes one request to its outcome, under one version of the configuration. Every request, also an unreadable
+    /// one, leaves an audit record.
+    pub async fn admit(
+        &self,
+        generation: &Generation,
+        arrival: &Arrival<'_>,
+        body: &mut dyn BodySource,
+    ) -> Settled {
+        let policy = Arc::clone(&generation.policy);
         let facts = match arrival.facts {
             Ok(facts) => facts,
             Err(why) => {
                 return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await;
             }
         };
-        let index = match policy.index.find(facts) {
+        let found = policy.index.find(facts);
+        let matched = if let Match::Route(index) = &found { policy.route(*index) } else { None };
+        if let Err(denial) = self.limit_anybody(&policy, matched, facts) {
+            let index = if let Match::Route(index) = found { Some(index) } else { None };
+            return self.refuse(arrival, Arc::clone(&policy), index, Vec::new(), denial).await;
+        }
+        let index = match found {
             Match::Route(index) => index,
             Match::OtherMethod(allow) => {
                 return self.refuse(arrival, policy, None, allow, Reason::MethodNotAllowed).await;
@@ -122,17 +128,21 @@ impl Gate {
         if facts.preflight.is_some() {
             return self.preflight(arrival, Arc::clone(&policy), index, route, facts).await;
         }
-        let forms_may_override = self.search_forms.get(route.upstream).copied().unwrap_or(true);
+        if let Err(denial) = check_size(route, facts, arrival.body_bytes) {
+            return self.refuse(arrival, Arc::clone(&policy), Some(index), Vec::new(), denial).await;
+        }
+        let forms_may_override = generation.search_forms.get(route.upstream).copied().unwrap_or(true);
         let question = Question { policy: &policy, route, facts, forms_may_override };
-        let (decision, findings, evidence) = self.decide(&question, arrival.now, body).await;
+        let (decision, findings, evidence) =
+            self.decide(&*generation.identities, &question, arrival, body).await;
         let context = settle::Context { arrival, question, findings: &findings, evidence: &evidence };
         let (outcome, intent, verdict) = self.settle(&context, decision).await;
         Settled { route: Some(index), outcome, allow: Vec::new(), intent, verdict, policy }
     }
 
     /// Answers `OPTIONS *`, which is about the gateway itself (RFC 9110 §9.3.7).
-    pub async fn server_options(&self, arrival: &Arrival<'_>) -> Settled {
-        let policy = self.policy();
+    pub async fn server_options(&self, generation: &Generation, arrival: &Arrival<'_>) -> Settled {
+        let policy = Arc::clone(&generation.policy);
         let recorded = self.record_answer(arrival, None, "permit", Reason::ServerOptions).await;
         let outcome = if recorded {
             Outcome::Preflight
@@ -178,17 +188,11 @@ impl Gate {
         policy: Arc<Policy>,
         route: Option<usize>,
         allow: Vec<http::Method>,
-        reason: Reason,
+        denial: impl Into<Denial>,
     ) -> Settled {
+        let denial = denial.into();
         // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
-        self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", reason).await;
-        Settled {
-            route,
-            outcome: Outcome::Refused(Denial::new(reason)),
-            allow,
-            intent: None,
-            verdict: "deny",
-            policy,
-        }
+        self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", denial.reason).await;
+        Settled { route, outcome: Outcome::Refused(denial), allow, intent: None, verdict: "deny", policy }
     }
 }

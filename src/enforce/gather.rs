@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::gate::Gate;
-use super::ports::{RevocationClaim, RevocationKey};
+use super::gate::{Arrival, Gate};
+use super::ports::{Identities, RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
@@ -22,6 +22,8 @@ pub enum BodyFault {
     TooLarge,
     /// The client stopped sending, or broke the framing.
     Incomplete,
+    /// The client sent too slowly.
+    TooSlow,
 }
 
 /// Where a request's body comes from. The source keeps what it has read, so that it can be forwarded.
@@ -38,40 +40,39 @@ impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
     pub(super) async fn decide(
         &self,
+        identities: &dyn Identities,
         question: &Question<'_>,
-        now: i64,
+        arrival: &Arrival<'_>,
         body: &mut dyn BodySource,
     ) -> (Decision, Findings, Evidence) {
         let mut evidence = Evidence::default();
+        let now = arrival.now;
+        let refused = |denial: Denial| {
+            let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
+            (Decision::Deny(denial), findings)
+        };
         loop {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
-                    self.identify(&question.facts.presented, now, &mut evidence).await
+                    identify(identities, &question.facts.presented, now, &mut evidence).await;
+                    if let Some(Identity::Known(subject)) = &evidence.identity
+                        && let Err(denial) = self.limit_subject(question.policy, question.route, subject)
+                    {
+                        let (decision, findings) = refused(denial);
+                        return (decision, findings, evidence);
+                    }
                 }
                 Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
-                Step::Need(Need::Body) => match read_body(question, body).await {
+                Step::Need(Need::Body) => match read_body(question, arrival.body_bytes, body).await {
                     Ok(reading) => evidence.body = Some(reading),
                     Err(reason) => {
-                        let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
-                        return (Decision::Deny(Denial::new(reason)), findings, evidence);
+                        let (decision, findings) = refused(reason.into());
+                        return (decision, findings, evidence);
                     }
                 },
             }
         }
-    }
-
-    async fn identify(&self, presented: &Presented, now: i64, evidence: &mut Evidence) {
-        let identity = match presented {
-            Presented::Nothing => Identity::Nobody,
-            Presented::Malformed(why) => Identity::Malformed(why),
-            Presented::Bearer(token) => {
-                let identified = self.identities.identify(token, now).await;
-                evidence.keys_too_stale = identified.too_stale_for_critical;
-                identified.identity
-            }
-        };
-        evidence.identity = Some(identity);
     }
 
     async fn revocation(&self, evidence: &Evidence) -> Revocation {
@@ -85,6 +86,19 @@ impl Gate {
             Lookup::Unavailable => Revocation::Unknown,
         }
     }
+}
+
+async fn identify(identities: &dyn Identities, presented: &Presented, now: i64, evidence: &mut Evidence) {
+    let identity = match presented {
+        Presented::Nothing => Identity::Nobody,
+        Presented::Malformed(why) => Identity::Malformed(why),
+        Presented::Bearer(token) => {
+            let identified = identities.identify(token, now).await;
+            evidence.keys_too_stale = identified.too_stale_for_critical;
+            identified.identity
+        }
+    };
+    evidence.identity = Some(identity);
 }
 
 /// Every name by which this token may have been revoked.
@@ -102,24 +116,28 @@ fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 
 }
 
 /// Reads the body for classification. What can't be understood is `Unreadable`; what can't be had stops the request.
-async fn read_body(question: &Question<'_>, source: &mut dyn BodySource) -> Result<BodyReading, Reason> {
+async fn read_body(
+    question: &Question<'_>,
+    listener_bytes: u64,
+    source: &mut dyn BodySource,
+) -> Result<BodyReading, Reason> {
     let shape = question.facts.body;
     if shape.length == BodyLength::None {
         return Ok(BodyReading::Absent);
     }
-    let searched_form = question.forms_may_override && shape.may_hide_method();
-    let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
-    let worth_reading = shape.is_readable() || (searched_form && !shape.encoded && !too_long);
+    let searched_form = question.forms_may_override && shape.may_hide_method(&question.facts.method);
+    let worth_reading = shape.is_readable() || (searched_form && shape.is_searchable());
     if !worth_reading {
         // Left unread, so that it can still be streamed if the highest tier is satisfied.
         return Ok(BodyReading::Unreadable);
     }
-    let bytes = source.collect(MAX_CLASSIFIED_BYTES).await.map_err(|fault| match fault {
+    let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
+    let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(|fault| match fault {
         BodyFault::TooLarge => Reason::BodyTooLarge,
         BodyFault::Incomplete => Reason::BodyIncomplete,
+        BodyFault::TooSlow => Reason::ClientTooSlow,
     })?;
-    let facts = if shape.utf8 { BodyFacts::read(shape.media, &bytes) } else { None };
-    Ok(match facts {
+    Ok(match BodyFacts::read(shape.media, &bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },
         None => BodyReading::Unreadable,

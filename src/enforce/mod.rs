@@ -4,8 +4,11 @@
 //! settle: record, spend, admit. The fronts in `serve` only read requests and render outcomes.
 
 mod admission;
+pub mod flood;
 mod gate;
 mod gather;
+mod generation;
+mod limits;
 pub mod ports;
 mod record;
 mod settle;
@@ -13,4 +16,5 @@ mod settle;
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};
 pub use gather::{BodyFault, BodySource};
+pub use generation::Generation;
 pub use record::{Ending, OpenIntent};

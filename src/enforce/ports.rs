@@ -1,5 +1,6 @@
 //! What enforcement needs of the world, as traits; floor 3 implements them and never meets itself but here.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use crate::audit::event::Event;
 use crate::audit::receipt::Receipt;
 use crate::decision::evidence::{Identity, Lookup};
-use crate::policy::Durability;
+use crate::policy::{Durability, RateLimit};
 use crate::request::credentials::Token;
 use crate::state::spent::{ProofKey, Spent};
 
@@ -82,6 +83,31 @@ pub trait State: Send + Sync {
 
     /// Takes sealed bytes out, once: a second caller gets `Absent`.
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>>;
+}
+
+/// Whose bucket a request is taken from.
+#[derive(Debug, Clone, Copy)]
+pub enum RateKey<'k> {
+    /// A client's; those whose address can't be known share one.
+    Address(Option<IpAddr>),
+    /// A subject's.
+    Subject {
+        /// The issuer's configured name.
+        issuer: &'k str,
+        /// The issuer's name for the subject.
+        id: &'k str,
+    },
+    /// The one that all share.
+    Everybody,
+}
+
+/// Counts requests. Implementations never wait, and their memory is bounded whatever the keys.
+pub trait Rates: Send + Sync {
+    /// Takes one request from a bucket.
+    ///
+    /// # Errors
+    /// The bucket is empty: how long until it holds a request again.
+    fn take(&self, limit: &RateLimit, key: RateKey<'_>) -> Result<(), Duration>;
 }
 
 /// The journal could not record; the request must not go on.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::flood;
 use super::gate::{Arrival, Gate};
 use super::ports::JournalUnavailable;
 use super::settle::Context;
@@ -92,6 +93,10 @@ impl Gate {
         verdict: &'static str,
         reason: Reason,
     ) -> bool {
+        if self.is_only_counted(context.arrival.listener, reason) {
+            Self::count_settled(context, verdict, reason);
+            return true;
+        }
         self.record(context, verdict, reason, Durability::Buffered, false).await.is_ok()
     }
 
@@ -157,6 +162,10 @@ impl Gate {
         verdict: &'static str,
         reason: Reason,
     ) -> bool {
+        if self.is_only_counted(arrival.listener, reason) {
+            count(route, None, verdict, reason);
+            return true;
+        }
         let address = arrival
             .facts
             .ok()
@@ -188,9 +197,33 @@ impl Gate {
         self.journal.append(&Event::Decision(event), Durability::Buffered).await.is_ok()
     }
 
-    /// Records that the HTTP parser refused bytes before there was a request.
+    /// Whether there are so many refusals of this kind that this one is recorded as part of a number only.
+    fn is_only_counted(&self, listener: &str, reason: Reason) -> bool {
+        reason == Reason::RateLimited && !self.flood.is_recorded(listener, reason.code())
+    }
+
+    /// Records that a connection was closed before anything was read from it: as part of a number.
+    pub fn count_refused_connection(&self, listener: &str, cause: &'static str) {
+        self.flood.add(listener, cause);
+    }
+
+    /// Records how much there was of what was not recorded one by one; to be called every [`flood::SPAN`], and at
+    /// the end.
+    pub async fn record_flood(&self) {
+        for (listener, cause, count) in self.flood.take() {
+            let event =
+                Event::Aggregated { listener: &listener, cause, count, seconds: flood::SPAN.as_secs() };
+            // What was counted has been refused; a failure to record is counted and logged by the journal.
+            let _ = self.journal.append(&event, Durability::Written).await;
+        }
+    }
+
+    /// Records that a connection's bytes were refused before there was a request.
     pub async fn record_unparsed(&self, listener: &str, peer: Option<std::net::IpAddr>) {
         metrics().unreadable.with_label_values(&[Unreadable::Unparsed.code()]).inc();
+        if !self.flood.is_recorded(listener, Unreadable::Unparsed.code()) {
+            return;
+        }
         let address =
             peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &peer.to_canonical().to_string()));
         // The parser has refused already; a failure to record is counted and logged by the journal.

@@ -10,7 +10,7 @@ impl Level {
 }
 
 /// The configured levels' names, weakest first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels(Vec<Box<str>>);
 
 impl Levels {
@@ -40,7 +40,7 @@ impl Levels {
 }
 
 /// What an issuer must say for one level: any one of these.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LevelWords {
     /// Values of `acr`.
     pub acr: Vec<Box<str>>,
@@ -49,7 +49,7 @@ pub struct LevelWords {
 }
 
 /// One issuer's mapping from `acr` and `amr` to levels.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AssuranceMap(Vec<(Level, LevelWords)>);
 
 impl AssuranceMap {

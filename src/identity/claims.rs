@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::issuer::IssuerRules;
 use super::{Caller, Subject, TokenFault};
+use crate::request::certificate::Thumbprint;
 
 /// How far an issuer's clock may run ahead of ours, in seconds. `exp` has no such allowance.
 const CLOCK_SKEW: i64 = 30;
@@ -30,6 +31,7 @@ pub fn subject(
 ) -> Result<Subject, TokenFault> {
     let reader = Reader(&claims);
     reader.refuse_other_tokens(profile)?;
+    let bound_to = reader.bound_to()?;
     let issued_at = reader.check_times(rules, profile, now)?;
     let expires_at = reader.seconds("exp")?.ok_or(TokenFault::MissingClaim)?;
     reader.check_audience(rules)?;
@@ -71,6 +73,7 @@ pub fn subject(
         token_id: token_id.map(Into::into),
         session: reader.text("sid")?.map(Into::into),
         id,
+        bound_to,
         claims: Arc::new(claims),
     })
 }
@@ -85,16 +88,38 @@ impl<'c> Reader<'c> {
         } else {
             &["events"]
         };
-        if marks.iter().any(|name| self.0.contains_key(*name)) {
+        // Issuers that sign all their tokens with one `typ` header tell them apart in the payload: Amazon Cognito by
+        // `token_use`, Keycloak by `typ`.
+        let other_use = self.text("token_use")?.is_some_and(|kind| kind != "access");
+        let other_kind = self.text("typ")?.is_some_and(|kind| {
+            ["id", "refresh", "logout", "offline"].iter().any(|other| kind.eq_ignore_ascii_case(other))
+        });
+        if other_use || other_kind || marks.iter().any(|name| self.0.contains_key(*name)) {
             return Err(TokenFault::NotAnAccessToken);
         }
         let wrong_kind = self.text("token_type")?.is_some_and(|kind| {
             !kind.eq_ignore_ascii_case("bearer") && !kind.eq_ignore_ascii_case("access_token")
         });
-        if self.0.contains_key("cnf") || (profile == Profile::Introspection && wrong_kind) {
+        if profile == Profile::Introspection && wrong_kind {
             return Err(TokenFault::ProofOfKeyMissing);
         }
         Ok(())
+    }
+
+    /// The certificate the token is bound to. Whether it was shown is for the decision to say, with every request.
+    fn bound_to(&self) -> Result<Option<Thumbprint>, TokenFault> {
+        let Some(confirmation) = self.0.get("cnf") else {
+            return Ok(None);
+        };
+        match confirmation {
+            Value::Object(members) if members.len() == 1 => match members.get("x5t#S256") {
+                Some(Value::String(text)) => Thumbprint::parse(text).map(Some).ok_or(TokenFault::BadClaim),
+                Some(_) => Err(TokenFault::BadClaim),
+                None => Err(TokenFault::ProofOfKeyMissing),
+            },
+            // Of two ways to prove a key none may be left out, and others than this one can't be proven here.
+            _ => Err(TokenFault::ProofOfKeyMissing),
+        }
     }
 
     fn check_times(&self, rules: &IssuerRules, profile: Profile, now: i64) -> Result<i64, TokenFault> {

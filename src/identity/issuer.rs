@@ -7,7 +7,7 @@ use super::assurance::AssuranceMap;
 use super::subject::Caller;
 
 /// The rules by which one issuer's tokens are read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerRules {
     /// The configured name: letters, digits, `-`, `_`, `.`.
     pub name: Arc<str>,
@@ -32,7 +32,7 @@ pub struct IssuerRules {
 }
 
 /// Where an issuer puts what Wardgate needs; dots step into nested claims.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimNames {
     /// The claim with the subject's own patient id.
     pub patient: Option<Box<str>>,

@@ -41,6 +41,8 @@ pub enum TokenFault {
     LifetimeTooLong,
     /// It is bound to a key (`cnf`) whose proof was not shown.
     ProofOfKeyMissing,
+    /// It is bound to another client certificate than the one shown (RFC 8705 §3).
+    WrongCertificate,
     /// The issuer says that it is not active (RFC 7662).
     Inactive,
 }
@@ -63,6 +65,7 @@ impl TokenFault {
             Self::WrongAudience => "token_wrong_audience",
             Self::LifetimeTooLong => "token_lifetime_too_long",
             Self::ProofOfKeyMissing => "token_proof_of_key_missing",
+            Self::WrongCertificate => "token_wrong_certificate",
             Self::Inactive => "token_inactive",
         }
     }

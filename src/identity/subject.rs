@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Level;
+use crate::request::certificate::Thumbprint;
 
 /// Whether a token speaks for a person or for a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +51,9 @@ pub struct Subject {
     pub token_id: Option<Box<str>>,
     /// `sid`.
     pub session: Option<Box<str>>,
+    /// The client certificate that the token is bound to (`cnf.x5t#S256`, RFC 8705 §3.1): whoever shows the token must
+    /// have shown that certificate on the same connection.
+    pub bound_to: Option<Thumbprint>,
     /// Every claim, for conditions.
     pub claims: Arc<Map<String, Value>>,
 }

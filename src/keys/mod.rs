@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use self::cache::{Basis, TokenCache, TokenDigest, Verified};
 use self::introspection::{Endpoint, Introspector};
 use self::jwks::Keys;
+use crate::config::settings::IssuerSettings;
 use crate::decision::evidence::Identity;
 use crate::enforce::ports::{Identified, Identities};
 use crate::identity::jwt::UnverifiedJwt;
@@ -57,6 +58,7 @@ pub struct Verifier {
 
 struct Issuer {
     rules: Arc<IssuerRules>,
+    settings: IssuerSettings,
     proof: Proof,
 }
 

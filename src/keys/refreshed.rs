@@ -147,8 +147,13 @@ impl<F: Fetch> Refreshed<F> {
         }
     }
 
-    /// Fetches at once and then every `refresh`, or up to a tenth sooner, for ever.
+    /// Fetches at once and then every `refresh`, or up to a tenth sooner, for ever. What was taken over from the
+    /// version of the configuration before is only fetched when it is due.
     pub async fn keep_fresh(self: Arc<Self>) {
+        let age = self.current.load().as_ref().map(|snapshot| snapshot.fetched_at.elapsed());
+        if let Some(age) = age {
+            sleep(jittered(self.lifetimes.refresh).saturating_sub(age)).await;
+        }
         loop {
             self.wait_for(Reason::Schedule).await;
             sleep(self.pause()).await;

@@ -31,8 +31,30 @@ impl Verifier {
         settings: Vec<IssuerSettings>,
         runtime: Handle,
     ) -> Result<Self, StartError> {
+        Self::with_keys_of(&[], rules, settings, runtime)
+    }
+
+    /// The verifier of the next version of the configuration. Issuers whose settings are the same keep the keys that
+    /// were fetched; what is remembered of tokens is forgotten, since it was judged by the old rules.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn succeeded_by(
+        &self,
+        rules: Vec<IssuerRules>,
+        settings: Vec<IssuerSettings>,
+    ) -> Result<Self, StartError> {
+        Self::with_keys_of(&self.issuers, rules, settings, self.runtime.clone())
+    }
+
+    fn with_keys_of(
+        earlier: &[Issuer],
+        rules: Vec<IssuerRules>,
+        settings: Vec<IssuerSettings>,
+        runtime: Handle,
+    ) -> Result<Self, StartError> {
         let http = HttpClient::new(settings.iter().any(needs_tls))?;
-        let builder = Builder { runtime, http, cache: Arc::new(TokenCache::new(CACHE_BYTES)) };
+        let builder = Builder { runtime, http, cache: Arc::new(TokenCache::new(CACHE_BYTES)), earlier };
         let mut settings = settings.into_iter();
         let (mut issuers, mut by_address) = (Vec::new(), HashMap::new());
         for rules in rules {
@@ -45,8 +67,8 @@ impl Verifier {
                 return Err(StartError::SameIssuer(rules.issuer));
             }
             let rules = Arc::new(rules);
-            let proof = builder.proof(&rules, own)?;
-            issuers.push(Issuer { rules, proof });
+            let proof = builder.proof(&rules, own.clone())?;
+            issuers.push(Issuer { rules, settings: own, proof });
         }
         Ok(Self {
             opaque: OpaqueTokens::among(&issuers),
@@ -75,15 +97,33 @@ impl OpaqueTokens {
 }
 
 /// What the issuers share.
-struct Builder {
+struct Builder<'e> {
     runtime: Handle,
     http: HttpClient,
     cache: Arc<TokenCache>,
+    /// Issuers of the version before.
+    earlier: &'e [Issuer],
 }
 
-impl Builder {
+impl Builder<'_> {
+    /// What was fetched from the same issuer, by the same settings, under the version before.
+    fn fetched_before(&self, settings: &IssuerSettings) -> Option<&Issuer> {
+        self.earlier.iter().find(|issuer| issuer.settings == *settings)
+    }
+
     fn proof(&self, rules: &Arc<IssuerRules>, settings: IssuerSettings) -> Result<Proof, StartError> {
         let (name, issuer) = (settings.name.as_ref(), settings.issuer.as_ref());
+        let before = self.fetched_before(&settings).map(|issuer| &issuer.proof);
+        if let Some(Proof::Signature(Keys::Fetched(keys))) = before {
+            return Ok(Proof::Signature(Keys::Fetched(Arc::clone(keys))));
+        }
+        let endpoint_before = match before {
+            Some(Proof::Answer(introspector)) => match introspector.endpoint() {
+                Endpoint::Discovered(endpoint) => Some(Arc::clone(endpoint)),
+                Endpoint::Fixed(_) => None,
+            },
+            _ => None,
+        };
         let fetched = |keys| {
             let fetched = Refreshed::new(Arc::clone(&rules.name), keys, settings.keys, self.runtime.clone());
             Proof::Signature(Keys::Fetched(fetched))
@@ -97,9 +137,12 @@ impl Builder {
                 fetched(RemoteKeys::discovered(Discovery::new(name, issuer)?, self.http.clone()))
             }
             KeySource::Introspection { endpoint, client_id, client_secret_file, cache, timeout } => {
-                let endpoint = match endpoint {
-                    Some(address) => Endpoint::Fixed(configured("`introspection.endpoint`", name, &address)?),
-                    None => {
+                let endpoint = match (endpoint, endpoint_before) {
+                    (Some(address), _) => {
+                        Endpoint::Fixed(configured("`introspection.endpoint`", name, &address)?)
+                    }
+                    (None, Some(before)) => Endpoint::Discovered(before),
+                    (None, None) => {
                         let remote = RemoteEndpoint::new(Discovery::new(name, issuer)?, self.http.clone());
                         Endpoint::Discovered(Refreshed::new(
                             Arc::clone(&rules.name),

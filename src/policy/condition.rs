@@ -13,7 +13,7 @@ use cel::{Context, Env, IdedExpr, Program, Value};
 const MAX_LENGTH: usize = 1000;
 
 /// What an expression may speak of.
-const VARIABLES: &[&str] = &["subject", "request", "body"];
+const VARIABLES: &[&str] = &["subject", "request", "body", "client_certificate"];
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -23,6 +23,7 @@ pub struct Condition {
     program: Program,
     reads_body: bool,
     reads_query: bool,
+    reads_certificate: bool,
 }
 
 /// The values a condition is evaluated over.
@@ -34,28 +35,45 @@ pub struct Inputs {
     pub request: Value,
     /// `body`: the parsed body, or null.
     pub body: Value,
+    /// `client_certificate`: thumbprint, subject, dns, uris; an empty map where none was shown.
+    pub client_certificate: Value,
     /// Whether a query parameter occurs more than once: then the query has no one value for it.
     pub query_is_ambiguous: bool,
+    /// Whether there is a body that can't be read: what speaks of it fails, what does not is not touched by it.
+    pub body_is_unreadable: bool,
 }
 
 impl Inputs {
-    /// Converts plain data to CEL values.
+    /// Converts plain data to CEL values. `body` is `None` where it can't be read.
     ///
     /// # Errors
     /// A value that CEL has no type for.
     pub fn new(
         subject: &serde_json::Value,
         request: &serde_json::Value,
-        body: &serde_json::Value,
+        body: Option<&serde_json::Value>,
         query_is_ambiguous: bool,
     ) -> Result<Self, String> {
         let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
         Ok(Self {
             subject: convert(subject)?,
             request: convert(request)?,
-            body: convert(body)?,
+            body: convert(body.unwrap_or(&serde_json::Value::Null))?,
+            client_certificate: convert(&serde_json::Value::Object(serde_json::Map::new()))?,
             query_is_ambiguous,
+            body_is_unreadable: body.is_none(),
         })
+    }
+
+    /// Adds the client's certificate, where one was shown.
+    ///
+    /// # Errors
+    /// A value that CEL has no type for.
+    pub fn with_certificate(mut self, certificate: Option<serde_json::Value>) -> Result<Self, String> {
+        if let Some(certificate) = certificate {
+            self.client_certificate = cel::to_value(&certificate).map_err(|error| error.to_string())?;
+        }
+        Ok(self)
     }
 }
 
@@ -83,13 +101,14 @@ impl Condition {
         let references = program.references();
         if let Some(unknown) = references.variables().iter().find(|name| !VARIABLES.contains(name)) {
             return Err(format!(
-                "unknown name `{unknown}`; an expression may speak of `subject`, `request` and `body`"
+                "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body` and `client_certificate`"
             ));
         }
         let reads_body = references.has_variable("body");
         // The field can be reached in several spellings; a false alarm only makes a condition stricter.
         let reads_query = source.contains("query");
-        Ok(Self { source: source.into(), program, reads_body, reads_query })
+        let reads_certificate = references.has_variable("client_certificate");
+        Ok(Self { source: source.into(), program, reads_body, reads_query, reads_certificate })
     }
 
     /// The expression as written.
@@ -102,6 +121,11 @@ impl Condition {
         self.reads_body
     }
 
+    /// Whether it speaks of the client's certificate.
+    pub fn reads_certificate(&self) -> bool {
+        self.reads_certificate
+    }
+
     /// Evaluates the condition.
     ///
     /// # Errors
@@ -111,10 +135,16 @@ impl Condition {
         if self.reads_query && inputs.query_is_ambiguous {
             return Err("a query parameter occurs more than once".to_owned());
         }
+        if self.reads_body && inputs.body_is_unreadable {
+            return Err("the body can't be read".to_owned());
+        }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
         context.add_variable_from_value("subject", inputs.subject.clone());
         context.add_variable_from_value("request", inputs.request.clone());
         context.add_variable_from_value("body", inputs.body.clone());
+        if self.reads_certificate {
+            context.add_variable_from_value("client_certificate", inputs.client_certificate.clone());
+        }
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(_) => Err("the expression did not give true or false".to_owned()),
@@ -160,8 +190,9 @@ mod tests {
 
     fn holds(source: &str) -> Result<bool, String> {
         let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
-        let inputs = Inputs::new(&subject, &json!({"query": {"a": "1"}}), &json!({"amount": 150}), false)
-            .expect("inputs");
+        let inputs =
+            Inputs::new(&subject, &json!({"query": {"a": "1"}}), Some(&json!({"amount": 150})), false)
+                .expect("inputs");
         Condition::compile(source)?.holds(&inputs)
     }
 
@@ -188,11 +219,33 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_fails_what_reads_the_query() {
-        let inputs =
-            Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), &json!(null), true).expect("inputs");
+        let inputs = Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), Some(&json!(null)), true)
+            .expect("inputs");
         assert!(Condition::compile("has(request.query.x)").expect("compiles").holds(&inputs).is_err());
         assert!(Condition::compile("request['query'].x == ''").expect("compiles").holds(&inputs).is_err());
         assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
+    }
+
+    #[test]
+    fn an_unreadable_body_fails_what_reads_it_and_nothing_else() {
+        let inputs = Inputs::new(&json!({"id": "a"}), &json!({}), None, false).expect("inputs");
+        for source in ["body == null", "has(body.x)", "subject.id == 'a' || body.x == 1"] {
+            assert!(Condition::compile(source).expect("compiles").holds(&inputs).is_err(), "{source}");
+        }
+        assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
+    }
+
+    #[test]
+    fn a_certificate_that_was_not_shown_has_no_names() {
+        let inputs = || Inputs::new(&json!({}), &json!({}), Some(&json!(null)), false).expect("inputs");
+        let condition = Condition::compile("'lab.example' in client_certificate.dns").expect("compiles");
+        assert!(condition.reads_certificate());
+        assert!(condition.holds(&inputs()).is_err());
+        let has = Condition::compile("has(client_certificate.subject)").expect("compiles");
+        assert_eq!(has.holds(&inputs()), Ok(false));
+        let shown = inputs().with_certificate(Some(json!({"subject": "CN=lab", "dns": ["lab.example"]})));
+        let shown = shown.expect("inputs");
+        assert_eq!((condition.holds(&shown), has.holds(&shown)), (Ok(true), Ok(true)));
     }
 
     #[test]

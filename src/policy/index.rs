@@ -10,6 +10,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::Route;
+use super::near::Near;
 use super::template::Step;
 use super::tree::Tree;
 use crate::request::target::Target;
@@ -60,6 +61,7 @@ pub struct Index {
     /// The readings of the routes' upstreams, each once; empty where all are strict.
     relaxed: SmallVec<[PathReading; 2]>,
     leaves: Vec<Leaf>,
+    near: Near,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Index {
     /// # Errors
     /// Every pair of routes that could both win for some request.
     pub fn build(routes: &[Route]) -> Result<Self, Vec<Ambiguous>> {
-        let mut index = Self::default();
+        let mut index = Self { near: Near::build(routes), ..Self::default() };
         let readings = || routes.iter().map(|route| route.reading);
         if readings().any(|reading| reading != PathReading::STRICT) {
             for reading in readings() {
@@ -126,7 +128,19 @@ impl Index {
         self.look_up(facts.host.as_str(), &facts.target, method, facts.websocket)
     }
 
+    /// Finds nothing where the path is another spelling of a more specific route's.
     fn look_up(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
+        let found = self.read_and_choose(host, target, method, websocket);
+        let Match::Route(route) = found else { return found };
+        let reading = self.leaves.get(route).map_or(PathReading::STRICT, |leaf| leaf.reading);
+        match target.path_as(reading) {
+            Ok(path) if self.near.is_another(host, &path, route) => Match::None,
+            Ok(_) => found,
+            Err(why) => Match::Unreadable(why),
+        }
+    }
+
+    fn read_and_choose(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
         let strict = target.path_as(PathReading::STRICT);
         if self.relaxed.is_empty() {
             return match strict {

@@ -4,6 +4,8 @@
 
 pub mod condition;
 pub mod index;
+mod near;
+pub mod rate;
 pub mod requirement;
 pub mod route;
 pub mod template;
@@ -15,6 +17,7 @@ use crate::identity::assurance::Levels;
 
 pub use condition::Condition;
 pub use index::{Index, Match};
+pub use rate::{CountedBy, RateLimit};
 pub use requirement::Requirement;
 pub use route::{Access, Entry, PatientSource, Route};
 pub use template::Template;
@@ -35,6 +38,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// From host, path and method to a route.
     pub index: Index,
+    /// The limits on the rate of requests; routes refer to them by position.
+    pub rate_limits: Vec<RateLimit>,
     /// The upstreams' names; routes refer to them by position.
     pub upstreams: Vec<Box<str>>,
 }

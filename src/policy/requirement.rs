@@ -38,9 +38,14 @@ impl<'p> Requirement<'p> {
         self.level
     }
 
-    /// Whether the level alone is reached: what is checked before anything about the resource.
-    pub fn level_met(&self, subject: &Subject) -> bool {
-        subject.caller == Caller::Service || subject.level >= self.level
+    /// Whether level and methods are reached, whatever their age: what is checked before anything about the resource.
+    pub fn floor_met(&self, subject: &Subject) -> bool {
+        subject.caller == Caller::Service || (subject.level >= self.level && self.methods_met(subject))
+    }
+
+    fn methods_met(&self, subject: &Subject) -> bool {
+        let methods = &self.tier.require_methods;
+        methods.is_empty() || subject.methods.iter().any(|method| methods.contains(method))
     }
 
     /// Everything unmet, so that one challenge can name it all (RFC 9470 §3). `now` is in Unix seconds.
@@ -64,8 +69,7 @@ impl<'p> Requirement<'p> {
         if needs_time && subject.age(now).is_none_or(|age| age > most) {
             unmet.push(Unmet::Age);
         }
-        let methods = &self.tier.require_methods;
-        if !methods.is_empty() && !subject.methods.iter().any(|method| methods.contains(method)) {
+        if !self.methods_met(subject) {
             unmet.push(Unmet::Methods);
         }
         unmet

@@ -1,5 +1,7 @@
 //! One route: what it matches, how risky it is, who may use it.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::{Condition, Template, TierIndex};
@@ -74,6 +76,17 @@ pub struct Cors {
     pub max_age: u32,
 }
 
+/// How long a route's upstream may take, where that differs from the upstream's own times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamTimeouts {
+    /// For a connection.
+    pub connect: Option<Duration>,
+    /// For the next bytes of an answer.
+    pub read: Option<Duration>,
+    /// To send the next bytes of a request.
+    pub write: Option<Duration>,
+}
+
 /// One route.
 #[derive(Debug)]
 pub struct Route {
@@ -93,6 +106,8 @@ pub struct Route {
     pub upstream: usize,
     /// How that upstream reads paths.
     pub reading: PathReading,
+    /// How long that may take.
+    pub timeouts: UpstreamTimeouts,
     /// Public or protected.
     pub access: Access,
     /// The base tier.
@@ -111,6 +126,10 @@ pub struct Route {
     pub any_of: Vec<Entry>,
     /// Cross-origin callers.
     pub cors: Option<Cors>,
+    /// The most bytes of a body, instead of the listener's limit.
+    pub body_bytes: Option<u64>,
+    /// The positions of the limits on the rate of its requests.
+    pub rate_limits: Vec<usize>,
 }
 
 impl Route {
@@ -121,6 +140,11 @@ impl Route {
             || self.refine.iter().any(|refine| refine.when.reads_body())
             || self.deny.iter().any(Condition::reads_body)
             || self.any_of.iter().any(|entry| entry.when.as_ref().is_some_and(Condition::reads_body))
+    }
+
+    /// The most bytes a body may have, where the listener allows `listener`.
+    pub fn body_limit(&self, listener: u64) -> u64 {
+        self.body_bytes.unwrap_or(listener)
     }
 
     /// The riskiest tier that the route's own rules can reach: what an unreadable body counts as.
@@ -140,6 +164,7 @@ impl Route {
             websocket: false,
             upstream: 0,
             reading: PathReading::STRICT,
+            timeouts: UpstreamTimeouts::default(),
             access: Access::Public,
             tier: TierIndex(0),
             data_floor: Level::NONE,
@@ -149,6 +174,8 @@ impl Route {
             deny: Vec::new(),
             any_of: Vec::new(),
             cors: None,
+            body_bytes: None,
+            rate_limits: Vec::new(),
         }
     }
 }

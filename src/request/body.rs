@@ -1,25 +1,20 @@
 //! What a body says, where a route's risk depends on it.
 
-use http::{HeaderMap, header};
+use std::collections::HashSet;
+
+use http::{HeaderMap, Method, header};
 use serde_json::Value;
 
 use super::framing::BodyLength;
+use super::media::ContentType;
+pub use super::media::Media;
+use super::names::{fold, in_pair, names_method};
 
 /// Bodies above this size are not read for classification: 256 KiB.
 pub const MAX_CLASSIFIED_BYTES: usize = 256 * 1024;
 
-/// The media types whose content can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
-    /// `application/json` and every `+json` type except JSON Patch, which is a list of operations.
-    Json,
-    /// `application/x-www-form-urlencoded`.
-    Form,
-    /// `multipart/form-data`, and every multipart type but `related`.
-    Multipart,
-    /// Anything else, or none named.
-    Other,
-}
+/// A form with more fields than this is not read: 1,000, where frameworks draw the line themselves.
+const MAX_FIELDS: usize = 1000;
 
 /// What the headers say of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +27,19 @@ pub struct BodyShape {
     pub encoded: bool,
     /// Whether its text is UTF-8, as far as the headers say.
     pub utf8: bool,
-    /// Whether it names no type, so that a framework may take it for a form.
-    pub untyped: bool,
+    /// Whether a framework may take it for a form or for JSON, though it names neither.
+    pub guessable: bool,
 }
 
 impl BodyShape {
     /// Reads the shape from the headers.
     pub fn new(length: BodyLength, headers: &HeaderMap) -> Self {
-        let content_type =
-            headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
+        let content_type = ContentType::read(headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()));
         let encoded = headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        Self {
-            length,
-            media: media(content_type),
-            encoded,
-            utf8: is_utf8(content_type),
-            untyped: content_type.is_empty(),
-        }
+        let ContentType { media, utf8, guessable } = content_type;
+        Self { length, media, encoded, utf8, guessable }
     }
 
     /// Whether the body may be collected and read at all.
@@ -64,39 +53,24 @@ impl BodyShape {
         fits && !self.encoded && self.utf8 && matches!(self.media, Media::Json | Media::Form)
     }
 
-    /// Whether a form field could tell the back end to act as another method.
-    pub fn may_hide_method(&self) -> bool {
-        match self.media {
-            _ if self.length == BodyLength::None => false,
-            Media::Form | Media::Multipart => true,
-            Media::Other => self.untyped,
-            Media::Json => false,
-        }
+    /// Whether the body may be collected to search it for fields, whatever else it is.
+    pub fn is_searchable(&self) -> bool {
+        let too_long = matches!(self.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
+        self.utf8 && !self.encoded && !too_long
     }
-}
 
-fn media(content_type: &str) -> Media {
-    let lower = content_type.to_ascii_lowercase();
-    // A list of types is malformed, and some servers take one of them.
-    if lower.contains(',') && (lower.contains("x-www-form-urlencoded") || lower.contains("form-data")) {
-        return Media::Form;
+    /// Whether some framework finds named fields in it, which it may take for parameters.
+    pub fn may_hold_fields(&self) -> bool {
+        self.length != BodyLength::None && (self.media != Media::Other || self.guessable)
     }
-    let essence = lower.split(';').next().unwrap_or_default().trim().to_owned();
-    match essence.as_str() {
-        "application/json-patch+json" => Media::Other,
-        "application/json" => Media::Json,
-        "application/x-www-form-urlencoded" => Media::Form,
-        // Imaging and FHIR use `related`, which no framework takes for a form.
-        other if other.starts_with("multipart/") && other != "multipart/related" => Media::Multipart,
-        other if other.ends_with("+json") => Media::Json,
-        _ => Media::Other,
-    }
-}
 
-/// Whether no other character set than UTF-8 is named.
-fn is_utf8(content_type: &str) -> bool {
-    let lower = content_type.to_ascii_lowercase();
-    !lower.contains(',') && (!lower.contains("charset") || lower.contains("utf-8"))
+    /// Whether a field could tell the back end to act as another method.
+    ///
+    /// Frameworks that look into JSON for it (Laravel, method-override for Express) do so for `POST` only, and only
+    /// there the wait for the whole body is worth it.
+    pub fn may_hide_method(&self, method: &Method) -> bool {
+        self.may_hold_fields() && (self.media != Media::Json || *method == Method::POST)
+    }
 }
 
 /// A body that was read and has one meaning.
@@ -111,19 +85,18 @@ pub enum BodyFacts {
 impl BodyFacts {
     /// Reads the whole body.
     ///
-    /// `None` where it has no one meaning: not of its type, a name twice, not UTF-8.
+    /// `None` where it has no one meaning: not of its type, a name twice (also in another letter case, which some
+    /// servers ignore), not UTF-8, too many fields.
     pub fn read(media: Media, bytes: &[u8]) -> Option<Self> {
         match media {
-            Media::Json => super::json::parse(bytes).ok().map(Self::Json),
+            Media::Json => super::json::parse_one_meaning(bytes).ok().map(Self::Json),
             Media::Form => {
                 let text = std::str::from_utf8(bytes).ok()?;
-                let fields: Vec<(String, String)> =
-                    form_urlencoded::parse(text.as_bytes()).into_owned().collect();
-                let repeated = fields
-                    .iter()
-                    .enumerate()
-                    .any(|(at, (name, _))| fields.iter().take(at).any(|(other, _)| other == name));
-                if repeated { None } else { Some(Self::Form(fields)) }
+                let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
+                let fields: Vec<(String, String)> = pairs.take(MAX_FIELDS + 1).collect();
+                let mut names = HashSet::with_capacity(fields.len());
+                let each_once = fields.iter().all(|(name, _)| names.insert(fold(name)));
+                if each_once && fields.len() <= MAX_FIELDS { Some(Self::Form(fields)) } else { None }
             }
             Media::Multipart | Media::Other => None,
         }
@@ -137,6 +110,20 @@ impl BodyFacts {
             Self::Form(fields) => fields.iter().map(|(name, _)| name.as_str()).collect(),
         };
         if names.is_empty() { None } else { Some(names) }
+    }
+
+    /// Every name at the top level that some server may find in it.
+    pub fn every_name(&self) -> Vec<&str> {
+        match self {
+            Self::Json(Value::Object(map)) => map.keys().map(String::as_str).collect(),
+            Self::Json(_) => Vec::new(),
+            Self::Form(fields) => fields.iter().flat_map(|(name, value)| in_pair(name, value)).collect(),
+        }
+    }
+
+    /// Whether one of its fields tells some framework to act as another method.
+    pub fn hides_method(&self) -> bool {
+        self.every_name().into_iter().any(names_method)
     }
 
     /// A field's text: a string, or a whole number in decimal. Dots step into nested objects (`patient.id`).
@@ -156,38 +143,54 @@ impl BodyFacts {
     }
 }
 
-/// Whether a parameter of this name tells some framework to act as another method.
-///
-/// PHP reads `.method` and ` method` as `_method`, others cut a name at NUL or ignore its case.
-pub fn names_method(name: &str) -> bool {
-    let name = name.split('\0').next().unwrap_or_default().trim();
-    let plain: String = name
-        .chars()
-        .map(|letter| if matches!(letter, '.' | ' ' | '[') { '_' } else { letter.to_ascii_lowercase() })
-        .collect();
-    plain == "_method" || plain.starts_with("_method_")
-}
+/// What of a field that overrides the method stands in a body, whatever surrounds it: plain, percent-encoded,
+/// quoted-printable; and the letters as JSON may escape them, their backslash taken away.
+const METHOD_NEEDLES: &[&[u8]] = &[
+    b"_method",
+    b".method",
+    b"%5fmethod",
+    b"%2emethod",
+    b"=3d_method",
+    b"=5fmethod",
+    b"_httpmethod",
+    b"http-method",
+    b"method-override",
+];
+const ESCAPED_NEEDLES: &[&[u8]] = &[b"u002", b"u004", b"u005", b"u006", b"u007"];
 
-/// Whether a form body carries a field that [`names_method`], in whatever spelling a form parser would accept.
+/// Whether a body that has no one meaning carries a field that [`names_method`], in whatever spelling a parser would
+/// accept.
 ///
-/// Multipart bodies are searched as bytes: a false alarm refuses an odd upload, a miss would let a method through.
+/// All but forms are searched as bytes: a false alarm refuses an odd upload, a miss would let a method through.
 pub fn hides_method(media: Media, bytes: &[u8]) -> bool {
+    let holds = |needles: &[&[u8]]| {
+        // Quoted pairs in a part's name, and text in UTF-16, which some JSON parsers detect by themselves.
+        let plain: Vec<u8> =
+            bytes.iter().filter(|byte| !matches!(byte, b'\\' | 0)).map(u8::to_ascii_lowercase).collect();
+        needles.iter().any(|needle| plain.windows(needle.len()).any(|window| window == *needle))
+    };
     match media {
-        Media::Form => form_urlencoded::parse(bytes).any(|(name, _)| names_method(&name)),
-        Media::Multipart => {
-            let lower = bytes.to_ascii_lowercase();
-            [&b"_method"[..], b".method", b"%5fmethod", b"%2emethod", b"=3d_method", b"=5fmethod"]
-                .iter()
-                .any(|needle| lower.windows(needle.len()).any(|window| window == *needle))
+        Media::Form => {
+            form_urlencoded::parse(bytes).any(|(name, value)| in_pair(&name, &value).any(names_method))
         }
-        Media::Other => hides_method(Media::Form, bytes) || hides_method(Media::Multipart, bytes),
-        Media::Json => false,
+        Media::Multipart => holds(METHOD_NEEDLES),
+        Media::Json => holds(METHOD_NEEDLES) || holds(ESCAPED_NEEDLES),
+        Media::Other => match BodyFacts::read(Media::Json, bytes) {
+            Some(facts) => facts.hides_method(),
+            None => hides_method(Media::Form, bytes) || hides_method(Media::Multipart, bytes),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shape(content_type: &str) -> BodyShape {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, content_type.parse().expect("value"));
+        BodyShape::new(BodyLength::Known(1), &headers)
+    }
 
     #[test]
     fn json_and_forms_are_read_once_or_not_at_all() {
@@ -202,25 +205,70 @@ mod tests {
     }
 
     #[test]
-    fn media_types_are_read_narrowly() {
-        assert_eq!(media("application/fhir+json; charset=UTF-8"), Media::Json);
-        assert!(!is_utf8("application/json; charset=utf-16") && is_utf8("application/json; charset=UTF-8"));
-        assert_eq!(media("application/json-patch+json"), Media::Other);
-        assert_eq!(media("text/plain"), Media::Other);
+    fn names_that_differ_in_case_only_have_no_one_meaning() {
+        for body in [
+            r#"{"cents":1,"Cents":99999999}"#,
+            r#"[{"deep":{"sex":1,"\u017fex":2}}]"#,
+            "{\"key\":1,\"\u{212a}ey\":2}",
+        ] {
+            assert_eq!(BodyFacts::read(Media::Json, body.as_bytes()), None, "{body}");
+        }
+        for body in ["patient=p1&Patient=p2", "sex=1&%C5%BFex=2"] {
+            assert_eq!(BodyFacts::read(Media::Form, body.as_bytes()), None, "{body}");
+        }
+        assert!(BodyFacts::read(Media::Json, br#"[{"a":1},{"A":2}]"#).is_some());
+    }
+
+    #[test]
+    fn forms_have_a_limited_number_of_fields() {
+        let form = |count: usize| (0..count).map(|at| format!("f{at}")).collect::<Vec<_>>().join("&");
+        assert!(BodyFacts::read(Media::Form, form(MAX_FIELDS).as_bytes()).is_some());
+        assert_eq!(BodyFacts::read(Media::Form, form(MAX_FIELDS + 1).as_bytes()), None);
+    }
+
+    #[test]
+    fn bodies_that_may_hide_a_method() {
+        for (content_type, by_post, by_put) in [
+            ("application/x-www-form-urlencoded", true, true),
+            ("multipart/form-data; boundary=x", true, true),
+            ("multipart/related; boundary=x", true, true),
+            ("application/json", true, false),
+            ("application/fhir+json", true, false),
+            ("text/json", true, true),
+            ("text/plain", false, false),
+            ("application/dicom", false, false),
+        ] {
+            assert_eq!(shape(content_type).may_hide_method(&Method::POST), by_post, "{content_type}");
+            assert_eq!(shape(content_type).may_hide_method(&Method::PUT), by_put, "{content_type}");
+        }
+        assert!(!shape("application/x-www-form-urlencoded; charset=ibm037").is_searchable());
+        assert!(!shape("application/x-www-form-urlencoded; charset=utf-8; charset=utf-7").is_searchable());
+        assert!(shape("application/x-www-form-urlencoded; charset=utf-8").is_searchable());
     }
 
     #[test]
     fn hidden_methods_are_found() {
-        assert!(hides_method(Media::Form, b"a=1&_method=DELETE"));
-        assert!(hides_method(Media::Form, b"%5fmethod=DELETE"));
-        assert!(hides_method(
-            Media::Multipart,
-            b"--x\r\nContent-Disposition: form-data; Name=\"_method\"\r\n\r\nDELETE"
-        ));
+        for body in ["a=1&_method=DELETE", "%5fmethod=DELETE", "a=1;_method=DELETE", "_HttpMethod=PUT"] {
+            assert!(hides_method(Media::Form, body.as_bytes()), "{body}");
+        }
+        for name in ["_method", "_\\method", "\\_\\m\\ethod"] {
+            let part = format!("--x\r\nContent-Disposition: form-data; Name=\"{name}\"\r\n\r\nDELETE");
+            assert!(hides_method(Media::Multipart, part.as_bytes()), "{part}");
+        }
         for body in [&b"_METHOD=PUT"[..], b".method=PUT", b"_method%00=PUT", b"+method=PUT", b"_method[]=PUT"]
         {
             assert!(hides_method(Media::Form, body) == (body[0] != b'+'), "{}", body.escape_ascii());
         }
         assert!(!hides_method(Media::Form, b"method=DELETE"));
+        let read = |body: &str| BodyFacts::read(Media::Json, body.as_bytes()).expect("json").hides_method();
+        assert!(read(r#"{"_method":"DELETE"}"#) && read(r#"{"\u005fMETHOD":"DELETE"}"#));
+        assert!(!read(r#"{"a":{"_method":"DELETE"}}"#) && !read(r#"["_method"]"#));
+        // JSON that only a lenient parser takes.
+        for body in [r#"{"_method":"DELETE",}"#, r#"{'\u005fmethod':1}"#, "{\0\"\0_\0m\0e\0t\0h\0o\0d\0"] {
+            assert!(hides_method(Media::Json, body.as_bytes()), "{body}");
+        }
+        assert!(!hides_method(Media::Json, br#"{"a":1,"a":2}"#));
+        assert!(hides_method(Media::Other, br#"{"_method":"DELETE"}"#));
+        assert!(!hides_method(Media::Other, br#"{"a":"obj.method()"}"#));
     }
 }

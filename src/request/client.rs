@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use super::facts::RawRequest;
+
 /// Finds the client's address.
 ///
 /// `X-Forwarded-For` counts only where the peer is trusted, and is read right to left past trusted proxies. `None`
@@ -28,12 +30,15 @@ pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
     None
 }
 
-/// Whether the client's own connection was encrypted, as far as a trusted proxy says so.
-pub fn is_secure(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+/// Whether the client's own connection was encrypted: what a trusted proxy says of it, else the connection itself.
+pub fn is_secure(raw: &RawRequest<'_>, trusted: &[IpNet]) -> bool {
     let from_trusted =
-        peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
-    let mut values = headers.get_all("x-forwarded-proto").iter();
-    from_trusted && values.next().is_some_and(|value| value == "https") && values.next().is_none()
+        raw.peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
+    let mut values = raw.headers.get_all("x-forwarded-proto").iter();
+    match values.next().filter(|_| from_trusted) {
+        Some(value) => value == "https" && values.next().is_none(),
+        None => raw.hop.encrypted,
+    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ const SCHEME: &str = "Bearer ";
 
 /// Reads the token from `Authorization`; a token in the query makes the request malformed (RFC 6750 §2.3, §5.3).
 pub fn presented(headers: &HeaderMap, target: &Target) -> Presented {
-    if !target.query().is_empty() && target.query_pairs().any(|(name, _)| name == "access_token") {
+    if !target.query().is_empty() && target.query_names().any(|name| name == "access_token") {
         return Presented::Malformed("the token stands in the query, where logs would keep it");
     }
     match headers.get(header::AUTHORIZATION) {

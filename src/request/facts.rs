@@ -1,13 +1,16 @@
 //! The facts of one request: everything a decision may know about what is asked.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
 use ipnet::IpNet;
 
-use super::body::{BodyShape, names_method};
+use super::body::BodyShape;
+use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented};
 use super::host::Host;
+use super::names::names_method;
 use super::target::Target;
 use super::{Unreadable, framing, headers};
 
@@ -33,10 +36,25 @@ pub struct RawRequest<'r> {
     pub target: &'r [u8],
     /// The headers as parsed.
     pub headers: &'r HeaderMap,
-    /// The header section's bytes, with the request line and the empty line.
+    /// The header section's bytes, with the request line and the empty line; none in HTTP/2.
     pub section: &'r [u8],
     /// The peer's address; `None` on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// What else the connection says.
+    pub hop: Hop<'r>,
+}
+
+/// What is known of a request beside its text: from its connection, and from HTTP/2's framing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hop<'r> {
+    /// `:authority` in HTTP/2 (RFC 9113 §8.3.1).
+    pub authority: Option<&'r str>,
+    /// In HTTP/2: whether the header section did not end the stream.
+    pub body_follows: bool,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+    /// The client's verified certificate.
+    pub certificate: Option<&'r Arc<ClientCertificate>>,
 }
 
 /// A cross-origin preflight (Fetch standard, CORS protocol).
@@ -57,8 +75,10 @@ pub struct Facts {
     pub host: Host,
     /// Where the client is, if that can be known.
     pub client: Option<IpAddr>,
-    /// Whether a trusted proxy says that the client came by TLS.
+    /// Whether the client came by TLS: to this listener, or as a trusted proxy says.
     pub secure: bool,
+    /// The verified certificate of the peer.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
     /// What the headers say of the body.
@@ -79,7 +99,9 @@ impl Facts {
     /// # Errors
     /// The first reason found; the order is fixed, so the same request always gives the same reason.
     pub fn read(raw: &RawRequest<'_>, reading: &Reading) -> Result<Self, Unreadable> {
-        if raw.section.len() > reading.header_bytes {
+        let is_http2 = raw.version == http::Version::HTTP_2;
+        let size = if is_http2 { header_list_size(raw) } else { raw.section.len() };
+        if size > reading.header_bytes {
             return Err(Unreadable::HeadersTooLarge);
         }
         if raw.headers.len() > reading.header_count {
@@ -91,16 +113,22 @@ impl Facts {
             return Err(Unreadable::Fragment);
         }
         let target = Target::receive(raw.target)?;
-        let length = framing::read(raw.section)?;
+        let length = if is_http2 {
+            headers::check_http2(raw.headers)?;
+            framing::of_fields(raw.headers, raw.hop.body_follows)?
+        } else {
+            framing::read(raw.section)?
+        };
         headers::check(raw.headers)?;
-        let host = host(raw.headers)?;
+        let host = if is_http2 { http2_host(raw)? } else { host(raw.headers)? };
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
-            || (!target.query().is_empty() && target.query_pairs().any(|(name, _)| names_method(&name)));
+            || (!target.query().is_empty() && target.query_names().any(|name| names_method(&name)));
         Ok(Self {
             method: raw.method.clone(),
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
-            secure: super::client::is_secure(raw.peer, raw.headers, &reading.trusted_proxies),
+            secure: super::client::is_secure(raw, &reading.trusted_proxies),
+            certificate: raw.hop.certificate.cloned(),
             presented: credentials::presented(raw.headers, &target),
             body: BodyShape::new(length, raw.headers),
             websocket,
@@ -142,6 +170,32 @@ fn host(headers: &HeaderMap) -> Result<Host, Unreadable> {
         return Err(Unreadable::DuplicateHost);
     }
     Host::parse(value.as_bytes())
+}
+
+/// The host of an HTTP/2 request: `:authority`, or `Host` where a gateway before this one had only that; where both
+/// are sent they must say the same (RFC 9113 §8.3.1).
+fn http2_host(raw: &RawRequest<'_>) -> Result<Host, Unreadable> {
+    let Some(authority) = raw.hop.authority else {
+        return host(raw.headers);
+    };
+    if raw.headers.contains_key(header::HOST) {
+        let mut values = raw.headers.get_all(header::HOST).iter();
+        let same =
+            values.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
+        if !same || values.next().is_some() {
+            return Err(Unreadable::DuplicateHost);
+        }
+    }
+    Host::parse(authority.as_bytes())
+}
+
+/// The size of an HTTP/2 header section as its limit is defined: names, values, and 32 bytes for each field (RFC 9113
+/// §6.5.2).
+fn header_list_size(raw: &RawRequest<'_>) -> usize {
+    const OVERHEAD: usize = 32;
+    let authority = raw.hop.authority.unwrap_or_default();
+    let pseudo = raw.method.as_str().len() + raw.target.len() + authority.len() + 4 * OVERHEAD;
+    raw.headers.iter().fold(pseudo, |size, (name, value)| size + name.as_str().len() + value.len() + OVERHEAD)
 }
 
 fn is_websocket(raw: &RawRequest<'_>) -> Result<bool, Unreadable> {
@@ -196,6 +250,7 @@ mod tests {
             headers: &map,
             section: section.as_bytes(),
             peer: None,
+            hop: Hop::default(),
         };
         Facts::read(&raw, &reading)
     }
@@ -237,11 +292,85 @@ mod tests {
     #[test]
     fn overrides_are_seen() {
         assert!(read("POST", "/a?_method=DELETE", &[("host", "a")]).expect("readable").method_override);
-        assert!(read("POST", "/a?%5Fmethod=DELETE", &[("host", "a")]).expect("readable").method_override);
+        for target in ["/a?%5Fmethod=DELETE", "/a?x=1;_method=DELETE", "/a?_HttpMethod=DELETE"] {
+            assert!(read("POST", target, &[("host", "a")]).expect("readable").method_override, "{target}");
+        }
+        assert!(!read("POST", "/a?x=_method;y=1", &[("host", "a")]).expect("readable").method_override);
         assert!(
             read("POST", "/a", &[("host", "a"), ("x-http-method-override", "PUT")])
                 .expect("readable")
                 .method_override
         );
+    }
+
+    fn read_http2(
+        target: &str,
+        headers: &[(&str, &str)],
+        authority: Option<&str>,
+        body_follows: bool,
+    ) -> Result<Facts, Unreadable> {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                (http::HeaderName::from_bytes(name.as_bytes()).expect("name"), value.parse().expect("value"))
+            })
+            .collect();
+        let reading = Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 };
+        let raw = RawRequest {
+            method: &Method::POST,
+            version: http::Version::HTTP_2,
+            target: target.as_bytes(),
+            headers: &headers,
+            section: b"",
+            peer: None,
+            hop: Hop { authority, body_follows, encrypted: true, certificate: None },
+        };
+        Facts::read(&raw, &reading)
+    }
+
+    #[test]
+    fn http2_is_read_as_strictly() {
+        let fault = |headers: &[(&str, &str)]| read_http2("/a", headers, Some("a"), true).err();
+        assert_eq!(fault(&[]), None);
+        assert_eq!(fault(&[("te", "trailers")]), None);
+        assert_eq!(fault(&[("host", "A")]), None);
+        for (headers, expected) in [
+            (&[("connection", "close")][..], Unreadable::ConnectionHeader),
+            (&[("keep-alive", "5")], Unreadable::ConnectionHeader),
+            (&[("proxy-connection", "close")], Unreadable::ConnectionHeader),
+            (&[("upgrade", "websocket")], Unreadable::ConnectionHeader),
+            (&[("transfer-encoding", "chunked")], Unreadable::ConnectionHeader),
+            (&[("te", "gzip")], Unreadable::ConnectionHeader),
+            (&[("x", " y")], Unreadable::BadHeaderValue),
+            (&[("x", "y\t")], Unreadable::BadHeaderValue),
+            (&[("x_user", "y")], Unreadable::BadHeaderName),
+            (&[("content-length", "005")], Unreadable::BadContentLength),
+            (&[("content-length", "5, 5")], Unreadable::BadContentLength),
+            (&[("content-length", "5"), ("content-length", "5")], Unreadable::BadContentLength),
+            (&[("authorization", "a"), ("authorization", "a")], Unreadable::DuplicateHeader),
+            (&[("host", "b")], Unreadable::DuplicateHost),
+            (&[("host", "a"), ("host", "a")], Unreadable::DuplicateHost),
+        ] {
+            assert_eq!(fault(headers), Some(expected), "{headers:?}");
+        }
+        let long = "x".repeat(900);
+        assert_eq!(fault(&[("x", &long)]), Some(Unreadable::HeadersTooLarge));
+        assert_eq!(read_http2("/a", &[], None, false).err(), Some(Unreadable::MissingHost));
+        assert_eq!(read_http2("/a", &[], Some("u@a"), false).err(), Some(Unreadable::BadHost));
+        assert_eq!(read_http2("/a/../b", &[], Some("a"), false).err(), Some(Unreadable::DotSegment));
+        assert!(read_http2("/a", &[("host", "a")], None, false).is_ok());
+    }
+
+    #[test]
+    fn an_http2_body_is_as_long_as_its_frames_say() {
+        use crate::request::framing::BodyLength;
+        let length = |headers: &[(&str, &str)], follows: bool| {
+            read_http2("/a", headers, Some("a"), follows).map(|facts| facts.body.length)
+        };
+        assert_eq!(length(&[], false), Ok(BodyLength::None));
+        assert_eq!(length(&[], true), Ok(BodyLength::Chunked));
+        assert_eq!(length(&[("content-length", "5")], true), Ok(BodyLength::Known(5)));
+        assert_eq!(length(&[("content-length", "0")], true), Ok(BodyLength::None));
+        assert_eq!(length(&[("content-length", "5")], false), Err(Unreadable::BadContentLength));
     }
 }

@@ -3,6 +3,7 @@
 //! The HTTP parser tidies up (it drops a `Content-Length` beside `Transfer-Encoding`, takes LF for CRLF), so these
 //! checks look at what was on the wire. See RFC 9112 §6 and the request-smuggling advisories in `docs/threats.md`.
 
+use http::{HeaderMap, header};
 use memchr::{memchr, memchr_iter};
 
 use super::Unreadable;
@@ -14,7 +15,7 @@ pub enum BodyLength {
     None,
     /// A body of this many bytes, above zero.
     Known(u64),
-    /// A chunked body of unknown length.
+    /// A body whose length is not told: chunked, or in the frames of HTTP/2.
     Chunked,
 }
 
@@ -58,6 +59,28 @@ pub fn read(section: &[u8]) -> Result<BodyLength, Unreadable> {
         (None, true) => Ok(BodyLength::Chunked),
         (Some(0) | None, false) => Ok(BodyLength::None),
         (Some(bytes), false) => Ok(BodyLength::Known(bytes)),
+    }
+}
+
+/// The same for HTTP/2, whose frames say where a body ends (RFC 9113 §8.1.1); `body_follows` where the header section
+/// did not end the stream.
+///
+/// # Errors
+/// The first way in which the framing has two readings, for this hop or for one in HTTP/1 behind it.
+pub fn of_fields(headers: &HeaderMap, body_follows: bool) -> Result<BodyLength, Unreadable> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Unreadable::BadTransferEncoding);
+    }
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = values.next().map(|value| decimal(value.as_bytes())).transpose()?;
+    if values.next().is_some() {
+        return Err(Unreadable::BadContentLength);
+    }
+    match (length, body_follows) {
+        (None | Some(0), false) | (Some(0), true) => Ok(BodyLength::None),
+        (None, true) => Ok(BodyLength::Chunked),
+        (Some(bytes), true) => Ok(BodyLength::Known(bytes)),
+        (Some(_), false) => Err(Unreadable::BadContentLength),
     }
 }
 

@@ -7,38 +7,50 @@ use super::Unreadable;
 
 /// Headers that carry identity or rewrite the request for some well-known back end. Always removed.
 const FORGEABLE: &[&str] = &[
+    "cf-connecting-ip",
     "client-ip",
+    "fastly-client-ip",
     "forwarded",
     "front-end-https",
     "remote-addr",
     "remote-user",
     "true-client-ip",
+    "x-azure-clientip",
     "x-client-ip",
     "x-client-verify",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
     "x-host",
     "x-iisnode-auth-user",
     "x-real-ip",
     "x-token-subject",
     "x-user",
-    "x-user-id",
     "x-username",
-    "x-webauth-user",
 ];
 
-/// Families of such headers: whatever begins so is removed.
+/// Families of such headers: whatever begins so is removed. Each begins with a letter that [`in_family`] looks for.
 const FORGEABLE_FAMILIES: &[&str] = &[
     OWN_PREFIX,
     "remote-",
     "ssl-client-",
-    "x-auth-request-",
+    "x-amzn-oidc-",
+    "x-auth-",
     "x-authenticated-",
     "x-client-cert",
+    "x-consumer-",
     "x-forwarded-",
+    "x-goog-authenticated-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
     "x-original-",
+    "x-override-",
     "x-remote-",
     "x-rewrite-",
     "x-ssl-",
+    "x-sso-",
+    "x-user-",
+    "x-webauth-",
 ];
 
 /// Every header that begins so belongs to the gateway itself.
@@ -116,6 +128,28 @@ pub fn check(headers: &HeaderMap) -> Result<(), Unreadable> {
     check_connection(headers)
 }
 
+/// Refuses what HTTP/2 does not have: headers of HTTP/1 connections, and blanks around values (RFC 9113 §8.2).
+///
+/// # Errors
+/// The first offending header.
+pub fn check_http2(headers: &HeaderMap) -> Result<(), Unreadable> {
+    for (name, value) in headers {
+        let of_a_connection = match name.as_str() {
+            "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "transfer-encoding"
+            | "http2-settings" => true,
+            "te" => value != "trailers",
+            _ => false,
+        };
+        if of_a_connection {
+            return Err(Unreadable::ConnectionHeader);
+        }
+        if value.as_bytes().trim_ascii().len() != value.len() {
+            return Err(Unreadable::BadHeaderValue);
+        }
+    }
+    Ok(())
+}
+
 fn check_connection(headers: &HeaderMap) -> Result<(), Unreadable> {
     if headers.get_all(header::CONNECTION).iter().any(|value| value.to_str().is_err()) {
         return Err(Unreadable::BadConnection);
@@ -125,8 +159,8 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Unreadable> {
             return Err(Unreadable::BadConnection);
         }
         let name = token.to_ascii_lowercase();
-        let mut families = FORGEABLE_FAMILIES.iter().chain(END_TO_END_FAMILIES);
-        if families.any(|family| name.starts_with(family))
+        if in_family(&name)
+            || END_TO_END_FAMILIES.iter().any(|family| name.starts_with(family))
             || END_TO_END.iter().any(|known| known.as_str() == name)
             || FORGEABLE.contains(&name.as_str())
         {
@@ -176,9 +210,19 @@ impl IdentityHeaders {
     }
 
     fn contains_folded(&self, name: &str) -> bool {
-        FORGEABLE_FAMILIES.iter().any(|family| name.starts_with(family))
-            || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
+        in_family(name) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
     }
+}
+
+/// Whether a name in lower case belongs to one of [`FORGEABLE_FAMILIES`].
+///
+/// Asked of every header of every request: most names end at their first letter, most others at their third.
+fn in_family(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    matches!(bytes.first(), Some(b'r' | b's' | b'x'))
+        && FORGEABLE_FAMILIES
+            .iter()
+            .any(|family| family.as_bytes().get(2) == bytes.get(2) && name.starts_with(family))
 }
 
 /// CGI makes one variable of `X-User-Id`, `x_user_id` and `X.User.Id`.
@@ -242,6 +286,26 @@ mod tests {
         }
         assert!(!identity.contains("x-clinic-users"));
         assert!(!identity.contains("accept"));
+    }
+
+    #[test]
+    fn every_name_and_family_is_found() {
+        let identity = IdentityHeaders::new([]);
+        for family in FORGEABLE_FAMILIES {
+            assert!(identity.contains(&format!("{family}a")), "{family}");
+            assert!(
+                identity.contains(&format!("{family}a").to_ascii_uppercase().replace('-', "_")),
+                "{family}"
+            );
+        }
+        for name in FORGEABLE {
+            assert!(identity.contains(name), "{name}");
+        }
+        for name in
+            ["accept", "x-request-id", "x-csrf-token", "x-requested-with", "x", "", "sec-fetch-site", "range"]
+        {
+            assert!(!identity.contains(name), "{name}");
+        }
     }
 
     #[test]

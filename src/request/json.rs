@@ -1,20 +1,39 @@
 //! JSON with one reading: no member name twice, at any depth (RFC 8259 §4 leaves the choice to each reader).
 
+use std::collections::HashSet;
+
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use super::names::fold;
 
 /// Parses a whole JSON text.
 ///
 /// # Errors
 /// Not JSON, trailing bytes, a repeated member, or nesting deeper than `serde_json`'s limit of 128.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_with(bytes, Unique { ignores_case: false })
+}
+
+/// Parses a whole JSON text that some back end may read without regard to the letter case of names.
+///
+/// # Errors
+/// As [`parse`], or two members of one object differ in nothing but the case of their names.
+pub fn parse_one_meaning(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_with(bytes, Unique { ignores_case: true })
+}
+
+fn parse_with(bytes: &[u8], unique: Unique) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Unique.deserialize(&mut deserializer)?;
+    let value = unique.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-struct Unique;
+#[derive(Clone, Copy)]
+struct Unique {
+    ignores_case: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Unique {
     type Value = Value;
@@ -63,7 +82,7 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Unique)? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -71,8 +90,12 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
+        let mut folded = HashSet::new();
         while let Some(name) = members.next_key::<Name>()? {
-            let value = members.next_value_seed(Unique)?;
+            let value = members.next_value_seed(self)?;
+            if self.ignores_case && !folded.insert(fold(&name.0).into_owned()) {
+                return Err(de::Error::custom("a member name occurs twice but for its case"));
+            }
             if map.insert(name.0, value).is_some() {
                 return Err(de::Error::custom("a member name occurs twice"));
             }
@@ -104,6 +127,13 @@ mod tests {
         {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_in_two_cases_are_refused_where_that_matters() {
+        let text = br#"{"a":{"key":1,"Key":2}}"#;
+        assert!(parse(text).is_ok() && parse_one_meaning(text).is_err());
+        assert!(parse_one_meaning(br#"{"a":{"A":{"a":1}}}"#).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the upstream gets.
 
 pub mod body;
+pub mod certificate;
 pub mod client;
 pub mod credentials;
 pub mod facts;
@@ -12,6 +13,8 @@ pub mod framing;
 pub mod headers;
 pub mod host;
 pub mod json;
+pub mod media;
+pub mod names;
 pub mod reading;
 pub mod target;
 pub mod trace_context;

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Unreadable;
+use super::names::is_near;
 use super::reading::{self, PathReading};
 
 /// Deeper paths are refused: no real API has them and matching cost stays bounded.
@@ -102,6 +103,23 @@ impl Target {
         let mut values = self.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value);
         let first = values.next()?;
         if values.next().is_some() { None } else { Some(first) }
+    }
+
+    /// The value of a query parameter, where no server could find another or none under its name.
+    ///
+    /// `None` also where a name that is only [near](is_near) occurs, or a `;`, at which some servers split.
+    pub fn query_alone(&self, name: &str) -> Option<Cow<'_, str>> {
+        let other = |key: &str| key != name && is_near(key, name);
+        if self.query().contains(';') || self.query_pairs().any(|(key, _)| other(&key)) {
+            return None;
+        }
+        self.query_once(name)
+    }
+
+    /// The names in the query, split at `&` and, as some servers do, at `;`.
+    pub fn query_names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let pieces = self.query().split(['&', ';']);
+        pieces.flat_map(|piece| form_urlencoded::parse(piece.as_bytes())).map(|(name, _)| name)
     }
 
     /// The query's decoded names and values, in order.
@@ -378,6 +396,33 @@ mod tests {
                 target.path_as(all).map(Cow::into_owned)
             });
             assert!(seen.is_err(), "{raw} reads {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_beside_one_that_some_server_takes_for_it_has_no_value() {
+        let alone = |query: &str| {
+            let target = Target::parse(format!("/a?{query}").as_bytes()).expect("readable");
+            target.query_alone("patient").map(Cow::into_owned)
+        };
+        for query in ["patient=p1", "patients=p2&patient=p1", "patient=p1&x=patient", "%70atient=p1"] {
+            assert_eq!(alone(query).as_deref(), Some("p1"), "{query}");
+        }
+        for query in [
+            "patient=p1&Patient=p2",
+            "patient=p1&+patient=p2",
+            "patient=p1&patient[]=p2",
+            "patient=p1&patient%5B%5D=p2",
+            "patient=p1&patient:Patient=p2",
+            "patient=p1&patient:missing=true",
+            "patient=p1&patient.identifier=p2",
+            "patient=p1&PAT%C4%B0ENT=p2&patient=p2",
+            "x=1;patient=p2&patient=p1",
+            "patient=p1;patient=p2",
+            "Patient=p1",
+            "patient[]=p1",
+        ] {
+            assert_eq!(alone(query), None, "{query}");
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Unreadable {
     BadConnection,
     /// A `Connection` header that names a header which must reach the other end.
     ConnectionNamesEndToEnd,
+    /// A header of HTTP/1 connections in an HTTP/2 request (RFC 9113 §8.2.2).
+    ConnectionHeader,
     /// A method that is not written in upper-case letters, or `TRACE` or `CONNECT`.
     BadMethod,
     /// An upgrade to something other than `websocket`, or a malformed one.
@@ -101,6 +103,7 @@ impl Unreadable {
             Self::BadHeaderValue => "bad_header_value",
             Self::BadConnection => "bad_connection",
             Self::ConnectionNamesEndToEnd => "connection_names_end_to_end",
+            Self::ConnectionHeader => "connection_header",
             Self::BadMethod => "bad_method",
             Self::BadUpgrade => "bad_upgrade",
             Self::DuplicateHeader => "duplicate_header",

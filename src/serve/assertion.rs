@@ -21,10 +21,15 @@ const CACHED: usize = 50_000;
 
 /// Signs assertions, and keeps them while they are young.
 pub struct Assertions {
+    signer: Arc<Signer>,
+    cache: Cache<(usize, usize), Arc<Signed>>,
+}
+
+/// The key that assertions are signed with.
+struct Signer {
     key: EncodingKey,
     key_id: String,
-    jwks: String,
-    cache: Cache<(usize, usize), Arc<Signed>>,
+    public: serde_json::Value,
 }
 
 struct Signed {
@@ -68,17 +73,23 @@ impl Assertions {
         let (x, y) = (point.get(1..33).ok_or(Unspecified)?, point.get(33..65).ok_or(Unspecified)?);
         let key_id = URL_SAFE_NO_PAD
             .encode(digest::digest(&digest::SHA256, point).as_ref().get(..12).unwrap_or_default());
-        let jwks = serde_json::json!({"keys": [{
+        let public = serde_json::json!({
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": key_id,
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-        }]})
-        .to_string();
-        Ok(Self { key: EncodingKey::from_ec_der(document.as_ref()), key_id, jwks, cache: Cache::new(CACHED) })
+        });
+        let signer = Signer { key: EncodingKey::from_ec_der(document.as_ref()), key_id, public };
+        Ok(Self { signer: Arc::new(signer), cache: Cache::new(CACHED) })
     }
 
-    /// The public key as a JWK set (RFC 7517), for upstreams.
-    pub fn jwks(&self) -> &str {
-        &self.jwks
+    /// The same key for the next version of the configuration. What was signed is not kept: an upstream's position
+    /// may mean another audience there.
+    pub fn succeeded(&self) -> Self {
+        Self { signer: Arc::clone(&self.signer), cache: Cache::new(CACHED) }
+    }
+
+    /// The public key as a JWK (RFC 7517).
+    pub fn public_key(&self) -> &serde_json::Value {
+        &self.signer.public
     }
 
     /// An assertion about a subject for one upstream; signed anew once half its life is over. `now` is in Unix
@@ -113,9 +124,9 @@ impl Assertions {
             roles: &subject.roles,
             auth_time: subject.auth_time,
         };
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
+        let header = Header { kid: Some(self.signer.key_id.clone()), ..Header::new(Algorithm::ES256) };
         let mut value =
-            HeaderValue::from_str(&jsonwebtoken::encode(&header, &claims, &self.key).ok()?).ok()?;
+            HeaderValue::from_str(&jsonwebtoken::encode(&header, &claims, &self.signer.key).ok()?).ok()?;
         value.set_sensitive(true);
         let signed = Signed {
             subject: Arc::clone(subject),

@@ -1,21 +1,30 @@
 //! Sends a request whose body was already read: the second back end of dispatch, on Pingora's own connector.
 //!
 //! Pingora's stream would have to replay the body from its retry buffer, which ends at 64 KiB; bodies that are
-//! classified may be larger (`docs/decisions/0003-buffered-dispatch.md`).
+//! classified may be larger (`docs/decisions/0003-buffered-dispatch.md`). What was sent is never sent again; only a
+//! connection that can't be made is tried at another server.
 
 use bytes::Bytes;
 use http::header;
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
+use super::context::Context;
+use super::delivery::{Failure, is_cut};
+use super::faults::ending;
+use super::framing;
+use super::http1;
+use super::proxy::Gateway;
 use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
-use super::upstream::prepare_response;
+use super::upstream::{Destination, address_h2, prepare_response};
+use crate::audit::event::OutcomeResult;
 
 /// How sending ended.
-pub enum Sent {
+enum Sent {
     /// The client got the whole answer.
     Completed,
     /// No answer came, and nothing was written to the client yet.
@@ -26,53 +35,164 @@ pub enum Sent {
     ClientGone,
 }
 
-/// Sends `request` with `body` to `peer` and passes the answer on. Never retried.
+/// Sends the admitted request with `body`, and passes the answer on.
 ///
-/// `adjust` may change the answer's head before the client gets it.
-pub async fn send(
-    connector: &Connector,
-    peer: &HttpPeer,
-    mut request: RequestHeader,
-    body: Bytes,
+/// # Errors
+/// The client must see that the answer is not whole; an error makes Pingora cut the connection.
+pub async fn deliver(
+    gateway: &Gateway,
     session: &mut Session,
-    adjust: impl Fn(&mut ResponseHeader) -> pingora::Result<()>,
-) -> Sent {
-    request.remove_header(&header::TRANSFER_ENCODING);
-    request.remove_header(&header::EXPECT);
-    if request.insert_header(header::CONTENT_LENGTH, body.len()).is_err() {
-        return Sent::Failed(UpstreamFault::Broken, ProxyError::InternalError);
+    context: &mut Context,
+    body: Bytes,
+) -> pingora::Result<()> {
+    match send(gateway, session, context, body).await? {
+        Sent::Completed => context.ending = Some(OutcomeResult::Completed),
+        Sent::ClientGone => {
+            context.ending = Some(OutcomeResult::ClientGone);
+            session.set_keepalive(None);
+        }
+        Sent::BrokenOff => {
+            // Pingora tells of it: then it is counted, and the outcome set.
+            return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
+        }
+        Sent::Failed(fault, error) => {
+            context.fault = Some(error);
+            context.ending = Some(ending(fault));
+            gateway.reply_fault(session, context, fault).await;
+        }
     }
-    let mut upstream = match connector.get_http_session(peer).await {
-        Ok((upstream, _)) => upstream,
-        Err(error) => return Sent::Failed(UpstreamFault::Unreachable, ProxyError::of(&error)),
+    Ok(())
+}
+
+async fn send(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &mut Context,
+    body: Bytes,
+) -> pingora::Result<Sent> {
+    let mut request = session.req_header().clone();
+    http1::from_http2(&mut request)?;
+    context.live.upstreams.prepare_request(&mut request, &context.departure()?)?;
+    context.set_out();
+    context.mark(&mut request)?;
+    let (mut upstream, reused, peer) = match connect(gateway, context).await? {
+        Ok(connected) => connected,
+        Err((fault, error)) => return Ok(Sent::Failed(fault, error)),
     };
     upstream.set_read_timeout(peer.options.read_timeout);
     upstream.set_write_timeout(peer.options.write_timeout);
-    let exchanged = async {
-        upstream.write_request_header(Box::new(request)).await?;
-        upstream.write_request_body(body, true).await?;
-        upstream.finish_request_body().await?;
-        loop {
-            upstream.read_response_header().await?;
-            // Interim answers (RFC 9110 §15.2) are between this hop and the next.
-            let interim =
-                upstream.response_header().is_some_and(|response| response.status.is_informational());
-            if !interim || upstream.response_header().is_some_and(|response| response.status.as_u16() == 101)
-            {
-                return Ok::<(), Box<pingora::Error>>(());
+    let sent = match exchange(&mut upstream, request, body, &peer, context).await {
+        Err(mut error) => {
+            error.as_up();
+            if is_cut(&error) && !reused {
+                let failure = Failure { surely_not_served: false, broken: true, listed: false, max: 0 };
+                context.delivery.may_send_again(failure);
             }
+            Sent::Failed(fault(&error), ProxyError::of(&error))
         }
+        Ok(response) => pass_on(gateway, session, context, &mut upstream, response).await,
     };
-    if let Err(error) = exchanged.await {
-        return Sent::Failed(fault(&error), ProxyError::of(&error));
+    match upstream {
+        // Pingora counts the streams of a connection, so it must get each of them back.
+        HttpSession::H2(_) => {
+            if matches!(sent, Sent::Failed(UpstreamFault::TimedOut, _)) {
+                // It may hang as a whole: no further request goes there.
+                if let HttpSession::H2(h2) = &upstream {
+                    h2.conn.mark_shutdown();
+                }
+            }
+            gateway.connector.release_http_session(upstream, &peer, peer.options.idle_timeout).await;
+        }
+        _ if matches!(sent, Sent::Completed) => {
+            gateway.connector.release_http_session(upstream, &peer, peer.options.idle_timeout).await;
+        }
+        _ => {}
     }
-    let Some(mut response) = upstream.response_header().cloned() else {
-        return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
-    };
+    Ok(sent)
+}
+
+type Connected = (HttpSession, bool, HttpPeer);
+
+/// Connects to one of the servers; the flag says that the connection served before.
+async fn connect(
+    gateway: &Gateway,
+    context: &mut Context,
+) -> pingora::Result<Result<Connected, (UpstreamFault, ProxyError)>> {
+    loop {
+        let destination =
+            context.live.upstreams.destination(&context.departure()?, context.delivery.tried()).await;
+        let Destination { peer, attempt, .. } = match destination {
+            Ok(destination) => destination,
+            Err(undeliverable) => return Ok(Err(undeliverable)),
+        };
+        context.delivery.begin(attempt, None);
+        match gateway.connector.get_http_session(&peer).await {
+            Ok((upstream, reused)) => {
+                let only =
+                    context.upstream().is_some_and(|index| context.live.upstreams.is_http2_only(index));
+                if only && !matches!(upstream, HttpSession::H2(_)) {
+                    let fault = UpstreamFault::Unreachable;
+                    return Ok(Err((fault, fault.into())));
+                }
+                return Ok(Ok((upstream, reused, peer)));
+            }
+            Err(error) if context.delivery.may_connect_again(&error) => {
+                gateway.count_retry(context, "connect")
+            }
+            Err(error) => return Ok(Err((UpstreamFault::Unreachable, ProxyError::of(&error)))),
+        }
+    }
+}
+
+/// Sends the request and reads the head of its answer.
+async fn exchange(
+    upstream: &mut HttpSession,
+    mut request: RequestHeader,
+    body: Bytes,
+    peer: &HttpPeer,
+    context: &mut Context,
+) -> pingora::Result<ResponseHeader> {
+    request.remove_header(&header::TRANSFER_ENCODING);
+    request.remove_header(&header::EXPECT);
+    request.insert_header(header::CONTENT_LENGTH, body.len())?;
+    if matches!(upstream, HttpSession::H2(_)) {
+        address_h2(&mut request, peer.is_tls())?;
+    }
+    upstream.write_request_header(Box::new(request)).await?;
+    upstream.write_request_body(body, true).await?;
+    upstream.finish_request_body().await?;
+    loop {
+        upstream.read_response_header().await?;
+        let Some(response) = upstream.response_header() else {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "no head of an answer");
+        };
+        let status = response.status.as_u16();
+        if !context.delivery.head(status) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim answers");
+        }
+        if response.status.is_informational() && matches!(upstream, HttpSession::H2(_)) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an interim answer as the last");
+        }
+        // Interim answers (RFC 9110 §15.2) are between this hop and the next.
+        if !response.status.is_informational() || status == 101 {
+            return Ok(response.clone());
+        }
+    }
+}
+
+async fn pass_on(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &Context,
+    upstream: &mut HttpSession,
+    mut response: ResponseHeader,
+) -> Sent {
     if let Err(fault) = prepare_response(&mut response, false) {
         return Sent::Failed(fault, fault.into());
     }
-    if adjust(&mut response).is_err() {
+    if framing::suit_client(&mut response, session.req_header()).is_err()
+        || gateway.finish_response(&mut response, context).is_err()
+    {
         return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
     }
     if session.write_response_header(Box::new(response), false).await.is_err() {
@@ -92,14 +212,25 @@ pub async fn send(
     if session.write_response_body(None, true).await.is_err() {
         return Sent::ClientGone;
     }
-    connector.release_http_session(upstream, peer, peer.options.idle_timeout).await;
     Sent::Completed
 }
 
+/// The error by which Pingora is told of a fault that comes before any connection.
+pub fn error(fault: UpstreamFault) -> Box<Error> {
+    let kind = match fault {
+        UpstreamFault::NoneHealthy => ErrorType::Custom(NONE_HEALTHY),
+        _ => ErrorType::ConnectError,
+    };
+    Error::explain(kind, "no server was reached")
+}
+
+/// The name of that error where every server is known not to be well.
+const NONE_HEALTHY: &str = "NoneHealthy";
+
 /// What an error of Pingora's means for the client.
 pub fn fault(error: &pingora::Error) -> UpstreamFault {
-    use pingora::ErrorType;
     match error.etype() {
+        ErrorType::Custom(NONE_HEALTHY) => UpstreamFault::NoneHealthy,
         ErrorType::ConnectTimedout
         | ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
@@ -112,6 +243,8 @@ pub fn fault(error: &pingora::Error) -> UpstreamFault {
         | ErrorType::InvalidCert
         | ErrorType::HandshakeError
         | ErrorType::TLSWantX509Lookup => UpstreamFault::Unreachable,
+        // An error of our own comes before anything was sent.
+        ErrorType::InternalError => UpstreamFault::Unsendable,
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => UpstreamFault::TimedOut,
         _ => UpstreamFault::Broken,
     }

@@ -1,15 +1,20 @@
 //! What the proxy front remembers of one request between Pingora's calls.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
+use super::delivery::Delivery;
+use super::edge::Running;
+use super::live::Live;
 use super::proxy_status::ProxyError;
 use super::trace::Trace;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
+use crate::decision::Reason;
 use crate::enforce::{Admission, Settled};
 use crate::request::Facts;
 use crate::telemetry::metrics;
@@ -17,12 +22,20 @@ use crate::telemetry::metrics;
 /// What is remembered of one request between Pingora's calls.
 pub struct Context {
     pub(super) id: Uuid,
+    /// The version of the configuration that the request began under.
+    pub(super) live: Arc<Live>,
     pub(super) started: Instant,
     pub(super) facts: Option<Facts>,
     pub(super) settled: Option<Settled>,
     pub(super) admission: Option<Box<Admission>>,
     pub(super) ending: Option<OutcomeResult>,
+    pub(super) delivery: Delivery,
     pub(super) now: i64,
+    /// Why the gateway itself stopped a request that had been forwarded.
+    pub(super) stopped: Option<Reason>,
+    /// The most bytes of its body.
+    pub(super) body_bytes: u64,
+    pub(super) running: Option<Running>,
     /// Its place in a trace, once its headers were seen.
     pub(super) trace: Option<Trace>,
     /// How long after its beginning it set out for the upstream.
@@ -52,15 +65,20 @@ impl Drop for InFlight {
 
 impl Context {
     /// A request that has just begun.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(live: Arc<Live>) -> Self {
         Self {
             id: Uuid::now_v7(),
+            live,
             started: Instant::now(),
             facts: None,
             settled: None,
             admission: None,
             ending: None,
+            delivery: Delivery::default(),
             now: jiff::Timestamp::now().as_second(),
+            stopped: None,
+            body_bytes: u64::MAX,
+            running: None,
             trace: None,
             sent_after: None,
             fault: None,
@@ -89,10 +107,15 @@ impl Context {
 
     /// What the outgoing request is made from; an error where there is no admission.
     pub(super) fn departure(&self) -> pingora::Result<Departure<'_>> {
-        match (&self.admission, &self.facts, &self.settled, self.upstream()) {
-            (Some(admission), Some(facts), Some(settled), Some(upstream)) => {
-                Ok(Departure { admission, facts, levels: &settled.policy.levels, upstream, now: self.now })
-            }
+        match (&self.admission, &self.facts, &self.settled, self.settled.as_ref().and_then(Settled::route)) {
+            (Some(admission), Some(facts), Some(settled), Some(route)) => Ok(Departure {
+                admission,
+                facts,
+                levels: &settled.policy.levels,
+                upstream: route.upstream,
+                timeouts: route.timeouts,
+                now: self.now,
+            }),
             _ => Error::e_explain(ErrorType::InternalError, "nothing goes upstream without an admission"),
         }
     }

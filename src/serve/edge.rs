@@ -3,59 +3,130 @@
 //! Pingora refuses some bytes (400, 405) before there is a request, and calls no hook. This stream sees such an
 //! answer go out while no request is running, so that it is counted and audited.
 
-use std::fmt;
-use std::io;
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::http::ResponseHeader;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::SslDigest;
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::door::{Door, Guest};
+use super::goodbye::Goodbye;
+use super::h2;
+use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
-use crate::enforce::Gate;
+use super::request_line::RequestLine;
+use super::shutdown::Draining;
+use super::tls::ListenerTls;
+use super::watched::{Observer, Watched};
+use crate::config::settings::ListenerSettings;
+use crate::request::certificate::ClientCertificate;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
 /// drops requests that have just begun.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A listener's application: Pingora's proxy behind a stream that is watched.
+/// How an HTTP/2 connection begins (RFC 9113 §3.4), up to where no HTTP/1 request could.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// A listener's application: Pingora's proxy behind a door and a stream that is watched.
 pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
-    gate: Arc<Gate>,
-    listener: Box<str>,
+    door: Door,
+    tls: Option<Arc<ListenerTls>>,
+    /// Whether every connection is HTTP/2, without TLS to say so (RFC 9113 §3.3).
+    h2c: bool,
+    header_bytes: usize,
+    draining: Draining,
 }
 
 impl Edge {
     /// Wraps the proxy of one listener.
-    pub fn new(proxy: HttpProxy<Gateway>, gate: Arc<Gate>, listener: &str) -> Self {
-        Self { proxy: Arc::new(proxy), gate, listener: listener.into() }
+    pub fn new(
+        proxy: HttpProxy<Gateway>,
+        door: Door,
+        listener: &ListenerSettings,
+        tls: Option<Arc<ListenerTls>>,
+        draining: Draining,
+    ) -> Self {
+        let header_bytes = listener.reading.header_bytes;
+        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining }
+    }
+
+    /// The stream behind its watcher.
+    fn watched(&self, stream: Stream, connection: &Arc<Connection>, observer: Observer) -> Option<Stream> {
+        let pace = Pace::new(*self.door.limits());
+        let goodbye = Goodbye::new(self.draining.clone());
+        Some(Box::new(Watched::new(stream, Arc::clone(connection), observer, pace, goodbye)?))
+    }
+
+    /// Says whether something was refused before it was a request.
+    async fn serve_http2(
+        &self,
+        stream: Stream,
+        connection: &Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> bool {
+        let watch = Arc::new(h2::Watch::default());
+        let observer = Observer::Http2(Box::new(h2::Observer::new(Arc::clone(&watch))));
+        let Some(stream) = self.watched(stream, connection, observer) else { return false };
+        let limits = h2::Limits {
+            header_bytes: self.header_bytes,
+            streams: usize::try_from(self.door.limits().h2_streams).unwrap_or(usize::MAX),
+            preface_time: self.door.limits().header_deadline,
+            idle_time: self.door.limits().keep_alive,
+        };
+        h2::serve(&self.proxy, stream, &watch, limits, shutdown).await > 0
+    }
+
+    /// Says whether something was refused before it was a request.
+    async fn serve_http1(
+        &self,
+        stream: Stream,
+        connection: &Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> bool {
+        let observer = Observer::Http1(RequestLine::default());
+        let Some(stream) = self.watched(stream, connection, observer) else { return false };
+        self.proxy.process_new(stream, shutdown).await;
+        connection.refused_by_parser.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
 impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connection = Arc::new(Connection::default());
-        let peer = stream.get_socket_digest().and_then(|digest| {
-            digest.peer_addr().and_then(|address| address.as_inet().map(|inet| inet.ip()))
-        });
-        let watched: Stream = Box::new(Watched::new(stream, Arc::clone(&connection))?);
-        self.proxy.process_new(watched, shutdown).await;
-        if connection.refused_by_parser.load(Ordering::Relaxed) {
-            self.gate.record_unparsed(&self.listener, peer).await;
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let guest = self.door.let_in(&mut stream).await?;
+        let (stream, certificate) = match &self.tls {
+            None => (stream, None),
+            Some(tls) => {
+                let shaken =
+                    tokio::time::timeout(self.door.limits().header_deadline, tls.accept(stream)).await;
+                let Ok(shaken) = shaken else {
+                    self.door.count("handshake_deadline");
+                    return None;
+                };
+                shaken?
+            }
+        };
+        let is_h2 = self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let connection = Arc::new(Connection::new(&guest, is_h2, self.tls.is_some(), certificate));
+        let refused = if is_h2 {
+            self.serve_http2(stream, &connection, shutdown).await
+        } else {
+            self.serve_http1(stream, &connection, shutdown).await
+        };
+        let stop = connection.life.stop();
+        if let Some(stop) = stop {
+            self.door.count(stop.cause());
+        }
+        let too_slow = stop == Some(Stop::Header) && connection.life.is_receiving();
+        if too_slow || refused {
+            self.door.record_unparsed(guest.client).await;
         }
         None
     }
@@ -73,19 +144,65 @@ pub fn request_line_is_odd(session: &Session) -> bool {
     connection(session).is_some_and(|connection| connection.odd_request_line.load(Ordering::Relaxed))
 }
 
-/// Notes that a request has begun; called first in its life.
-pub fn request_began(session: &Session) {
-    set_phase(session, Phase::InRequest);
+/// The client's address; `None` where it can't be known.
+pub fn client(session: &Session) -> Option<IpAddr> {
+    connection(session).and_then(|connection| connection.client)
 }
 
-/// Notes that a request has ended; called last in its life.
-pub fn request_ended(session: &Session) {
-    set_phase(session, Phase::Idle);
+/// Whether a session's connection is encrypted, and the certificate that its client showed.
+pub fn encryption(session: &Session) -> (bool, Option<&Arc<ClientCertificate>>) {
+    connection(session)
+        .map_or((false, None), |connection| (connection.encrypted, connection.certificate.as_ref()))
 }
 
-fn set_phase(session: &Session, phase: Phase) {
+/// Whether the gateway ended the connection because its client was too slow with a body.
+pub fn was_too_slow(session: &Session) -> bool {
+    let stop = connection(session).and_then(|connection| connection.life.stop());
+    matches!(stop, Some(Stop::SlowBody | Stop::SlowReader))
+}
+
+/// Notes that a handshake for a WebSocket goes upstream.
+pub fn websocket_may_begin(session: &Session) {
     if let Some(connection) = connection(session) {
-        connection.phase.store(phase as u8, Ordering::Relaxed);
+        connection.websocket.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Notes that a request has begun; called first in its life. It ends when this is dropped.
+pub fn request_began(session: &Session) -> Option<Running> {
+    let connection = Arc::clone(connection(session)?);
+    connection.life.begins_request();
+    Some(Running { connection, awaits_body: false })
+}
+
+/// A request that is being served.
+pub struct Running {
+    connection: Arc<Connection>,
+    awaits_body: bool,
+}
+
+impl Running {
+    /// A body is to come, so that the client may be too slow.
+    pub fn awaits_body(&mut self) {
+        if !self.awaits_body {
+            self.awaits_body = true;
+            self.connection.life.begins_upload();
+        }
+    }
+
+    /// The body has come.
+    pub fn has_body(&mut self) {
+        if self.awaits_body {
+            self.awaits_body = false;
+            self.connection.life.ends_upload();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.has_body();
+        self.connection.life.ends_request();
     }
 }
 
@@ -94,195 +211,51 @@ fn connection(session: &Session) -> Option<&Arc<Connection>> {
     digest.user_data.as_ref().and_then(|data| data.downcast_ref::<Arc<Connection>>())
 }
 
-/// Where a connection is in its life.
-#[derive(Clone, Copy)]
-enum Phase {
-    /// Between requests.
-    Idle = 0,
-    /// Bytes have come that are not a request yet.
-    Receiving = 1,
-    /// A request is being served.
-    InRequest = 2,
-}
-
-#[derive(Default)]
-struct Connection {
-    phase: AtomicU8,
-    refused_by_parser: AtomicBool,
-    odd_request_line: AtomicBool,
+pub(super) struct Connection {
+    pub(super) client: Option<IpAddr>,
+    pub(super) life: Life,
+    pub(super) refused_by_parser: AtomicBool,
+    pub(super) odd_request_line: AtomicBool,
+    pub(super) websocket: AtomicBool,
+    encrypted: bool,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Connection {
+    fn new(guest: &Guest, is_h2: bool, encrypted: bool, certificate: Option<Arc<ClientCertificate>>) -> Self {
+        Self {
+            client: guest.client,
+            life: Life::new(is_h2),
+            refused_by_parser: AtomicBool::new(false),
+            odd_request_line: AtomicBool::new(false),
+            websocket: AtomicBool::new(false),
+            encrypted,
+            certificate,
+        }
+    }
+
     /// Looks at bytes that came; `line` is what is known of the request line so far.
-    fn on_read(&self, bytes: &[u8], line: &mut RequestLine) {
-        let phase = self.phase.load(Ordering::Relaxed);
-        if phase == Phase::Idle as u8 {
-            self.phase.store(Phase::Receiving as u8, Ordering::Relaxed);
+    pub(super) fn on_read(&self, bytes: &[u8], line: &mut RequestLine) {
+        if self.life.is_h2() || self.life.is_serving() {
+            return;
+        }
+        if !self.life.is_receiving() {
+            if bytes.starts_with(H2_PREFACE) {
+                self.life.speaks_h2();
+                return;
+            }
+            self.life.begins_to_receive();
             *line = RequestLine::default();
         }
-        if phase != Phase::InRequest as u8 && !line.ended {
+        if !line.has_ended() {
             line.feed(bytes);
-            self.odd_request_line.store(line.spaces > 2 || line.has_odd_bytes, Ordering::Relaxed);
+            self.odd_request_line.store(line.is_odd(), Ordering::Relaxed);
         }
     }
 
-    fn on_write(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Receiving as u8 {
+    pub(super) fn on_write(&self) {
+        if self.life.is_receiving() && !self.life.is_h2() {
             self.refused_by_parser.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-/// What a request line is made of, as it arrives.
-#[derive(Default)]
-struct RequestLine {
-    begun: bool,
-    ended: bool,
-    spaces: usize,
-    has_odd_bytes: bool,
-}
-
-impl RequestLine {
-    fn feed(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                // Empty lines before a request are allowed (RFC 9112 §2.2).
-                b'\r' | b'\n' if !self.begun => continue,
-                b'\n' => {
-                    self.ended = true;
-                    return;
-                }
-                b' ' => self.spaces += 1,
-                b'\r' | 0x21..=0x7e => {}
-                _ => self.has_odd_bytes = true,
-            }
-            self.begun = true;
-        }
-    }
-}
-
-struct Watched {
-    inner: Stream,
-    line: RequestLine,
-    connection: Arc<Connection>,
-    /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
-    digest: Arc<ProxyDigest>,
-}
-
-impl Watched {
-    fn new(inner: Stream, connection: Arc<Connection>) -> Option<Self> {
-        let response = ResponseHeader::build(200, None).ok()?;
-        let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, line: RequestLine::default(), connection, digest })
-    }
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(formatter)
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let this = &mut *self;
-        let read = Pin::new(&mut this.inner).poll_read(context, buffer);
-        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            this.connection.on_read(bytes, &mut this.line);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.connection.on_write();
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
-#[async_trait]
-impl Shutdown for Watched {
-    async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
-    }
-}
-
-impl UniqueID for Watched {
-    fn id(&self) -> UniqueIDType {
-        self.inner.id()
-    }
-}
-
-impl Ssl for Watched {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Watched {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.inner.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.inner.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Watched {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(Arc::clone(&self.digest))
-    }
-}
-
-impl GetSocketDigest for Watched {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
-    }
-}
-
-#[async_trait]
-impl Peek for Watched {
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buffer).await
     }
 }

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 
 use super::edge;
 use crate::enforce::{BodyFault, BodySource};
-use crate::request::facts::{RawRequest, Reading, is_server_options};
+use crate::request::facts::{Hop, RawRequest, Reading, is_server_options};
 use crate::request::{Facts, Unreadable};
 
 /// What kind of request arrived.
@@ -30,7 +30,8 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
         target: header.raw_path(),
         headers: &header.headers,
         section: &section,
-        peer: peer(session),
+        peer: edge::client(session),
+        hop: hop(session),
     };
     if edge::request_line_is_odd(session) {
         // Pingora has encoded what stood there, so the raw bytes are not to be seen any more.
@@ -43,9 +44,22 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     }
 }
 
-/// The other end's address.
-pub fn peer(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+/// The address at the other end of the connection itself, whomever it speaks for.
+pub fn direct_peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
+}
+
+fn hop(session: &Session) -> Hop<'_> {
+    let (encrypted, certificate) = edge::encryption(session);
+    match session.as_http2() {
+        None => Hop { encrypted, certificate, ..Hop::default() },
+        Some(stream) => Hop {
+            authority: session.req_header().uri.authority().map(http::uri::Authority::as_str),
+            body_follows: !stream.is_body_done(),
+            encrypted,
+            certificate,
+        },
+    }
 }
 
 /// A session's body, kept once it was collected.
@@ -78,7 +92,9 @@ impl BodySource for SessionBody<'_> {
             self.session.write_continue_response().await.map_err(|_| BodyFault::Incomplete)?;
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = self.session.read_request_body().await.map_err(|_| BodyFault::Incomplete)? {
+        while let Some(chunk) = self.session.read_request_body().await.map_err(|_| {
+            if edge::was_too_slow(self.session) { BodyFault::TooSlow } else { BodyFault::Incomplete }
+        })? {
             if body.len() + chunk.len() > limit {
                 return Err(BodyFault::TooLarge);
             }

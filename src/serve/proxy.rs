@@ -7,29 +7,35 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use uuid::Uuid;
 
-use super::buffered::{self, Sent};
+use super::buffered;
 use super::context::Context;
+use super::delivery::Failure;
 use super::edge;
+use super::faults::ending;
+use super::framing;
+use super::http1;
 use super::intake::{self, Intake, SessionBody};
+use super::limits;
+use super::live::Current;
 use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
-use super::trace::{self, Ended, Tracer};
-use super::upstream::{DECISION_HEADER, Upstreams, WEBSOCKET_SILENCE, prepare_response};
-use crate::audit::event::{OutcomeResult, method_name};
+use super::trace::{self, Tracer};
+use super::upstream::{DECISION_HEADER, Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
+use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
+use crate::decision::Reason;
 use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::framing::BodyLength;
 use crate::telemetry::metrics;
 
-/// How long an unused client connection is kept, in seconds.
-const KEEP_ALIVE: u64 = 75;
 /// Unread bodies up to this size are read before a refusal, so that the connection can go on.
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
@@ -37,12 +43,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// One listener's gateway.
 pub struct Gateway {
-    /// The listener.
+    /// The listener, as it was when it was opened.
     pub listener: ListenerSettings,
+    /// The listener's position in the configuration.
+    pub position: usize,
     /// What decides.
     pub gate: Arc<Gate>,
-    /// Where requests go.
-    pub upstreams: Arc<Upstreams>,
+    /// The version of the configuration that requests begin under.
+    pub current: Arc<Current>,
     /// Sends bodies that were read for classification.
     pub connector: Arc<Connector<()>>,
     /// Whether the gateway is stopping.
@@ -58,29 +66,42 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new()
+        Context::new(self.current.load())
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> pingora::Result<()> {
-        edge::request_began(session);
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.running = edge::request_began(session);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
-        session.set_keepalive(if self.draining.is_draining() { None } else { Some(KEEP_ALIVE) });
+        let is_old = session.req_header().version == http::Version::HTTP_10;
+        limits::set_times(session, &self.listener.limits, is_old || self.draining.is_draining());
+        // A client of HTTP/1.0 knows no interim answers (RFC 9110 §15.2).
+        session.as_downstream_mut().set_ignore_info_resp(is_old);
         let method = session.req_header().method.clone();
-        let trusted = trace::is_trusted(intake::peer(session), &self.listener.reading.trusted_proxies);
+        let live = Arc::clone(&context.live);
+        let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
+        let trusted = trace::is_trusted(intake::direct_peer(session), &reading.trusted_proxies);
         context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
-        let (settled, body) = match intake::read(session, &self.listener.reading) {
+        let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));
-                (self.gate.server_options(&arrival).await, None)
+                (self.gate.server_options(&live.generation, &arrival).await, None)
             }
             Intake::Request(facts) => {
+                limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
-                let settled = self.gate.admit(&arrival, &mut source).await;
+                let settled = self.gate.admit(&live.generation, &arrival, &mut source).await;
                 let body = source.into_collected();
+                if let (Some(running), Some(_)) = (&mut context.running, &body) {
+                    running.has_body();
+                }
                 context.facts = facts.ok();
                 (settled, body)
             }
@@ -91,23 +112,74 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         context.set_out();
         let departure = context.departure()?;
-        match self.upstreams.peer(departure.admission, departure.upstream, departure.facts.websocket).await {
-            Ok(peer) => Ok(Box::new(peer)),
-            Err(_) => {
-                context.fault = Some(ProxyError::DnsError);
-                Error::e_explain(ErrorType::ConnectError, "the upstream's name can't be resolved")
-                    .map_err(Error::into_up)
+        match context.live.upstreams.destination(&departure, context.delivery.tried()).await {
+            Ok(Destination { peer, attempt, handshake }) => {
+                context.delivery.begin(attempt, handshake);
+                Ok(Box::new(peer))
+            }
+            Err((fault, error)) => {
+                context.fault = Some(error);
+                Err(buffered::error(fault).into_up())
             }
         }
     }
 
-    async fn upstream_request_filter(
+    fn fail_to_connect(
         &self,
         _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let again = context.delivery.may_connect_again(&error);
+        error.set_retry(again);
+        if again {
+            self.count_retry(context, "connect");
+        }
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        _: &HttpPeer,
+        _fd: i32,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.delivery.connected();
+        Ok(())
+    }
+
+    /// Every piece of a body that is streamed passes here. What is decided on it is only whether it is too long: the
+    /// head has gone upstream already.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        limits::pass_body(session, end_of_stream, context)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        self.upstreams.prepare_request(request, &context.departure()?)?;
+        if session.is_http2() && request.version != http::Version::HTTP_2 {
+            http1::join_cookies(request)?;
+        }
+        let departure = context.departure()?;
+        if context.live.upstreams.is_http2_only(departure.upstream)
+            && request.version != http::Version::HTTP_2
+        {
+            return Err(buffered::error(UpstreamFault::Unreachable).into_up());
+        }
+        context.live.upstreams.prepare_request(request, &departure)?;
         context.mark(request)
     }
 
@@ -117,11 +189,34 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if !context.delivery.head(response.status.as_u16()) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim answers")
+                .map_err(Error::into_up);
+        }
         if prepare_response(response, context.websocket()).is_err() {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "the upstream switched protocols unasked")
                 .map_err(Error::into_up);
         }
         self.finish_response(response, context)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Context,
+    ) -> pingora::Result<()> {
+        framing::suit_client(response, session.req_header())
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut http::HeaderMap,
+        _: &mut Context,
+    ) -> pingora::Result<()> {
+        prepare_trailers(trailers);
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -133,14 +228,23 @@ impl ProxyHttp for Gateway {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("upstream {peer}"));
-        let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
-        let repeatable =
-            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        if spends || !repeatable {
-            // One proof pays for one request, and what may have taken effect is not sent twice.
+        if context.delivery.handshake_expired() {
+            error.etype = ErrorType::ReadTimedout;
             error.set_retry(false);
-        } else {
-            error.retry.decide_reuse(client_reused);
+            return error;
+        }
+        let method = &session.req_header().method;
+        let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
+        // One proof pays for one request, and what may have taken effect is not sent twice.
+        let repeatable = !spends && method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let bodiless = context.facts.as_ref().is_some_and(|facts| facts.body.length == BodyLength::None);
+        let retries = context.upstream().and_then(|index| context.live.upstreams.retries(index));
+        let failure =
+            Failure::of(&mut error, client_reused, repeatable, retries.filter(|_| bodiless), method);
+        let again = context.delivery.may_send_again(failure);
+        error.set_retry(again);
+        if again {
+            self.count_retry(context, "resend");
         }
         error
     }
@@ -151,6 +255,13 @@ impl ProxyHttp for Gateway {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
+        if context.stopped.is_none() && edge::was_too_slow(session) {
+            context.stopped = Some(Reason::ClientTooSlow);
+        }
+        if let Some(reason) = context.stopped {
+            let error_code = limits::reply_stopped(session, context, &self.proxy_status, reason).await;
+            return FailToProxy { error_code, can_reuse_downstream: false };
+        }
         let dead =
             *error.esource() == ErrorSource::Downstream && *error.etype() != ErrorType::InvalidHTTPHeader;
         if dead {
@@ -158,21 +269,20 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let fault = buffered::fault(error);
-        // An error of our own comes before anything was sent.
-        let before_sending = *error.etype() == ErrorType::InternalError;
-        context.ending = Some(if before_sending { OutcomeResult::NotForwarded } else { ending(fault) });
+        context.ending = Some(ending(fault));
         context.fault.get_or_insert_with(|| ProxyError::of(error));
         let error_code = self.reply_fault(session, context, fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        edge::request_ended(session);
         let Some(settled) = &context.settled else { return };
         metrics().request_duration.of(settled.verdict).observe(context.started.elapsed().as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
+            let stopped = context.stopped.or(edge::was_too_slow(session).then_some(Reason::ClientTooSlow));
             let result = match (context.ending, error) {
+                _ if stopped.is_some() => OutcomeResult::NotCompleted,
                 (Some(ending), _) => ending,
                 (None, None) => OutcomeResult::Completed,
                 (None, Some(error)) if *error.esource() == ErrorSource::Downstream => {
@@ -180,11 +290,14 @@ impl ProxyHttp for Gateway {
                 }
                 (None, Some(_)) => OutcomeResult::Unknown,
             };
+            if result == OutcomeResult::Completed {
+                context.delivery.succeeded();
+            }
             if let (Some(index), Some(status)) = (context.upstream(), status) {
-                self.upstreams.count_response(index, status);
+                context.live.upstreams.count_response(index, status);
             }
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
-            self.gate.close(intent, Ending { result, reason: None, status, response_bytes }).await;
+            self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes }).await;
         }
         self.end_trace(session, context, settled, status);
         tracing::debug!(decision = %context.id, verdict = settled.verdict, status, "request ended");
@@ -198,7 +311,14 @@ impl Gateway {
         method: &'a http::Method,
         facts: Result<&'a Facts, crate::request::Unreadable>,
     ) -> Arrival<'a> {
-        Arrival { id: context.id, listener: &self.listener.name, method, facts, now: context.now }
+        Arrival {
+            id: context.id,
+            listener: &self.listener.name,
+            method,
+            facts,
+            now: context.now,
+            body_bytes: self.listener.limits.body_bytes,
+        }
     }
 
     /// Carries an outcome out; says whether the client has been answered.
@@ -210,6 +330,10 @@ impl Gateway {
         body: Option<Bytes>,
     ) -> pingora::Result<bool> {
         let Settled { policy, route, outcome, allow, intent, verdict } = settled;
+        context.body_bytes =
+            route.and_then(|index| policy.route(index)).map_or(self.listener.limits.body_bytes, |route| {
+                route.body_limit(self.listener.limits.body_bytes)
+            });
         let settled =
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());
@@ -224,10 +348,11 @@ impl Gateway {
                 context.settled = Some(settled);
                 if context.websocket() {
                     session.set_read_timeout(Some(WEBSOCKET_SILENCE));
+                    edge::websocket_may_begin(session);
                 }
                 return match body {
                     None => Ok(false),
-                    Some(body) => self.send_buffered(session, context, body).await.map(|()| true),
+                    Some(body) => buffered::deliver(self, session, context, body).await.map(|()| true),
                 };
             }
             Outcome::Challenged(challenge) => {
@@ -248,111 +373,17 @@ impl Gateway {
         Ok(true)
     }
 
-    async fn send_buffered(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        body: Bytes,
-    ) -> pingora::Result<()> {
-        let mut request = session.req_header().clone();
-        self.upstreams.prepare_request(&mut request, &context.departure()?)?;
-        context.set_out();
-        context.mark(&mut request)?;
-        let departure = context.departure()?;
-        let sent = match self.upstreams.peer(departure.admission, departure.upstream, false).await {
-            Ok(peer) => {
-                let adjust = |response: &mut ResponseHeader| self.finish_response(response, context);
-                buffered::send(&self.connector, &peer, request, body, session, adjust).await
-            }
-            Err(fault) => Sent::Failed(fault, ProxyError::DnsError),
-        };
-        match sent {
-            Sent::Completed => context.ending = Some(OutcomeResult::Completed),
-            Sent::ClientGone => {
-                context.ending = Some(OutcomeResult::ClientGone);
-                session.set_keepalive(None);
-            }
-            Sent::BrokenOff => {
-                context.ending = Some(OutcomeResult::Unknown);
-                self.count_fault(context, UpstreamFault::Broken);
-                // The client must see that the answer is not whole: an error makes Pingora cut the connection.
-                return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
-            }
-            Sent::Failed(fault, error) => {
-                context.fault = Some(error);
-                context.ending = Some(ending(fault));
-                self.reply_fault(session, context, fault).await;
-            }
-        }
-        Ok(())
-    }
-
     /// The last touch to an upstream's answer.
-    fn finish_response(&self, response: &mut ResponseHeader, context: &Context) -> pingora::Result<()> {
+    pub(super) fn finish_response(
+        &self,
+        response: &mut ResponseHeader,
+        context: &Context,
+    ) -> pingora::Result<()> {
         self.proxy_status.clean(response);
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
-    }
-
-    fn end_trace(&self, session: &Session, context: &Context, settled: &Settled, status: Option<u16>) {
-        let Some(trace) = &context.trace else { return };
-        let forwarded = context.upstream().filter(|_| context.admission.is_some());
-        self.tracer.end(
-            trace,
-            &Ended {
-                decision: context.id,
-                verdict: settled.verdict,
-                reason: context.reason,
-                listener: &self.listener.name,
-                method: method_name(&session.req_header().method),
-                route: settled.route(),
-                upstream: forwarded.map(|index| self.upstreams.name(index)),
-                sent_after: context.sent_after,
-                fault: context.fault.map(ProxyError::token),
-                status,
-                took: context.started.elapsed(),
-            },
-        );
-    }
-
-    fn count_fault(&self, context: &Context, fault: UpstreamFault) {
-        let upstream = context.upstream().map_or("none", |index| self.upstreams.name(index));
-        metrics().upstream_failures.with_label_values(&[upstream, fault.kind()]).inc();
-        tracing::warn!(decision = %context.id, upstream, kind = fault.kind(), "the upstream gave no usable answer");
-    }
-
-    /// Tells the client that the service behind failed, unless an answer has begun; gives the status.
-    async fn reply_fault(&self, session: &mut Session, context: &Context, fault: UpstreamFault) -> u16 {
-        self.count_fault(context, fault);
-        session.set_keepalive(None);
-        if session.response_written().is_some_and(|response| !response.status.is_informational()) {
-            return 0;
-        }
-        let reply = Reply::upstream_fault(context.id, fault).and_then(|reply| {
-            let reply =
-                reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())?;
-            reply.with_proxy_status(&self.proxy_status, Some(context.fault.unwrap_or(fault.into())))
-        });
-        match reply {
-            Ok(reply) => {
-                let status = reply.status();
-                if let Err(error) = reply.send(session).await {
-                    tracing::debug!(decision = %context.id, %error, "the client went away before its answer");
-                }
-                status
-            }
-            Err(_) => 0,
-        }
-    }
-}
-
-fn ending(fault: UpstreamFault) -> OutcomeResult {
-    if fault == UpstreamFault::Unreachable {
-        OutcomeResult::UpstreamUnreachable
-    } else {
-        OutcomeResult::Unknown
     }
 }
 

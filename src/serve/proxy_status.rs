@@ -114,7 +114,8 @@ impl ProxyError {
 impl From<UpstreamFault> for ProxyError {
     fn from(fault: UpstreamFault) -> Self {
         match fault {
-            UpstreamFault::Unreachable => Self::DestinationUnavailable,
+            UpstreamFault::Unsendable => Self::InternalError,
+            UpstreamFault::Unreachable | UpstreamFault::NoneHealthy => Self::DestinationUnavailable,
             UpstreamFault::TimedOut => Self::ConnectionReadTimeout,
             UpstreamFault::Broken => Self::HttpProtocolError,
         }

@@ -1,5 +1,7 @@
 //! The only writer of the gateway's own answers: plain status, RFC 9457 problem, RFC 6750 and RFC 9470 challenges.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::proxy_status::{ProxyError, ProxyStatus};
-use crate::decision::{Challenge, Denial, Reason, cors};
+use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
 use crate::policy::Route;
 use crate::request::Facts;
 
@@ -18,8 +20,12 @@ const RETRY_AFTER: u16 = 5;
 /// What went wrong behind the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamFault {
+    /// The request could not be made ready for the upstream: it never left.
+    Unsendable,
     /// No connection: the request never left.
     Unreachable,
+    /// Every endpoint is known not to be well: the request never left.
+    NoneHealthy,
     /// The answer did not come in time.
     TimedOut,
     /// The answer was broken, or the connection ended.
@@ -30,10 +36,22 @@ impl UpstreamFault {
     const fn problem(self) -> (StatusCode, &'static str, &'static str, &'static str) {
         const CHECK: &str = "It is not known whether the action took effect: look before you repeat it.";
         match self {
+            Self::Unsendable => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "not_sent",
+                "The request could not be passed on",
+                "Nothing was sent. Tell the operator the decision's id: the account's details don't fit the application.",
+            ),
             Self::Unreachable => (
                 StatusCode::BAD_GATEWAY,
                 "upstream_unreachable",
                 "The service can't be reached",
+                "Nothing was sent. Try again in a few seconds.",
+            ),
+            Self::NoneHealthy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unavailable",
+                "The service is not available at the moment",
                 "Nothing was sent. Try again in a few seconds.",
             ),
             Self::TimedOut => {
@@ -48,7 +66,9 @@ impl UpstreamFault {
     /// The word for metrics.
     pub const fn kind(self) -> &'static str {
         match self {
+            Self::Unsendable => "unsendable",
             Self::Unreachable => "unreachable",
+            Self::NoneHealthy => "none_healthy",
             Self::TimedOut => "timeout",
             Self::Broken => "broken",
         }
@@ -103,6 +123,15 @@ impl Reply {
         if !allow.is_empty() {
             let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             reply.header.insert_header(http::header::ALLOW, allow)?;
+        }
+        if let Some(exceeded) = &denial.exceeded {
+            // draft-ietf-httpapi-ratelimit-headers: the limit's name, quota and window in seconds, and what is left of it.
+            let Exceeded { limit, requests, window, retry_after } = exceeded.as_ref();
+            reply
+                .header
+                .insert_header("ratelimit-policy", format!(r#""{limit}";q={requests};w={window}"#))?;
+            reply.header.insert_header("ratelimit", format!(r#""{limit}";r=0;t={retry_after}"#))?;
+            reply.header.insert_header(http::header::RETRY_AFTER, *retry_after)?;
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
@@ -171,7 +200,11 @@ impl Reply {
             acr_values: None,
             max_age: None,
         };
-        Self::problem(status, id, &problem)
+        let mut reply = Self::problem(status, id, &problem)?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
+        }
+        Ok(reply)
     }
 
     fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {
@@ -248,6 +281,24 @@ pub fn allow_origin(
     Ok(())
 }
 
+/// The whole answer to a client that did not bring a request to its end in time (RFC 9110 §15.5.9).
+///
+/// There is no request yet, and so no session of Pingora's to write it and no decision to name.
+pub fn too_slow_to_ask() -> &'static [u8] {
+    static ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let problem = serde_json::json!({
+            "type": problem_type("too_slow"),
+            "title": "The request came too slowly",
+            "status": 408,
+            "detail": "Send it again, at once and whole.",
+        });
+        let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncache-control: no-store";
+        let body = format!("{problem}\n");
+        format!("{head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    &ANSWER
+}
+
 fn problem_type(name: &str) -> String {
     format!("urn:wardgate:problem:{name}")
 }
@@ -261,7 +312,9 @@ fn public_name(reason: Reason) -> &'static str {
         (_, 401) => "invalid_token",
         (_, 404) => "not_found",
         (_, 405) => "method_not_allowed",
+        (_, 408) => "too_slow",
         (_, 413 | 431) => "too_large",
+        (_, 429) => "too_many_requests",
         (_, 503) => "unavailable",
         _ => "forbidden",
     }

@@ -1,66 +1,180 @@
-//! Stopping without a lost request: say "not ready", go on serving, then stop listening and let requests finish.
+//! Signals, and leaving without a lost request: by stopping, or by handing over to a new program.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::config::settings::ShutdownSettings;
 
-/// Whether the gateway is on its way out.
+/// Whether, and how far, the gateway is on its way out.
 #[derive(Debug, Clone, Default)]
-pub struct Draining(Arc<AtomicBool>);
+pub struct Draining(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    begun: AtomicBool,
+    listeners_closed: OnceLock<Instant>,
+    farewell: AtomicBool,
+    told: Arc<Notify>,
+}
 
 impl Draining {
-    /// Whether it is.
+    /// Whether it is: then answers ask clients to close their connection.
     pub fn is_draining(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the listeners were closed; `None` while they are open.
+    pub fn closed_for(&self) -> Option<Duration> {
+        self.0.listeners_closed.get().map(Instant::elapsed)
+    }
+
+    /// Whether WebSockets are to be closed now.
+    pub(super) fn is_farewell(&self) -> bool {
+        self.0.farewell.load(Ordering::Acquire)
+    }
+
+    /// Ends when WebSockets are to be closed; to be polled once before [`Self::is_farewell`] is asked.
+    pub(super) fn farewell(&self) -> OwnedNotified {
+        Arc::clone(&self.0.told).notified_owned()
+    }
+
+    /// Tells every WebSocket to close. Once is enough.
+    pub fn say_farewell(&self) {
+        self.0.farewell.store(true, Ordering::Release);
+        self.0.told.notify_waiters();
     }
 
     fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.begun.store(true, Ordering::Relaxed);
+    }
+
+    fn close_listeners(&self) {
+        let _ = self.0.listeners_closed.set(Instant::now());
     }
 }
 
-/// Waits for signals: `SIGTERM` stops gracefully, `SIGINT` at once.
+/// `SIGXFSZ` on Linux.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// What signals lead to, beyond stopping.
+pub trait Operations: Send + Sync {
+    /// The listeners are about to accept.
+    fn serving(&self);
+    /// `SIGHUP`: the configuration is to be read.
+    fn reload(&self);
+    /// `SIGUSR2`: a new program is to take over. What comes back says whether it has.
+    fn upgrade(&self) -> oneshot::Receiver<bool>;
+    /// Stopping begins; an upgrade that is under way is given up.
+    fn stopping(&self);
+    /// The listeners are about to be closed.
+    fn close_listeners(&self);
+}
+
+/// Waits for signals: `SIGTERM` stops gracefully, `SIGINT` at once, `SIGHUP` reloads, `SIGUSR2` upgrades.
 pub struct Signals {
-    /// How long to wait.
-    pub settings: ShutdownSettings,
-    /// Set when stopping begins.
-    pub draining: Draining,
-    /// Called once, when stopping begins.
-    pub on_stop: Box<dyn Fn() + Send + Sync>,
+    settings: ShutdownSettings,
+    draining: Draining,
+    operations: Arc<dyn Operations>,
+    streams: Mutex<Streams>,
+}
+
+struct Streams {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    upgrade: Signal,
+    quit: Signal,
+    /// A file that reaches the process's size limit raises this; unhandled it kills. Handled, the write fails and
+    /// says so.
+    _file_too_large: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from now on: one that comes before the gateway serves waits, and doesn't end it. Must be
+    /// called in a runtime that outlives this.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn new(
+        settings: ShutdownSettings,
+        draining: Draining,
+        operations: Arc<dyn Operations>,
+    ) -> std::io::Result<Self> {
+        let streams = Streams {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+            quit: signal(SignalKind::quit())?,
+            _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
+        };
+        Ok(Self { settings, draining, operations, streams: Mutex::new(streams) })
+    }
+
+    fn leave(&self) -> ShutdownSignal {
+        self.operations.close_listeners();
+        self.draining.close_listeners();
+        ShutdownSignal::GracefulTerminate
+    }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::quit()))
-        else {
-            tracing::error!("signals can't be received; stop this process with SIGKILL");
-            return std::future::pending().await;
-        };
+        let mut streams = self.streams.lock().await;
+        let streams = &mut *streams;
+        self.operations.serving();
+        let mut upgrading: Option<oneshot::Receiver<bool>> = None;
         loop {
             tokio::select! {
-                _ = interrupt.recv() => {
-                    (self.on_stop)();
+                _ = streams.interrupt.recv() => {
+                    self.operations.stopping();
                     return ShutdownSignal::FastShutdown;
                 }
+                _ = streams.terminate.recv() => break,
+                _ = streams.hangup.recv() => self.operations.reload(),
+                _ = streams.upgrade.recv() => {
+                    if upgrading.is_some() {
+                        tracing::warn!("SIGUSR2 is ignored: an upgrade is under way");
+                    } else {
+                        upgrading = Some(self.operations.upgrade());
+                    }
+                }
+                handed_over = end_of(&mut upgrading) => {
+                    upgrading = None;
+                    if handed_over {
+                        self.draining.begin();
+                        return self.leave();
+                    }
+                }
                 // Pingora would hand its sockets to a successor that is not there, and die.
-                _ = quit.recv() => tracing::warn!("SIGQUIT is ignored: there is no hand-over to a new process yet"),
-                _ = terminate.recv() => break,
+                _ = streams.quit.recv() => {
+                    tracing::warn!("SIGQUIT is ignored: SIGUSR2 starts a new program that takes over");
+                }
             }
         }
         self.draining.begin();
-        (self.on_stop)();
+        self.operations.stopping();
         let lame_duck = self.settings.lame_duck;
         tracing::info!(?lame_duck, "stopping: /readyz says no, requests are still served");
         tokio::select! {
-            () = tokio::time::sleep(lame_duck) => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            () = tokio::time::sleep(lame_duck) => self.leave(),
+            _ = streams.interrupt.recv() => ShutdownSignal::FastShutdown,
         }
+    }
+}
+
+/// Whether the upgrade that is under way has succeeded, once that is known.
+async fn end_of(upgrading: &mut Option<oneshot::Receiver<bool>>) -> bool {
+    match upgrading {
+        Some(result) => result.await.unwrap_or(false),
+        None => std::future::pending().await,
     }
 }

@@ -7,18 +7,22 @@ use http::{Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
-use super::Upstreams;
 use crate::telemetry::metrics;
 
 /// Names everything that keeps the gateway from being ready, in plain words; empty when it is.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
+/// What `/readyz` tells beside that, as members of its answer.
+pub type Details = Arc<dyn Fn() -> serde_json::Map<String, serde_json::Value> + Send + Sync>;
+
 /// The listener's application.
 pub struct TelemetryListener {
     /// Asked at each `/readyz`.
     pub readiness: Readiness,
-    /// Holds the key.
-    pub upstreams: Arc<Upstreams>,
+    /// Asked at each `/readyz`, after that.
+    pub details: Details,
+    /// The keys that assertions are signed with, as a JWK set.
+    pub jwks: String,
 }
 
 #[async_trait]
@@ -28,10 +32,12 @@ impl ServeHttp for TelemetryListener {
             b"/healthz" => answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
             b"/readyz" => self.ready(),
             b"/metrics" => {
+                let ready = (self.readiness)().is_empty();
+                metrics().ready.set(i64::from(ready));
                 answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().render())
             }
             b"/.well-known/jwks.json" => {
-                answer(StatusCode::OK, "application/jwk-set+json", self.upstreams.jwks().to_owned())
+                answer(StatusCode::OK, "application/jwk-set+json", self.jwks.clone())
             }
             _ => answer(
                 StatusCode::NOT_FOUND,
@@ -45,10 +51,11 @@ impl ServeHttp for TelemetryListener {
 impl TelemetryListener {
     fn ready(&self) -> Response<Vec<u8>> {
         let missing = (self.readiness)();
-        metrics().ready.set(i64::from(missing.is_empty()));
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let body = serde_json::json!({ "ready": missing.is_empty(), "not_ready": missing });
-        answer(status, "application/json", format!("{body}\n"))
+        let mut body = (self.details)();
+        body.insert("ready".to_owned(), missing.is_empty().into());
+        body.insert("not_ready".to_owned(), missing.into());
+        answer(status, "application/json", format!("{}\n", serde_json::Value::Object(body)))
     }
 }
 

@@ -1,10 +1,17 @@
-//! Towards the upstreams: addresses, and what a request looks like when it leaves the gateway.
+//! Towards the upstreams: who serves a request, and what it looks like when it leaves the gateway.
 
-use std::net::SocketAddr;
+mod assembly;
+mod balance;
+mod condition;
+mod handshake;
+mod health;
+mod resolve;
+mod servers;
+mod tls;
+mod wire;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -13,12 +20,20 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub use handshake::Handshake;
+pub use servers::{Attempt, Tried};
+pub use wire::{WEBSOCKET_SILENCE, address_h2};
+
+use self::servers::Servers;
+use self::wire::Wire;
 use super::assertion::Assertions;
+use super::framing;
 use super::reply::UpstreamFault;
 use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
 use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
+use crate::policy::route::UpstreamTimeouts;
 use crate::request::Facts;
 use crate::request::headers::{HopByHop, IdentityHeaders};
 use crate::telemetry::metrics;
@@ -26,16 +41,12 @@ use crate::telemetry::metrics;
 /// The header that tells both sides the decision's id.
 pub const DECISION_HEADER: &str = "x-wardgate-decision";
 
-/// How long a resolved name is used before it is asked for again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(10);
-/// How long a WebSocket may be silent: far longer than an answer may take.
-pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(3600);
-/// How long the last good address is used when names can't be resolved.
-const LAST_GOOD_FOR: Duration = Duration::from_secs(300);
+/// The longest head of an answer that is passed on, in bytes of names and values.
+const RESPONSE_HEADER_BYTES: usize = 128 * 1024;
 
 /// Every upstream, in the policy's order.
 pub struct Upstreams {
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
     identity_headers: IdentityHeaders,
     assertions: Assertions,
 }
@@ -47,7 +58,18 @@ struct Upstream {
     assertion_header: Bytes,
     /// Counts answers by status class, from `1xx`.
     responses: [IntCounter; 5],
-    resolved: ArcSwapOption<(SocketAddr, Instant)>,
+    wire: Arc<Wire>,
+    servers: Arc<Servers>,
+}
+
+/// Where a request goes now.
+pub struct Destination {
+    /// What Pingora connects to.
+    pub peer: HttpPeer,
+    /// Counts the request at its server until it is dropped.
+    pub attempt: Attempt,
+    /// The WebSocket handshake, if the request is one.
+    pub handshake: Option<Arc<Handshake>>,
 }
 
 /// What the outgoing request is made from, beside the one that came in.
@@ -60,25 +82,13 @@ pub struct Departure<'d> {
     pub levels: &'d Levels,
     /// The upstream's position.
     pub upstream: usize,
+    /// The route's own times.
+    pub timeouts: UpstreamTimeouts,
     /// The moment, in Unix seconds.
     pub now: i64,
 }
 
 impl Upstreams {
-    /// Takes the settings; `assertions` signs for those that want an assertion.
-    pub fn new(settings: Vec<UpstreamSettings>, assertions: Assertions) -> Self {
-        let injected = settings.iter().flat_map(|upstream| {
-            upstream
-                .inject
-                .keys()
-                .map(AsRef::as_ref)
-                .chain(upstream.identity.iter().map(|identity| identity.header.as_ref()))
-        });
-        let identity_headers = IdentityHeaders::new(injected);
-        let upstreams = settings.into_iter().map(Upstream::new).collect();
-        Self { upstreams, identity_headers, assertions }
-    }
-
     /// An upstream's name, for metrics.
     pub fn name(&self, index: usize) -> &str {
         self.upstreams.get(index).map_or("none", |upstream| upstream.settings.name.as_ref())
@@ -92,32 +102,6 @@ impl Upstreams {
         }
     }
 
-    /// The key of the assertions, as a JWK set.
-    pub fn jwks(&self) -> &str {
-        self.assertions.jwks()
-    }
-
-    /// Where to connect. Taking the admission is what makes an unadmitted connection impossible to write.
-    pub async fn peer(
-        &self,
-        _key: &Admission,
-        index: usize,
-        websocket: bool,
-    ) -> Result<HttpPeer, UpstreamFault> {
-        let upstream = self.upstreams.get(index).ok_or(UpstreamFault::Unreachable)?;
-        let address = upstream.address().await?;
-        let mut peer = HttpPeer::new(address, false, String::new());
-        let settings = &upstream.settings;
-        // Stock Pingora waits for ever.
-        peer.options.connection_timeout = Some(settings.connect);
-        peer.options.total_connection_timeout = Some(settings.connect);
-        peer.options.read_timeout =
-            Some(if websocket { settings.read.max(WEBSOCKET_SILENCE) } else { settings.read });
-        peer.options.write_timeout = Some(settings.write);
-        peer.options.idle_timeout = Some(settings.idle);
-        Ok(peer)
-    }
-
     /// Turns the request that came in into the one that goes out: target, method and body stay as they are.
     pub fn prepare_request(
         &self,
@@ -128,7 +112,13 @@ impl Upstreams {
             return Ok(());
         };
         let settings = &upstream.settings;
+        // What gRPC asks for; on HTTP/2 it is the one meaning that `TE` has (RFC 9113 §8.2.2).
+        let takes_trailers = request.version == http::Version::HTTP_2
+            && request.headers.get(header::TE).is_some_and(|te| te == "trailers");
         let unwanted = names_where(&request.headers, |name, hop_by_hop| {
+            if takes_trailers && *name == header::TE {
+                return false;
+            }
             self.identity_headers.contains(name.as_str())
                 || hop_by_hop.contains(name.as_str())
                 || (*name == header::AUTHORIZATION && !settings.pass_bearer)
@@ -202,9 +192,9 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     if switches && !(websocket && to_websocket) {
         return Err(UpstreamFault::Broken);
     }
-    // Framing that not everybody knows ends an answer in another place for the client than for the gateway.
-    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    framing::check_answer(response)?;
+    let size = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if size.sum::<usize>() > RESPONSE_HEADER_BYTES {
         return Err(UpstreamFault::Broken);
     }
     let unwanted = names_where(&response.headers, |name, hop_by_hop| {
@@ -217,6 +207,31 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     Ok(())
 }
 
+/// Cleans the trailers of an upstream's answer: what may not stand in a head may not follow the body either, and what
+/// says how the body is to be read comes too late (RFC 9110 §6.5.1).
+pub fn prepare_trailers(trailers: &mut HeaderMap) {
+    let too_late = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::SET_COOKIE,
+        header::HOST,
+        header::WWW_AUTHENTICATE,
+        header::CACHE_CONTROL,
+    ];
+    let unwanted = names_where(trailers, |name, hop_by_hop| {
+        name.as_str().starts_with("x-wardgate-")
+            || name.as_str().starts_with("access-control-")
+            || hop_by_hop.contains(name.as_str())
+            || too_late.contains(name)
+    });
+    for name in &unwanted {
+        trailers.remove(name);
+    }
+}
+
 fn names_where(
     headers: &HeaderMap,
     is_unwanted: impl Fn(&HeaderName, &HopByHop<'_>) -> bool,
@@ -226,41 +241,16 @@ fn names_where(
 }
 
 impl Upstream {
-    fn new(settings: UpstreamSettings) -> Self {
+    fn new(settings: UpstreamSettings) -> Result<Self, String> {
         let bytes = |name: &str| Bytes::copy_from_slice(name.as_bytes());
         let injected = settings.inject.keys().map(|name| bytes(name)).collect();
         let assertion_header =
             settings.identity.as_ref().map(|identity| bytes(&identity.header)).unwrap_or_default();
         let responses = ["1xx", "2xx", "3xx", "4xx", "5xx"]
             .map(|class| metrics().upstream_responses.with_label_values(&[&settings.name, class]));
-        Self { settings, injected, assertion_header, responses, resolved: ArcSwapOption::empty() }
-    }
-
-    async fn address(&self) -> Result<SocketAddr, UpstreamFault> {
-        if let Ok(address) = self.settings.endpoint.parse() {
-            return Ok(address);
-        }
-        let known = self.resolved.load();
-        if let Some((address, at)) = known.as_deref()
-            && at.elapsed() < RESOLVE_EVERY
-        {
-            return Ok(*address);
-        }
-        let found = tokio::time::timeout(
-            self.settings.connect,
-            tokio::net::lookup_host(self.settings.endpoint.as_ref()),
-        )
-        .await;
-        match found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next()) {
-            Some(address) => {
-                self.resolved.store(Some(Arc::new((address, Instant::now()))));
-                Ok(address)
-            }
-            None => match known.as_deref() {
-                Some((address, at)) if at.elapsed() < LAST_GOOD_FOR => Ok(*address),
-                _ => Err(UpstreamFault::Unreachable),
-            },
-        }
+        let wire = Wire::new(&settings).map_err(|fault| format!("upstream `{}`: {fault}", settings.name))?;
+        let servers = Arc::new(Servers::new(&settings));
+        Ok(Self { settings, injected, assertion_header, responses, wire: Arc::new(wire), servers })
     }
 }
 
@@ -281,3 +271,6 @@ fn fill(template: &InjectTemplate, subject: &Subject, levels: &Levels) -> Option
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! the gateway refuses; it never makes room by forgetting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,8 +46,10 @@ impl Default for MemoryLimits {
 
 /// A [`State`] in memory, for a single replica.
 pub struct MemoryState {
-    /// When this memory began, in Unix seconds.
-    epoch: i64,
+    /// Proofs up to this moment (Unix seconds) may have been spent before this memory began.
+    epoch: AtomicI64,
+    /// Proofs after this moment are another process's to spend.
+    last: AtomicI64,
     anything_revoked: AtomicBool,
     proofs: Expiring<()>,
     revoked: Expiring<i64>,
@@ -66,7 +68,8 @@ impl MemoryState {
     /// An empty state that keeps at most this much.
     pub fn with_limits(limits: MemoryLimits) -> Self {
         Self {
-            epoch: jiff::Timestamp::now().as_second(),
+            epoch: AtomicI64::new(jiff::Timestamp::now().as_second()),
+            last: AtomicI64::new(i64::MAX),
             anything_revoked: AtomicBool::new(false),
             proofs: Expiring::new(limits.proofs),
             revoked: Expiring::new(limits.revocations),
@@ -75,6 +78,18 @@ impl MemoryState {
             sealed_bytes: Arc::default(),
             most_sealed_bytes: limits.sealed_bytes,
         }
+    }
+
+    /// Leaves every proof after `moment` (Unix seconds) to the process that takes over, which begins there
+    /// ([`Self::begin_after`]): so two processes that serve at the same time never spend one proof twice.
+    pub fn end_at(&self, moment: i64) {
+        self.last.store(moment, Ordering::SeqCst);
+    }
+
+    /// Takes proofs after `moment` (Unix seconds) only, and all of those: what others did up to it is not known here.
+    pub fn begin_after(&self, moment: i64) {
+        self.epoch.fetch_max(moment, Ordering::SeqCst);
+        self.last.store(i64::MAX, Ordering::SeqCst);
     }
 
     /// Room for `bytes`, if need be after what has ended was thrown away.
@@ -120,9 +135,13 @@ impl Drop for Reservation {
 #[async_trait]
 impl State for MemoryState {
     async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
-        if key.moment() <= self.epoch {
+        if key.moment() <= self.epoch.load(Ordering::SeqCst) {
             // Whoever was here before may have spent it, and nobody remembers.
             return Consumed::Already;
+        }
+        if key.moment() > self.last.load(Ordering::SeqCst) {
+            // Asked again, on a new connection, it comes to the process that has taken over.
+            return Consumed::Unknown;
         }
         let now = Instant::now();
         let is_first = self.proofs.change(Key::of(&[key.as_str().as_bytes()]), now, |entry| {
@@ -238,6 +257,25 @@ mod tests {
         let store = MemoryState::new();
         let key = ProofKey::new(&["people", "alice"], jiff::Timestamp::now().as_second() - 1);
         assert!(matches!(store.consume(&key, Duration::from_secs(60)).await, Consumed::Already));
+    }
+
+    #[tokio::test]
+    async fn a_proof_belongs_to_one_of_two_processes() {
+        let (old, new) = (MemoryState::new(), MemoryState::new());
+        let now = jiff::Timestamp::now().as_second() + 10;
+        let remember = Duration::from_secs(60);
+        old.end_at(now);
+        new.begin_after(now);
+        let (before, after) = (ProofKey::new(&["a"], now), ProofKey::new(&["b"], now + 1));
+        assert!(matches!(old.consume(&before, remember).await, Consumed::Done(_)));
+        assert!(matches!(new.consume(&before, remember).await, Consumed::Already));
+        assert!(matches!(old.consume(&after, remember).await, Consumed::Unknown));
+        assert!(matches!(new.consume(&after, remember).await, Consumed::Done(_)));
+        // The new one failed after all: what it may have spent is worth nothing.
+        old.begin_after(now + 5);
+        assert!(matches!(old.consume(&after, remember).await, Consumed::Already));
+        let later = ProofKey::new(&["c"], now + 6);
+        assert!(matches!(old.consume(&later, remember).await, Consumed::Done(_)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

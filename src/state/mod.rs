@@ -6,5 +6,6 @@
 pub mod conformance;
 mod expiring;
 pub mod memory;
+pub mod rates;
 pub mod spent;
 mod window;

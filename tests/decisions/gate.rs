@@ -9,7 +9,7 @@ use wardgate::audit::file::{FILE_NAME, FileJournal};
 use wardgate::audit::pseudonym::Pseudonyms;
 use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
-use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Outcome};
+use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
 use wardgate::state::memory::MemoryState;
 use wardgate::state::spent::ProofKey;
@@ -111,8 +111,11 @@ async fn a_gate_does_what_the_matrix_says() {
         Arc::clone(&world) as Arc<dyn State>,
         Arc::clone(&journal) as Arc<dyn Journal>,
     );
-    let gate = Gate::new(compiled.policy, ports.0, ports.1, ports.2, pseudonyms, search_forms.clone());
-    let policy = gate.policy();
+    let rates = Arc::new(wardgate::state::rates::LocalRates::default());
+    let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
+    let policy = Arc::new(compiled.policy);
+    let generation =
+        Generation { policy: Arc::clone(&policy), identities: ports.0, search_forms: search_forms.clone() };
     let mut permits = 0;
     for row in &matrix.rows {
         let line = format!("{}: {} | {}", row.heading, row.caller, row.evidence);
@@ -135,8 +138,9 @@ async fn a_gate_does_what_the_matrix_says() {
             method: &row.request.method,
             facts: Ok(&facts),
             now: NOW,
+            body_bytes: u64::MAX,
         };
-        let settled = gate.admit(&arrival, &mut Source { world: &world, bytes }).await;
+        let settled = gate.admit(&generation, &arrival, &mut Source { world: &world, bytes }).await;
 
         assert_eq!(settled.route, Some(row.route), "{line}");
         assert_eq!(settled.verdict, decision.verdict(), "{line}");
@@ -165,7 +169,7 @@ async fn a_gate_does_what_the_matrix_says() {
             .collect();
         assert_eq!(world_asked, expected, "{line}");
     }
-    journal.flush();
+    journal.flush(std::time::Duration::ZERO).expect("flushed");
     let records = std::fs::read_to_string(dir.path().join(FILE_NAME)).expect("records");
     let count = |event: &str| records.lines().filter(|line| line.contains(event)).count();
     assert_eq!(count(r#""event":"intent""#), permits);

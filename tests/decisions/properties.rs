@@ -91,8 +91,11 @@ fn is_eligible(route: &Route, subject: &Subject) -> bool {
 fn is_above_floor(question: &Question<'_>, subject: &Subject) -> bool {
     let tiers = [Some(question.route.tier), question.route.lower_risk.as_ref().map(|lower| lower.tier)];
     let least = tiers.into_iter().flatten().min().expect("a tier");
+    let tier = question.policy.tier(least);
+    let methods = &tier.require_methods;
     subject.caller == Caller::Service
-        || subject.level >= question.policy.tier(least).assurance.max(question.route.data_floor)
+        || (subject.level >= tier.assurance.max(question.route.data_floor)
+            && (methods.is_empty() || subject.methods.iter().any(|method| methods.contains(method))))
 }
 
 /// What is decided once stays decided, in whatever order the evidence comes in; each thing is asked for when the time
@@ -124,7 +127,8 @@ fn check_monotone(asked: &Asked<'_>) {
     }
 }
 
-/// More proof is never less: a higher level or a more recent authentication keeps every permit.
+/// More proof is never less: a higher level or a more recent authentication keeps every permit. Only a moment still to
+/// come pays for nothing yet.
 fn check_stronger(asked: &Asked<'_>) {
     let Asked { question, known } = asked;
     let (Identity::Known(subject), true) = (&known.identity, decided(question, known).is_permit()) else {
@@ -137,7 +141,9 @@ fn check_stronger(asked: &Asked<'_>) {
     let mut tried: Vec<Subject> =
         levels.filter(|level| *level > subject.level).map(|level| Subject { level, ..base() }).collect();
     let (is_person, now) = (subject.caller == Caller::Person, [NOW - 60, NOW - 1, NOW, NOW + 30]);
-    let later = |old: Option<i64>| now.into_iter().filter(move |at| old.is_none_or(|old| *at > old));
+    let latest = if decided(question, known).spends.is_some() { NOW } else { i64::MAX };
+    let later =
+        |old: Option<i64>| now.into_iter().filter(move |at| *at <= latest && old.is_none_or(|old| *at > old));
     if is_person {
         tried.extend(later(subject.auth_time).map(|at| Subject { auth_time: Some(at), ..base() }));
     } else {
@@ -263,7 +269,7 @@ fn payment() -> impl Strategy<Value = Payment> {
     // Few letters, among them those that separate the parts of a key.
     let text = || "[1:a]{1,4}|5:event|8:patients";
     prop_oneof![
-        (text(), text(), prop::option::of(text()), -5..=60i64)
+        (text(), text(), prop::option::of(text()), 0..=60i64)
             .prop_map(|(issuer, id, client, age)| { Payment::Person { issuer, id, client, at: NOW - age } }),
         (text(), text()).prop_map(|(issuer, token)| Payment::Machine { issuer, token }),
     ]

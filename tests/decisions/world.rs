@@ -9,9 +9,8 @@ use wardgate::config::{Compiled, load};
 use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
-use wardgate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
-use wardgate::request::facts::{RawRequest, Reading};
-use wardgate::request::framing::BodyLength;
+use wardgate::request::body::{BodyFacts, hides_method};
+use wardgate::request::facts::{Hop, RawRequest, Reading};
 use wardgate::request::{Facts, Unreadable};
 
 /// The moment of every decision here: far ahead, since a store takes no proof that is older than its own memory.
@@ -102,6 +101,7 @@ impl Request {
             headers: &map,
             section: section.as_bytes(),
             peer: None,
+            hop: Hop::default(),
         };
         Facts::read(
             &raw,
@@ -116,14 +116,12 @@ pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> 
         return BodyReading::Absent;
     };
     let shape = facts.body;
-    let searched = forms_may_override && shape.may_hide_method();
-    let too_long = matches!(shape.length, BodyLength::Known(bytes) if bytes > MAX_CLASSIFIED_BYTES as u64);
-    let may_be_searched = searched && !shape.encoded && !too_long;
-    if !shape.is_readable() && !may_be_searched {
+    let searched = forms_may_override && shape.may_hide_method(&facts.method);
+    let worth_reading = shape.is_readable() || (searched && shape.is_searchable());
+    if !worth_reading {
         return BodyReading::Unreadable;
     }
-    let facts = if shape.utf8 { BodyFacts::read(shape.media, &body.bytes) } else { None };
-    match facts {
+    match BodyFacts::read(shape.media, &body.bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched => BodyReading::Searched { hides_method: hides_method(shape.media, &body.bytes) },
         None => BodyReading::Unreadable,
@@ -205,6 +203,7 @@ pub fn person(policy: &Policy, issuer: usize, id: &str, client: &str) -> Subject
         expires_at: NOW + 300,
         token_id: Some("j1".into()),
         session: None,
+        bound_to: None,
         claims: Arc::default(),
     }
 }

@@ -13,9 +13,12 @@ use crate::config::report::Report;
 use crate::config::schema::{Introspection, Issuer, Jwks, Text};
 use crate::config::settings::{KeyLifetimes, KeySource};
 use crate::config::values::{self, FOREVER, seconds};
+use crate::identity::jwk::KeySet;
 
 /// The shortest time that is worth setting a timer for.
 const INSTANT: Duration = Duration::from_millis(1);
+/// More of a key file is not read.
+const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
 
 /// Compiles `jwks` or `introspection`; with neither, the keys are found by discovery.
 pub(super) fn source<'s>(
@@ -44,9 +47,29 @@ pub(super) fn source<'s>(
         url(report, address, name, plain_http);
     }
     match (file, address) {
-        (Some(path), _) => KeySource::File(values::file(report, base_dir, path)),
+        (Some(path), _) => {
+            let file = values::file(report, base_dir, path);
+            check_key_file(report, path, &file);
+            KeySource::File(file)
+        }
         (None, Some(address)) => KeySource::Address(address.value.as_str().into()),
         (None, None) => KeySource::Discovery,
+    }
+}
+
+/// What can't be read as a file is told already; this is about what stands in it.
+fn check_key_file(report: &mut Report<'_>, text: &Text, path: &Path) {
+    let Ok(bytes) = values::read_bounded(path, MAX_KEY_FILE_BYTES) else { return };
+    if !bytes.is_empty()
+        && let Err(error) = KeySet::parse(&bytes)
+    {
+        let message = format!("`{}` holds no keys that can be used: {error}", text.value);
+        report.add(
+            Code::KeyFileMalformed,
+            text,
+            message,
+            "name a JWK set (RFC 7517) with the issuer's public keys",
+        );
     }
 }
 

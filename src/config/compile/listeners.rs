@@ -1,14 +1,16 @@
 //! Where the gateway listens, and how it stops.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use super::{limits, tls};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{File, Given, Limits, Listener, Text, Texts};
-use crate::config::settings::{ListenerSettings, ShutdownSettings};
+use crate::config::schema::{File, Given, Limits, Listener, Text};
+use crate::config::settings::{ListenAddress, ListenerSettings, ShutdownSettings, UpgradeSettings};
 use crate::config::values::{self, seconds};
 use crate::request::facts::Reading;
 
@@ -22,11 +24,12 @@ pub(super) struct Listening {
     pub(super) listeners: Vec<ListenerSettings>,
     pub(super) telemetry: Option<SocketAddr>,
     pub(super) shutdown: ShutdownSettings,
+    pub(super) upgrade: UpgradeSettings,
     pub(super) threads: Option<usize>,
 }
 
-/// Compiles `listeners`, `telemetry`, `shutdown` and `threads`.
-pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
+/// Compiles `listeners`, `telemetry`, `shutdown`, `upgrade` and `threads`.
+pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> Listening {
     let start = Place { line: 1, column: 1, length: 1 };
     let example = "[{ name: edge, address: \"0.0.0.0:8080\" }]";
     if let Some(list) = report.required(&file.listeners, "listeners", start, example)
@@ -43,7 +46,7 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
             values::name(report, name);
             names.add(report, "listener", name);
         }
-        listeners.extend(listener(&item.value, item.into(), &mut taken, report));
+        listeners.extend(listener(&item.value, item.into(), base_dir, &mut taken, report));
     }
     let telemetry = file.telemetry.as_ref().and_then(|map| {
         let report = &mut report.within("telemetry", None);
@@ -51,24 +54,38 @@ pub(super) fn compile(file: &File, report: &mut Report<'_>) -> Listening {
         taken.address(address, report)
     });
     let threads = values::count(report, &file.threads, 1..=1024);
-    Listening { listeners, telemetry, shutdown: shutdown(file, report), threads }
+    let (shutdown, upgrade) = (shutdown(file, report), upgrade(file, report));
+    Listening { listeners, telemetry, shutdown, upgrade, threads }
 }
 
 fn listener<'s>(
     schema: &'s Listener,
     place: Place,
+    base_dir: &Path,
     taken: &mut Taken<'s>,
     report: &mut Report<'_>,
 ) -> Option<ListenerSettings> {
-    let trusted_proxies = trusted_proxies(&schema.trusted_proxies, report);
-    let (header_bytes, header_count) = limits(schema.limits.as_ref(), report);
+    let trusted_proxies = networks(schema.trusted_proxies.items(), report);
+    let (header_bytes, header_count) = headers(schema.limits.as_ref(), report);
+    let limits = limits::listener(schema.limits.as_ref(), report);
+    let tls = schema.tls.as_ref().map(|map| tls::compile(map, base_dir, report));
+    let h2c = tls::h2c(schema, report);
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
-    let address = taken.address(text, report)?;
+    let address = match text.value.strip_prefix("unix:") {
+        Some(path) => ListenAddress::Unix(taken.path(path, text, report)?),
+        None => ListenAddress::Tcp(taken.address(text, report)?),
+    };
+    if let (ListenAddress::Unix(_), Some(proxy)) = (&address, schema.trusted_proxies.items().first()) {
+        let help = "let the peer announce its clients: `proxy_protocol: { from: [unix] }`";
+        report.add(Code::NoPeerAddress, proxy, "a peer on a Unix socket has no address", help);
+    }
+    let announcers = limits::announcers(schema.proxy_protocol.as_ref(), &address, report);
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
-    Some(ListenerSettings { name, address, reading: Reading { trusted_proxies, header_bytes, header_count } })
+    let reading = Reading { trusted_proxies, header_bytes, header_count };
+    Some(ListenerSettings { name, address, reading, limits, announcers, tls, h2c })
 }
 
-fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
+fn headers(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
     let absent = Limits::default();
     let limits = schema.unwrap_or(&absent);
     let bytes = values::size(report, &limits.header_bytes, 32 * 1024, 1024..=MOST_HEADER_BYTES);
@@ -76,9 +93,10 @@ fn limits(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {
     (bytes, count.unwrap_or(100))
 }
 
-fn trusted_proxies(schema: &Given<Texts>, report: &mut Report<'_>) -> Vec<IpNet> {
+/// Addresses of trusted peers; a whole range gets a warning.
+pub(super) fn networks<'s>(texts: impl IntoIterator<Item = &'s Text>, report: &mut Report<'_>) -> Vec<IpNet> {
     let mut ranges = Vec::new();
-    for text in schema.items() {
+    for text in texts {
         let one = text.value.parse::<IpAddr>().map(IpNet::from).ok();
         let Some(range) = one.or_else(|| text.value.parse::<IpNet>().ok()) else {
             let message = format!("`{}` is not an address or a range of addresses", text.value);
@@ -106,9 +124,21 @@ fn shutdown(file: &File, report: &mut Report<'_>) -> ShutdownSettings {
     }
 }
 
+fn upgrade(file: &File, report: &mut Report<'_>) -> UpgradeSettings {
+    let report = &mut report.within("upgrade", None);
+    let absent = Given::default();
+    let given = file.upgrade.as_ref().map_or(&absent, |schema| &schema.ready_within);
+    UpgradeSettings {
+        ready_within: values::duration(report, given, seconds(60), seconds(1)..=seconds(3_600)),
+    }
+}
+
 /// The addresses that are taken already, with what takes them.
 #[derive(Debug, Default)]
-struct Taken<'s>(Vec<(SocketAddr, &'s Text)>);
+struct Taken<'s> {
+    addresses: Vec<(SocketAddr, &'s Text)>,
+    paths: Vec<(PathBuf, &'s Text)>,
+}
 
 impl<'s> Taken<'s> {
     fn address(&mut self, text: &'s Text, report: &mut Report<'_>) -> Option<SocketAddr> {
@@ -118,17 +148,27 @@ impl<'s> Taken<'s> {
                 Code::BadAddress,
                 text,
                 message,
-                "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`",
+                "write `ip:port`, such as `0.0.0.0:8080` or `[::1]:8080`, or `unix:/path`",
             );
             return None;
         };
-        if let Some((_, first)) = self.0.iter().find(|(other, _)| overlap(*other, address)) {
+        if let Some((_, first)) = self.addresses.iter().find(|(other, _)| overlap(*other, address)) {
             let message =
                 format!("`{address}` is taken by `{}` in line {}", first.value, Place::from(*first).line);
             report.add(Code::AddressInUse, text, message, "choose another port");
         }
-        self.0.push((address, text));
+        self.addresses.push((address, text));
         Some(address)
+    }
+
+    fn path(&mut self, path: &str, text: &'s Text, report: &mut Report<'_>) -> Option<PathBuf> {
+        let path = limits::socket_path(path, text, report)?;
+        if let Some((_, first)) = self.paths.iter().find(|(other, _)| *other == path) {
+            let message = format!("`{}` is taken in line {}", text.value, Place::from(*first).line);
+            report.add(Code::AddressInUse, text, message, "choose another path");
+        }
+        self.paths.push((path.clone(), text));
+        Some(path)
     }
 }
 

@@ -7,10 +7,12 @@
 mod assurance;
 mod cases;
 mod cors;
+mod endpoints;
 mod entries;
 mod inject;
 mod issuers;
 mod keys;
+mod limits;
 mod listeners;
 mod matching;
 mod observing;
@@ -19,7 +21,9 @@ mod reach;
 mod routes;
 mod rules;
 mod tiers;
+mod tls;
 mod unused;
+mod upstream_tls;
 mod upstreams;
 
 use std::path::Path;
@@ -36,7 +40,7 @@ use crate::policy::{Policy, Route};
 /// Compiles a file; `version` names it in audit records.
 pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &mut Report<'_>) -> Compiled {
     check_version(file, report);
-    let listening = listeners::compile(file, report);
+    let listening = listeners::compile(file, base_dir, report);
     let levels = assurance::levels(report, &file.assurance_levels);
     let mut plain_http = PlainHttp::new(file);
     let issuers = issuers::compile(file, &levels, &mut plain_http, base_dir, report);
@@ -44,7 +48,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     plain_http.review(&issuer_names, report);
     let tiers = tiers::compile(file, &levels, report);
     let data_classes = assurance::data_classes(report, &levels, &file.data_classes);
-    let upstreams = upstreams::compile(file, issuers.len() > 1, report);
+    let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
     let known = routes::Known {
         issuers: &issuers,
@@ -53,13 +57,15 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         data_classes: &data_classes,
         upstreams: &upstreams,
     };
-    let drafts = routes::compile(file, &known, report);
+    let mut drafts = routes::compile(file, &known, report);
+    let rate_limits = limits::rate_limits(file, &mut drafts, report);
     reach::check(file, &drafts, &known, report);
     paths::check(&drafts, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
         unused::check(file, report);
+        tls::check_conditions(file, report);
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
@@ -75,6 +81,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         tiers: tiers.list,
         routes,
         index,
+        rate_limits,
         upstreams: upstream_names,
     };
     let mut settings = Settings {
@@ -86,6 +93,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         upstreams,
         audit,
         shutdown: listening.shutdown,
+        upgrade: listening.upgrade,
         threads: listening.threads,
         insecure: Vec::new(),
     };
@@ -110,7 +118,13 @@ fn audit(schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> Au
     let key_file = pseudonyms
         .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
     let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
-    AuditSettings { dir: base_dir.join(dir), pseudonym_key_file }
+    let path = base_dir.join(dir);
+    if path.exists() && !path.is_dir() {
+        let place = schema.and_then(|audit| audit.dir.as_ref()).map_or(Place::FILE, Place::from);
+        let message = format!("`{dir}` is not a directory");
+        report.add(Code::FileMissing, place, message, "name a directory; it is made where it is missing");
+    }
+    AuditSettings { dir: path, pseudonym_key_file }
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use super::assurance::DataFloor;
 use super::issuers::Issuer;
 use super::rules::Ground;
 use super::tiers::Tiers;
-use super::{cors, entries, matching};
+use super::{cors, entries, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{File, Route as Schema, Text};
-use crate::config::settings::UpstreamSettings;
+use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
@@ -114,6 +114,11 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let matched = matched.and_then(|map| matching::compile(report, map));
     let upstream = report.required(&schema.upstream, "upstream", place, "portal");
     let upstream = upstream.and_then(|text| known.upstream(report, text));
+    if matched.as_ref().is_some_and(|matched| matched.websocket) {
+        check_upgrade(report, known, schema, upstream);
+    }
+    let timeouts =
+        schema.timeouts.as_ref().map(|timeouts| super::upstreams::route_timeouts(&timeouts.value, report));
     let words = [("public", Access::Public), ("protected", Access::Protected)];
     let access = values::choice(report, &schema.access, &words, Access::Protected);
     let tier = tier(report, known, schema, access, place);
@@ -150,6 +155,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         reading: upstream
             .and_then(|at| known.upstreams.get(at))
             .map_or(PathReading::STRICT, |up| up.path_reading),
+        timeouts: timeouts.unwrap_or_default(),
         access,
         tier: tier.unwrap_or(TierIndex(u8::MAX)),
         data_floor: floor.unwrap_or_default(),
@@ -159,9 +165,28 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         deny,
         any_of: any_of.unwrap_or_default(),
         cors,
+        body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
+        rate_limits: Vec::new(),
     };
     let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
     Some(Draft { route, schema, path, tier, floor })
+}
+
+/// Reports WebSocket handshakes to an upstream that takes none.
+fn check_upgrade(report: &mut Report<'_>, known: &Known<'_>, schema: &Schema, upstream: Option<usize>) {
+    let upstream = upstream.and_then(|at| known.upstreams.get(at));
+    if let (Some(upstream), Some(text)) = (upstream, schema.upstream.as_ref())
+        && upstream.protocol == Protocol::Http2
+    {
+        let message =
+            format!("upstream `{}` speaks HTTP/2 only, which takes no WebSocket handshake", upstream.name);
+        report.add(
+            Code::BadProtocol,
+            text,
+            message,
+            "write `protocol: auto` or `h1` there, or use another upstream",
+        );
+    }
 }
 
 /// The base tier: required on protected routes, the first one on public ones.

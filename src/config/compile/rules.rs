@@ -35,8 +35,7 @@ impl Ground<'_> {
                 Some(condition)
             }
             Err(error) => {
-                let help =
-                    "write CEL over `subject`, `request` and `body`, such as `subject.claims.npi != ''`";
+                let help = "write CEL over `subject`, `request`, `body` and `client_certificate`, such as `subject.claims.npi != ''`";
                 report.add(
                     Code::BadCondition,
                     text,

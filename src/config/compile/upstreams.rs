@@ -1,28 +1,36 @@
 //! What stands behind the gateway, and what it is told about the caller.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{inject, paths};
+use super::{endpoints, inject, paths, upstream_tls};
 use crate::config::codes::Code;
 use crate::config::report::Report;
-use crate::config::schema::{Entries, File, Given, Identity, Text, Texts, Timeouts, Upstream as Schema};
+use crate::config::schema::{
+    Entries, File, Given, Identity, RouteTimeouts, Text, Timeouts, Upstream as Schema,
+};
 use crate::config::settings::{AssertionSettings, InjectPart, InjectTemplate, UpstreamSettings};
 use crate::config::values::{self, Names, seconds};
-use crate::request::host::Host;
+use crate::policy::route::UpstreamTimeouts;
 
 /// How long each of an upstream's steps may take.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=seconds(3_600);
 
 /// Compiles `upstreams`, in the order of the file.
-pub(super) fn compile(file: &File, several_issuers: bool, report: &mut Report<'_>) -> Vec<UpstreamSettings> {
+pub(super) fn compile(
+    file: &File,
+    several_issuers: bool,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Vec<UpstreamSettings> {
     let mut upstreams = Vec::new();
     for (name, schema) in file.upstreams.entries() {
         let report = &mut report.within("upstream", Some(&name.value));
         values::name(report, name);
-        let upstream = upstream(name, schema, report);
+        let upstream = upstream(name, schema, base_dir, report);
         if several_issuers {
             check_ids(&schema.value.inject, &upstream.inject, report);
         }
@@ -31,20 +39,33 @@ pub(super) fn compile(file: &File, several_issuers: bool, report: &mut Report<'_
     upstreams
 }
 
-fn upstream(name: &Text, item: &Spanned<Schema>, report: &mut Report<'_>) -> UpstreamSettings {
+fn upstream(
+    name: &Text,
+    item: &Spanned<Schema>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> UpstreamSettings {
     let schema = &item.value;
     let absent = Timeouts::default();
     let timeouts = schema.timeouts.as_ref().unwrap_or(&absent);
     let mut timeout = |given, default| values::duration(report, given, seconds(default), TIMEOUTS);
     let (connect, read) = (timeout(&timeouts.connect, 1), timeout(&timeouts.read, 60));
     let (write, idle) = (timeout(&timeouts.write, 60), timeout(&timeouts.idle, 60));
-    let endpoints = report.required(&schema.endpoints, "endpoints", item.into(), "[\"127.0.0.1:8080\"]");
+    let endpoints = endpoints::list(schema, item.into(), report);
+    let tls = schema.tls.as_ref().map(|tls| upstream_tls::compile(tls, &endpoints, base_dir, report));
     let mut headers = Names::default();
     let identity = schema.identity.as_ref().map(|identity| assertion(identity, &mut headers, report));
     let refuses = [("refuse", true), ("never", false)];
     UpstreamSettings {
         name: name.value.as_str().into(),
-        endpoint: endpoints.map(|list| endpoint(list, report)).unwrap_or_default(),
+        balance: endpoints::balance(schema, report),
+        health_check: schema.health_check.as_ref().map(|check| endpoints::health_check(check, report)),
+        ejection: endpoints::ejection(schema.ejection.as_ref().map(|map| &map.value), report),
+        slow_start: values::duration(report, &schema.slow_start, Duration::ZERO, endpoints::SLOW_START),
+        retries: schema.retries.as_ref().map(|map| endpoints::retries(map, report)).unwrap_or_default(),
+        protocol: upstream_tls::protocol(schema, report),
+        endpoints,
+        tls,
         connect,
         read,
         write,
@@ -57,39 +78,16 @@ fn upstream(name: &Text, item: &Spanned<Schema>, report: &mut Report<'_>) -> Ups
     }
 }
 
-fn endpoint(list: &Texts, report: &mut Report<'_>) -> Box<str> {
-    let first = match list.value.as_slice() {
-        [] => {
-            report.add(Code::Empty, list, "there is no endpoint", "write one `host:port`");
-            return Box::default();
-        }
-        [first] => first,
-        [first, second, ..] => {
-            let help = "balance between several behind one address, such as a Kubernetes Service";
-            report.add(
-                Code::SeveralEndpoints,
-                second,
-                "this version takes one endpoint for each upstream",
-                help,
-            );
-            first
-        }
+/// A route's own times, where it has some.
+pub(super) fn route_timeouts(schema: &RouteTimeouts, report: &mut Report<'_>) -> UpstreamTimeouts {
+    let mut timeout = |given: &Given<Text>| {
+        given.as_ref().map(|_| values::duration(report, given, Duration::ZERO, TIMEOUTS))
     };
-    if !is_endpoint(&first.value) {
-        let message = format!("`{}` is not an endpoint", first.value);
-        report.add(
-            Code::BadEndpoint,
-            first,
-            message,
-            "write `host:port`, such as `ehr:8080` or `[::1]:8080`, without a scheme",
-        );
+    UpstreamTimeouts {
+        connect: timeout(&schema.connect),
+        read: timeout(&schema.read),
+        write: timeout(&schema.write),
     }
-    first.value.as_str().into()
-}
-
-fn is_endpoint(text: &str) -> bool {
-    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    port.is_some_and(|port| port != 0) && Host::parse(text.as_bytes()).is_ok()
 }
 
 fn assertion(schema: &Spanned<Identity>, headers: &mut Names, report: &mut Report<'_>) -> AssertionSettings {
@@ -134,23 +132,6 @@ fn check_ids(
         if parts.contains(&InjectPart::SubjectId) && !parts.contains(&InjectPart::IssuerName) {
             let message = "two issuers may each have somebody with this id";
             report.add(Code::UnqualifiedId, value, message, "write `{issuer.name}:{subject.id}`");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_host_and_port() {
-        for text in ["ehr:8080", "127.0.0.1:80", "[::1]:8080", "ehr.clinic.example:443"] {
-            assert!(is_endpoint(text), "{text}");
-        }
-        for text in
-            ["ehr", "ehr:", "ehr:0", "ehr:99999", "http://ehr:80", "::1:80", "unix:/run/a", "a b:80", ":80"]
-        {
-            assert!(!is_endpoint(text), "{text}");
         }
     }
 }

@@ -117,6 +117,25 @@ fn other_tokens_are_told_apart() {
         assert_eq!(plain(json!({ mark: "x" })), Err(TokenFault::NotAnAccessToken), "{mark}");
     }
     assert_eq!(strict(&json!({ "events": {} })).map(|subject| subject.id), Err(TokenFault::NotAnAccessToken));
+    for change in [
+        json!({ "token_use": "id" }),
+        json!({ "token_use": "Access" }),
+        json!({ "typ": "ID" }),
+        json!({ "typ": "id" }),
+        json!({ "typ": "Refresh" }),
+        json!({ "typ": "Logout" }),
+        json!({ "typ": "Offline" }),
+    ] {
+        for profile in [Profile::Rfc9068, Profile::PlainJwt, Profile::Introspection] {
+            assert_eq!(
+                read(&change, &rules(), profile).map(|subject| subject.id),
+                Err(TokenFault::NotAnAccessToken),
+                "{change}"
+            );
+        }
+    }
+    assert!(plain(json!({ "token_use": "access", "typ": "Bearer" })).is_ok());
+    assert_eq!(plain(json!({ "token_use": 1 })), Err(TokenFault::BadClaim));
     let bound = json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } });
     assert_eq!(strict(&bound).map(|subject| subject.id), Err(TokenFault::ProofOfKeyMissing));
     assert_eq!(plain(json!({ "cnf": {} })), Err(TokenFault::ProofOfKeyMissing));
@@ -184,4 +203,29 @@ fn assurance_is_what_the_issuers_words_are_mapped_to() {
 fn the_outermost_actor_acts() {
     let change = json!({ "act": { "sub": "helper", "act": { "sub": "earlier" } } });
     assert_eq!(strict(&change).map(|subject| subject.actor), Ok(Some("helper".into())));
+}
+
+#[test]
+fn a_token_is_bound_to_one_certificate_or_refused() {
+    let bound =
+        |cnf: Value| strict(&json!({ "cnf": cnf })).map(|subject| subject.bound_to.map(|to| to.to_string()));
+    let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2";
+    // The example of RFC 8705 §3.1 has bits behind its end; its canonical neighbour has none.
+    assert_eq!(bound(json!({ "x5t#S256": thumbprint })), Err(TokenFault::BadClaim));
+    let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0";
+    assert_eq!(bound(json!({ "x5t#S256": thumbprint })), Ok(Some(thumbprint.to_owned())));
+    for (cnf, fault) in [
+        (json!({ "x5t#S256": "short" }), TokenFault::BadClaim),
+        (json!({ "x5t#S256": 1 }), TokenFault::BadClaim),
+        (json!({ "x5t#S256": thumbprint, "jkt": "x" }), TokenFault::ProofOfKeyMissing),
+        (json!({ "x5t": thumbprint }), TokenFault::ProofOfKeyMissing),
+        (json!(null), TokenFault::ProofOfKeyMissing),
+        (json!("x"), TokenFault::ProofOfKeyMissing),
+    ] {
+        let mut claims = testing::claims(&json!({}));
+        claims["cnf"] = cnf.clone();
+        let Value::Object(claims) = claims else { unreachable!() };
+        let read = subject(claims, &rules(), Profile::Rfc9068, NOW);
+        assert_eq!(read.map(|subject| subject.id), Err(fault), "{cnf}");
+    }
 }

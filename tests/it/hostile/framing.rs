@@ -282,8 +282,9 @@ fn clients_that_leave() {
     leave(&format!("{}Content-Length: 100\r\n\r\n{{\"language\"", head("PUT /patients/p1/profile")));
     leave(&format!("{}Transfer-Encoding: chunked\r\n\r\n11\r\n{{\"language\":\"es\"}}\r\n", head("PUT /patients/p1/profile")));
     assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (0, 0), "half a body that is classified goes nowhere");
-    leave(&format!("{}Content-Length: 100\r\n\r\n{{}}", head("POST /patients/p1/notes")));
-    leave(&format!("{}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n", head("POST /patients/p1/notes")));
+    let streamed = head("POST /patients/p1/notes").replace("application/json", "text/csv");
+    leave(&format!("{}Content-Length: 100\r\n\r\n{{}}", streamed));
+    leave(&format!("{}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n", streamed));
     assert_eq!((bench.upstream.count(), bench.gateway.admitted_intents()), (2, 2));
     assert!(bench.upstream.requests().iter().all(|request| !request.body.ends_with(b"0\r\n\r\n")), "half a body must not look whole");
     let outcomes: Vec<String> = bench.gateway.audit().iter().filter(|record| record["event"] == "outcome").map(|record| record["result"].to_string()).collect();

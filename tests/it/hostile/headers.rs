@@ -20,6 +20,9 @@ const FAMILIES: &[&str] = &[
     "Forwarded", "X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Original-Forwarded-For", "X-Rewrite-URL", "X-Host",
     "X-Real-IP", "X-Client-IP", "Client-IP", "True-Client-IP", "X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Groups",
     "X-Auth-Request-Access-Token", "SSL-Client-Cert", "SSL-Client-S-DN", "X-SSL-Client-Cert",
+    "X-Webauth-Role", "X-WEBAUTH-GROUPS", "X-User-Email", "X-User-Roles", "X-Auth-User", "X-Auth-Groups", "X-Ms-Client-Principal", "X-Ms-Client-Principal-Name",
+    "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Identity", "X-Consumer-Username", "X-Sso-User", "X-Override-Url",
+    "X-Forwarded", "CF-Connecting-IP", "Fastly-Client-IP", "X-Azure-ClientIP", "X-Envoy-External-Address",
 ];
 
 #[test]

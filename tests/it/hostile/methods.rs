@@ -69,11 +69,14 @@ fn overrides_in_headers_and_queries() {
     cases.push(post("X-Original-Method is dropped", "X-Original-Method: DELETE\r\n", "{}", forwarded().header("x-original-method", &[])));
     for query in [
         "_method=DELETE", "a=1&_method=DELETE", "_method", "_method=", "%5fmethod=DELETE", "%5Fm%65thod=DELETE", "+_method=DELETE", "_METHOD=DELETE",
-        ".method=DELETE", "_method%00=DELETE", "_method=GET&_method=DELETE",
+        ".method=DELETE", "_method%00=DELETE", "_method=GET&_method=DELETE", "x=1;_method=DELETE", "_HttpMethod=DELETE",
     ] {
         let reason = if query.contains("%00") { "control_character" } else { "method_override" };
         cases.push(ask(&format!("query {query}"), "GET", &format!("/patients/p1/results/1?{query}"), refused(400, reason)));
     }
+    cases.push(ask("a parameter that overrides on a public route", "POST", "/open/x?_method=DELETE", overrides()));
+    cases.push(Case::new("a header that overrides on a public route", "POST /open/x HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\
+        X-HTTP-Method-Override: DELETE\r\nContent-Length: 0\r\n\r\n", overrides()));
     cases.push(ask("an override on a path that nobody may use is not told apart", "GET", "/patients/p2/results/1?_method=DELETE", overrides()));
     Bench::start().run(&cases);
 }
@@ -104,21 +107,39 @@ fn overrides_in_bodies() {
     cases.push(Case::new("a chunked form beyond what is read", format!("{chunked}493e0\r\n{large}\r\n0\r\n\r\n"), refused(413, "body_too_large")));
     for body in [
         "_method=DELETE", "a=1&_method=DELETE", "_method", "%5fmethod=DELETE", "%5Fm%65thod=DELETE", "+_method=DELETE", "_METHOD=DELETE",
-        ".method=DELETE", "_method%00=DELETE", "&&_method=PUT",
+        ".method=DELETE", "_method%00=DELETE", "&&_method=PUT", "a=1;_method=DELETE", "_HttpMethod=DELETE", "X-HTTP-Method-Override=DELETE",
     ] {
         cases.push(post(&format!("form {body}"), form, body, overrides()));
     }
     for kind in [
         "APPLICATION/X-WWW-FORM-URLENCODED",
         "application/x-www-form-urlencoded; charset=UTF-8",
-        "application/x-www-form-urlencoded;charset=iso-8859-1",
-        "application/x-www-form-urlencoded; charset=utf-16",
         " application/x-www-form-urlencoded ;",
-        "application/x-www-form-urlencoded, text/plain",
-        "text/plain, application/x-www-form-urlencoded",
     ] {
         cases.push(post(&format!("a form as `{kind}`"), &format!("Content-Type: {kind}\r\n"), "_method=DELETE", Wanted::Refused(400, ANY)));
     }
+    for kind in [
+        "application/x-www-form-urlencoded;charset=iso-8859-1",
+        "application/x-www-form-urlencoded; charset=utf-16",
+        "application/x-www-form-urlencoded; charset=ibm037",
+        "application/x-www-form-urlencoded; charset=utf-8; charset=utf-7",
+        "application/x-www-form-urlencoded; charset=utf-7; v=utf-8",
+        "application/x-www-form-urlencoded x",
+        "application/x-www-form-urlencoded, text/plain",
+        "text/plain, application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "text/plain, application/json",
+    ] {
+        cases.push(post(&format!("a body as `{kind}`"), &format!("Content-Type: {kind}\r\n"), "a=1", uninspectable()));
+    }
+    let json = "Content-Type: application/json\r\n";
+    for body in [r#"{"_method":"DELETE"}"#, r#"{"\u005fmethod":"DELETE"}"#, r#"{"_METHOD":"DELETE"}"#, r#"{"_method":"DELETE",}"#, r#"{"_HttpMethod":"PUT"}"#] {
+        cases.push(post(&format!("JSON {body}"), json, body, overrides()));
+        cases.push(post(&format!("JSON of another name {body}"), "Content-Type: text/json\r\n", body, overrides()));
+    }
+    cases.push(post("JSON that names a method deep within", json, r#"{"a":{"_method":"x"}}"#, forwarded()));
+    cases.push(post("JSON beyond what is read", json, &format!("{{\"a\":\"{large}\"}}"), uninspectable()));
+    cases.push(post("compressed JSON", &format!("{json}Content-Encoding: gzip\r\n"), "{}", uninspectable()));
     cases.push(post("a form without a type, which some take for a form", "", "_method=DELETE", Wanted::Refused(400, ANY)));
     let untyped = chunked.replace(form, "");
     cases.push(Case::new("a form without a type, in chunks", format!("{untyped}e\r\n_method=DELETE\r\n0\r\n\r\n"), overrides()));
@@ -126,11 +147,13 @@ fn overrides_in_bodies() {
     cases.push(post("a form with an empty type", "Content-Type:\r\n", "_method=DELETE", Wanted::Refused(400, ANY)));
     for disposition in [
         "name=\"_method\"", "name=_method", "name='_method'", "NAME=\"_Method\"", "filename=x; name=\"_method\"", "name=\"%5fmethod\"",
-        "name*=utf-8''_method", "name*=utf-8''%5Fmethod", "name=\"\\_method\"", "name = \"_method\"", "name=\" _method\"", "name=\".method\"",
+        "name*=utf-8''_method", "name*=utf-8''%5Fmethod", "name=\"\\_method\"", "name=\"_\\method\"", "name=\"_m\\ethod\"", "name = \"_method\"", "name=\" _method\"", "name=\".method\"",
     ] {
         cases.push(post(&format!("part {disposition}"), multipart, &part(disposition, "DELETE"), overrides()));
     }
     cases.push(post("a multipart form in capitals", "Content-Type: Multipart/Form-Data; boundary=b\r\n", &part("name=\"_method\"", "DELETE"), overrides()));
+    let related = "Content-Type: multipart/related; boundary=b\r\n";
+    cases.push(post("a related multipart, which some take for a form", related, &part("name=\"_method\"", "DELETE"), overrides()));
     let mixed = "Content-Type: multipart/mixed; boundary=b\r\n";
     cases.push(post("a multipart of another kind, which some take for a form", mixed, &part("name=\"_method\"", "DELETE"), Wanted::Refused(400, ANY)));
     Bench::start().run(&cases);

@@ -31,6 +31,7 @@ fn hostile_paths() {
         get("one action, plain", "/fhir/Patient/p1/$everything", forwarded()),
         get("one action, its dollar encoded", "/fhir/Patient/p1/%24everything", forwarded()),
         get("a trailing slash is kept", "/patients/p1/results/1/", forwarded()),
+        line("a trailing slash does not lead to a broader route", "POST /patients/p1/notes/ HTTP/1.1", refused(404, "no_route")),
         get("a trailing slash is another path", "/fhir/Patient/p1/$everything/", refused(404, "no_route")),
         get("three dots are a name", "/open/...", public()),
         get("a dot within a name", "/open/.well-known", public()),

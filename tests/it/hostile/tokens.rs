@@ -191,7 +191,7 @@ fn claims_of_tokens() {
         claim("a role is a number", "groups", json!(["a", 7]), bad());
         claim("scope is a number", "scope", json!(7), bad());
         claim("bound by DPoP", "cnf", json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), bound());
-        claim("bound by certificate", "cnf", json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}), bound());
+        claim("bound by certificate", "cnf", json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"}), bound());
         claim("bound by null", "cnf", Value::Null, bound());
         claim("somebody acts", "act", json!({"sub": "agent"}), refused(403, "actor_not_allowed"));
         claim("somebody acts for somebody", "act", json!({"sub": "agent", "act": {"sub": "p1"}}), refused(403, "actor_not_allowed"));

@@ -1,10 +1,13 @@
 //! A journal that can't be written: what can't be recorded is not done.
 
+use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{EXPORT, JSON, NOTES, PAY, PROFILE, READ, proofs, setup};
+use crate::support::upstream::Behaviour;
 use crate::support::{Connection, Gateway, Recorder, Signer, eventually, http};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -107,4 +110,53 @@ fn refusals_stand_without_a_journal() {
         assert_eq!(send(&gateway, method, target, &token).status, status, "{method} {target}");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn an_outcome_is_kept_until_it_can_be_written() {
+    let behaviour: Behaviour = Arc::new(|request, stream| {
+        // Only what is not paid for answers at once.
+        while request.target() == PAY && !std::path::Path::new(request.values("x-until")[0]).exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
+    });
+    let (upstream, signer) = (Recorder::behaving(behaviour), Signer::new());
+    let gateway = setup(upstream.address, &signer, |text| text).with_small_files().start();
+    let proof = proofs(&gateway, &signer, 1).remove(0);
+    let (dir, address) = (tempfile::tempdir().expect("a directory"), gateway.address);
+    let until = dir.path().join("go").display().to_string();
+    let (token, flag) = (proof.clone(), until.clone());
+    let paying = std::thread::spawn(move || {
+        http::send(address, "POST", PAY, &[("Authorization", &token), ("X-Until", &flag)], b"")
+            .expect("an answer")
+    });
+    eventually("it is under way", LONG, || upstream.count() == 1);
+    fill_the_disk(&gateway);
+    assert_eq!(send(&gateway, "POST", NOTES, &proof).status, 503, "the disk is full");
+    std::fs::write(&until, "").expect("written");
+    assert_eq!(paying.join().expect("no panic").status, 200);
+    gateway.limit_files(None);
+    let outcome = |record: &Value| record["event"] == "outcome" && record["result"] == "completed";
+    eventually("the outcome is there", LONG, || gateway.audit().iter().any(outcome));
+    assert_whole(&gateway.audit());
+}
+
+#[test]
+fn a_journal_that_was_taken_away_admits_nothing() {
+    let (gateway, upstream, signer) = start();
+    let proof = signer.bearer("p1", "aal2", 5);
+    assert_eq!(send(&gateway, "POST", PAY, &proof).status, 200);
+    let kept = gateway.audit_file().with_extension("away");
+    std::fs::rename(gateway.audit_file(), &kept).expect("renamed");
+    eventually("it is noticed", LONG, || gateway.telemetry_page("/readyz").status == 503);
+    assert!(
+        gateway.telemetry_page("/readyz").json()["not_ready"][0].as_str().expect("text").contains("removed")
+    );
+    for (method, target) in [("GET", READ), ("POST", PAY)] {
+        assert_eq!(send(&gateway, method, target, &proof).status, 503, "{target}");
+    }
+    std::fs::rename(&kept, gateway.audit_file()).expect("renamed");
+    eventually("it is there again", LONG, || send(&gateway, "POST", PAY, &proof).status == 200);
+    assert_eq!(gateway.admitted_intents(), upstream.count());
 }

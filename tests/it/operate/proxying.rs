@@ -265,3 +265,45 @@ fn a_body_that_ends_early_is_not_judged_by_its_beginning() {
     assert!(answer.as_ref().map_or(true, |answer| answer.status == 400), "{answer:?}");
     assert_eq!(upstream.count(), 0);
 }
+
+#[test]
+fn a_client_of_http_1_0_gets_neither_chunks_nor_interim_answers() {
+    let upstream = answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let (gateway, signer) = start(&upstream);
+    let token = signer.bearer("p1", "aal2", 5);
+    for (method, target, body) in [("GET", READ, ""), ("PUT", PROFILE, r#"{"language":"de"}"#)] {
+        let head = format!(
+            "{method} {target} HTTP/1.0\r\nHost: a\r\nAuthorization: {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut connection = connect(&gateway);
+        connection.stream.write_all(head.as_bytes()).expect("sent");
+        let mut all = Vec::new();
+        connection.stream.read_to_end(&mut all).expect("the gateway closes");
+        let all = String::from_utf8_lossy(&all).to_ascii_lowercase();
+        assert!(all.starts_with("http/1.1 200") && all.ends_with("\r\n\r\nhello"), "{all}");
+        assert!(!all.contains("transfer-encoding") && !all.contains("early"), "{all}");
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_seen_to_be_broken_off() {
+    let behaviour: Behaviour = Arc::new(move |_, stream| {
+        let begun = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[1,");
+        std::thread::sleep(Duration::from_secs(3));
+        begun.is_ok()
+    });
+    let (upstream, signer) = (Recorder::behaving(behaviour), Signer::new());
+    let gateway = setup(upstream.address, &signer, |text| text.replace("read: 5s", "read: 700ms")).start();
+    let token = signer.bearer("p1", "aal2", 5);
+    for (method, target, body) in [("GET", READ, ""), ("PUT", PROFILE, r#"{"language":"de"}"#)] {
+        let mut connection = connect(&gateway);
+        let head = wire::head(method, target, &[("Authorization", &token), JSON], Some(body.len()));
+        connection.stream.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+        let answer = connection.answer_head().expect("a head");
+        assert_eq!(answer.status, 200, "{method}");
+        assert!(connection.body(&answer, |_| {}).is_err(), "{method}: half an answer reads as a whole one");
+    }
+}

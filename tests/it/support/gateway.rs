@@ -19,6 +19,9 @@ pub struct Setup {
     dir: Arc<TempDir>,
     log_filter: String,
     small_files: bool,
+    program: PathBuf,
+    arguments: Vec<PathBuf>,
+    notify: Option<PathBuf>,
 }
 
 impl Setup {
@@ -29,7 +32,15 @@ impl Setup {
         prepare(dir.path());
         let log_filter = std::env::var("WARDGATE_LOG");
         let log_filter = log_filter.unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=off".to_owned());
-        Self { config: config.to_owned(), dir: Arc::new(dir), log_filter, small_files: false }
+        Self {
+            config: config.to_owned(),
+            dir: Arc::new(dir),
+            log_filter,
+            small_files: false,
+            program: env!("CARGO_BIN_EXE_wardgate").into(),
+            arguments: Vec::new(),
+            notify: None,
+        }
     }
 
     /// Logs what this filter lets pass.
@@ -41,6 +52,27 @@ impl Setup {
     /// Lets [`Gateway::limit_files`] make writes fail rather than end the program.
     pub fn with_small_files(mut self) -> Self {
         self.small_files = true;
+        self
+    }
+
+    /// Runs the program by this name in its directory: a link that a test may lead elsewhere. Keeps its process id in
+    /// the file `pid` beside it.
+    pub fn replaceable(mut self) -> Self {
+        let link = self.dir.path().join("wardgate");
+        std::os::unix::fs::symlink(&self.program, &link).expect("a link");
+        self.program = link;
+        self.arguments = vec!["--pid-file".into(), self.dir.path().join("pid")];
+        self
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Lets it tell the socket `notify` in its directory what it would tell systemd.
+    pub fn notifying(mut self) -> Self {
+        self.notify = Some(self.dir.path().join("notify"));
         self
     }
 
@@ -90,17 +122,18 @@ impl Setup {
         let text = text.replace("$TELEMETRY", &telemetry.to_string()).replace("$DIR", dir);
         let path = self.dir.path().join("gateway.yaml");
         std::fs::write(&path, text).expect("writable");
-        let program = env!("CARGO_BIN_EXE_wardgate");
         let mut command = if self.small_files {
             let mut shell = Command::new("sh");
-            shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, program]);
+            shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(&self.program);
             shell
         } else {
-            Command::new(program)
+            Command::new(&self.program)
         };
         let mut child = command
             .args(["run", "--config"])
             .arg(&path)
+            .args(&self.arguments)
+            .envs(self.notify.iter().map(|path| ("NOTIFY_SOCKET", path)))
             .env("WARDGATE_LOG", &self.log_filter)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())

@@ -52,8 +52,20 @@ impl Recorder {
         }))
     }
 
+    /// Answers like [`Self::start`] and remembers nothing: for more requests than memory should hold.
+    pub fn forgetful() -> Self {
+        Self::listening(
+            Arc::new(|_, stream| stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()),
+            false,
+        )
+    }
+
     /// Answers as `behaviour` does; `false` ends the connection.
     pub fn behaving(behaviour: Behaviour) -> Self {
+        Self::listening(behaviour, true)
+    }
+
+    fn listening(behaviour: Behaviour, remembers: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -61,7 +73,7 @@ impl Recorder {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (record, behaviour) = (Arc::clone(&record), Arc::clone(&behaviour));
-                std::thread::spawn(move || serve(stream, &record, &behaviour));
+                std::thread::spawn(move || serve(stream, remembers.then_some(&*record), &behaviour));
             }
         });
         Self { address, requests }
@@ -79,7 +91,7 @@ impl Recorder {
     }
 }
 
-fn serve(mut stream: TcpStream, record: &Mutex<Vec<Recorded>>, behaviour: &Behaviour) {
+fn serve(mut stream: TcpStream, record: Option<&Mutex<Vec<Recorded>>>, behaviour: &Behaviour) {
     let mut pending = Vec::new();
     loop {
         let Some(end) = read_until_head_ends(&mut stream, &mut pending) else { return };
@@ -103,7 +115,9 @@ fn serve(mut stream: TcpStream, record: &Mutex<Vec<Recorded>>, behaviour: &Behav
         }
         let taken = if chunked { pending.len() } else { length.min(pending.len()) };
         let recorded = Recorded { line, headers, body: pending.drain(..taken).collect() };
-        record.lock().expect("whole").push(recorded.clone());
+        if let Some(record) = record {
+            record.lock().expect("whole").push(recorded.clone());
+        }
         if !behaviour(&recorded, &mut stream) {
             return;
         }

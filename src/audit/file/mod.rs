@@ -4,16 +4,22 @@
 //! when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`].
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::event::{Event, VERSION};
+mod location;
+mod writer;
+
+use super::event::Event;
+use location::Location;
+use writer::{Clock, Writer};
+
 use super::receipt::Receipt;
 use crate::enforce::ports::{Journal, JournalUnavailable};
 use crate::policy::Durability;
@@ -23,6 +29,10 @@ use crate::telemetry::metrics;
 pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// A buffer of this size is written at once.
 const FLUSH_BYTES: usize = 64 * 1024;
+/// When so much waits, nothing new is recorded and so nothing new begins; outcomes may fill twice as much.
+const MOST_PENDING: usize = 16 * FLUSH_BYTES;
+/// How often the file is looked for where it should be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The journal's file name in its directory.
 pub const FILE_NAME: &str = "audit.jsonl";
@@ -34,36 +44,7 @@ pub struct OpenError {
     path: PathBuf,
     cause: String,
     remedy: &'static str,
-}
-
-struct Writer {
-    file: File,
-    pending: Vec<u8>,
-    next_sequence: u64,
-    /// The last record that the operating system has.
-    written_sequence: u64,
-    origin: Box<str>,
-    clock: Clock,
-    closed: bool,
-}
-
-/// Writes moments; most records share their second with the one before.
-#[derive(Default)]
-struct Clock {
-    second: i64,
-    /// That second down to the point, as in `2026-11-22T03:58:01.`
-    text: String,
-}
-
-impl Clock {
-    /// Appends a moment in UTC with six decimals (RFC 3339).
-    fn write(&mut self, now: jiff::Timestamp, to: &mut Vec<u8>) -> io::Result<()> {
-        if self.text.is_empty() || self.second != now.as_second() {
-            self.second = now.as_second();
-            self.text = now.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
-        }
-        write!(to, "{}{:06}Z", self.text, now.subsec_microsecond().unsigned_abs())
-    }
+    is_held: bool,
 }
 
 struct Shared {
@@ -72,6 +53,7 @@ struct Shared {
     /// Bytes of the file that the disk is known to have; its lock makes one thread sync for all that wait.
     synced: Mutex<u64>,
     sync_handle: File,
+    location: Location,
 }
 
 /// A record that is not there as it should be.
@@ -91,6 +73,7 @@ impl From<io::Error> for Refused {
 pub struct FileJournal {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
+    had_records: bool,
 }
 
 impl FileJournal {
@@ -99,17 +82,35 @@ impl FileJournal {
     /// # Errors
     /// The directory or file can't be made, or another process holds it.
     pub fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
-        let path = dir.join(FILE_NAME);
+        Self::open_file(dir, FILE_NAME, origin)
+    }
+
+    /// The same for a process that takes over from another, which may still write its last records: then this one's
+    /// go to a file of its own, `audit-<origin>.jsonl`, and are numbered from 1.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_beside(dir: &Path, origin: &str) -> Result<Self, OpenError> {
+        match Self::open_file(dir, FILE_NAME, origin) {
+            Err(error) if error.is_held => Self::open_file(dir, &format!("audit-{origin}.jsonl"), origin),
+            opened => opened,
+        }
+    }
+
+    fn open_file(dir: &Path, name: &str, origin: &str) -> Result<Self, OpenError> {
+        let path = dir.join(name);
         let fail = |cause: &dyn std::fmt::Display, remedy| OpenError {
             path: path.clone(),
             cause: cause.to_string(),
             remedy,
+            is_held: false,
         };
         std::fs::create_dir_all(dir)
             .map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
         let file = open_private(&path).map_err(|cause| fail(&cause, "let this user write to it"))?;
-        file.try_lock().map_err(|cause| {
-            fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
+        file.try_lock().map_err(|cause| OpenError {
+            is_held: matches!(cause, TryLockError::WouldBlock),
+            ..fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
         })?;
         let next_sequence = last_sequence(&path).map_err(|cause| fail(&cause, "let this user read it"))? + 1;
         let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
@@ -121,34 +122,68 @@ impl FileJournal {
             origin: origin.into(),
             clock: Clock::default(),
             closed: false,
+            trouble: None,
+            moved: None,
         };
+        let location = Location::of(&path, &writer.file)
+            .map_err(|cause| fail(&cause, "let this user read the directory"))?;
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
             wake: Condvar::new(),
             synced: Mutex::new(0),
             sync_handle,
+            location,
         });
         let flushed = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared, flusher: Some(flusher) })
+        Ok(Self { shared, flusher: Some(flusher), had_records: next_sequence > 1 })
     }
 }
 
 impl FileJournal {
-    /// Hands everything that waits to the operating system: called before the process ends.
-    pub fn flush(&self) {
-        if let Err(error) = self.shared.lock().write_out() {
-            tracing::error!(%error, "the last audit records could not be written");
+    /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`.
+    ///
+    /// # Errors
+    /// Records are lost; which, is logged.
+    pub fn flush(&self, patience: Duration) -> Result<(), Lost> {
+        let start = Instant::now();
+        loop {
+            {
+                let mut writer = self.shared.lock();
+                let Err(error) = writer.write_out() else { return Ok(()) };
+                if start.elapsed() >= patience {
+                    let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
+                    tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
+                    return Err(Lost);
+                }
+            }
+            std::thread::sleep(FLUSH_EVERY);
         }
+    }
+
+    /// Whether the file held records when it was opened.
+    pub fn has_earlier_records(&self) -> bool {
+        self.had_records
+    }
+
+    /// What keeps records from being written now, in plain words.
+    pub fn trouble(&self) -> Option<String> {
+        let writer = self.shared.lock();
+        writer.moved.clone().or_else(|| writer.trouble.as_ref().map(|trouble| trouble.what.clone()))
     }
 }
 
+/// The last records were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
 impl Drop for FileJournal {
     fn drop(&mut self) {
-        self.flush();
+        // Whoever ends the process has flushed already, and knows what was lost.
+        let _ = self.flush(Duration::ZERO);
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
         // The thread holds the file, and with it the lock that the next process waits for.
@@ -165,7 +200,7 @@ impl Journal for FileJournal {
     async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable> {
         let sequence = self.shared.append(event, durability).map_err(|Refused { error, written }| {
             metrics().audit_failures.inc();
-            tracing::error!(%error, "an audit record could not be written; the request it belongs to is refused");
+            tracing::error!(%error, event = event.name(), decision = %event.decision(), "an audit record could not be written");
             JournalUnavailable { written }
         })?;
         if durability == Durability::Synced {
@@ -174,6 +209,8 @@ impl Journal for FileJournal {
             if !matches!(synced, Ok(Ok(()))) {
                 metrics().audit_failures.inc();
                 tracing::error!(
+                    event = event.name(),
+                    decision = %event.decision(),
                     "an audit record could not be brought to disk; the request it belongs to is refused"
                 );
                 return Err(JournalUnavailable { written: Some(sequence) });
@@ -198,11 +235,18 @@ impl Shared {
             // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
             let body = scratch.get(1..).unwrap_or_default();
             let mut writer = self.lock();
+            // What has happened already is recorded as long as memory allows; nothing new begins meanwhile.
+            let has_happened = matches!(event, Event::Outcome(_));
+            if !has_happened {
+                writer.refuse_while_in_trouble()?;
+            }
             let before = writer.pending.len();
-            let sequence = writer.push(body)?;
+            let sequence = writer.push(body, if has_happened { 2 * MOST_PENDING } else { MOST_PENDING })?;
             let length = writer.pending.len() - before;
             if durability > Durability::Buffered {
-                if let Err(error) = writer.write_out() {
+                if let Err(error) = writer.write_out()
+                    && !has_happened
+                {
                     let written = if writer.take_back(length) { None } else { Some(sequence) };
                     return Err(Refused { error, written });
                 }
@@ -229,67 +273,25 @@ impl Shared {
 
     fn flush_for_ever(&self) {
         let mut writer = self.lock();
+        let mut looked_at = Instant::now();
         loop {
             if writer.closed {
                 return;
             }
-            if let Err(error) = writer.write_out() {
-                metrics().audit_failures.inc();
-                tracing::error!(%error, "buffered audit records can't be written; they are kept and tried again");
+            // A failure is told once, when it begins; the records are kept and tried again.
+            let _ = writer.write_out();
+            if looked_at.elapsed() >= LOOK_EVERY {
+                looked_at = Instant::now();
+                let checked = self.location.check(&writer.file).err().map(|error| error.to_string());
+                if let (Some(error), None) = (&checked, &writer.moved) {
+                    metrics().audit_failures.inc();
+                    tracing::error!(error, "nothing that must be recorded is admitted any more");
+                }
+                writer.moved = checked;
             }
             let waited = self.wake.wait_timeout(writer, FLUSH_EVERY);
             writer = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
         }
-    }
-}
-
-impl Writer {
-    /// Puts one record behind those that wait; on a full buffer the record is refused, never half kept.
-    fn push(&mut self, body: &[u8]) -> io::Result<u64> {
-        if self.pending.len() > 16 * FLUSH_BYTES {
-            return Err(io::Error::other("too many records wait to be written"));
-        }
-        let sequence = self.next_sequence;
-        write!(self.pending, r#"{{"seq":{sequence},"origin":"{}","time":""#, self.origin)?;
-        self.clock.write(jiff::Timestamp::now(), &mut self.pending)?;
-        write!(self.pending, r#"","v":{VERSION},"#)?;
-        self.pending.extend_from_slice(body);
-        self.pending.push(b'\n');
-        self.next_sequence += 1;
-        Ok(sequence)
-    }
-
-    /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
-    /// since a line is never torn.
-    ///
-    /// Says whether it could.
-    fn take_back(&mut self, length: usize) -> bool {
-        let Some(rest) = self.pending.len().checked_sub(length) else { return false };
-        self.pending.truncate(rest);
-        self.next_sequence -= 1;
-        true
-    }
-
-    /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the
-    /// next attempt goes on at the very byte where this one stopped.
-    fn write_out(&mut self) -> io::Result<()> {
-        let mut done = 0;
-        let result = loop {
-            match self.pending.get(done..) {
-                None | Some([]) => break Ok(()),
-                Some(rest) => match self.file.write(rest) {
-                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                    Ok(bytes) => done += bytes,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => break Err(error),
-                },
-            }
-        };
-        self.pending.drain(..done);
-        if result.is_ok() {
-            self.written_sequence = self.next_sequence - 1;
-        }
-        result
     }
 }
 
@@ -320,82 +322,4 @@ fn last_sequence(path: &Path) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fn lines(dir: &Path) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(dir.join(FILE_NAME)).expect("readable");
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    fn sequence(dir: &Path) -> Vec<u64> {
-        lines(dir).iter().map(|line| line["seq"].as_u64().expect("a number")).collect()
-    }
-
-    #[tokio::test]
-    async fn records_are_numbered_on_over_restarts() {
-        let dir = tempfile::tempdir().expect("a directory");
-        for _ in 0..2 {
-            let journal = FileJournal::open(dir.path(), "o").expect("opens");
-            for durability in [Durability::Buffered, Durability::Written, Durability::Synced] {
-                journal.append(&Event::Stopping, durability).await.expect("recorded");
-            }
-        }
-        assert_eq!(sequence(dir.path()), [1, 2, 3, 4, 5, 6]);
-        let mode = std::fs::metadata(dir.path().join(FILE_NAME)).expect("metadata").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn a_torn_last_line_is_ended_and_its_number_not_used_twice() {
-        let dir = tempfile::tempdir().expect("a directory");
-        {
-            let journal = FileJournal::open(dir.path(), "o").expect("opens");
-            journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        }
-        let mut file = OpenOptions::new().append(true).open(dir.path().join(FILE_NAME)).expect("writable");
-        file.write_all(br#"{"seq":2,"origin":"o","ti"#).expect("written");
-        drop(file);
-        let journal = FileJournal::open(dir.path(), "o").expect("opens");
-        let receipt = journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        assert_eq!(receipt.sequence(), 3, "the torn record's number is taken");
-        assert_eq!(sequence(dir.path()), [1, 3]);
-    }
-
-    #[test]
-    fn moments_are_written_as_rfc_3339() {
-        let mut clock = Clock::default();
-        for moment in
-            ["2026-11-22T03:58:01.000007Z", "2026-11-22T03:58:01.137230Z", "2027-01-01T00:00:00.999999Z"]
-        {
-            let mut written = Vec::new();
-            clock.write(moment.parse().expect("a moment"), &mut written).expect("written");
-            assert_eq!(String::from_utf8(written).expect("text"), moment);
-        }
-    }
-
-    #[test]
-    fn one_writer_at_a_time() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let _first = FileJournal::open(dir.path(), "a").expect("opens");
-        let refused = FileJournal::open(dir.path(), "b").err().expect("held").to_string();
-        assert!(refused.contains("give each process its own `audit.dir`"), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn written_is_on_file_before_the_receipt_and_buffered_follows() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let journal = FileJournal::open(dir.path(), "o").expect("opens");
-        journal.append(&Event::Stopping, Durability::Written).await.expect("recorded");
-        assert_eq!(sequence(dir.path()), [1]);
-        journal.append(&Event::Stopping, Durability::Buffered).await.expect("recorded");
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while sequence(dir.path()) != [1, 2] {
-                tokio::time::sleep(FLUSH_EVERY).await;
-            }
-        })
-        .await
-        .expect("flushed");
-    }
-}
+mod tests;

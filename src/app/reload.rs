@@ -1,0 +1,339 @@
+//! Reloads: watches the configuration's file, and puts a changed one in force, or says why not.
+//!
+//! Everything here happens on one thread of its own, beside the requests. What is built is built first; then it is
+//! recorded; then it is put in force, all of it at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::audit::event::Event;
+use crate::config::{self, Compiled, Diagnostic, Settings};
+use crate::enforce::{Gate, Generation};
+use crate::keys::Verifier;
+use crate::policy::Policy;
+use crate::serve::shutdown::Draining;
+use crate::serve::{Current, Live, Upstreams};
+use crate::telemetry::metrics;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A file that was the same twice with this pause between is no longer being written.
+const SETTLED_AFTER: Duration = Duration::from_millis(250);
+/// A file that never settles is read as it is after this long.
+const SETTLED_AT_LAST: Duration = Duration::from_secs(10);
+/// So many findings of a refused configuration are recorded.
+const MOST_FINDINGS: usize = 20;
+
+/// What is in force, beside what every request holds.
+struct InForce {
+    policy: Arc<Policy>,
+    settings: Settings,
+    verifier: Arc<Verifier>,
+    upstreams: Arc<Upstreams>,
+    /// Digests of the files that the verifier was made from.
+    named: Vec<Option<Digest>>,
+}
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
+/// How the last attempt went; for `/readyz`.
+#[derive(Debug, Clone, Default)]
+struct Report {
+    policy: String,
+    refused: Option<Vec<String>>,
+}
+
+/// What the rest of the program knows of reloads.
+#[derive(Clone, Default)]
+pub struct Status {
+    report: Arc<Mutex<Report>>,
+    verifier: Arc<Mutex<Option<Arc<Verifier>>>>,
+    /// `upgrade.ready_within`, in milliseconds.
+    ready_within: Arc<AtomicU64>,
+}
+
+impl Status {
+    /// What keeps issuers' tokens from being verified, under the configuration in force.
+    pub fn unready(&self) -> Vec<String> {
+        let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        verifier.map_or_else(Vec::new, |verifier| verifier.unready())
+    }
+
+    /// The member `configuration` of `/readyz`.
+    pub fn tell(&self, details: &mut Map<String, Value>) {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut told = json!({ "policy": report.policy, "last_reload": "accepted" });
+        if let Some(findings) = report.refused {
+            told = json!({ "policy": report.policy, "last_reload": "refused", "findings": findings });
+        }
+        details.insert("configuration".to_owned(), told);
+    }
+
+    /// `upgrade.ready_within` of the configuration in force.
+    pub fn ready_within(&self) -> Duration {
+        Duration::from_millis(self.ready_within.load(Ordering::Relaxed))
+    }
+
+    fn accepted(&self, policy: &str, settings: &Settings, verifier: &Arc<Verifier>) {
+        let ready_within = settings.upgrade.ready_within.as_millis();
+        self.ready_within.store(u64::try_from(ready_within).unwrap_or(u64::MAX), Ordering::Relaxed);
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(verifier));
+        self.set(Report { policy: policy.to_owned(), refused: None });
+        metrics().config_last_reload.set(1);
+        metrics().config_loaded_at.set(jiff::Timestamp::now().as_second());
+    }
+
+    fn set(&self, report: Report) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+}
+
+/// What the files say, in short. Two that are equal are the same configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fingerprint {
+    version: Option<Box<str>>,
+    /// Digests of the files that the configuration in force names.
+    named: Vec<Option<Digest>>,
+}
+
+impl Fingerprint {
+    fn of(path: &Path, settings: &Settings) -> Self {
+        Self { version: config::version_of_file(path), named: digests(settings) }
+    }
+}
+
+/// What the files that a configuration names hold. To be taken before they are read for use: what changes in between
+/// is then found at the next look.
+pub fn digests(settings: &Settings) -> Vec<Option<Digest>> {
+    let file = |path: &Path| {
+        let bytes = std::fs::read(path).ok()?;
+        digest(&SHA256, &bytes).as_ref().try_into().ok()
+    };
+    settings.reloaded_files().map(file).collect()
+}
+
+/// Reloads one configuration.
+pub struct Reloader {
+    path: PathBuf,
+    gate: Arc<Gate>,
+    current: Arc<Current>,
+    draining: Draining,
+    runtime: Handle,
+    status: Status,
+    in_force: InForce,
+    /// Keeps the verifier's keys fresh.
+    freshness: JoinHandle<()>,
+    /// What was last read, taken or not.
+    seen: Fingerprint,
+}
+
+/// What is to be in force.
+struct Next {
+    in_force: InForce,
+    seen: Fingerprint,
+    warnings: Vec<Diagnostic>,
+}
+
+/// What a reloader begins with.
+pub struct Beginning {
+    /// The configuration's file.
+    pub path: PathBuf,
+    /// Records what is loaded and refused.
+    pub gate: Arc<Gate>,
+    /// Where versions are put in force.
+    pub current: Arc<Current>,
+    /// Ends reloading.
+    pub draining: Draining,
+    /// Where keys are fetched.
+    pub runtime: Handle,
+    /// Where it is told how it goes.
+    pub status: Status,
+    /// What was compiled at the start.
+    pub policy: Arc<Policy>,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its verifier.
+    pub verifier: Arc<Verifier>,
+    /// [`digests`] of the files that the verifier was made from.
+    pub named: Vec<Option<Digest>>,
+    /// Its upstreams.
+    pub upstreams: Arc<Upstreams>,
+}
+
+impl Reloader {
+    /// Takes over what was compiled at the start.
+    pub fn new(from: Beginning) -> Self {
+        let Beginning {
+            path,
+            gate,
+            current,
+            draining,
+            runtime,
+            status,
+            policy,
+            settings,
+            verifier,
+            named,
+            upstreams,
+        } = from;
+        let freshness = runtime.spawn(Arc::clone(&verifier).background());
+        status.accepted(&policy.version, &settings, &verifier);
+        // What has changed since it was read is found at the first look.
+        let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
+        let in_force = InForce { policy, settings, verifier, upstreams, named };
+        Self { path, gate, current, draining, runtime, status, in_force, freshness, seen }
+    }
+
+    /// Watches until the gateway leaves; each message asks for a reload at once.
+    pub fn run(mut self, asked: &Receiver<()>) {
+        loop {
+            let is_asked = match asked.recv_timeout(LOOK_EVERY) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.draining.is_draining() {
+                return;
+            }
+            // One reading answers all who asked so far.
+            while asked.try_recv().is_ok() {}
+            let found = Fingerprint::of(&self.path, &self.in_force.settings);
+            if is_asked || found != self.seen {
+                self.seen = self.settled(found);
+                self.reload();
+            }
+        }
+    }
+
+    /// Waits until nobody writes any more.
+    fn settled(&self, mut found: Fingerprint) -> Fingerprint {
+        let began = Instant::now();
+        loop {
+            std::thread::park_timeout(SETTLED_AFTER);
+            let again = Fingerprint::of(&self.path, &self.in_force.settings);
+            if again == found || began.elapsed() > SETTLED_AT_LAST {
+                return again;
+            }
+            found = again;
+        }
+    }
+
+    fn reload(&mut self) {
+        match self.build() {
+            Ok(next) => self.put_in_force(next),
+            Err(findings) => self.refuse(&findings),
+        }
+    }
+
+    /// Builds what is to be in force, and touches nothing.
+    fn build(&self) -> Result<Next, Vec<Diagnostic>> {
+        let InForce { policy: old_policy, settings: old, verifier, upstreams, named: old_named } =
+            &self.in_force;
+        let (Compiled { policy, settings, .. }, warnings) = config::load_next(&self.path, old)?;
+        let named = digests(&settings);
+        let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
+        let same_issuers = policy.issuers == old_policy.issuers
+            && policy.levels == old_policy.levels
+            && settings.issuers == old.issuers
+            && named == *old_named;
+        let verifier = if same_issuers {
+            Arc::clone(verifier)
+        } else {
+            let made = verifier.succeeded_by(policy.issuers.clone(), settings.issuers.clone());
+            Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?)
+        };
+        let upstreams = if settings.upstreams == old.upstreams {
+            Arc::clone(upstreams)
+        } else {
+            let made = upstreams.succeeded_by(settings.upstreams.clone(), &self.runtime);
+            Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error)])?)
+        };
+        let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
+        Ok(Next { in_force, seen, warnings })
+    }
+
+    fn put_in_force(&mut self, next: Next) {
+        let Next { in_force: next, seen, warnings } = next;
+        let (new, old) = (next.policy.version.clone(), self.in_force.policy.version.clone());
+        let event = Event::Reloaded { policy: &new, previous: &old, relaxations: &next.settings.insecure };
+        if !self.runtime.block_on(self.gate.record_own(&event)) {
+            // What is not on record is not in force.
+            let problem = "the load can't be recorded in the audit journal";
+            self.refuse(&[config::unusable(&self.path, problem)]);
+            return;
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        for relaxation in &next.settings.insecure {
+            if !self.in_force.settings.insecure.contains(relaxation) {
+                tracing::warn!("insecure: {relaxation}");
+            }
+        }
+        self.current.replace(live(&next.policy, &next.settings, &next.verifier, &next.upstreams));
+        if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
+            self.freshness.abort();
+            self.freshness = self.runtime.spawn(Arc::clone(&next.verifier).background());
+        }
+        self.status.accepted(&new, &next.settings, &next.verifier);
+        metrics().config_reloads.with_label_values(&["accepted"]).inc();
+        (self.in_force, self.seen) = (next, seen);
+        tracing::info!(policy = %new, previous = %old, "the configuration was reloaded");
+    }
+
+    fn refuse(&self, findings: &[Diagnostic]) {
+        let policy = &self.in_force.policy.version;
+        for finding in findings {
+            tracing::error!("{finding}");
+        }
+        tracing::error!(%policy, "the changed configuration is refused; the one before stays in force");
+        metrics().config_reloads.with_label_values(&["refused"]).inc();
+        metrics().config_last_reload.set(0);
+        let mut told: Vec<String> = findings.iter().take(MOST_FINDINGS).map(in_one_line).collect();
+        if findings.len() > MOST_FINDINGS {
+            told.push(format!("and {} more", findings.len() - MOST_FINDINGS));
+        }
+        let refused = self.seen.version.as_deref();
+        let event = Event::ReloadRefused { policy, refused, findings: &told };
+        // The refusal stands whether or not it can be recorded; the journal counts and logs that by itself.
+        self.runtime.block_on(self.gate.record_own(&event));
+        self.status.set(Report { policy: policy.to_string(), refused: Some(told) });
+    }
+}
+
+/// The version as requests see it.
+pub fn live(
+    policy: &Arc<Policy>,
+    settings: &Settings,
+    verifier: &Arc<Verifier>,
+    upstreams: &Arc<Upstreams>,
+) -> Live {
+    Live {
+        generation: Generation {
+            policy: Arc::clone(policy),
+            identities: Arc::clone(verifier) as _,
+            search_forms: settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect(),
+        },
+        upstreams: Arc::clone(upstreams),
+        readings: settings.listeners.iter().map(|listener| listener.reading.clone()).collect(),
+    }
+}
+
+fn in_one_line(finding: &Diagnostic) -> String {
+    let place = finding.place;
+    let at = if place.line == 0 {
+        String::new()
+    } else {
+        format!(" (line {}, column {})", place.line, place.column)
+    };
+    format!("{}: {}{at}; {}", finding.code.name(), finding.message, finding.help)
+}

@@ -1,0 +1,81 @@
+//! What the telemetry listener tells, put together from the parts that know.
+
+use std::sync::Arc;
+
+use pingora::server::Server;
+use pingora::services::listening::Service;
+
+use super::StartError;
+use super::operations;
+use super::reload::Status;
+use super::sockets::Sockets;
+use crate::audit::file::FileJournal;
+use crate::config::settings::Settings;
+use crate::serve::Current;
+use crate::serve::shutdown::Draining;
+use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::tls::ListenerTls;
+
+/// What the telemetry listener tells.
+pub struct Telemetry {
+    /// How loading the configuration went.
+    pub status: Status,
+    /// Why the last upgrade failed.
+    pub upgrade_fault: operations::Fault,
+    /// Whether the gateway is stopping.
+    pub draining: Draining,
+    /// Whether records can be written.
+    pub journal: Arc<FileJournal>,
+    /// The certificates of listeners.
+    pub encryption: Vec<Arc<ListenerTls>>,
+    /// The upstreams in force.
+    pub current: Arc<Current>,
+    /// The public keys of assertions: this program's, and that of the program before, whose last requests may still be
+    /// on their way.
+    pub keys: Vec<serde_json::Value>,
+}
+
+pub fn add_telemetry(
+    server: &mut Server,
+    settings: &Settings,
+    tells: Telemetry,
+    sockets: &Sockets,
+) -> Result<(), StartError> {
+    let Some(address) = settings.telemetry else { return Ok(()) };
+    let Telemetry { status, upgrade_fault, draining, journal, encryption, current, keys } = tells;
+    let observed = Arc::clone(&current);
+    let configuration = status.clone();
+    let readiness = move || {
+        observed.load().upstreams.observe();
+        let mut missing = status.unready();
+        missing.extend(journal.trouble());
+        if draining.is_draining() {
+            missing.push("the gateway is stopping".to_owned());
+        }
+        missing
+    };
+    let details = move || {
+        let mut details = serde_json::Map::new();
+        configuration.tell(&mut details);
+        upgrade_fault.tell(&mut details);
+        // A service that is down is no reason to send the requests for all the others elsewhere.
+        let now = jiff::Timestamp::now().as_second();
+        let mut notices = current.load().upstreams.down();
+        notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
+        details.insert("notices".to_owned(), notices.into());
+        details
+    };
+    let mut service = Service::new(
+        "telemetry".to_owned(),
+        TelemetryListener {
+            readiness: Arc::new(readiness),
+            details: Arc::new(details),
+            jwks: serde_json::json!({ "keys": keys }).to_string(),
+        },
+    );
+    service.threads = Some(1);
+    service.add_tcp(&address.to_string());
+    server.add_service(sockets.accepting(service)?);
+    tracing::info!(%address, "telemetry");
+    Ok(())
+}

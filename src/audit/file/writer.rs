@@ -1,0 +1,150 @@
+//! Records on their way to the file: one buffer, written in order, never torn.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::audit::event::VERSION;
+use crate::telemetry::metrics;
+
+/// For so long after a failed write records still wait in memory; then nothing new begins.
+const TROUBLE_BEARABLE: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    pub(super) file: File,
+    pub(super) pending: Vec<u8>,
+    pub(super) next_sequence: u64,
+    /// The last record that the operating system has.
+    pub(super) written_sequence: u64,
+    pub(super) origin: Box<str>,
+    pub(super) clock: Clock,
+    pub(super) closed: bool,
+    /// What has gone wrong with the file, from the first failure to the next success.
+    pub(super) trouble: Option<Trouble>,
+    /// Why the file is not where it should be.
+    pub(super) moved: Option<String>,
+}
+
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    pub(super) what: String,
+}
+
+/// Writes moments; most records share their second with the one before.
+#[derive(Default)]
+pub(super) struct Clock {
+    second: i64,
+    /// That second down to the point, as in `2026-11-22T03:58:01.`
+    text: String,
+}
+
+impl Clock {
+    /// Appends a moment in UTC with six decimals (RFC 3339).
+    fn write(&mut self, now: jiff::Timestamp, to: &mut Vec<u8>) -> io::Result<()> {
+        if self.text.is_empty() || self.second != now.as_second() {
+            self.second = now.as_second();
+            self.text = now.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+        }
+        write!(to, "{}{:06}Z", self.text, now.subsec_microsecond().unsigned_abs())
+    }
+}
+
+impl Writer {
+    /// Puts one record behind those that wait; on a full buffer the record is refused, never half kept.
+    pub(super) fn push(&mut self, body: &[u8], most_pending: usize) -> io::Result<u64> {
+        if self.pending.len() > most_pending {
+            return Err(io::Error::other("too many records wait to be written"));
+        }
+        let sequence = self.next_sequence;
+        write!(self.pending, r#"{{"seq":{sequence},"origin":"{}","time":""#, self.origin)?;
+        self.clock.write(jiff::Timestamp::now(), &mut self.pending)?;
+        write!(self.pending, r#"","v":{VERSION},"#)?;
+        self.pending.extend_from_slice(body);
+        self.pending.push(b'\n');
+        self.next_sequence += 1;
+        Ok(sequence)
+    }
+
+    /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
+    /// since a line is never torn.
+    ///
+    /// Says whether it could.
+    pub(super) fn take_back(&mut self, length: usize) -> bool {
+        let Some(rest) = self.pending.len().checked_sub(length) else { return false };
+        self.pending.truncate(rest);
+        self.next_sequence -= 1;
+        true
+    }
+
+    /// Hands what waits to the operating system. After an error the unwritten rest stays, so no line is torn: the
+    /// next attempt goes on at the very byte where this one stopped.
+    pub(super) fn write_out(&mut self) -> io::Result<()> {
+        let mut done = 0;
+        let result = loop {
+            match self.pending.get(done..) {
+                None | Some([]) => break Ok(()),
+                Some(rest) => match self.file.write(rest) {
+                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                    Ok(bytes) => done += bytes,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        self.pending.drain(..done);
+        match &result {
+            Ok(()) => {
+                self.written_sequence = self.next_sequence - 1;
+                if done > 0 && self.trouble.take().is_some() {
+                    tracing::info!("audit records are written again");
+                }
+            }
+            Err(error) => self.in_trouble(error.to_string()),
+        }
+        result
+    }
+
+    pub(super) fn in_trouble(&mut self, what: String) {
+        if self.trouble.is_none() {
+            metrics().audit_failures.inc();
+            tracing::error!(
+                error = what,
+                "audit records can't be written; they are kept in memory and tried again"
+            );
+            self.trouble = Some(Trouble {
+                since: Instant::now(),
+                what: format!("the audit journal can't be written: {what}"),
+            });
+        }
+    }
+
+    /// Records that wait in memory are lost if the process dies, so that few may wait.
+    pub(super) fn refuse_while_in_trouble(&self) -> io::Result<()> {
+        if let Some(moved) = &self.moved {
+            return Err(io::Error::other(moved.clone()));
+        }
+        match &self.trouble {
+            Some(trouble) if trouble.since.elapsed() > TROUBLE_BEARABLE => {
+                Err(io::Error::other(trouble.what.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        let mut clock = Clock::default();
+        for moment in
+            ["2026-11-22T03:58:01.000007Z", "2026-11-22T03:58:01.137230Z", "2027-01-01T00:00:00.999999Z"]
+        {
+            let mut written = Vec::new();
+            clock.write(moment.parse().expect("a moment"), &mut written).expect("written");
+            assert_eq!(String::from_utf8(written).expect("text"), moment);
+        }
+    }
+}

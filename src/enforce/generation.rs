@@ -1,0 +1,19 @@
+//! One version of the configuration, as far as judging goes.
+
+use std::sync::Arc;
+
+use super::ports::Identities;
+use crate::policy::Policy;
+
+/// The rules of one version of the configuration, and what only makes sense together with them: positions in the
+/// policy (of issuers, of upstreams) mean something else in the next version. A request is judged by one of these
+/// from beginning to end.
+#[derive(Clone)]
+pub struct Generation {
+    /// The rules.
+    pub policy: Arc<Policy>,
+    /// Verifies the tokens of the policy's issuers.
+    pub identities: Arc<dyn Identities>,
+    /// By upstream: whether forms are searched for a field that overrides the method.
+    pub search_forms: Vec<bool>,
+}

@@ -1,0 +1,73 @@
+//! Limits on a request's size and rate: asked before anything costly is done for it.
+
+use super::gate::Gate;
+use super::ports::RateKey;
+use crate::decision::{Denial, Exceeded, Reason};
+use crate::identity::Subject;
+use crate::policy::{Access, CountedBy, Policy, RateLimit, Route};
+use crate::request::Facts;
+use crate::request::framing::BodyLength;
+
+impl Gate {
+    /// The limits that hold whoever asks: before a token is looked at, so that guessing tokens is limited too.
+    /// `route` is `None` where none matches.
+    pub(super) fn limit_anybody(
+        &self,
+        policy: &Policy,
+        route: Option<&Route>,
+        facts: &Facts,
+    ) -> Result<(), Denial> {
+        let is_public = route.is_none_or(|route| route.access == Access::Public);
+        self.take(policy, route, |limit| match limit.per {
+            CountedBy::Address => Some(RateKey::Address(facts.client)),
+            CountedBy::Route if is_public => Some(RateKey::Everybody),
+            CountedBy::Route | CountedBy::Subject => None,
+        })
+    }
+
+    /// The limits that hold for a subject, and those of a protected route, which strangers must not be able to use up.
+    pub(super) fn limit_subject(
+        &self,
+        policy: &Policy,
+        route: &Route,
+        subject: &Subject,
+    ) -> Result<(), Denial> {
+        self.take(policy, Some(route), |limit| match limit.per {
+            CountedBy::Subject => Some(RateKey::Subject { issuer: &subject.issuer, id: &subject.id }),
+            CountedBy::Route => Some(RateKey::Everybody),
+            CountedBy::Address => None,
+        })
+    }
+
+    /// Counts the request under each limit that `key` gives a key for; each counts on its own.
+    fn take<'k>(
+        &self,
+        policy: &Policy,
+        route: Option<&Route>,
+        key: impl Fn(&RateLimit) -> Option<RateKey<'k>>,
+    ) -> Result<(), Denial> {
+        let take = |limit: &RateLimit| match key(limit) {
+            Some(key) => self.rates.take(limit, key).map_err(|wait| Denial {
+                exceeded: Some(Box::new(Exceeded::new(limit, wait))),
+                ..Denial::new(Reason::RateLimited)
+            }),
+            None => Ok(()),
+        };
+        match route {
+            Some(route) => route
+                .rate_limits
+                .iter()
+                .filter_map(|position| policy.rate_limits.get(*position))
+                .try_for_each(take),
+            None => policy.rate_limits.iter().filter(|limit| limit.everywhere).try_for_each(take),
+        }
+    }
+}
+
+/// Refuses a body that is announced to be larger than allowed (RFC 9110 §15.5.14).
+pub(super) fn check_size(route: &Route, facts: &Facts, listener: u64) -> Result<(), Denial> {
+    match facts.body.length {
+        BodyLength::Known(bytes) if bytes > route.body_limit(listener) => Err(Reason::BodyTooLarge.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Thousands of slow clients and very large bodies, against the real program.
+
+5,000 connections drip their headers or bodies. The gateway must stay under 256 MiB, end every one of them on schedule,
+and go on answering /healthz and a healthy client. Then 1 GiB goes up and 1 GiB comes down through it, and it may grow by
+4 MiB at most. Exits with 1 where any of that does not hold; prints the figures as JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import pathlib
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DEADLINE = 10  # seconds for a header, and of grace for a body
+SLACK = 10  # seconds that a loaded machine may be late
+MEBIBYTE = 1024 * 1024
+CHUNK = b"x" * (64 * 1024)
+
+CONFIG = """
+version: 1
+listeners:
+  - name: portal
+    address: 127.0.0.1:{port}
+    limits: {{ header_deadline: {deadline}s, body_min_rate: 500B, body_grace: {deadline}s, body_bytes: 2GiB,
+              connections: 20000, connections_per_client: 20000 }}
+telemetry: {{ address: "127.0.0.1:{telemetry}" }}
+issuers:
+  - name: patients
+    issuer: https://login.clinic.example
+    audiences: [portal-api]
+    jwks: {{ file: jwks.json }}
+    assurance: {{ aal1: {{ any_of: {{ amr: [pwd] }} }} }}
+    claims: {{ patient: patient_id }}
+upstreams: {{ app: {{ endpoints: ["127.0.0.1:{upstream}"] }} }}
+audit: {{ dir: ./audit }}
+routes:
+  - {{ id: home, match: {{ path: "/", methods: [GET] }}, upstream: app, access: public }}
+  - {{ id: study, match: {{ path: /study, methods: [GET, POST] }}, upstream: app, access: public }}
+"""
+JWKS = {"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig", "alg": "ES256",
+                  "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                  "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def memory(pid, field):
+    """A figure of the process's memory, in bytes."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {field}")
+
+
+async def upstream(large):
+    """Takes whatever is sent and answers; /study comes down as `large` bytes."""
+
+    async def serve(reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = 0
+                for line in head.split(b"\r\n"):
+                    name, _, value = line.partition(b":")
+                    if name.lower() == b"content-length":
+                        length = int(value)
+                while length > 0:
+                    chunk = await reader.read(min(length, len(CHUNK)))
+                    if not chunk:
+                        return
+                    length -= len(chunk)
+                if head.startswith(b"GET /study"):
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % large)
+                    for _ in range(large // len(CHUNK)):
+                        writer.write(CHUNK)
+                        await writer.drain()
+                else:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    # All slow bodies come at once: a short queue would make the gateway say 502.
+    return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=8_192)
+
+
+async def get(port, path):
+    """One request on a connection of its own: its status, and how long it took."""
+    begun = time.monotonic()
+    reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 10)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    status = int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+    return status, time.monotonic() - begun
+
+
+async def slow_client(port, kind, ended):
+    """Drips a header or a body until the gateway has had enough; says after how long that was, and the status."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        ended.append((kind, None, None))
+        return
+    begun = time.monotonic()
+    if kind == "header":
+        writer.write(b"GET / HTTP/1.1\r\nHost: portal.example\r\nX-Slow: ")
+    else:
+        writer.write(b"POST /study HTTP/1.1\r\nHost: portal.example\r\nContent-Type: application/dicom\r\n"
+                     b"Content-Length: 1000000\r\n\r\n")
+
+    async def drip():
+        while True:
+            await asyncio.sleep(2)
+            writer.write(b"x")
+
+    dripping = asyncio.create_task(drip())
+    answer = b""
+    try:
+        answer = await reader.read()
+    except ConnectionError:
+        pass
+    ended.append((kind, time.monotonic() - begun, answer[9:12].decode()))
+    dripping.cancel()
+    writer.close()
+
+
+async def soak_slow(gateway, ports, count, faults):
+    ended, seen, peak = [], {"/healthz": [], "/": []}, 0
+    tasks = []
+    begun = time.monotonic()
+    for number in range(count):
+        tasks.append(asyncio.create_task(slow_client(ports["port"], ("header", "body")[number % 2], ended)))
+        if number % 100 == 99:
+            await asyncio.sleep(0.05)
+    opened = time.monotonic() - begun
+    while len(ended) < count and time.monotonic() - begun < opened + DEADLINE + SLACK + 30:
+        peak = max(peak, memory(gateway.pid, "VmRSS"))
+        for path, port in (("/healthz", ports["telemetry"]), ("/", ports["port"])):
+            try:
+                status, took = await get(port, path)
+            except (OSError, asyncio.TimeoutError):
+                status, took = 0, 10
+            seen[path].append(took)
+            if status != 200:
+                faults.append(f"{path} answered {status} while slow clients were connected")
+        await asyncio.sleep(0.25)
+    for task in tasks:
+        task.cancel()
+    times = sorted(took for _, took, _ in ended if took is not None)
+    if len(times) < count:
+        faults.append(f"only {len(times)} of {count} slow connections were opened and ended")
+    elif times[0] < DEADLINE - 1 or times[-1] > DEADLINE + SLACK:
+        faults.append(f"slow connections ended after {times[0]:.1f} to {times[-1]:.1f} s, not {DEADLINE} s")
+    if peak > 256 * MEBIBYTE:
+        faults.append(f"the gateway took {peak / MEBIBYTE:.0f} MiB with {count} slow connections")
+    statuses = {}
+    for kind, _, status in ended:
+        key = f"{kind} {status or 'closed'}"
+        statuses[key] = statuses.get(key, 0) + 1
+    return {
+        "connections": count,
+        "opened_in_s": round(opened, 1),
+        "ended_after_s": [round(times[0], 1), round(times[-1], 1)] if times else None,
+        "statuses": statuses,
+        "peak_rss_mib": round(peak / MEBIBYTE, 1),
+        "checks": {path: len(took) for path, took in seen.items()},
+        "slowest_check_s": {path: round(max(took, default=0), 2) for path, took in seen.items()},
+    }
+
+
+async def transfer(port, bytes_up, bytes_down):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if bytes_up:
+        writer.write(b"POST /study HTTP/1.1\r\nHost: portal.example\r\nContent-Type: application/dicom\r\n"
+                     b"Content-Length: %d\r\nConnection: close\r\n\r\n" % bytes_up)
+        for _ in range(bytes_up // len(CHUNK)):
+            writer.write(CHUNK)
+            await writer.drain()
+    else:
+        writer.write(b"GET /study HTTP/1.1\r\nHost: portal.example\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+    head = await reader.readuntil(b"\r\n\r\n")
+    got = 0
+    while chunk := await reader.read(len(CHUNK)):
+        got += len(chunk)
+    writer.close()
+    return head.startswith(b"HTTP/1.1 200 ") and (bytes_up > 0 or got == bytes_down)
+
+
+async def soak_large(gateway, port, large, faults):
+    figures = {"bytes": large}
+    for name, up in (("upload", True), ("download", False)):
+        # What a first body needs once is not what a large one adds.
+        if up:
+            await transfer(port, 16 * MEBIBYTE, 0)
+        else:
+            await transfer(port, 0, large)
+        before = memory(gateway.pid, "VmRSS")
+        # Makes the kernel forget the peak (proc(5)).
+        pathlib.Path(f"/proc/{gateway.pid}/clear_refs").write_text("5")
+        begun = time.monotonic()
+        if not await transfer(port, large if up else 0, large):
+            faults.append(f"the {name} of {large} bytes did not come through whole")
+        grown = memory(gateway.pid, "VmHWM") - before
+        if grown > 4 * MEBIBYTE:
+            faults.append(f"the {name} made the gateway grow by {grown / MEBIBYTE:.1f} MiB")
+        figures[name] = {"grown_mib": round(grown / MEBIBYTE, 2), "took_s": round(time.monotonic() - begun, 1)}
+    return figures
+
+
+async def run(program, count, large):
+    faults = []
+    server = await upstream(large)
+    ports = {"port": free_port(), "telemetry": free_port()}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "jwks.json").write_text(json.dumps(JWKS))
+        ports["upstream"] = server.sockets[0].getsockname()[1]
+        (folder / "gateway.yaml").write_text(CONFIG.format(deadline=DEADLINE, **ports))
+        with open(folder / "log", "w") as log:
+            gateway = subprocess.Popen([program, "run", "--config", str(folder / "gateway.yaml")],
+                                       stdout=log, stderr=log)
+        try:
+            for _ in range(600):
+                try:
+                    if (await get(ports["telemetry"], "/readyz"))[0] == 200:
+                        break
+                except (OSError, asyncio.TimeoutError):
+                    pass
+                if gateway.poll() is not None:
+                    raise SystemExit((folder / "log").read_text())
+                await asyncio.sleep(0.1)
+            slow = await soak_slow(gateway, ports, count, faults)
+            sizes = {name: os.path.getsize(folder / name) for name in ("log", "audit/audit.jsonl")}
+            if sizes["log"] > MEBIBYTE:
+                faults.append(f"slow connections made {sizes['log']} bytes of log")
+            figures = {"slow": {**slow, "bytes_written": sizes}, "large": await soak_large(gateway, ports["port"], large, faults)}
+        finally:
+            gateway.kill()
+            gateway.wait()
+            server.close()
+    print(json.dumps({**figures, "faults": faults}, indent=2))
+    return 1 if faults else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--program", default=str(ROOT / "target/release/wardgate"))
+    parser.add_argument("--connections", type=int, default=5_000)
+    parser.add_argument("--large", type=int, default=1024, help="MiB of the large bodies")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < options.connections + 200:
+        sys.exit(f"only {hard} files may be open: raise the limit (ulimit -Hn), or lower --connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sys.exit(asyncio.run(run(options.program, options.connections, options.large * MEBIBYTE)))
+
+
+if __name__ == "__main__":
+    main()
