@@ -186,6 +186,7 @@ case $target in
     need_basics
     need_command openssl
     need_command orthanc Orthanc
+    need_command nginx
     need_command sslscan
     need_python
     install_missing

@@ -37,9 +37,12 @@ use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
 use crate::serve::edge::Edge;
+use crate::serve::otlp::Exporter;
+use crate::serve::proxy_status::ProxyStatus;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
 use crate::serve::tls::{self, ListenerTls};
+use crate::serve::trace::Tracer;
 use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
@@ -130,6 +133,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.spawn(record_floods(Arc::clone(&gate)));
     let encryption = open_tls(&settings)?;
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
+    let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
     let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams)));
     let status = Status::default();
@@ -138,7 +142,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    add_listeners(&mut server, &settings, &encryption, &gate, &current, &draining, &sockets)?;
+    let parts = Parts { gate: &gate, current: &current, draining: &draining, tracer: &tracer };
+    add_listeners(&mut server, &settings, &encryption, &parts, &sockets)?;
     let upgrade_fault = operations::Fault::default();
     add_telemetry(
         &mut server,
@@ -155,7 +160,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners);
-    leave_when_idle(shutdown, &draining, &journal, &unix_sockets, launch.pid_file.clone())?;
+    leave_when_idle(shutdown, &draining, &journal, &tracer, &unix_sockets, launch.pid_file.clone())?;
     let reloader = Reloader::new(reload::Beginning {
         path: launch.config,
         gate: Arc::clone(&gate),
@@ -204,6 +209,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
     background.block_on(ending.record_flood());
     let flushed = journal.flush(shutdown.grace);
+    tracer.flush();
     unix_sockets.remove();
     launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
     background.shutdown_timeout(Duration::from_secs(1));
@@ -221,6 +227,14 @@ pub struct Launch {
     pub config: PathBuf,
     /// Where to write the process id once it serves.
     pub pid_file: Option<PathBuf>,
+}
+
+fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
+    let Some(traces) = &settings.traces else { return Ok(Tracer::default()) };
+    let exporter = Exporter::start(traces, background).map_err(|error| {
+        StartError(format!("no client for the trace collector could be made: {}", error.without_url()))
+    })?;
+    Ok(Tracer::new(Some(Arc::new(exporter))))
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -248,29 +262,44 @@ fn open_tls(settings: &Settings) -> Result<Vec<Option<Arc<ListenerTls>>>, StartE
     settings.listeners.iter().map(open).collect::<Result<_, _>>().map_err(StartError::new)
 }
 
+/// What every listener's gateway has in common.
+struct Parts<'p> {
+    gate: &'p Arc<Gate>,
+    current: &'p Arc<Current>,
+    draining: &'p Draining,
+    tracer: &'p Tracer,
+}
+
 fn add_listeners(
     server: &mut Server,
     settings: &Settings,
     encryption: &[Option<Arc<ListenerTls>>],
-    gate: &Arc<Gate>,
-    current: &Arc<Current>,
-    draining: &Draining,
+    parts: &Parts<'_>,
     sockets: &Sockets,
 ) -> Result<(), StartError> {
+    let proxy_status = ProxyStatus::new(&settings.proxy_status);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&server.configuration))));
     for (position, (listener, tls)) in settings.listeners.iter().zip(encryption).enumerate() {
         let gateway = Gateway {
             listener: listener.clone(),
             position,
-            gate: Arc::clone(gate),
-            current: Arc::clone(current),
+            gate: Arc::clone(parts.gate),
+            current: Arc::clone(parts.current),
             connector: Arc::clone(&connector),
-            draining: draining.clone(),
+            draining: parts.draining.clone(),
+            tracer: parts.tracer.clone(),
+            proxy_status: proxy_status.clone(),
         };
         let proxy = http_proxy(&server.configuration, gateway);
         let mut service = Service::new(
             format!("listener {}", listener.name),
-            Edge::new(proxy, Door::new(listener, Arc::clone(gate)), listener, tls.clone(), draining.clone()),
+            Edge::new(
+                proxy,
+                Door::new(listener, Arc::clone(parts.gate)),
+                listener,
+                tls.clone(),
+                parts.draining.clone(),
+            ),
         );
         let buffer = L4BufferSettings::default().read(READ_BUFFER);
         match &listener.address {
@@ -304,11 +333,12 @@ fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
     journal: &Arc<FileJournal>,
+    tracer: &Tracer,
     unix_sockets: &UnixSockets,
     pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
     let unix_sockets = unix_sockets.clone();
-    let (draining, journal) = (draining.clone(), Arc::clone(journal));
+    let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
     let watch = move || {
         loop {
             std::thread::park_timeout(Duration::from_millis(100));
@@ -319,6 +349,7 @@ fn leave_when_idle(
             if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
+                tracer.flush();
                 unix_sockets.remove();
                 pid_file.as_deref().inspect(|path| program::remove_pid(path));
                 #[expect(

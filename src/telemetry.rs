@@ -98,6 +98,8 @@ pub struct Metrics {
     pub certificate_ends_at: IntGaugeVec,
     /// `wardgate_http2_goaways_total{code}`: connections that were given up, by error code.
     pub h2_goaways: IntCounterVec,
+    /// `wardgate_spans_total{result}`: exported, failed with the collector, or dropped before it.
+    pub spans: IntCounterVec,
     /// `wardgate_ready`: 1 when `/readyz` says yes.
     pub ready: IntGauge,
 }
@@ -311,6 +313,7 @@ impl Metrics {
                 "HTTP/2 connections that were given up, by error code.",
                 &["code"],
             ),
+            spans: counters("wardgate_spans_total", "Trace spans by what became of them.", &["result"]),
             ready: gauge("wardgate_ready", "1 when the gateway is ready to serve, else 0."),
             registry,
         }

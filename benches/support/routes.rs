@@ -155,6 +155,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         methods: vec![Method::GET, Method::HEAD],
         websocket: false,
         upstream: 0,
+        reading: wardgate::request::PathReading::STRICT,
         timeouts: wardgate::policy::route::UpstreamTimeouts::default(),
         access: Access::Protected,
         tier: TierIndex(0),

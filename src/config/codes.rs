@@ -155,6 +155,13 @@ codes! {
     // Reloads.
     "WG130" Error NeedsRestart "a change that a running gateway can't make";
     "WG131" Error PartUnusable "what the configuration names can't be used by the running gateway";
+    // How upstreams read paths.
+    "WG140" Error MixedReadings "two paths that differ in capitals only, which only one of their upstreams sees";
+    "WG141" Error PathNeverRead "a path that no request can have as the route's upstream reads it";
+    "WG142" Error CapitalsNeverMatch "a condition with capitals about a path that is read in small letters";
+    // What is told to others.
+    "WG145" Error BadCollector "an address of a trace collector that is not an absolute http or https URL";
+    "WG146" Error BadShare "a share of requests that is not a number from 0 to 1";
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::report::Report;
 use super::schema::{File, Text};
 use super::settings::{KeySource, Settings};
 use crate::policy::{Policy, StoreDown};
+use crate::request::PathReading;
 
 /// The issuers that may be spoken to over plain HTTP, by name.
 #[derive(Debug)]
@@ -84,6 +85,12 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             tier.name
         ));
     }
+    if let Some(traces) = &settings.traces
+        && traces.collector.scheme() == "http"
+        && !is_loopback(&traces.collector)
+    {
+        found.push("spans go to the collector unencrypted".to_owned());
+    }
     for upstream in &settings.upstreams {
         if upstream.tls.as_ref().is_some_and(|tls| !tls.verify_name) {
             found.push(format!("upstream `{}` may show a certificate with any name", upstream.name));
@@ -94,6 +101,23 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
         if !upstream.refuse_hidden_method {
             found.push(format!("upstream `{}` is sent forms that may ask for another method", upstream.name));
         }
+        let PathReading { ignores_case, drops_parameters, latin1 } = upstream.path_reading;
+        for (relaxed, what) in [
+            (ignores_case, "paths that differ in capitals only count as one"),
+            (drops_parameters, "`;` parameters are taken in paths, and count for nothing"),
+            (latin1, "paths that are not UTF-8 are taken as ISO 8859-1"),
+        ] {
+            if relaxed {
+                found.push(format!("upstream `{}`: {what}", upstream.name));
+            }
+        }
     }
     found
+}
+
+/// Whether an address is on this machine.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -15,7 +15,7 @@ use crate::identity::{Caller, Subject};
 use crate::policy::{Match, Policy};
 use crate::request::body::BodyFacts;
 use crate::request::facts::{Hop, RawRequest, Reading};
-use crate::request::{Facts, Unreadable};
+use crate::request::{Facts, PathReading, Unreadable};
 
 /// A request and its caller.
 #[derive(Debug, Clone)]
@@ -61,9 +61,10 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             return refused(Reason::Unreadable(why), None);
         }
     };
-    trace.note(Stage::Canonicalise, || {
-        format!("the path reads `{}`, host `{}`", facts.target.path(), facts.host.as_str())
-    });
+    if let Ok(path) = facts.target.path_as(PathReading::STRICT) {
+        trace
+            .note(Stage::Canonicalise, || format!("the path reads `{path}`, host `{}`", facts.host.as_str()));
+    }
     let mut found = policy.index.find(&facts);
     if found == Match::None && *rehearsal.method == Method::GET {
         // A route for WebSockets only: the author means its handshake.
@@ -76,6 +77,12 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             trace.note(Stage::Match, || format!("the path is known, but only for {methods:?}"));
             return refused(Reason::MethodNotAllowed, None);
         }
+        Match::Unreadable(why) => {
+            trace.note(Stage::Canonicalise, || {
+                format!("the request can be read in more than one way: {}", why.code())
+            });
+            return refused(Reason::Unreadable(why), None);
+        }
         Match::None => {
             trace.note(Stage::Match, || "no route has this host and path".to_owned());
             return refused(Reason::NoRoute, None);
@@ -85,6 +92,12 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
         return refused(Reason::NoRoute, None);
     };
     trace.note(Stage::Match, || format!("route `{}` by `{}`", route.id, route.template.as_str()));
+    if let Ok(path) = facts.target.path_as(route.reading)
+        && route.reading != PathReading::STRICT
+    {
+        let path = route.reading.fold(path);
+        trace.note(Stage::Match, || format!("the route's upstream reads the path as `{path}`"));
+    }
     let question = Question { policy, route, facts: &facts, forms_may_override: true };
     let mut evidence = Evidence::default();
     loop {

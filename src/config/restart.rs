@@ -13,6 +13,8 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     let Settings {
         listeners,
         telemetry,
+        traces,
+        proxy_status,
         issuers: _,
         upstreams: _,
         audit,
@@ -24,6 +26,11 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     check_listeners(file, listeners, &running.listeners, report);
     let place = file.telemetry.as_ref().map(Place::from);
     differs(*telemetry != running.telemetry, "telemetry", place, report);
+    let place = file.telemetry.as_ref().and_then(|it| it.value.traces.as_ref()).map(Place::from);
+    differs(*traces != running.traces, "telemetry.traces", place, report);
+    let schema = file.proxy_status.as_ref();
+    let place = schema.and_then(|it| it.name.as_ref().or(it.from_upstream.as_ref())).map(Place::from);
+    differs(*proxy_status != running.proxy_status, "proxy_status", place, report);
     let schema = file.audit.as_ref();
     let place = schema.and_then(|audit| audit.dir.as_ref()).map(Place::from);
     differs(audit.dir != running.audit.dir, "audit.dir", place, report);
@@ -116,6 +123,13 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ("name: edge", "name: door", "listeners[0].name", ":2:21"),
             ("'127.0.0.1:9901'", "'127.0.0.1:9902'", "telemetry", ":3:12"),
             ("telemetry: { address: '127.0.0.1:9901' }\n", "", "telemetry", ":1:1"),
+            (
+                "9901' }",
+                "9901', traces: { otlp: 'http://127.0.0.1:4318/v1/traces' } }",
+                "telemetry.traces",
+                ":3:50",
+            ),
+            ("threads: 2", "threads: 2\nproxy_status: { name: edge-2 }", "proxy_status", ":5:23"),
             ("threads: 2", "threads: 3", "threads", ":4:10"),
             ("dir: trail", "dir: other", "audit.dir", ":5:15"),
             ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:24"),

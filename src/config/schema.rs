@@ -118,6 +118,7 @@ maps! {
         version: Text,
         listeners: Items<Listener>,
         telemetry: Spanned<Telemetry>,
+        proxy_status: ProxyStatus,
         threads: Text,
         shutdown: Shutdown,
         upgrade: Upgrade,
@@ -174,7 +175,11 @@ maps! {
     /// How many requests there may be.
     RateLimit { name: Text, per: Text, requests: Text, r#in: Text, burst: Text, routes: Texts, }
     /// Health and metrics.
-    Telemetry { address: Text, }
+    Telemetry { address: Text, traces: Spanned<Traces>, }
+    /// Spans for a collector.
+    Traces { otlp: Text, sample: Text, }
+    /// `Proxy-Status` (RFC 9209).
+    ProxyStatus { name: Text, from_upstream: Text, }
     /// How it stops.
     Shutdown { lame_duck: Text, grace: Text, }
     /// How a new program takes over.
@@ -251,6 +256,8 @@ maps! {
         inject: Entries<Text>,
         pass_bearer: bool,
         method_override: Text,
+        path_case: Text,
+        allow: Texts,
     }
     /// How long an upstream may take.
     Timeouts { connect: Text, read: Text, write: Text, idle: Text, }

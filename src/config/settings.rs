@@ -31,6 +31,10 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Health and metrics.
     pub telemetry: Option<SocketAddr>,
+    /// Spans for a collector.
+    pub traces: Option<TraceSettings>,
+    /// How the gateway names itself in answers.
+    pub proxy_status: ProxyStatusSettings,
     /// Per issuer, in the policy's order.
     pub issuers: Vec<IssuerSettings>,
     /// Per upstream, in the policy's order.
@@ -45,6 +49,24 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Every relaxation of a safe default, in words; logged at start.
     pub insecure: Vec<String>,
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceSettings {
+    /// The collector's address for traces, whole.
+    pub collector: reqwest::Url,
+    /// The share of requests that are recorded, from 0 to 1.
+    pub sample: f64,
+}
+
+/// `Proxy-Status` (RFC 9209).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyStatusSettings {
+    /// What the gateway calls itself.
+    pub name: Box<str>,
+    /// Whether what upstreams say there is passed on.
+    pub passes_upstream: bool,
 }
 
 impl Settings {

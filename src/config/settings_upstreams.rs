@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::settings::{AssertionSettings, InjectTemplate};
+use crate::request::PathReading;
 
 /// One upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct UpstreamSettings {
     pub pass_bearer: bool,
     /// Whether forms are searched for a `_method` field.
     pub refuse_hidden_method: bool,
+    /// How it reads paths.
+    pub path_reading: PathReading,
 }
 
 /// Where an upstream listens.

@@ -151,9 +151,13 @@ pub fn resolve_patient<T: Trace>(
         return;
     };
     let found: Option<Box<str>> = match source {
-        PatientSource::Path(name) => {
-            question.route.template.value(name, &question.facts.target).map(Into::into)
-        }
+        // As it is spelled: who is whom is the issuer's to say, and it may tell capitals apart.
+        PatientSource::Path(name) => question
+            .facts
+            .target
+            .path_as(question.route.reading)
+            .ok()
+            .and_then(|path| question.route.template.value(name, &path).map(Into::into)),
         PatientSource::Query(name) => {
             let value = question.facts.target.query_alone(name).filter(|value| !value.is_empty());
             value.filter(|_| !body_may_name(question, body, name)).map(Into::into)

@@ -334,13 +334,15 @@ fn condition_inputs(
     body: &BodyReading,
 ) -> Result<Inputs, String> {
     let facts = question.facts;
+    let reading = question.route.reading;
+    let path = facts.target.path_as(reading).map_err(|_| "the path can't be read".to_owned())?;
+    // Folded, or a condition about `root` would not hold for `ROOT`, which is the same to the upstream.
+    let path = reading.fold(path);
     let parameters: serde_json::Map<String, serde_json::Value> = question
         .route
         .template
         .parameters()
-        .filter_map(|name| {
-            Some((name.to_owned(), question.route.template.value(name, &facts.target)?.into()))
-        })
+        .filter_map(|name| Some((name.to_owned(), question.route.template.value(name, &path)?.into())))
         .collect();
     let mut query = serde_json::Map::new();
     let mut query_is_ambiguous = false;
@@ -367,7 +369,7 @@ fn condition_inputs(
             "level": question.policy.levels.name(subject.level), "claims": subject.claims.as_ref(),
         }),
         &json!({
-            "method": facts.method.as_str(), "host": facts.host.as_str(), "path": facts.target.path(),
+            "method": facts.method.as_str(), "host": facts.host.as_str(), "path": path,
             "parameters": parameters, "query": query,
         }),
         body.as_ref(),

@@ -118,6 +118,9 @@ impl Gate {
             Match::None => {
                 return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;
             }
+            Match::Unreadable(why) => {
+                return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await;
+            }
         };
         let Some(route) = policy.route(index) else {
             return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;

@@ -4,15 +4,20 @@
 //! `**`), the exact host before any host; the method is looked at last, and a path that matches but for its method
 //! never falls through to a broader route.
 
-use foldhash::HashMap;
+use std::borrow::Cow;
+
 use http::Method;
 use smallvec::SmallVec;
 
 use super::Route;
 use super::near::Near;
-use super::template::{Step, Template};
-use crate::request::Facts;
+use super::template::Step;
+use super::tree::Tree;
 use crate::request::target::Target;
+use crate::request::{Facts, PathReading, Unreadable};
+
+/// The reading by which the folded tree is made: every one that ignores case folds alike.
+const FOLDED: PathReading = PathReading { ignores_case: true, drops_parameters: false, latin1: false };
 
 /// What the index found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,31 +28,38 @@ pub enum Match {
     OtherMethod(Vec<Method>),
     /// No route has this path.
     None,
+    /// No upstream could be sent it and be sure to see the path that was decided on.
+    Unreadable(Unreadable),
 }
 
-/// Two routes that could both win.
+/// Two routes that can't be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ambiguous {
     /// The earlier route.
     pub first: usize,
     /// The later one.
     pub second: usize,
+    /// Why they can't.
+    pub why: Ambiguity,
 }
 
-#[derive(Debug, Default)]
-struct Node {
-    literals: HashMap<Box<str>, u32>,
-    parameter: Option<u32>,
-    here: SmallVec<[u32; 2]>,
-    below: SmallVec<[u32; 2]>,
+/// Why two routes can't be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ambiguity {
+    /// Both could win for some request.
+    BothWin,
+    /// One upstream makes no difference between the spellings of their paths, the other does.
+    Spelling,
 }
 
-/// The compiled tree.
+/// The compiled index.
 #[derive(Debug, Default)]
 pub struct Index {
-    nodes: Vec<Node>,
-    hosts: HashMap<Box<str>, u32>,
-    any_host: Option<u32>,
+    exact: Tree,
+    /// The same routes under folded paths, where some upstream makes no difference of capitals.
+    folded: Option<Tree>,
+    /// The readings of the routes' upstreams, each once; empty where all are strict.
+    relaxed: SmallVec<[PathReading; 2]>,
     leaves: Vec<Leaf>,
     near: Near,
 }
@@ -56,40 +68,61 @@ pub struct Index {
 struct Leaf {
     methods: SmallVec<[Method; 4]>,
     websocket: bool,
+    reading: PathReading,
 }
 
 impl Index {
-    /// Builds the tree; positions in it are positions in `routes`.
+    /// Builds the index; positions in it are positions in `routes`.
     ///
     /// # Errors
     /// Every pair of routes that could both win for some request.
     pub fn build(routes: &[Route]) -> Result<Self, Vec<Ambiguous>> {
         let mut index = Self { near: Near::build(routes), ..Self::default() };
+        let readings = || routes.iter().map(|route| route.reading);
+        if readings().any(|reading| reading != PathReading::STRICT) {
+            for reading in readings() {
+                if !index.relaxed.contains(&reading) {
+                    index.relaxed.push(reading);
+                }
+            }
+        }
+        index.folded = readings().any(|reading| reading.ignores_case).then(Tree::default);
         let mut ambiguous = Vec::new();
         for (position, route) in routes.iter().enumerate() {
-            index
-                .leaves
-                .push(Leaf { methods: route.methods.iter().cloned().collect(), websocket: route.websocket });
-            let root = index.root(route.host.as_deref());
-            let siblings = index.slot(root, &route.template);
+            index.leaves.push(Leaf {
+                methods: route.methods.iter().cloned().collect(),
+                websocket: route.websocket,
+                reading: route.reading,
+            });
             let Ok(leaf) = u32::try_from(position) else {
                 continue;
             };
-            for other in siblings.iter().map(|other| *other as usize) {
-                let both_win = routes.get(other).is_some_and(|other| {
-                    other.websocket == route.websocket
-                        && other.methods.iter().any(|method| route.methods.contains(method))
-                });
-                if both_win {
-                    ambiguous.push(Ambiguous { first: other, second: position });
+            let equals: SmallVec<[u32; 2]> = index.exact.insert(route, leaf, PathReading::STRICT);
+            let either = |other: usize| equals.contains(&u32::try_from(other).unwrap_or(u32::MAX));
+            let clash = |other: usize| both_win(routes.get(other)?, route).then_some(other);
+            for first in equals.iter().filter_map(|other| clash(*other as usize)) {
+                ambiguous.push(Ambiguous { first, second: position, why: Ambiguity::BothWin });
+            }
+            let Some(tree) = &mut index.folded else { continue };
+            let folds = tree.insert(route, leaf, FOLDED);
+            let others = folds.iter().map(|other| *other as usize).filter(|other| !either(*other));
+            for first in others.filter(|other| ignores_case(routes, *other, position)).filter_map(clash) {
+                ambiguous.push(Ambiguous { first, second: position, why: Ambiguity::BothWin });
+            }
+            for (first, earlier) in routes.iter().enumerate().take(position) {
+                if spelled_otherwise(earlier, route) {
+                    ambiguous.push(Ambiguous { first, second: position, why: Ambiguity::Spelling });
                 }
             }
-            siblings.push(leaf);
         }
         if ambiguous.is_empty() { Ok(index) } else { Err(ambiguous) }
     }
 
     /// Finds the route of a request; a preflight is looked up by the method it asks about.
+    ///
+    /// Where upstreams read paths in different ways, the request is looked up in each of these ways, and a route counts
+    /// only if its own upstream reads in the way in which it was found: then nothing that upstream serves for these
+    /// bytes lies under a route that was not considered. Two ways that lead to two answers refuse.
     pub fn find(&self, facts: &Facts) -> Match {
         let method = facts.preflight.as_ref().map_or(&facts.method, |preflight| &preflight.method);
         self.look_up(facts.host.as_str(), &facts.target, method, facts.websocket)
@@ -97,173 +130,102 @@ impl Index {
 
     /// Finds nothing where the path is another spelling of a more specific route's.
     fn look_up(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
-        let segments: SmallVec<[&str; 16]> = target.segments().collect();
-        let roots = [self.hosts.get(host).copied(), self.any_host];
-        for root in roots.into_iter().flatten() {
-            if let Some(leaves) = self.walk(root, &segments) {
-                let found = self.choose(leaves, method, websocket);
-                return match found {
-                    Match::Route(route) if self.near.is_another(host, target, route) => Match::None,
-                    found => found,
-                };
-            }
+        let found = self.read_and_choose(host, target, method, websocket);
+        let Match::Route(route) = found else { return found };
+        let reading = self.leaves.get(route).map_or(PathReading::STRICT, |leaf| leaf.reading);
+        match target.path_as(reading) {
+            Ok(path) if self.near.is_another(host, &path, route) => Match::None,
+            Ok(_) => found,
+            Err(why) => Match::Unreadable(why),
         }
-        Match::None
     }
 
-    /// The leaves of the most specific path. Each node is visited at most once, so a request can't make this slow.
-    fn walk(&self, at: u32, segments: &[&str]) -> Option<&[u32]> {
-        let node = self.nodes.get(at as usize)?;
-        let Some((segment, rest)) = segments.split_first() else {
-            return [&node.here, &node.below]
-                .into_iter()
-                .find(|leaves| !leaves.is_empty())
-                .map(|leaves| leaves.as_slice());
-        };
-        let by_text = node.literals.get(*segment).and_then(|next| self.walk(*next, rest));
-        let by_parameter =
-            || node.parameter.filter(|_| !segment.is_empty()).and_then(|next| self.walk(next, rest));
-        by_text
-            .or_else(by_parameter)
-            .or_else(|| if node.below.is_empty() { None } else { Some(node.below.as_slice()) })
+    fn read_and_choose(&self, host: &str, target: &Target, method: &Method, websocket: bool) -> Match {
+        let strict = target.path_as(PathReading::STRICT);
+        if self.relaxed.is_empty() {
+            return match strict {
+                Ok(path) => self.choose(self.exact.leaves(host, &path), None, method, websocket),
+                Err(why) => Match::Unreadable(why),
+            };
+        }
+        let mut found = Match::None;
+        for reading in &self.relaxed {
+            let Ok(path) = target.path_as(*reading) else {
+                continue;
+            };
+            let path = reading.fold(path);
+            let tree = self.folded.as_ref().filter(|_| reading.ignores_case).unwrap_or(&self.exact);
+            let this = self.choose(tree.leaves(host, &path), Some(*reading), method, websocket);
+            found = match (found, this) {
+                (Match::None, this) => this,
+                (found, Match::None) => found,
+                (found @ Match::OtherMethod(_), Match::OtherMethod(_)) => found,
+                (found, this) if found == this => found,
+                _ => return Match::Unreadable(Unreadable::AmbiguousReading),
+            };
+        }
+        match (found, strict) {
+            (Match::None, Err(why)) => Match::Unreadable(why),
+            (found, _) => found,
+        }
     }
 
-    fn choose(&self, leaves: &[u32], method: &Method, websocket: bool) -> Match {
+    /// Chooses among the leaves of a path. With a `reading`, only what belongs to an upstream that reads so counts.
+    fn choose(
+        &self,
+        leaves: &[u32],
+        reading: Option<PathReading>,
+        method: &Method,
+        websocket: bool,
+    ) -> Match {
         let of_kind = || {
             leaves
                 .iter()
                 .filter_map(|leaf| Some((*leaf as usize, self.leaves.get(*leaf as usize)?)))
                 .filter(|(_, leaf)| leaf.websocket == websocket)
         };
-        if let Some((position, _)) = of_kind().find(|(_, leaf)| leaf.methods.contains(method)) {
-            return Match::Route(position);
+        let reads_so = |leaf: &Leaf| reading.is_none_or(|reading| leaf.reading == reading);
+        if let Some((position, leaf)) = of_kind().find(|(_, leaf)| leaf.methods.contains(method)) {
+            return if reads_so(leaf) { Match::Route(position) } else { Match::None };
         }
-        let methods: Vec<Method> = of_kind().flat_map(|(_, leaf)| leaf.methods.iter().cloned()).collect();
+        let methods: Vec<Method> = of_kind()
+            .filter(|(_, leaf)| reads_so(leaf))
+            .flat_map(|(_, leaf)| leaf.methods.iter().cloned())
+            .collect();
         if methods.is_empty() { Match::None } else { Match::OtherMethod(methods) }
     }
+}
 
-    fn root(&mut self, host: Option<&str>) -> u32 {
-        let known = match host {
-            Some(host) => self.hosts.get(host).copied(),
-            None => self.any_host,
-        };
-        if let Some(root) = known {
-            return root;
-        }
-        let root = self.new_node();
-        match host {
-            Some(host) => drop(self.hosts.insert(host.into(), root)),
-            None => self.any_host = Some(root),
-        }
-        root
-    }
+/// Whether two routes of one path could take the same request.
+fn both_win(one: &Route, other: &Route) -> bool {
+    one.websocket == other.websocket && one.methods.iter().any(|method| other.methods.contains(method))
+}
 
-    fn new_node(&mut self) -> u32 {
-        self.nodes.push(Node::default());
-        u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
-    }
+/// Whether at least one of two routes has an upstream that makes no difference of capitals.
+fn ignores_case(routes: &[Route], one: usize, other: usize) -> bool {
+    [one, other].iter().any(|at| routes.get(*at).is_some_and(|route| route.reading.ignores_case))
+}
 
-    fn slot(&mut self, root: u32, template: &Template) -> &mut SmallVec<[u32; 2]> {
-        let mut at = root;
-        for step in template.steps() {
-            let known = self.nodes.get(at as usize).and_then(|node| match step {
-                Step::Literal(text) => node.literals.get(text).copied(),
-                Step::Parameter(_) => node.parameter,
-            });
-            let next = match known {
-                Some(next) => next,
-                None => {
-                    let next = self.new_node();
-                    if let Some(node) = self.nodes.get_mut(at as usize) {
-                        match step {
-                            Step::Literal(text) => drop(node.literals.insert(text.clone(), next)),
-                            Step::Parameter(_) => node.parameter = Some(next),
-                        }
-                    }
-                    next
-                }
-            };
-            at = next;
-        }
-        #[allow(clippy::indexing_slicing, reason = "`at` was made by `new_node` on this very index")]
-        let node = &mut self.nodes[at as usize];
-        if template.is_open() { &mut node.below } else { &mut node.here }
+/// Whether two routes' paths, as far as they are the same, are spelled in two ways of which only one upstream sees the
+/// difference. Then nobody could say which of the two territories a third spelling is in.
+fn spelled_otherwise(one: &Route, other: &Route) -> bool {
+    let same_host = one.host.is_none() || other.host.is_none() || one.host == other.host;
+    if !same_host || one.reading.ignores_case == other.reading.ignores_case {
+        return false;
     }
+    for pair in one.template.steps().iter().zip(other.template.steps()) {
+        match pair {
+            (Step::Literal(one), Step::Literal(other)) if one == other => {}
+            (Step::Literal(one), Step::Literal(other)) => {
+                let fold = |text| FOLDED.fold(Cow::Borrowed(text));
+                return fold(one) == fold(other);
+            }
+            (Step::Parameter(_), Step::Parameter(_)) => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn index(routes: &[(&str, &str, &str)]) -> Result<Index, Vec<Ambiguous>> {
-        let routes: Vec<Route> =
-            routes.iter().map(|(host, path, methods)| Route::sample(host, path, methods)).collect();
-        Index::build(&routes)
-    }
-
-    fn find(index: &Index, host: &str, path: &str, method: &str) -> Match {
-        let method = Method::from_bytes(method.as_bytes()).expect("method");
-        index.look_up(host, &Target::parse(path.as_bytes()).expect("target"), &method, false)
-    }
-
-    #[test]
-    fn the_most_specific_path_wins() {
-        let index = index(&[
-            ("", "/**", "GET"),
-            ("", "/p/{id}", "GET"),
-            ("", "/p/new", "GET"),
-            ("", "/p/{id}/x/**", "GET"),
-            ("h", "/p/**", "GET"),
-            ("", "/p/new/y", "GET"),
-        ])
-        .expect("unambiguous");
-        for (host, path, route) in [
-            ("a", "/", 0),
-            ("a", "/other/deep", 0),
-            ("a", "/p/7", 1),
-            ("a", "/p/new", 2),
-            ("a", "/p/new/x", 3),
-            ("a", "/p/new/x/", 3),
-            ("a", "/p/new/y", 5),
-            ("a", "/p/new/z", 0),
-            ("a", "/p/", 0),
-            ("h", "/p/new", 4),
-            ("h", "/p", 4),
-            ("h", "/q", 0),
-        ] {
-            assert_eq!(find(&index, host, path, "GET"), Match::Route(route), "{host}{path}");
-        }
-    }
-
-    #[test]
-    fn a_known_path_never_falls_through_by_method() {
-        let index = index(&[("", "/**", "GET,POST"), ("", "/p/{id}", "GET"), ("h", "/p/{id}", "PUT")])
-            .expect("unambiguous");
-        assert_eq!(find(&index, "a", "/p/7", "POST"), Match::OtherMethod(vec![Method::GET]));
-        assert_eq!(find(&index, "h", "/p/7", "GET"), Match::OtherMethod(vec![Method::PUT]));
-        assert_eq!(find(&index, "a", "/p/7/x", "POST"), Match::Route(0));
-        assert_eq!(find(&index, "a", "/p/7", "GETX"), Match::OtherMethod(vec![Method::GET]));
-    }
-
-    #[test]
-    fn another_spelling_of_a_precise_route_never_falls_to_a_broader_one() {
-        let index =
-            index(&[("", "/p/{id}/**", "GET,POST"), ("", "/p/{id}/export", "POST")]).expect("unambiguous");
-        assert_eq!(find(&index, "a", "/p/7/export", "POST"), Match::Route(1));
-        for path in ["/p/7/export/", "/p/7/Export", "/p/7/EXPORT/"] {
-            // Also for a method that the precise route does not take: its path does not fall through by method either.
-            assert_eq!(find(&index, "a", path, "POST"), Match::None, "{path}");
-            assert_eq!(find(&index, "a", path, "GET"), Match::None, "{path}");
-        }
-        assert_eq!(find(&index, "a", "/p/7/other/", "POST"), Match::Route(0));
-    }
-
-    #[test]
-    fn two_winners_refuse_the_build() {
-        assert_eq!(
-            index(&[("", "/p/{a}", "GET,PUT"), ("", "/p/{b}", "PUT")]).expect_err("ambiguous"),
-            vec![Ambiguous { first: 0, second: 1 }]
-        );
-        assert!(index(&[("", "/p/{a}", "GET"), ("", "/p/{b}", "PUT"), ("h", "/p/{c}", "GET")]).is_ok());
-    }
-}
+mod tests;

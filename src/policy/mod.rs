@@ -10,6 +10,7 @@ pub mod requirement;
 pub mod route;
 pub mod template;
 pub mod tier;
+mod tree;
 
 use crate::identity::IssuerRules;
 use crate::identity::assurance::Levels;

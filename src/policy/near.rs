@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use super::Route;
 use super::template::{Step, Template};
-use crate::request::target::Target;
 
 /// How specific a match is, in the order of the index: exact host before any host, then text before `{parameter}`
 /// before the end of an open template. Of two that match one path the greater is the more specific.
@@ -87,12 +86,12 @@ impl Near {
         near
     }
 
-    /// Whether a lenient server could take this path, which matched `route`, for one of a more specific route.
+    /// Whether a lenient server could take this path, which matched `route` as that route's upstream reads it, for one
+    /// of a more specific route.
     ///
     /// Costs nothing but a look at the path's bytes where it has neither a trailing slash nor capitals, and no
     /// route has.
-    pub fn is_another(&self, host: &str, target: &Target, route: usize) -> bool {
-        let path = target.path();
+    pub fn is_another(&self, host: &str, path: &str, route: usize) -> bool {
         let may_differ = path.ends_with('/')
             || self.any_slash
             || self.any_capital
@@ -169,7 +168,7 @@ mod tests {
 
     fn is_another(routes: &[(&str, &str)], host: &str, path: &str, route: usize) -> bool {
         let routes: Vec<Route> = routes.iter().map(|(host, path)| Route::sample(host, path, "GET")).collect();
-        Near::build(&routes).is_another(host, &Target::parse(path.as_bytes()).expect("target"), route)
+        Near::build(&routes).is_another(host, path, route)
     }
 
     #[test]

@@ -6,6 +6,7 @@ use http::Method;
 
 use super::{Condition, Template, TierIndex};
 use crate::identity::Level;
+use crate::request::PathReading;
 
 /// Whether a route needs a caller at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct Route {
     pub websocket: bool,
     /// The upstream's position.
     pub upstream: usize,
+    /// How that upstream reads paths.
+    pub reading: PathReading,
     /// How long that may take.
     pub timeouts: UpstreamTimeouts,
     /// Public or protected.
@@ -160,6 +163,7 @@ impl Route {
             methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
             websocket: false,
             upstream: 0,
+            reading: PathReading::STRICT,
             timeouts: UpstreamTimeouts::default(),
             access: Access::Public,
             tier: TierIndex(0),

@@ -1,6 +1,12 @@
 //! Path templates: `/patients/{patient}/results/**`.
 
 use crate::request::target::{MAX_SEGMENTS, Target};
+use crate::request::{PathReading, Unreadable};
+
+/// A path's segments: `/a/b/` gives `a`, `b` and an empty one.
+pub fn segments(path: &str) -> std::str::Split<'_, char> {
+    path.get(1..).unwrap_or_default().split('/')
+}
 
 /// One step of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,13 +106,42 @@ impl Template {
         })
     }
 
-    /// The value of a parameter in a target that matched this template.
-    pub fn value<'t>(&self, name: &str, target: &'t Target) -> Option<&'t str> {
+    /// The value of a parameter in a path that matched this template.
+    pub fn value<'t>(&self, name: &str, path: &'t str) -> Option<&'t str> {
         let at = self
             .steps
             .iter()
             .position(|step| matches!(step, Step::Parameter(known) if known.as_ref() == name))?;
-        target.segments().nth(at).filter(|value| !value.is_empty())
+        segments(path).nth(at).filter(|value| !value.is_empty())
+    }
+
+    /// Whether any request could match where the upstream reads paths in this way.
+    ///
+    /// # Errors
+    /// Why every target that spells this path is refused.
+    pub fn check_reading(&self, reading: PathReading) -> Result<(), Unreadable> {
+        let mut path = String::new();
+        for step in &self.steps {
+            path.push('/');
+            match step {
+                Step::Parameter(_) => path.push('x'),
+                Step::Literal(text) if reading.latin1 => {
+                    let folded = reading.fold(text.as_ref().into());
+                    for letter in folded.chars() {
+                        match u8::try_from(letter) {
+                            Ok(byte) => path.extend(percent_encoding::percent_encode(&[byte], LITERAL)),
+                            Err(_) => return Err(Unreadable::NotUtf8),
+                        }
+                    }
+                }
+                Step::Literal(text) => {
+                    let folded = reading.fold(text.as_ref().into());
+                    path.extend(percent_encoding::utf8_percent_encode(&folded, LITERAL));
+                }
+            }
+        }
+        let path = if path.is_empty() { "/" } else { &path };
+        Target::receive(path.as_bytes())?.path_as(reading).map(drop)
     }
 
     /// A target that matches, with `x` for each parameter.
@@ -166,8 +201,7 @@ mod tests {
     #[test]
     fn parses_and_extracts() {
         let template = Template::parse("/patients/{patient}/results/**").expect("template");
-        let target = Target::parse(b"/patients/p%401/results/2024/a").expect("target");
-        assert_eq!(template.value("patient", &target), Some("p@1"));
+        assert_eq!(template.value("patient", "/patients/p@1/results/2024/a"), Some("p@1"));
         assert_eq!(template.parameters().collect::<Vec<_>>(), ["patient"]);
         assert!(template.is_open());
         assert!(Template::parse("/").expect("root").parameters().next().is_none());
@@ -182,6 +216,26 @@ mod tests {
             "/a%2fb",
         ] {
             assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn some_letters_can_never_be_asked_for() {
+        let (latin1, insensitive) = (
+            PathReading { latin1: true, ..PathReading::STRICT },
+            PathReading { ignores_case: true, ..PathReading::STRICT },
+        );
+        for (path, reading, expected) in [
+            ("/caf\u{e9}", PathReading::STRICT, Ok(())),
+            ("/caf\u{e9}/{x}/**", latin1, Ok(())),
+            ("/caf\u{e9}", insensitive, Ok(())),
+            ("/CAF\u{c9}", insensitive, Ok(())),
+            ("/stra\u{df}e", insensitive, Err(Unreadable::FoldableCharacter)),
+            ("/\u{20ac}", latin1, Err(Unreadable::NotUtf8)),
+            ("/\u{c3}\u{a9}", latin1, Err(Unreadable::AmbiguousReading)),
+        ] {
+            let template = Template::parse(path).expect(path);
+            assert_eq!(template.check_reading(reading), expected, "{path}");
         }
     }
 }

@@ -112,7 +112,7 @@ impl Facts {
         if target_on_the_wire(raw.section).is_some_and(|wire| wire != raw.target) {
             return Err(Unreadable::Fragment);
         }
-        let target = Target::parse(raw.target)?;
+        let target = Target::receive(raw.target)?;
         let length = if is_http2 {
             headers::check_http2(raw.headers)?;
             framing::of_fields(raw.headers, raw.hop.body_follows)?

@@ -15,8 +15,11 @@ pub mod host;
 pub mod json;
 pub mod media;
 pub mod names;
+pub mod reading;
 pub mod target;
+pub mod trace_context;
 mod unreadable;
 
 pub use facts::Facts;
+pub use reading::PathReading;
 pub use unreadable::Unreadable;

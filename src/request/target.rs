@@ -7,26 +7,40 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::Unreadable;
 use super::names::is_near;
+use super::reading::{self, PathReading};
 
 /// Deeper paths are refused: no real API has them and matching cost stays bounded.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// A request target whose path has exactly one reading.
+/// A request target as it came, whose path at least one kind of upstream reads without doubt.
 ///
-/// Holds the bytes as they came; [`Target::path`] is the decoded path that routes are matched against.
+/// Holds the bytes as they came; [`Target::path_as`] is the path that an upstream with a given reading sees in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     raw: Box<str>,
     path_length: usize,
-    decoded: Option<Box<str>>,
+    /// The strict reading's path, where it differs from the bytes, or why there is none.
+    strict: Result<Option<Box<str>>, Unreadable>,
 }
 
 impl Target {
-    /// Reads a request target as it stood in the request line (path and query, RFC 9112 §3.2.1).
+    /// Reads a request target as it stood in the request line (path and query, RFC 9112 §3.2.1), strictly.
     ///
     /// # Errors
     /// The first reason why two servers could read different paths.
     pub fn parse(raw: &[u8]) -> Result<Self, Unreadable> {
+        let target = Self::receive(raw)?;
+        target.path_as(PathReading::STRICT)?;
+        Ok(target)
+    }
+
+    /// Takes a request target that some reading may accept, if not the strict one. Which upstream it is for is found
+    /// from the path, so it can't be known here how the path has to be read: the index asks, with
+    /// [`Target::path_as`].
+    ///
+    /// # Errors
+    /// The first reason why no reading accepts it.
+    pub fn receive(raw: &[u8]) -> Result<Self, Unreadable> {
         if raw.first() != Some(&b'/') {
             return Err(Unreadable::NotOriginForm);
         }
@@ -34,14 +48,19 @@ impl Target {
             Some(at) => raw.split_at(at),
             None => (raw, &[][..]),
         };
-        let encoded = check_path_bytes(path)?;
-        check_query_bytes(query)?;
+        let bytes = check_path_bytes(path)?;
+        check_query_bytes(query).map_err(|why| bytes.fault(why))?;
         // Both checks leave only ASCII, so this can't fail; the error keeps the function total.
         let text = std::str::from_utf8(raw).map_err(|_| Unreadable::NotUtf8)?;
         let path_text = text.get(..path.len()).ok_or(Unreadable::NotUtf8)?;
-        let decoded = if encoded { Some(decode(path_text)?) } else { None };
-        check_segments(decoded.as_deref().unwrap_or(path_text))?;
-        Ok(Self { raw: text.into(), path_length: path.len(), decoded })
+        let strict = strict(path_text, bytes);
+        match strict {
+            // Another reading may have none of these two.
+            Ok(_) | Err(Unreadable::PathParameter | Unreadable::NotUtf8) => {
+                Ok(Self { raw: text.into(), path_length: path.len(), strict })
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// The target byte for byte as the client sent it.
@@ -49,17 +68,27 @@ impl Target {
         &self.raw
     }
 
-    /// The path, percent-decoded once.
-    pub fn path(&self) -> &str {
-        match &self.decoded {
-            Some(decoded) => decoded,
-            None => self.raw.get(..self.path_length).unwrap_or_default(),
-        }
+    /// The path as an upstream with this reading sees it, percent-decoded once, its capitals as they came:
+    /// [`PathReading::fold`] makes of it what is compared.
+    ///
+    /// # Errors
+    /// Why two servers with this reading could see different paths.
+    pub fn path_as(&self, reading: PathReading) -> Result<Cow<'_, str>, Unreadable> {
+        let path = match &self.strict {
+            Ok(Some(decoded)) if !reading.latin1 => Cow::Borrowed(decoded.as_ref()),
+            Ok(None) => Cow::Borrowed(self.raw_path()),
+            Err(Unreadable::PathParameter) if !reading.drops_parameters => {
+                return Err(Unreadable::PathParameter);
+            }
+            Err(Unreadable::NotUtf8) if !reading.latin1 => return Err(Unreadable::NotUtf8),
+            Ok(Some(_)) | Err(_) => Cow::Owned(relaxed(self.raw_path(), reading)?),
+        };
+        reading.check_names(&path)?;
+        Ok(path)
     }
 
-    /// The path's segments: `/a/b/` gives `a`, `b` and an empty one.
-    pub fn segments(&self) -> std::str::Split<'_, char> {
-        self.path().get(1..).unwrap_or_default().split('/')
+    fn raw_path(&self) -> &str {
+        self.raw.get(..self.path_length).unwrap_or_default()
     }
 
     /// The query without its `?`, undecoded; empty where there is none.
@@ -99,28 +128,76 @@ impl Target {
     }
 }
 
-/// Checks each byte of the path; says whether anything in it is percent-encoded.
-fn check_path_bytes(path: &[u8]) -> Result<bool, Unreadable> {
-    let mut encoded = false;
+/// What stands in a path's bytes, none of which is refused in every reading.
+#[derive(Clone, Copy)]
+struct PathBytes {
+    encoded: bool,
+    has_parameters: bool,
+}
+
+impl PathBytes {
+    /// The first fault of a path in which `why` was found: a parameter stood before it.
+    fn fault(self, why: Unreadable) -> Unreadable {
+        if self.has_parameters { Unreadable::PathParameter } else { why }
+    }
+}
+
+/// Checks each byte of the path.
+fn check_path_bytes(path: &[u8]) -> Result<PathBytes, Unreadable> {
+    let mut found = PathBytes { encoded: false, has_parameters: false };
     let mut rest = path;
     while let Some((byte, tail)) = rest.split_first() {
         rest = tail;
-        match byte {
+        let why = match byte {
             b'%' => {
-                encoded = true;
-                let (value, tail) = hex_pair(rest).ok_or(Unreadable::BadPercentEncoding)?;
-                rest = tail;
-                check_encoded(value)?;
+                found.encoded = true;
+                match hex_pair(rest) {
+                    Some((value, tail)) => {
+                        rest = tail;
+                        check_encoded(value).err()
+                    }
+                    None => Some(Unreadable::BadPercentEncoding),
+                }
             }
-            b'\\' => return Err(Unreadable::Backslash),
-            b';' => return Err(Unreadable::PathParameter),
-            b'#' => return Err(Unreadable::Fragment),
-            0..=0x1f | 0x7f => return Err(Unreadable::ControlCharacter),
-            byte if is_path_character(*byte) => {}
-            _ => return Err(Unreadable::ForbiddenCharacter),
+            b'\\' => Some(Unreadable::Backslash),
+            b';' => {
+                found.has_parameters = true;
+                None
+            }
+            b'#' => Some(Unreadable::Fragment),
+            0..=0x1f | 0x7f => Some(Unreadable::ControlCharacter),
+            byte if is_path_character(*byte) => None,
+            _ => Some(Unreadable::ForbiddenCharacter),
+        };
+        if let Some(why) = why {
+            return Err(found.fault(why));
         }
     }
-    Ok(encoded)
+    Ok(found)
+}
+
+/// The path in the strict reading, where that is not what stands there.
+fn strict(path: &str, bytes: PathBytes) -> Result<Option<Box<str>>, Unreadable> {
+    if bytes.has_parameters {
+        return Err(Unreadable::PathParameter);
+    }
+    let decoded = if bytes.encoded { Some(decode(path, PathReading::STRICT)?) } else { None };
+    check_segments(decoded.as_deref().unwrap_or(path))?;
+    Ok(decoded.map(Into::into))
+}
+
+/// The path in another reading.
+fn relaxed(path: &str, reading: PathReading) -> Result<String, Unreadable> {
+    let cut;
+    let path = if reading.drops_parameters {
+        cut = reading::without_parameters(path);
+        &cut
+    } else {
+        path
+    };
+    let decoded = decode(path, reading)?;
+    check_segments(&decoded)?;
+    Ok(decoded)
 }
 
 /// Which bytes may stand behind a `%`: none that a second reading would treat as syntax.
@@ -156,8 +233,13 @@ fn check_query_bytes(query: &[u8]) -> Result<(), Unreadable> {
     Ok(())
 }
 
-fn decode(path: &str) -> Result<Box<str>, Unreadable> {
-    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| Unreadable::NotUtf8)?;
+fn decode(path: &str, reading: PathReading) -> Result<String, Unreadable> {
+    let bytes = percent_decode_str(path);
+    let decoded = if reading.latin1 {
+        reading::latin1(&Cow::from(bytes))?
+    } else {
+        bytes.decode_utf8().map_err(|_| Unreadable::NotUtf8)?.into_owned()
+    };
     if decoded.chars().any(char::is_control) {
         return Err(Unreadable::ControlCharacter);
     }
@@ -165,7 +247,7 @@ fn decode(path: &str) -> Result<Box<str>, Unreadable> {
     if !decoded.is_ascii() && !decoded.nfkc().eq(decoded.chars()) {
         return Err(Unreadable::FoldableCharacter);
     }
-    Ok(decoded.into())
+    Ok(decoded)
 }
 
 fn check_segments(path: &str) -> Result<(), Unreadable> {
@@ -212,7 +294,8 @@ mod tests {
             let target = Target::parse(raw.as_bytes()).expect(raw);
             assert_eq!(target.raw(), raw);
         }
-        assert_eq!(Target::parse(b"/%24everything").expect("one action").path(), "/$everything");
+        let everything = Target::parse(b"/%24everything").expect("one action");
+        assert_eq!(everything.path_as(PathReading::STRICT).expect("strict"), "/$everything");
     }
 
     #[test]
@@ -266,6 +349,54 @@ mod tests {
         let target = Target::parse(b"/a?p=1&q=2&%70=3").expect("readable");
         assert_eq!(target.query_once("p"), None);
         assert_eq!(target.query_once("q").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_relaxed_reading_sees_what_its_upstream_sees() {
+        let strict = PathReading::STRICT;
+        let parameters = PathReading { drops_parameters: true, ..strict };
+        let latin1 = PathReading { latin1: true, ..strict };
+        let insensitive = PathReading { ignores_case: true, ..strict };
+        let all = PathReading { ignores_case: true, drops_parameters: true, latin1: true };
+        type Seen = Result<&'static str, Unreadable>;
+        let cases: &[(&str, PathReading, Seen)] = &[
+            ("/a;jsessionid=1/b", strict, Err(Unreadable::PathParameter)),
+            ("/a;jsessionid=1/b", parameters, Ok("/a/b")),
+            ("/a;x=%20/b", parameters, Ok("/a/b")),
+            ("/a/..;/b", parameters, Err(Unreadable::DotSegment)),
+            ("/a/;x/b", parameters, Err(Unreadable::EmptySegment)),
+            ("/;x", parameters, Ok("/")),
+            ("/a;x/%C3%A9", parameters, Ok("/a/\u{e9}")),
+            ("/a;x/%E9", parameters, Err(Unreadable::NotUtf8)),
+            ("/a;x=%E9/b", parameters, Ok("/a/b")),
+            ("/%E9", strict, Err(Unreadable::NotUtf8)),
+            ("/%E9", latin1, Ok("/\u{e9}")),
+            ("/%C3%A9", latin1, Err(Unreadable::AmbiguousReading)),
+            ("/%C3%A9", strict, Ok("/\u{e9}")),
+            ("/%92", latin1, Err(Unreadable::ControlCharacter)),
+            ("/%AA", latin1, Err(Unreadable::FoldableCharacter)),
+            ("/%E9;x", latin1, Err(Unreadable::PathParameter)),
+            ("/A/B", insensitive, Ok("/A/B")),
+            ("/%C3%89", insensitive, Err(Unreadable::FoldableCharacter)),
+            ("/A;x/%E9", all, Ok("/A/\u{e9}")),
+        ];
+        for (raw, reading, expected) in cases {
+            let target = Target::receive(raw.as_bytes()).expect(raw);
+            let seen = target.path_as(*reading);
+            assert_eq!(seen.as_deref(), expected.as_ref().copied(), "{raw} {reading:?}");
+            assert_eq!(target.raw(), *raw);
+        }
+    }
+
+    #[test]
+    fn no_reading_takes_what_is_dangerous_in_all() {
+        for raw in ["/a;x/%2e%2e/b", "/a;%2f", "/a;x\\b", "//a;x", "/a%3bx", "/%E9%2e"] {
+            let seen = Target::receive(raw.as_bytes()).and_then(|target| {
+                let all = PathReading { ignores_case: true, drops_parameters: true, latin1: true };
+                target.path_as(all).map(Cow::into_owned)
+            });
+            assert!(seen.is_err(), "{raw} reads {seen:?}");
+        }
     }
 
     #[test]

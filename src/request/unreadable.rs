@@ -29,6 +29,8 @@ pub enum Unreadable {
     NotUtf8,
     /// A character that Unicode compatibility folding (NFKC) would change, such as a full-width dot.
     FoldableCharacter,
+    /// Upstreams that read paths in different ways could both be meant, or text could be in two encodings.
+    AmbiguousReading,
     /// More than 64 path segments.
     TooManySegments,
     /// No `Host` at all.
@@ -88,6 +90,7 @@ impl Unreadable {
             Self::ForbiddenCharacter => "forbidden_character",
             Self::NotUtf8 => "not_utf8",
             Self::FoldableCharacter => "foldable_character",
+            Self::AmbiguousReading => "path_ambiguous_reading",
             Self::TooManySegments => "too_many_segments",
             Self::MissingHost => "host_missing",
             Self::DuplicateHost => "host_duplicate",

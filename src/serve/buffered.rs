@@ -14,9 +14,11 @@ use pingora::{Error, ErrorType};
 
 use super::context::Context;
 use super::delivery::{Failure, is_cut};
+use super::faults::ending;
 use super::framing;
 use super::http1;
-use super::proxy::{Gateway, ending};
+use super::proxy::Gateway;
+use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
 use super::upstream::{Destination, address_h2, prepare_response};
 use crate::audit::event::OutcomeResult;
@@ -26,7 +28,7 @@ enum Sent {
     /// The client got the whole answer.
     Completed,
     /// No answer came, and nothing was written to the client yet.
-    Failed(UpstreamFault),
+    Failed(UpstreamFault, ProxyError),
     /// The answer broke off after its head had been sent: the connection must be closed.
     BrokenOff,
     /// The client went away.
@@ -53,7 +55,8 @@ pub async fn deliver(
             // Pingora tells of it: then it is counted, and the outcome set.
             return Error::e_explain(ErrorType::ConnectionClosed, "the upstream broke off its answer");
         }
-        Sent::Failed(fault) => {
+        Sent::Failed(fault, error) => {
+            context.fault = Some(error);
             context.ending = Some(ending(fault));
             gateway.reply_fault(session, context, fault).await;
         }
@@ -70,9 +73,11 @@ async fn send(
     let mut request = session.req_header().clone();
     http1::from_http2(&mut request)?;
     context.live.upstreams.prepare_request(&mut request, &context.departure()?)?;
+    context.set_out();
+    context.mark(&mut request)?;
     let (mut upstream, reused, peer) = match connect(gateway, context).await? {
         Ok(connected) => connected,
-        Err(fault) => return Ok(Sent::Failed(fault)),
+        Err((fault, error)) => return Ok(Sent::Failed(fault, error)),
     };
     upstream.set_read_timeout(peer.options.read_timeout);
     upstream.set_write_timeout(peer.options.write_timeout);
@@ -83,14 +88,14 @@ async fn send(
                 let failure = Failure { surely_not_served: false, broken: true, listed: false, max: 0 };
                 context.delivery.may_send_again(failure);
             }
-            Sent::Failed(fault(&error))
+            Sent::Failed(fault(&error), ProxyError::of(&error))
         }
         Ok(response) => pass_on(gateway, session, context, &mut upstream, response).await,
     };
     match upstream {
         // Pingora counts the streams of a connection, so it must get each of them back.
         HttpSession::H2(_) => {
-            if matches!(sent, Sent::Failed(UpstreamFault::TimedOut)) {
+            if matches!(sent, Sent::Failed(UpstreamFault::TimedOut, _)) {
                 // It may hang as a whole: no further request goes there.
                 if let HttpSession::H2(h2) = &upstream {
                     h2.conn.mark_shutdown();
@@ -112,13 +117,13 @@ type Connected = (HttpSession, bool, HttpPeer);
 async fn connect(
     gateway: &Gateway,
     context: &mut Context,
-) -> pingora::Result<Result<Connected, UpstreamFault>> {
+) -> pingora::Result<Result<Connected, (UpstreamFault, ProxyError)>> {
     loop {
         let destination =
             context.live.upstreams.destination(&context.departure()?, context.delivery.tried()).await;
         let Destination { peer, attempt, .. } = match destination {
             Ok(destination) => destination,
-            Err(fault) => return Ok(Err(fault)),
+            Err(undeliverable) => return Ok(Err(undeliverable)),
         };
         context.delivery.begin(attempt, None);
         match gateway.connector.get_http_session(&peer).await {
@@ -126,14 +131,15 @@ async fn connect(
                 let only =
                     context.upstream().is_some_and(|index| context.live.upstreams.is_http2_only(index));
                 if only && !matches!(upstream, HttpSession::H2(_)) {
-                    return Ok(Err(UpstreamFault::Unreachable));
+                    let fault = UpstreamFault::Unreachable;
+                    return Ok(Err((fault, fault.into())));
                 }
                 return Ok(Ok((upstream, reused, peer)));
             }
             Err(error) if context.delivery.may_connect_again(&error) => {
                 gateway.count_retry(context, "connect")
             }
-            Err(_) => return Ok(Err(UpstreamFault::Unreachable)),
+            Err(error) => return Ok(Err((UpstreamFault::Unreachable, ProxyError::of(&error)))),
         }
     }
 }
@@ -182,12 +188,12 @@ async fn pass_on(
     mut response: ResponseHeader,
 ) -> Sent {
     if let Err(fault) = prepare_response(&mut response, false) {
-        return Sent::Failed(fault);
+        return Sent::Failed(fault, fault.into());
     }
     if framing::suit_client(&mut response, session.req_header()).is_err()
         || gateway.finish_response(&mut response, context).is_err()
     {
-        return Sent::Failed(UpstreamFault::Broken);
+        return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
     }
     if session.write_response_header(Box::new(response), false).await.is_err() {
         return Sent::ClientGone;

@@ -1,14 +1,17 @@
 //! What the proxy front remembers of one request between Pingora's calls.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType};
 use uuid::Uuid;
 
 use super::delivery::Delivery;
 use super::edge::Running;
 use super::live::Live;
+use super::proxy_status::ProxyError;
+use super::trace::Trace;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
 use crate::decision::Reason;
@@ -33,6 +36,14 @@ pub struct Context {
     /// The most bytes of its body.
     pub(super) body_bytes: u64,
     pub(super) running: Option<Running>,
+    /// Its place in a trace, once its headers were seen.
+    pub(super) trace: Option<Trace>,
+    /// How long after its beginning it set out for the upstream.
+    pub(super) sent_after: Option<Duration>,
+    /// What failed on the way upstream.
+    pub(super) fault: Option<ProxyError>,
+    /// Why the gateway answered itself.
+    pub(super) reason: Option<&'static str>,
     _in_flight: InFlight,
 }
 
@@ -68,8 +79,22 @@ impl Context {
             stopped: None,
             body_bytes: u64::MAX,
             running: None,
+            trace: None,
+            sent_after: None,
+            fault: None,
+            reason: None,
             _in_flight: InFlight::new(),
         }
+    }
+
+    /// Notes when the way upstream began.
+    pub(super) fn set_out(&mut self) {
+        self.sent_after.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Writes the trace into what goes upstream.
+    pub(super) fn mark(&self, request: &mut RequestHeader) -> pingora::Result<()> {
+        self.trace.map_or(Ok(()), |trace| trace.pass_on(request))
     }
 
     pub(super) fn websocket(&self) -> bool {

@@ -1,5 +1,7 @@
 //! From a Pingora session to facts, or to the reason why there are none.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use pingora::proxy::Session;
@@ -40,6 +42,11 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     } else {
         Intake::Request(Box::new(Facts::read(&raw, reading)))
     }
+}
+
+/// The address at the other end of the connection itself, whomever it speaks for.
+pub fn direct_peer(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
 }
 
 fn hop(session: &Session) -> Hop<'_> {

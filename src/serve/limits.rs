@@ -7,6 +7,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::context::Context;
+use super::proxy_status::ProxyStatus;
 use super::reply::Reply;
 use crate::config::settings::ListenerLimits;
 use crate::decision::{Denial, Reason};
@@ -62,12 +63,18 @@ pub fn pass_body(session: &Session, is_last: bool, context: &mut Context) -> pin
 }
 
 /// Tells the client why the gateway stopped its request, unless an answer has begun; gives the status.
-pub async fn reply_stopped(session: &mut Session, context: &Context, reason: Reason) -> u16 {
+pub async fn reply_stopped(
+    session: &mut Session,
+    context: &Context,
+    proxy_status: &ProxyStatus,
+    reason: Reason,
+) -> u16 {
     session.set_keepalive(None);
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return 0;
     }
-    let Ok(reply) = Reply::refusal(context.id, &Denial::new(reason), &[]) else { return 0 };
+    let reply = Reply::refusal(context.id, &Denial::new(reason), &[]);
+    let Ok(reply) = reply.and_then(|reply| reply.with_proxy_status(proxy_status, None)) else { return 0 };
     let status = reply.status();
     if let Err(error) = reply.send(session).await {
         tracing::debug!(decision = %context.id, %error, "the client went away before its answer");

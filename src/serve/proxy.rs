@@ -17,13 +17,16 @@ use super::buffered;
 use super::context::Context;
 use super::delivery::Failure;
 use super::edge;
+use super::faults::ending;
 use super::framing;
 use super::http1;
 use super::intake::{self, Intake, SessionBody};
 use super::limits;
 use super::live::Current;
+use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
+use super::trace::{self, Tracer};
 use super::upstream::{DECISION_HEADER, Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
@@ -52,6 +55,10 @@ pub struct Gateway {
     pub connector: Arc<Connector<()>>,
     /// Whether the gateway is stopping.
     pub draining: Draining,
+    /// Who is told about traces.
+    pub tracer: Tracer,
+    /// How it names itself in answers.
+    pub proxy_status: ProxyStatus,
 }
 
 #[async_trait]
@@ -79,6 +86,8 @@ impl ProxyHttp for Gateway {
         let method = session.req_header().method.clone();
         let live = Arc::clone(&context.live);
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
+        let trusted = trace::is_trusted(intake::direct_peer(session), &reading.trusted_proxies);
+        context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
         let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));
@@ -101,13 +110,17 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        context.set_out();
         let departure = context.departure()?;
         match context.live.upstreams.destination(&departure, context.delivery.tried()).await {
             Ok(Destination { peer, attempt, handshake }) => {
                 context.delivery.begin(attempt, handshake);
                 Ok(Box::new(peer))
             }
-            Err(fault) => Err(buffered::error(fault).into_up()),
+            Err((fault, error)) => {
+                context.fault = Some(error);
+                Err(buffered::error(fault).into_up())
+            }
         }
     }
 
@@ -166,7 +179,8 @@ impl ProxyHttp for Gateway {
         {
             return Err(buffered::error(UpstreamFault::Unreachable).into_up());
         }
-        context.live.upstreams.prepare_request(request, &departure)
+        context.live.upstreams.prepare_request(request, &departure)?;
+        context.mark(request)
     }
 
     async fn upstream_response_filter(
@@ -245,7 +259,7 @@ impl ProxyHttp for Gateway {
             context.stopped = Some(Reason::ClientTooSlow);
         }
         if let Some(reason) = context.stopped {
-            let error_code = limits::reply_stopped(session, context, reason).await;
+            let error_code = limits::reply_stopped(session, context, &self.proxy_status, reason).await;
             return FailToProxy { error_code, can_reuse_downstream: false };
         }
         let dead =
@@ -256,6 +270,7 @@ impl ProxyHttp for Gateway {
         }
         let fault = buffered::fault(error);
         context.ending = Some(ending(fault));
+        context.fault.get_or_insert_with(|| ProxyError::of(error));
         let error_code = self.reply_fault(session, context, fault).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -284,6 +299,7 @@ impl ProxyHttp for Gateway {
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
             self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes }).await;
         }
+        self.end_trace(session, context, settled, status);
         tracing::debug!(decision = %context.id, verdict = settled.verdict, status, "request ended");
     }
 }
@@ -340,13 +356,17 @@ impl Gateway {
                 };
             }
             Outcome::Challenged(challenge) => {
+                context.reason = Some(challenge.reason.code());
                 let label = settled.route().and_then(|route| route.label.as_deref());
                 Reply::challenge(id, &challenge, label)?
             }
-            Outcome::Refused(denial) => Reply::refusal(id, &denial, &allow)?,
+            Outcome::Refused(denial) => {
+                context.reason = Some(denial.reason.code());
+                Reply::refusal(id, &denial, &allow)?
+            }
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };
-        let reply = reply.with_cors(settled.route(), facts)?;
+        let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
         context.settled = Some(settled);
         reply.send(session).await?;
@@ -359,60 +379,11 @@ impl Gateway {
         response: &mut ResponseHeader,
         context: &Context,
     ) -> pingora::Result<()> {
+        self.proxy_status.clean(response);
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
-    }
-
-    pub(super) fn count_retry(&self, context: &Context, kind: &str) {
-        let upstream = context.upstream().map_or("none", |index| context.live.upstreams.name(index));
-        metrics().upstream_retries.with_label_values(&[upstream, kind]).inc();
-    }
-
-    pub(super) fn count_fault(&self, context: &Context, fault: UpstreamFault) {
-        if fault == UpstreamFault::Unsendable {
-            tracing::error!(decision = %context.id, "the caller's identity can't be written as the upstream's headers ask; nothing was sent");
-            return;
-        }
-        let upstream = context.upstream().map_or("none", |index| context.live.upstreams.name(index));
-        metrics().upstream_failures.with_label_values(&[upstream, fault.kind()]).inc();
-        tracing::warn!(decision = %context.id, upstream, kind = fault.kind(), "the upstream gave no usable answer");
-    }
-
-    /// Tells the client that the service behind failed, unless an answer has begun; gives the status.
-    pub(super) async fn reply_fault(
-        &self,
-        session: &mut Session,
-        context: &Context,
-        fault: UpstreamFault,
-    ) -> u16 {
-        self.count_fault(context, fault);
-        session.set_keepalive(None);
-        if session.response_written().is_some_and(|response| !response.status.is_informational()) {
-            return 0;
-        }
-        let reply = Reply::upstream_fault(context.id, fault).and_then(|reply| {
-            reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
-        });
-        match reply {
-            Ok(reply) => {
-                let status = reply.status();
-                if let Err(error) = reply.send(session).await {
-                    tracing::debug!(decision = %context.id, %error, "the client went away before its answer");
-                }
-                status
-            }
-            Err(_) => 0,
-        }
-    }
-}
-
-pub(super) fn ending(fault: UpstreamFault) -> OutcomeResult {
-    match fault {
-        UpstreamFault::Unsendable => OutcomeResult::NotForwarded,
-        UpstreamFault::Unreachable | UpstreamFault::NoneHealthy => OutcomeResult::UpstreamUnreachable,
-        UpstreamFault::TimedOut | UpstreamFault::Broken => OutcomeResult::Unknown,
     }
 }
 

@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::proxy_status::{ProxyError, ProxyStatus};
 use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
 use crate::policy::Route;
 use crate::request::Facts;
@@ -228,6 +229,17 @@ impl Reply {
     /// Lets a page of an allowed other origin read this answer too.
     pub fn with_cors(mut self, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
         allow_origin(&mut self.header, route, facts)?;
+        Ok(self)
+    }
+
+    /// Says, under the gateway's pseudonym, what kind of failure it is about; `None` goes by the status.
+    pub fn with_proxy_status(
+        mut self,
+        status: &ProxyStatus,
+        error: Option<ProxyError>,
+    ) -> pingora::Result<Self> {
+        let error = error.unwrap_or_else(|| ProxyError::of_own_answer(self.header.status));
+        status.mark(&mut self.header, error)?;
         Ok(self)
     }
 

@@ -174,6 +174,7 @@ pub fn render(compiled: &Compiled) -> String {
                     methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
                 ),
                 Match::None => "no route".to_owned(),
+                Match::Unreadable(why) => why.code().to_owned(),
             },
             Err(why) => why.code().to_owned(),
         };

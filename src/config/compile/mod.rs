@@ -15,6 +15,8 @@ mod keys;
 mod limits;
 mod listeners;
 mod matching;
+mod observing;
+mod paths;
 mod reach;
 mod routes;
 mod rules;
@@ -58,6 +60,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let mut drafts = routes::compile(file, &known, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
     reach::check(file, &drafts, &known, report);
+    paths::check(&drafts, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
@@ -67,7 +70,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
-    let index = routes::index(&routes, &places, report);
+    let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
@@ -84,6 +87,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let mut settings = Settings {
         listeners: listening.listeners,
         telemetry: listening.telemetry,
+        traces: observing::traces(file, report),
+        proxy_status: observing::proxy_status(file.proxy_status.as_ref(), report),
         issuers: sources,
         upstreams,
         audit,

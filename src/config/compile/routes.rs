@@ -1,6 +1,5 @@
 //! Routes: every part compiled on its own, then put together.
 
-use http::Method;
 use serde_saphyr::Spanned;
 
 use super::assurance::DataFloor;
@@ -10,13 +9,14 @@ use super::tiers::Tiers;
 use super::{cors, entries, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
-use crate::config::report::{Report, list};
+use crate::config::report::Report;
 use crate::config::schema::{File, Route as Schema, Text};
 use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::{Access, Index, Route, TierIndex};
+use crate::policy::{Access, Route, TierIndex};
+use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +152,9 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         methods: matched.methods,
         websocket: matched.websocket,
         upstream: upstream.unwrap_or_default(),
+        reading: upstream
+            .and_then(|at| known.upstreams.get(at))
+            .map_or(PathReading::STRICT, |up| up.path_reading),
         timeouts: timeouts.unwrap_or_default(),
         access,
         tier: tier.unwrap_or(TierIndex(u8::MAX)),
@@ -222,36 +225,4 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
             );
         }
     }
-}
-
-/// Builds the index, and reports each route that an earlier one leaves undecided. `places` are those of the
-/// paths.
-pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>) -> Index {
-    let mut ambiguous = match Index::build(routes) {
-        Ok(index) => return index,
-        Err(ambiguous) => ambiguous,
-    };
-    // One finding for each route suffices: the pairs come grouped by the later one.
-    ambiguous.dedup_by_key(|pair| pair.second);
-    for pair in ambiguous {
-        let (first, second) = (routes.get(pair.first), routes.get(pair.second));
-        let (at_first, at_second) = (places.get(pair.first), places.get(pair.second));
-        if let (Some(first), Some(second), Some(at_first), Some(at_second)) =
-            (first, second, at_first, at_second)
-        {
-            let both: Vec<&str> = second
-                .methods
-                .iter()
-                .filter(|method| first.methods.contains(method))
-                .map(Method::as_str)
-                .collect();
-            let report = &mut report.within("route", Some(&second.id));
-            let message =
-                format!("route `{}` in line {} takes {} here as well", first.id, at_first.line, list(&both));
-            let help =
-                "no order decides: give the routes different paths, hosts or methods (`GET` brings `HEAD`)";
-            report.add(Code::AmbiguousRoutes, *at_second, message, help);
-        }
-    }
-    Index::default()
 }

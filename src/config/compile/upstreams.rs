@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{endpoints, inject, upstream_tls};
+use super::{endpoints, inject, paths, upstream_tls};
 use crate::config::codes::Code;
 use crate::config::report::Report;
 use crate::config::schema::{
@@ -74,6 +74,7 @@ fn upstream(
         inject: injected(schema, &mut headers, report),
         pass_bearer: schema.pass_bearer.unwrap_or(false),
         refuse_hidden_method: values::choice(report, &schema.method_override, &refuses, true),
+        path_reading: paths::reading(schema, report),
     }
 }
 

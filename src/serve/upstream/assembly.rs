@@ -11,6 +11,7 @@ use super::{Departure, Destination, Upstream, Upstreams, balance, health, tls};
 use crate::config::settings::{Balance, Endpoint, RetrySettings, UpstreamSettings};
 use crate::request::headers::IdentityHeaders;
 use crate::serve::assertion::Assertions;
+use crate::serve::proxy_status::ProxyError;
 use crate::serve::reply::UpstreamFault;
 
 impl Upstreams {
@@ -97,25 +98,30 @@ impl Upstreams {
 
     /// Where to connect. Taking the departure, and with it the admission, is what makes an unadmitted connection
     /// impossible to write.
+    ///
+    /// # Errors
+    /// What the client is told, and in which word of RFC 9209.
     pub async fn destination(
         &self,
         departure: &Departure<'_>,
         tried: &Tried,
-    ) -> Result<Destination, UpstreamFault> {
-        let upstream = self.upstreams.get(departure.upstream).ok_or(UpstreamFault::Unreachable)?;
+    ) -> Result<Destination, (UpstreamFault, ProxyError)> {
+        let unreachable = (UpstreamFault::Unreachable, ProxyError::DestinationUnavailable);
+        let upstream = self.upstreams.get(departure.upstream).ok_or(unreachable)?;
         let (wire, own) = (&upstream.wire, &departure.timeouts);
         let key = if upstream.settings.balance == Balance::ConsistentHash { key(departure) } else { 0 };
         let attempt = upstream.servers.choose(key, tried, wire.connect_timeout(own)).await;
         let attempt = attempt.map_err(|why| match why {
-            NoServer::Unknown => UpstreamFault::Unreachable,
-            NoServer::AllUnwell => UpstreamFault::NoneHealthy,
+            // Addresses that are written down are always known: this one's name could not be looked up.
+            NoServer::Unknown => (UpstreamFault::Unreachable, ProxyError::DnsError),
+            NoServer::AllUnwell => (UpstreamFault::NoneHealthy, UpstreamFault::NoneHealthy.into()),
         })?;
         let (peer, handshake) = if departure.facts.websocket {
             wire.peer_for_websocket(&attempt.server, own).map(|(peer, handshake)| (peer, Some(handshake)))
         } else {
             wire.peer(&attempt.server, own).map(|peer| (peer, None))
         }
-        .ok_or(UpstreamFault::Unreachable)?;
+        .ok_or(unreachable)?;
         Ok(Destination { peer, attempt, handshake })
     }
 }
