@@ -115,7 +115,7 @@ fn imports(text: &str) -> Vec<String> {
 fn stairs_go_down_only() {
     let mut faults = Vec::new();
     for file in sources() {
-        if file.module == EVERYWHERE_FROM_FLOOR_2 {
+        if file.module.split("::").next() == Some(EVERYWHERE_FROM_FLOOR_2) {
             assert!(imports(&file.text).is_empty(), "telemetry imports nothing of the house");
             continue;
         }

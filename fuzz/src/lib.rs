@@ -120,8 +120,11 @@ pub fn condition(input: &[u8]) {
     let (source, body) = text.split_once('\n').unwrap_or((text, ""));
     let Ok(condition) = Condition::compile(source) else { return };
     // No body is null, one that can't be read is none at all.
-    let body =
-        if body.is_empty() { Some(Value::Null) } else { wardgate::request::json::parse(body.as_bytes()).ok() };
+    let body = if body.is_empty() {
+        Some(Value::Null)
+    } else {
+        wardgate::request::json::parse(body.as_bytes()).ok()
+    };
     let subject = json!({ "id": "someone", "issuer": "patients", "client": null, "caller": "person", "roles": ["nurse"],
         "scopes": [], "patient": "p1", "methods": ["pwd"], "level": "aal1", "claims": { "age": 7, "tags": ["a"] } });
     let request = json!({ "method": "POST", "host": "portal", "path": "/patients/p1",

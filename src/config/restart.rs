@@ -127,7 +127,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
                 "9901' }",
                 "9901', traces: { otlp: 'http://127.0.0.1:4318/v1/traces' } }",
                 "telemetry.traces",
-                ":3:50",
+                ":3:49",
             ),
             ("threads: 2", "threads: 2\nproxy_status: { name: edge-2 }", "proxy_status", ":5:23"),
             ("threads: 2", "threads: 3", "threads", ":4:10"),

@@ -1,6 +1,7 @@
 //! From a Pingora session to facts, or to the reason why there are none.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -9,7 +10,13 @@ use pingora::proxy::Session;
 use super::edge;
 use crate::enforce::{BodyFault, BodySource};
 use crate::request::facts::{Hop, RawRequest, Reading, is_server_options};
+use crate::request::framing::BodyLength;
 use crate::request::{Facts, Unreadable};
+
+/// Unread bodies up to this size are read before a refusal, so that the connection can go on.
+const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What kind of request arrived.
 pub enum Intake {
@@ -104,4 +111,20 @@ impl BodySource for SessionBody<'_> {
         self.collected = Some(body.clone());
         Ok(body)
     }
+}
+
+/// Reads what is left of a small body, so that the connection can go on after a refusal; says whether it can.
+///
+/// It must be read before the answer: a client that waits for leave to send (RFC 9110 §10.1.1) would wait for ever.
+pub async fn drain(session: &mut Session, facts: Option<&Facts>, collected: Option<&Bytes>) -> bool {
+    let length = match facts.map(|facts| facts.body.length) {
+        _ if collected.is_some() => return true,
+        Some(BodyLength::None) => return true,
+        Some(BodyLength::Known(bytes)) => bytes,
+        Some(BodyLength::Chunked) | None => return false,
+    };
+    let waits = session.get_header(http::header::EXPECT).is_some();
+    length <= DRAIN_BYTES
+        && !waits
+        && tokio::time::timeout(DRAIN_TIME, session.drain_request_body()).await.is_ok_and(|read| read.is_ok())
 }

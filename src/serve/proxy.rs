@@ -1,7 +1,6 @@
 //! The proxy front: intake, gate, then either an upstream or a reply.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,11 +34,6 @@ use crate::enforce::{Arrival, Ending, Gate, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::framing::BodyLength;
 use crate::telemetry::metrics;
-
-/// Unread bodies up to this size are read before a refusal, so that the connection can go on.
-const DRAIN_BYTES: u64 = 64 * 1024;
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// One listener's gateway.
 pub struct Gateway {
@@ -338,7 +332,7 @@ impl Gateway {
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());
         let forwards = matches!(outcome, Outcome::Admitted(_));
-        if !forwards && !drain(session, facts, body.as_ref()).await {
+        if !forwards && !intake::drain(session, facts, body.as_ref()).await {
             // What follows on this connection can't be trusted, or is not worth reading.
             session.set_keepalive(None);
         }
@@ -385,20 +379,4 @@ impl Gateway {
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
-}
-
-/// Reads what is left of a small body, so that the connection can go on after a refusal; says whether it can.
-///
-/// It must be read before the answer: a client that waits for leave to send (RFC 9110 §10.1.1) would wait for ever.
-async fn drain(session: &mut Session, facts: Option<&Facts>, collected: Option<&Bytes>) -> bool {
-    let length = match facts.map(|facts| facts.body.length) {
-        _ if collected.is_some() => return true,
-        Some(BodyLength::None) => return true,
-        Some(BodyLength::Known(bytes)) => bytes,
-        Some(BodyLength::Chunked) | None => return false,
-    };
-    let waits = session.get_header(http::header::EXPECT).is_some();
-    length <= DRAIN_BYTES
-        && !waits
-        && tokio::time::timeout(DRAIN_TIME, session.drain_request_body()).await.is_ok_and(|read| read.is_ok())
 }

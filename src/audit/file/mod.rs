@@ -160,7 +160,7 @@ impl FileJournal {
                     return Err(Lost);
                 }
             }
-            std::thread::sleep(FLUSH_EVERY);
+            std::thread::park_timeout(FLUSH_EVERY);
         }
     }
 
