@@ -32,6 +32,20 @@ pub struct Question<'q> {
     pub forms_may_override: bool,
 }
 
+impl Question<'_> {
+    /// Whether a rule of the route speaks of the body, or of what the body could name too.
+    fn rules_read_body(&self) -> bool {
+        let may_name_patient =
+            matches!(self.route.patient, Some(PatientSource::Query(_))) && self.facts.body.may_hold_fields();
+        self.route.needs_body() || may_name_patient
+    }
+
+    /// Whether a field of the body could tell the back end to act as another method.
+    pub fn may_hide_method(&self) -> bool {
+        self.forms_may_override && self.facts.body.may_hide_method(&self.facts.method, self.rules_read_body())
+    }
+}
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
@@ -104,10 +118,8 @@ fn judge<T: Trace>(
     check_floor(policy, route, subject, now, trace)?;
 
     let no_body = BodyReading::Absent;
-    let may_hide_method = question.forms_may_override && facts.body.may_hide_method();
-    let may_name_patient =
-        matches!(route.patient, Some(PatientSource::Query(_))) && facts.body.may_hold_fields();
-    let body = if route.needs_body() || may_hide_method || may_name_patient {
+    let may_hide_method = question.may_hide_method();
+    let body = if question.rules_read_body() || may_hide_method {
         evidence.body.as_ref().ok_or(Stop::Need(Need::Body))?
     } else {
         &no_body
@@ -199,7 +211,9 @@ fn check_floor<T: Trace>(
 
 fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), Stop> {
     match body {
-        BodyReading::Read(facts) if facts.hides_method() => Err(Reason::MethodOverride.into()),
+        BodyReading::Read(facts) if may_hide_method && facts.hides_method() => {
+            Err(Reason::MethodOverride.into())
+        }
         // A second token beside the one in the header (RFC 6750 §2.2, §3.1).
         BodyReading::Read(BodyFacts::Form(fields))
             if fields.iter().any(|(name, _)| name == "access_token") =>

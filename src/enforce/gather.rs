@@ -125,7 +125,7 @@ async fn read_body(
     if shape.length == BodyLength::None {
         return Ok(BodyReading::Absent);
     }
-    let searched_form = question.forms_may_override && shape.may_hide_method();
+    let searched_form = question.may_hide_method();
     let worth_reading = shape.is_readable() || (searched_form && shape.is_searchable());
     if !worth_reading {
         // Left unread, so that it can still be streamed if the highest tier is satisfied.

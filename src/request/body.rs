@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use serde_json::Value;
 
 use super::framing::BodyLength;
@@ -66,10 +66,10 @@ impl BodyShape {
 
     /// Whether a field could tell the back end to act as another method.
     ///
-    /// JSON is looked into only where it is read anyway: few frameworks take a method from it, and large documents are
-    /// to be streamed (`docs/decisions/0007-hidden-methods.md`).
-    pub fn may_hide_method(&self) -> bool {
-        self.may_hold_fields() && self.media != Media::Json
+    /// JSON is looked into only where it `is_read` anyway, and by `POST`: few frameworks take a method from it, and large
+    /// documents are to be streamed (`docs/decisions/0007-hidden-methods.md`).
+    pub fn may_hide_method(&self, method: &Method, is_read: bool) -> bool {
+        self.may_hold_fields() && (self.media != Media::Json || (is_read && *method == Method::POST))
     }
 }
 
@@ -228,17 +228,20 @@ mod tests {
 
     #[test]
     fn bodies_that_may_hide_a_method() {
-        for (content_type, may) in [
-            ("application/x-www-form-urlencoded", true),
-            ("multipart/form-data; boundary=x", true),
-            ("multipart/related; boundary=x", true),
-            ("application/json", false),
-            ("application/fhir+json", false),
-            ("text/json", true),
-            ("text/plain", false),
-            ("application/dicom", false),
+        for (content_type, may, may_by_put, may_unread) in [
+            ("application/x-www-form-urlencoded", true, true, true),
+            ("multipart/form-data; boundary=x", true, true, true),
+            ("multipart/related; boundary=x", true, true, true),
+            ("application/json", true, false, false),
+            ("application/fhir+json", true, false, false),
+            ("text/json", true, true, true),
+            ("text/plain", false, false, false),
+            ("application/dicom", false, false, false),
         ] {
-            assert_eq!(shape(content_type).may_hide_method(), may, "{content_type}");
+            let shape = shape(content_type);
+            assert_eq!(shape.may_hide_method(&Method::POST, true), may, "{content_type}");
+            assert_eq!(shape.may_hide_method(&Method::PUT, true), may_by_put, "{content_type}");
+            assert_eq!(shape.may_hide_method(&Method::POST, false), may_unread, "{content_type}");
         }
         assert!(!shape("application/x-www-form-urlencoded; charset=ibm037").is_searchable());
         assert!(!shape("application/x-www-form-urlencoded; charset=utf-8; charset=utf-7").is_searchable());

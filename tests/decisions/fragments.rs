@@ -334,13 +334,13 @@ impl Setting {
             let facts =
                 request.facts(situation.body.as_ref(), Some("Bearer a.b.c")).expect("a readable request");
             let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
+            let question = wardgate::decision::Question { policy, route, facts: &facts, forms_may_override };
             let known = Known {
                 identity: situation.caller.identity(policy),
                 keys_too_stale: situation.keys_too_stale,
                 revocation: situation.revocation,
-                body: reading(&facts, situation.body.as_ref(), forms_may_override),
+                body: reading(&question, situation.body.as_ref()),
             };
-            let question = wardgate::decision::Question { policy, route, facts: &facts, forms_may_override };
             each(&super::properties::Asked { question, known });
         }
     }

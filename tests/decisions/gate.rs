@@ -121,13 +121,13 @@ async fn a_gate_does_what_the_matrix_says() {
         let line = format!("{}: {} | {}", row.heading, row.caller, row.evidence);
         let facts = row.facts();
         let route = &policy.routes[row.route];
-        let known = row.known(&policy, &facts, search_forms[route.upstream]);
         let question = Question {
             policy: &policy,
             route,
             facts: &facts,
             forms_may_override: search_forms[route.upstream],
         };
+        let known = row.known(&question);
         let (asked, decision, _) = decide(&question, &known);
 
         world.next(known);

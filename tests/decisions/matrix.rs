@@ -34,17 +34,17 @@ impl Row {
     }
 
     /// What can be found out.
-    pub fn known(&self, policy: &Policy, facts: &Facts, forms_may_override: bool) -> Known {
+    pub fn known(&self, question: &Question<'_>) -> Known {
         let says = |word: &str| self.evidence.split(' ').any(|known| known == word);
         Known {
-            identity: identity(policy, &self.caller),
+            identity: identity(question.policy, &self.caller),
             keys_too_stale: says("stale-keys"),
             revocation: match (says("revoked"), says("store-down")) {
                 (true, _) => Revocation::Revoked,
                 (_, true) => Revocation::Unknown,
                 _ => Revocation::Valid,
             },
-            body: reading(facts, self.body.as_ref(), forms_may_override),
+            body: reading(question, self.body.as_ref()),
         }
     }
 }
@@ -250,7 +250,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     let facts = row.facts();
     let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
     let question = Question { policy, route, facts: &facts, forms_may_override };
-    let (asked, decision, findings) = decide(&question, &row.known(policy, &facts, forms_may_override));
+    let (asked, decision, findings) = decide(&question, &row.known(&question));
     let letters = asked.iter().map(|need| match need {
         Need::Identity => 'i',
         Need::Revocation => 'r',

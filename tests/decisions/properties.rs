@@ -230,7 +230,8 @@ fn on_the_matrix(check: fn(&Asked<'_>)) {
         let (facts, route) = (row.facts(), &policy.routes[row.route]);
         let forms_may_override = compiled.settings.upstreams[route.upstream].refuse_hidden_method;
         let question = Question { policy, route, facts: &facts, forms_may_override };
-        check(&Asked { question, known: row.known(policy, &facts, forms_may_override) });
+        let known = row.known(&question);
+        check(&Asked { question, known });
     }
 }
 
@@ -332,7 +333,12 @@ fn nothing_panics() {
         .rows
         .iter()
         .zip(&facts)
-        .flat_map(|(row, facts)| [true, false].map(|searched| row.known(policy, facts, searched).body))
+        .flat_map(|(row, facts)| {
+            let route = &policy.routes[row.route];
+            [true, false].map(|forms_may_override| {
+                row.known(&Question { policy, route, facts, forms_may_override }).body
+            })
+        })
         .fold(Vec::new(), |mut seen, reading| {
             if !seen.contains(&reading) {
                 seen.push(reading);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::{Map, json};
 use wardgate::config::{Compiled, load};
+use wardgate::decision::Question;
 use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
@@ -111,12 +112,12 @@ impl Request {
 }
 
 /// What the gateway makes of a body; `enforce` does the same, which the matrix checks against a real gate.
-pub fn reading(facts: &Facts, body: Option<&Body>, forms_may_override: bool) -> BodyReading {
+pub fn reading(question: &Question<'_>, body: Option<&Body>) -> BodyReading {
     let Some(body) = body else {
         return BodyReading::Absent;
     };
-    let shape = facts.body;
-    let searched = forms_may_override && shape.may_hide_method();
+    let shape = question.facts.body;
+    let searched = question.may_hide_method();
     let worth_reading = shape.is_readable() || (searched && shape.is_searchable());
     if !worth_reading {
         return BodyReading::Unreadable;
