@@ -134,6 +134,7 @@ fn health_checks_decide_who_serves() {
     let answer = ask(&gateway, "POST", "/w/x", "text");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     assert_eq!(answer.json()["type"], "urn:wardgate:problem:upstream_unavailable");
+    assert_eq!(answer.header("proxy-status"), Some("gateway; error=destination_unavailable"));
     assert_eq!(named.iter().map(Named::served).sum::<usize>(), served, "nobody was asked");
     let ready = gateway.telemetry_page("/readyz");
     assert_eq!(

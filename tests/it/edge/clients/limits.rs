@@ -249,6 +249,7 @@ fn a_chunked_body_is_cut_where_it_passes_the_limit() {
     client.stream.write_all(b"1\r\nx\r\n").expect("sent");
     let answer = client.answer(false).expect("an answer");
     assert_eq!((answer.status, answer.closes()), (413, true));
+    assert_eq!(answer.header("proxy-status"), Some("gateway; error=http_request_error"));
     let body = bodies.recv_timeout(LONG).expect("the upstream's connection is ended, not kept");
     assert!(!body.ends_with(b"0\r\n\r\n"), "it must not look whole");
     assert_eq!(outcome(&gateway, "not_completed"), "body_too_large");
