@@ -91,6 +91,21 @@ impl Watched {
         io::Error::new(io::ErrorKind::TimedOut, stop.cause())
     }
 
+    /// Notes what the socket took of `slices`.
+    fn note_write(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = written else { return self.wait_to_write(context) };
+        if let Ok(taken) = &written {
+            self.observer.on_write(slices, *taken, &self.connection);
+        }
+        self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
+        Poll::Ready(written)
+    }
+
     /// What a write that has to wait comes to.
     fn wait_to_write<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let inner = &self.inner;
@@ -154,16 +169,7 @@ impl AsyncWrite for Watched {
         } else {
             Pin::new(&mut this.inner).poll_write(context, bytes)
         };
-        if let Poll::Ready(Ok(taken)) = &written {
-            this.observer.on_write(&[io::IoSlice::new(bytes)], *taken, &this.connection);
-        }
-        match written {
-            Poll::Pending => self.wait_to_write(context),
-            Poll::Ready(written) => {
-                self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
-                Poll::Ready(written)
-            }
-        }
+        this.note_write(written, &[io::IoSlice::new(bytes)], context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,16 +197,7 @@ impl AsyncWrite for Watched {
         } else {
             Pin::new(&mut this.inner).poll_write_vectored(context, slices)
         };
-        if let Poll::Ready(Ok(taken)) = &written {
-            this.observer.on_write(slices, *taken, &this.connection);
-        }
-        match written {
-            Poll::Pending => self.wait_to_write(context),
-            Poll::Ready(written) => {
-                self.pace.has_written(written.as_ref().map_or(0, |bytes| *bytes));
-                Poll::Ready(written)
-            }
-        }
+        this.note_write(written, slices, context)
     }
 
     fn is_write_vectored(&self) -> bool {
