@@ -247,6 +247,7 @@ fn gate(criterion: &mut Criterion) {
                 method: &method,
                 facts: Ok(&facts),
                 now,
+                at: std::time::Instant::now(),
                 body_bytes: u64::MAX,
             };
             gate.admit(&generation, &arrival, &mut NoBody).await.outcome

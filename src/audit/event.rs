@@ -173,7 +173,7 @@ pub struct OutcomeEvent<'e> {
     pub status: Option<u16>,
     /// The bytes of the answer's body that were sent.
     pub response_bytes: u64,
-    /// From the intent to the end, in microseconds.
+    /// From the request's arrival to its end, in microseconds.
     pub duration_us: u64,
 }
 

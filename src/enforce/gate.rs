@@ -1,6 +1,8 @@
 //! One request through the gate.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -37,6 +39,8 @@ pub struct Arrival<'a> {
     pub facts: Result<&'a Facts, Unreadable>,
     /// The moment, in Unix seconds.
     pub now: i64,
+    /// The same on the clock that durations are measured by.
+    pub at: Instant,
     /// The most bytes of a body that the listener takes, where the route does not say otherwise.
     pub body_bytes: u64,
 }
@@ -126,7 +130,7 @@ impl Gate {
             return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;
         };
         if facts.preflight.is_some() {
-            return self.preflight(arrival, Arc::clone(&policy), index, route, facts).await;
+            return Box::pin(self.preflight(arrival, Arc::clone(&policy), index, route, facts)).await;
         }
         if let Err(denial) = check_size(route, facts, arrival.body_bytes) {
             return self.refuse(arrival, Arc::clone(&policy), Some(index), Vec::new(), denial).await;
@@ -182,17 +186,21 @@ impl Gate {
         }
     }
 
-    async fn refuse(
-        &self,
-        arrival: &Arrival<'_>,
+    /// Boxed, as is the answer to a preflight, so that the requests that go through need not carry room for it.
+    fn refuse<'f>(
+        &'f self,
+        arrival: &'f Arrival<'f>,
         policy: Arc<Policy>,
         route: Option<usize>,
         allow: Vec<http::Method>,
         denial: impl Into<Denial>,
-    ) -> Settled {
+    ) -> Pin<Box<dyn Future<Output = Settled> + Send + 'f>> {
         let denial = denial.into();
-        // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
-        self.record_answer(arrival, route.and_then(|index| policy.route(index)), "deny", denial.reason).await;
-        Settled { route, outcome: Outcome::Refused(denial), allow, intent: None, verdict: "deny", policy }
+        Box::pin(async move {
+            let matched = route.and_then(|index| policy.route(index));
+            // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
+            self.record_answer(arrival, matched, "deny", denial.reason).await;
+            Settled { route, outcome: Outcome::Refused(denial), allow, intent: None, verdict: "deny", policy }
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! From decisions to audit records and metrics: pseudonyms here, names nowhere.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::audit::receipt::Receipt;
 use crate::decision::input::DecisionInput;
 use crate::decision::{Identity, Permit, Reason};
 use crate::policy::{Durability, Route};
-use crate::request::Unreadable;
+use crate::request::{Unreadable, client};
 use crate::telemetry::metrics;
 
 /// An intent that waits for its outcome.
@@ -23,7 +23,6 @@ pub struct OpenIntent {
     decision: Uuid,
     sequence: u64,
     durability: Durability,
-    opened: Instant,
 }
 
 /// How a forwarded request ended.
@@ -37,12 +36,20 @@ pub struct Ending {
     pub status: Option<u16>,
     /// The bytes of the answer's body that were sent.
     pub response_bytes: u64,
+    /// How long it took from its arrival.
+    pub took: Duration,
 }
 
 impl Ending {
     /// The request never left.
-    pub fn not_forwarded(reason: Reason) -> Self {
-        Self { result: OutcomeResult::NotForwarded, reason: Some(reason), status: None, response_bytes: 0 }
+    pub(super) fn not_forwarded(arrival: &Arrival<'_>, reason: Reason) -> Self {
+        Self {
+            result: OutcomeResult::NotForwarded,
+            reason: Some(reason),
+            status: None,
+            response_bytes: 0,
+            took: arrival.at.elapsed(),
+        }
     }
 }
 
@@ -59,23 +66,15 @@ impl Gate {
             Err(unavailable) => {
                 if let Some(sequence) = unavailable.written {
                     let decision = context.arrival.id;
-                    let intent = OpenIntent {
-                        decision,
-                        sequence,
-                        durability: Durability::Buffered,
-                        opened: Instant::now(),
-                    };
-                    self.close(&intent, Ending::not_forwarded(Reason::AuditUnavailable)).await;
+                    let intent = OpenIntent { decision, sequence, durability: Durability::Buffered };
+                    let ending = Ending::not_forwarded(context.arrival, Reason::AuditUnavailable);
+                    self.close(&intent, ending).await;
                 }
                 return Err(unavailable);
             }
         };
-        let intent = OpenIntent {
-            decision: receipt.decision(),
-            sequence: receipt.sequence(),
-            durability: tier.audit,
-            opened: Instant::now(),
-        };
+        let intent =
+            OpenIntent { decision: receipt.decision(), sequence: receipt.sequence(), durability: tier.audit };
         Ok((receipt, intent))
     }
 
@@ -119,8 +118,10 @@ impl Gate {
         });
         let patient =
             findings.patient.as_deref().map(|patient| self.pseudonyms.of(Kind::Patient, "", patient));
-        let address =
-            question.facts.client.map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+        let address = question
+            .facts
+            .client
+            .map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
         let route = question.route;
         let tier = findings.tier.map(|tier| question.policy.tier(tier).name.as_ref());
         let event = DecisionEvent {
@@ -170,7 +171,7 @@ impl Gate {
             .facts
             .ok()
             .and_then(|facts| facts.client)
-            .map(|address| self.pseudonyms.of(Kind::Address, "", &address.to_string()));
+            .map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
         let event = DecisionEvent {
             decision: arrival.id,
             listener: arrival.listener,
@@ -225,7 +226,7 @@ impl Gate {
             return;
         }
         let address =
-            peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &peer.to_canonical().to_string()));
+            peer.map(|peer| self.pseudonyms.of(Kind::Address, "", &client::text(peer.to_canonical())));
         // The parser has refused already; a failure to record is counted and logged by the journal.
         let _ = self
             .journal
@@ -247,7 +248,7 @@ impl Gate {
             reason: ending.reason.map(Reason::code),
             status: ending.status,
             response_bytes: ending.response_bytes,
-            duration_us: u64::try_from(intent.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(ending.took.as_micros()).unwrap_or(u64::MAX),
         };
         // The request is over: nothing can be refused any more, so a failure here is only counted and logged, and an
         // intent without an outcome reads as "unknown". Nobody waits for the disk.

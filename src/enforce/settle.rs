@@ -82,12 +82,14 @@ impl Gate {
                 }
                 Consumed::Already => {
                     metrics().proofs.with_label_values(&["already_spent"]).inc();
-                    self.close(&intent, Ending::not_forwarded(Reason::ProofAlreadySpent)).await;
+                    self.close(&intent, Ending::not_forwarded(context.arrival, Reason::ProofAlreadySpent))
+                        .await;
                     return (spent_before(context, &permit), None);
                 }
                 Consumed::Unknown => {
                     metrics().proofs.with_label_values(&["unknown"]).inc();
-                    self.close(&intent, Ending::not_forwarded(Reason::StoreUnavailable)).await;
+                    self.close(&intent, Ending::not_forwarded(context.arrival, Reason::StoreUnavailable))
+                        .await;
                     return (refuse(Reason::StoreUnavailable), None);
                 }
             },
@@ -95,7 +97,7 @@ impl Gate {
         match Admission::new(permit, receipt, spent) {
             Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent)),
             None => {
-                self.close(&intent, Ending::not_forwarded(Reason::StoreUnavailable)).await;
+                self.close(&intent, Ending::not_forwarded(context.arrival, Reason::StoreUnavailable)).await;
                 (refuse(Reason::StoreUnavailable), None)
             }
         }

@@ -30,12 +30,30 @@ pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
     None
 }
 
+/// An address as text (RFC 5952), written once or twice for every request.
+pub fn text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else {
+        return address.to_string();
+    };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for octet in address.octets() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
+}
+
 /// Whether the client's own connection was encrypted: what a trusted proxy says of it, else the connection itself.
 pub fn is_secure(raw: &RawRequest<'_>, trusted: &[IpNet]) -> bool {
     let from_trusted =
         raw.peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(&peer.to_canonical())));
+    if !from_trusted {
+        return raw.hop.encrypted;
+    }
     let mut values = raw.headers.get_all("x-forwarded-proto").iter();
-    match values.next().filter(|_| from_trusted) {
+    match values.next() {
         Some(value) => value == "https" && values.next().is_none(),
         None => raw.hop.encrypted,
     }
@@ -59,6 +77,14 @@ mod tests {
         assert_eq!(find("192.0.2.9", &["1.2.3.4"]).as_deref(), Some("192.0.2.9"));
         assert_eq!(find("10.0.0.7", &["6.6.6.6, 1.2.3.4"]).as_deref(), Some("1.2.3.4"));
         assert_eq!(find("10.0.0.7", &["6.6.6.6", "1.2.3.4, 10.0.0.8"]).as_deref(), Some("1.2.3.4"));
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_does() {
+        for address in ["0.0.0.0", "10.0.200.7", "255.255.255.255", "::", "2001:db8::1", "::ffff:1.2.3.4"] {
+            let address: IpAddr = address.parse().expect("address");
+            assert_eq!(text(address), address.to_string());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Header hygiene: which names may come in, and which never pass through.
 
+use std::collections::HashSet;
+
 use http::header::{self, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
@@ -98,11 +100,7 @@ const ONCE: &[HeaderName] = &[
 ];
 
 /// Headers by which a client asks to be treated as if another method had been sent.
-static METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Refuses header names and values that another server would read as something else.
 ///
@@ -182,23 +180,21 @@ fn is_one_line(value: &[u8]) -> bool {
 
 /// Says whether a header asks the back end to act as if another method or path had been sent.
 pub fn overrides_method(headers: &HeaderMap) -> bool {
-    METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name))
+    // Comparing lengths is cheaper than hashing each of them.
+    headers.keys().any(|name| METHOD_OVERRIDES.contains(&name.as_str()))
 }
 
 /// The set of header names a client can't send, folded the way CGI folds them.
 #[derive(Debug, Clone)]
 pub struct IdentityHeaders {
-    folded: Vec<Box<str>>,
+    folded: HashSet<Box<str>, foldhash::fast::RandomState>,
 }
 
 impl IdentityHeaders {
     /// The built-in names and those the configuration injects towards some upstream.
     pub fn new<'n>(injected: impl IntoIterator<Item = &'n str>) -> Self {
-        let mut folded: Vec<Box<str>> =
-            FORGEABLE.iter().copied().chain(injected).map(|name| fold(name).into()).collect();
-        folded.sort_unstable();
-        folded.dedup();
-        Self { folded }
+        let names = FORGEABLE.iter().copied().chain(injected);
+        Self { folded: names.map(|name| fold(name).into()).collect() }
     }
 
     /// Whether this header must be removed before a request goes upstream.
@@ -210,7 +206,7 @@ impl IdentityHeaders {
     }
 
     fn contains_folded(&self, name: &str) -> bool {
-        in_family(name) || self.folded.binary_search_by(|probe| probe.as_ref().cmp(name)).is_ok()
+        in_family(name) || self.folded.contains(name)
     }
 }
 

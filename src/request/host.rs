@@ -1,5 +1,7 @@
 //! The authority a request is for.
 
+use memchr::memchr;
+
 use super::Unreadable;
 
 /// A host name or address in lower case, without its port.
@@ -30,8 +32,12 @@ impl Host {
 }
 
 fn split_port(text: &str) -> Option<(&str, &str)> {
-    let name_end =
-        if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+    let bytes = text.as_bytes();
+    let name_end = if bytes.first() == Some(&b'[') {
+        memchr(b']', bytes)? + 1
+    } else {
+        memchr(b':', bytes).unwrap_or(bytes.len())
+    };
     let (name, rest) = text.split_at_checked(name_end)?;
     match rest.strip_prefix(':') {
         Some(port) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -50,12 +56,19 @@ fn is_bracketed_address(name: &str) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        })
+    let mut label_length = 0;
+    for byte in name.bytes() {
+        label_length = match byte {
+            b'.' if label_length == 0 => return false,
+            b'.' => 0,
+            _ if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' => label_length + 1,
+            _ => return false,
+        };
+        if label_length > 63 {
+            return false;
+        }
+    }
+    label_length > 0 && name.len() <= 253
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The trace a request belongs to (W3C Trace Context, Recommendation of 23 November 2021).
 
-use std::fmt::Write as _;
-
 use http::HeaderMap;
 
 /// The header that names a trace and the span that called.
@@ -59,8 +57,14 @@ impl TraceContext {
 
     /// The header's value, in version 00.
     pub fn to_header(self) -> String {
-        let (trace, span) = (hex(&self.trace_id), hex(&self.span_id));
-        format!("00-{trace}-{span}-{:02x}", u8::from(self.sampled))
+        let mut text = String::with_capacity(LENGTH);
+        text.push_str("00-");
+        push_hex(&self.trace_id, &mut text);
+        text.push('-');
+        push_hex(&self.span_id, &mut text);
+        text.push('-');
+        push_hex(&[u8::from(self.sampled)], &mut text);
+        text
     }
 }
 
@@ -120,11 +124,17 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-    }
+    push_hex(bytes, &mut text);
     text
+}
+
+/// Done for every request, and so without the formatting machinery.
+fn push_hex(bytes: &[u8], text: &mut String) {
+    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' + half - 10 });
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
 }
 
 #[cfg(test)]

@@ -66,8 +66,12 @@ impl Drop for InFlight {
 impl Context {
     /// A request that has just begun.
     pub(super) fn new(live: Arc<Live>) -> Self {
+        // One reading of the clock for all that is dated.
+        let now = jiff::Timestamp::now();
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanoseconds = now.subsec_nanosecond().unsigned_abs();
         Self {
-            id: Uuid::now_v7(),
+            id: Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanoseconds)),
             live,
             started: Instant::now(),
             facts: None,
@@ -75,7 +79,7 @@ impl Context {
             admission: None,
             ending: None,
             delivery: Delivery::default(),
-            now: jiff::Timestamp::now().as_second(),
+            now: now.as_second(),
             stopped: None,
             body_bytes: u64::MAX,
             running: None,

@@ -1,5 +1,7 @@
 //! What is counted, logged and answered where the service behind fails, and what the trace says of it.
 
+use std::time::Duration;
+
 use pingora::proxy::Session;
 
 use super::context::Context;
@@ -11,6 +13,13 @@ use crate::audit::event::{OutcomeResult, method_name};
 use crate::enforce::Settled;
 use crate::telemetry::metrics;
 
+/// What a client got, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    pub status: Option<u16>,
+    pub took: Duration,
+}
+
 impl Gateway {
     /// Tells the trace collector about a request that has ended.
     pub(super) fn end_trace(
@@ -18,7 +27,7 @@ impl Gateway {
         session: &Session,
         context: &Context,
         settled: &Settled,
-        status: Option<u16>,
+        answered: Answered,
     ) {
         let Some(trace) = &context.trace else { return };
         let forwarded = context.upstream().filter(|_| context.admission.is_some());
@@ -34,8 +43,8 @@ impl Gateway {
                 upstream: forwarded.map(|index| context.live.upstreams.name(index)),
                 sent_after: context.sent_after,
                 fault: context.fault.map(ProxyError::token),
-                status,
-                took: context.started.elapsed(),
+                status: answered.status,
+                took: answered.took,
             },
         );
     }

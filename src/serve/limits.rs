@@ -19,10 +19,11 @@ const BEHIND: Duration = Duration::from_secs(60);
 /// The largest piece of an answer that is written at once, in bytes.
 const H2_PIECE: u32 = 64 * 1024;
 
-/// Sets Pingora's own times. They are for each read, so the stream watches over the whole and these only stand behind.
+/// Sets Pingora's own times. They are for each read, so the stream watches over the whole: those for a body stand behind
+/// it, and one for the wait between two requests would only cost every request a timer.
 pub fn set_times(session: &mut Session, limits: &ListenerLimits, is_last: bool) {
-    let keep_alive = limits.keep_alive.max(limits.header_deadline) + BEHIND;
-    session.set_keepalive(if is_last { None } else { Some(keep_alive.as_secs()) });
+    // Zero is "without a limit" to Pingora.
+    session.set_keepalive(if is_last { None } else { Some(0) });
     session.set_read_timeout(Some(limits.body_grace + BEHIND));
     if session.as_http2().is_some() {
         // A client that opens no window keeps nobody waiting at the socket, but here it does.

@@ -23,6 +23,9 @@ const H2_PATIENCE: Duration = Duration::from_secs(60);
 /// Where the kernel does not say what the peer has taken, a socket reports progress in steps of up to this many bytes.
 const UNSEEN_BYTES: u32 = 256 * 1024;
 
+/// No wait has begun in the present state. Most requests never wait, and so need not know the time.
+const NOT_YET: u64 = u64::MAX;
+
 /// Why the gateway ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -61,7 +64,7 @@ impl Stop {
 /// Where a connection is in its life; shared between its stream and its requests.
 pub struct Life {
     opened: Instant,
-    /// When the present state began, in milliseconds since `opened`.
+    /// When the present state began, in milliseconds since `opened`, or [`NOT_YET`].
     since: AtomicU64,
     /// Bytes of a header section have come that is not whole (HTTP/1).
     is_receiving: AtomicBool,
@@ -95,7 +98,7 @@ impl Life {
     /// The first bytes of a header section have come.
     pub fn begins_to_receive(&self) {
         self.is_receiving.store(true, Ordering::Relaxed);
-        self.mark();
+        self.since.store(NOT_YET, Ordering::Relaxed);
     }
 
     /// Whether such bytes have come, and no request yet.
@@ -117,7 +120,7 @@ impl Life {
 
     /// A request has ended.
     pub fn ends_request(&self) {
-        self.mark();
+        self.since.store(NOT_YET, Ordering::Relaxed);
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -141,13 +144,14 @@ impl Life {
         self.stop.store(stop as u8, Ordering::Relaxed);
     }
 
-    fn mark(&self) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Relaxed);
-    }
-
+    /// When the present state began: now, where nobody has asked before.
     fn since(&self) -> Instant {
-        self.opened + Duration::from_millis(self.since.load(Ordering::Relaxed))
+        let mut since = self.since.load(Ordering::Relaxed);
+        if since == NOT_YET {
+            since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(0);
+            self.since.store(since, Ordering::Relaxed);
+        }
+        self.opened + Duration::from_millis(since)
     }
 
     /// The moment at which it has waited for the client for too long, while no request runs.
@@ -197,28 +201,39 @@ impl Pace {
     /// A read has to wait: gives the reason where it has waited for too long, else wakes the task when it will have.
     pub fn waits_to_read(&mut self, life: &Life, context: &mut Context<'_>) -> Option<Stop> {
         loop {
-            let now = Instant::now();
-            let (deadline, stop) = if !life.is_serving() {
-                self.upload = Slowness::default();
-                life.deadline(&self.limits)
-            } else if life.uploads.load(Ordering::Relaxed) > 0 {
-                let patience = if life.is_h2() { H2_PATIENCE } else { Duration::ZERO };
-                let (slow, allowed) = (self.upload.waits(now), self.limits.body_grace + patience);
-                if slow >= allowed {
-                    return Some(Stop::SlowBody);
+            if life.is_serving() {
+                let deadline = match self.waits_for_body(life) {
+                    Ok(None) => return None,
+                    Ok(Some(deadline)) => deadline,
+                    Err(stop) => return Some(stop),
+                };
+                if !self.read_timer.rings(deadline, context) {
+                    return None;
                 }
-                (now + (allowed - slow).min(TICK), Stop::SlowBody)
             } else {
-                self.upload.pauses();
-                return None;
-            };
-            if deadline <= now {
-                return Some(stop);
-            }
-            if !self.read_timer.rings(deadline, context) {
-                return None;
+                self.upload = Slowness::default();
+                let (deadline, stop) = life.deadline(&self.limits);
+                if !self.read_timer.rings(deadline, context) {
+                    return None;
+                }
+                // It may have been set for another wait, which had to end before.
+                if deadline <= Instant::now() {
+                    return Some(stop);
+                }
             }
         }
+    }
+
+    /// When to look again at a body that is being waited for, if any is.
+    fn waits_for_body(&mut self, life: &Life) -> Result<Option<Instant>, Stop> {
+        if life.uploads.load(Ordering::Relaxed) == 0 {
+            self.upload.pauses();
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let patience = if life.is_h2() { H2_PATIENCE } else { Duration::ZERO };
+        let (slow, allowed) = (self.upload.waits(now), self.limits.body_grace + patience);
+        if slow >= allowed { Err(Stop::SlowBody) } else { Ok(Some(now + (allowed - slow).min(TICK))) }
     }
 
     /// Bytes were taken: by the kernel, where `acknowledged` is not known, which then is all that can be seen.

@@ -16,7 +16,7 @@ use super::buffered;
 use super::context::Context;
 use super::delivery::Failure;
 use super::edge;
-use super::faults::ending;
+use super::faults::{Answered, ending};
 use super::framing;
 use super::http1;
 use super::intake::{self, Intake, SessionBody};
@@ -85,7 +85,7 @@ impl ProxyHttp for Gateway {
         let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));
-                (self.gate.server_options(&live.generation, &arrival).await, None)
+                (Box::pin(self.gate.server_options(&live.generation, &arrival)).await, None)
             }
             Intake::Request(facts) => {
                 limits::expect_body(session, context, facts.as_ref().as_ref().ok());
@@ -104,7 +104,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
-        context.set_out();
+        if self.tracer.exports() {
+            context.set_out();
+        }
         let departure = context.departure()?;
         match context.live.upstreams.destination(&departure, context.delivery.tried()).await {
             Ok(Destination { peer, attempt, handshake }) => {
@@ -271,7 +273,8 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         let Some(settled) = &context.settled else { return };
-        metrics().request_duration.of(settled.verdict).observe(context.started.elapsed().as_secs_f64());
+        let took = context.started.elapsed();
+        metrics().request_duration.of(settled.verdict).observe(took.as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
             let stopped = context.stopped.or(edge::was_too_slow(session).then_some(Reason::ClientTooSlow));
@@ -291,9 +294,9 @@ impl ProxyHttp for Gateway {
                 context.live.upstreams.count_response(index, status);
             }
             let response_bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
-            self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes }).await;
+            self.gate.close(intent, Ending { result, reason: stopped, status, response_bytes, took }).await;
         }
-        self.end_trace(session, context, settled, status);
+        self.end_trace(session, context, settled, Answered { status, took });
         tracing::debug!(decision = %context.id, verdict = settled.verdict, status, "request ended");
     }
 }
@@ -311,6 +314,7 @@ impl Gateway {
             method,
             facts,
             now: context.now,
+            at: context.started,
             body_bytes: self.listener.limits.body_bytes,
         }
     }
@@ -332,7 +336,7 @@ impl Gateway {
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
         let (id, facts) = (context.id, context.facts.as_ref());
         let forwards = matches!(outcome, Outcome::Admitted(_));
-        if !forwards && !intake::drain(session, facts, body.as_ref()).await {
+        if !forwards && !Box::pin(intake::drain(session, facts, body.as_ref())).await {
             // What follows on this connection can't be trusted, or is not worth reading.
             session.set_keepalive(None);
         }
@@ -346,7 +350,10 @@ impl Gateway {
                 }
                 return match body {
                     None => Ok(false),
-                    Some(body) => buffered::deliver(self, session, context, body).await.map(|()| true),
+                    // Boxed, so that requests that stream need not carry room for it.
+                    Some(body) => {
+                        Box::pin(buffered::deliver(self, session, context, body)).await.map(|()| true)
+                    }
                 };
             }
             Outcome::Challenged(challenge) => {
@@ -363,7 +370,7 @@ impl Gateway {
         let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
         context.settled = Some(settled);
-        reply.send(session).await?;
+        Box::pin(reply.send(session)).await?;
         Ok(true)
     }
 

@@ -25,6 +25,11 @@ impl Tracer {
         Self { exporter }
     }
 
+    /// Whether there is a collector.
+    pub fn exports(&self) -> bool {
+        self.exporter.is_some()
+    }
+
     /// Sends what waits, when the gateway stops. Not to be called on a runtime's own threads.
     pub fn flush(&self) {
         if let Some(exporter) = &self.exporter {
@@ -41,7 +46,8 @@ impl Tracer {
         let drops_state = caller.is_none() || !trace_context::is_valid_state(headers);
         let Some(exporter) = &self.exporter else {
             // A span that nobody records would tear the trace apart: the caller's stays the upstream's parent.
-            let span = TraceContext { trace_id: decision.into_bytes(), span_id: span_id(), sampled: false };
+            let span =
+                TraceContext { trace_id: decision.into_bytes(), span_id: span_id(decision), sampled: false };
             return Trace { span: caller.unwrap_or(span), call: None, caller, recorded: false, drops_state };
         };
         let trace_id = caller.map_or(decision.into_bytes(), |caller| caller.trace_id);
@@ -49,8 +55,9 @@ impl Tracer {
             Some(caller) => caller.sampled,
             None => exporter.samples(decision),
         };
-        let span = TraceContext { trace_id, span_id: span_id(), sampled: recorded };
-        Trace { span, call: Some(TraceContext { span_id: span_id(), ..span }), caller, recorded, drops_state }
+        let span = TraceContext { trace_id, span_id: span_id(decision), sampled: recorded };
+        let call = TraceContext { span_id: next_span_id(span.span_id), ..span };
+        Trace { span, call: Some(call), caller, recorded, drops_state }
     }
 
     /// Tells the collector about a request that has ended.
@@ -164,11 +171,14 @@ pub fn is_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
     peer.is_some_and(|peer| proxies.iter().any(|network| network.contains(&peer.to_canonical())))
 }
 
-/// Eight random bytes. The variant bits of the UUID they come from are never zero, so neither are they.
-fn span_id() -> [u8; 8] {
-    let mut id = [0; 8];
-    id.copy_from_slice(Uuid::now_v7().as_bytes().last_chunk::<8>().unwrap_or(&[1; 8]));
-    id
+/// The random half of the decision's id (RFC 9562 §5.7). Its variant bits are never zero, so neither is this.
+fn span_id(decision: Uuid) -> [u8; 8] {
+    *decision.as_bytes().last_chunk::<8>().unwrap_or(&[1; 8])
+}
+
+/// Another one: the lowest bit is flipped, so that it is not zero either.
+fn next_span_id(id: [u8; 8]) -> [u8; 8] {
+    (u64::from_be_bytes(id) ^ 1).to_be_bytes()
 }
 
 fn nanoseconds(moment: SystemTime) -> u64 {

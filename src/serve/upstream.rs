@@ -34,8 +34,8 @@ use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
 use crate::policy::route::UpstreamTimeouts;
-use crate::request::Facts;
 use crate::request::headers::{HopByHop, IdentityHeaders};
+use crate::request::{Facts, client};
 use crate::telemetry::metrics;
 
 /// The header that tells both sides the decision's id.
@@ -131,7 +131,7 @@ impl Upstreams {
             request.insert_header(header::UPGRADE, "websocket")?;
         }
         if let Some(client) = departure.facts.client {
-            request.insert_header("x-forwarded-for", client.to_string())?;
+            request.insert_header("x-forwarded-for", client::text(client))?;
         }
         request.insert_header("x-forwarded-proto", if departure.facts.secure { "https" } else { "http" })?;
         request.insert_header("x-forwarded-host", departure.facts.host.as_str())?;

@@ -138,6 +138,7 @@ async fn a_gate_does_what_the_matrix_says() {
             method: &row.request.method,
             facts: Ok(&facts),
             now: NOW,
+            at: std::time::Instant::now(),
             body_bytes: u64::MAX,
         };
         let settled = gate.admit(&generation, &arrival, &mut Source { world: &world, bytes }).await;

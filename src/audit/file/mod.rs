@@ -17,6 +17,7 @@ mod location;
 mod writer;
 
 use super::event::Event;
+use super::json;
 use location::Location;
 use writer::{Clock, Writer};
 
@@ -231,7 +232,7 @@ impl Shared {
         thread_local! { static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(2048)); }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            serde_json::to_writer(&mut *scratch, event).map_err(io::Error::other)?;
+            json::write(event, scratch).map_err(io::Error::other)?;
             // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
             let body = scratch.get(1..).unwrap_or_default();
             let mut writer = self.lock();

@@ -93,13 +93,13 @@ impl Condition {
     }
 
     /// Notes a request that was served.
-    pub fn succeed(&self, settings: &EjectionSettings, now: u64) {
+    pub fn succeed(&self, settings: &EjectionSettings, now: impl Fn() -> u64) {
         if self.failures.load(Ordering::Relaxed) == 0 {
             return;
         }
         self.failures.store(0, Ordering::Relaxed);
         let quiet = self.ejected_until.load(Ordering::Relaxed).saturating_add(millis(settings.max_time));
-        if quiet <= now {
+        if quiet <= now() {
             self.ejections.store(0, Ordering::Relaxed);
         }
     }
@@ -180,10 +180,10 @@ mod tests {
             assert!(!condition.is_ejected(now));
             assert!(condition.fail(&EJECTION, now), "one more failure suffices");
         }
-        condition.succeed(&EJECTION, now);
+        condition.succeed(&EJECTION, || now);
         assert_eq!(condition.eject(&EJECTION, now), Duration::from_secs(60), "too soon to forget");
         now += 200_000;
-        condition.succeed(&EJECTION, now);
+        condition.succeed(&EJECTION, || now);
         assert_eq!(condition.eject(&EJECTION, now), Duration::from_secs(10));
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let condition = Condition::default();
         for _ in 0..10 {
             assert!(!condition.fail(&EJECTION, 1) && !condition.fail(&EJECTION, 1));
-            condition.succeed(&EJECTION, 1);
+            condition.succeed(&EJECTION, || 1);
         }
     }
 

@@ -292,7 +292,7 @@ impl Attempt {
     /// The answer came whole.
     pub fn succeeded(&self) {
         let condition = &self.server.condition;
-        condition.succeed(&self.servers.ejection, now());
+        condition.succeed(&self.servers.ejection, now);
     }
 
     /// Whether there is a server, well and not ejected, that the request has not been to.
