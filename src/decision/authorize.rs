@@ -57,15 +57,15 @@ fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
 }
 
 /// Applies the rules to this request; notes in `findings` which one allowed it.
-pub fn authorize<T: Trace>(
+pub fn authorize<'i, T: Trace>(
     question: &Question<'_>,
     subject: &Subject,
-    inputs: &dyn Fn() -> Result<Inputs, String>,
+    inputs: &dyn Fn() -> Result<&'i Inputs, String>,
     findings: &mut Findings,
     trace: &mut T,
 ) -> Result<(), Denial> {
     for (at, condition) in question.route.deny.iter().enumerate() {
-        let holds = inputs().and_then(|inputs| condition.holds(&inputs));
+        let holds = inputs().and_then(|inputs| condition.holds(inputs));
         findings.conditions.push((ConditionPlace::Deny(at), holds.as_ref().ok().copied()));
         match holds {
             Ok(false) => {
@@ -112,11 +112,11 @@ pub fn authorize<T: Trace>(
     Err(closest)
 }
 
-fn resource_mismatch(
+fn resource_mismatch<'i>(
     at: usize,
     entry: &Entry,
     subject: &Subject,
-    inputs: &dyn Fn() -> Result<Inputs, String>,
+    inputs: &dyn Fn() -> Result<&'i Inputs, String>,
     findings: &mut Findings,
 ) -> Option<(u8, Denial, String)> {
     if let Some((rank, denial)) = mismatch(entry, subject) {
@@ -126,7 +126,7 @@ fn resource_mismatch(
         return Some((5, Denial::new(Reason::NoRelation), String::new()));
     }
     let condition = entry.when.as_ref()?;
-    let holds = inputs().and_then(|inputs| condition.holds(&inputs));
+    let holds = inputs().and_then(|inputs| condition.holds(inputs));
     findings.conditions.push((ConditionPlace::AnyOf(at), holds.as_ref().ok().copied()));
     match holds {
         Ok(true) => None,

@@ -9,17 +9,17 @@ use crate::policy::condition::Inputs;
 use crate::request::body::BodyFacts;
 
 /// Finds the effective tier and notes it in `findings`.
-pub fn classify<T: Trace>(
+pub fn classify<'i, T: Trace>(
     question: &Question<'_>,
     body: &BodyReading,
-    inputs: &dyn Fn() -> Result<Inputs, String>,
+    inputs: &dyn Fn() -> Result<&'i Inputs, String>,
     findings: &mut Findings,
     trace: &mut T,
 ) -> TierIndex {
     let Question { policy, route, .. } = question;
     let mut tier = base(question, body, findings, trace);
     for (at, refine) in route.refine.iter().enumerate() {
-        let holds = inputs().and_then(|inputs| refine.when.holds(&inputs));
+        let holds = inputs().and_then(|inputs| refine.when.holds(inputs));
         findings.conditions.push((ConditionPlace::Refine(at), holds.as_ref().ok().copied()));
         match holds {
             Ok(false) => trace

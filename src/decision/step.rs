@@ -128,7 +128,8 @@ fn judge<T: Trace>(
         check_hidden_method(body, may_hide_method)?;
     }
     let cell = OnceCell::new();
-    let inputs = || cell.get_or_init(|| condition_inputs(question, subject, body)).clone();
+    let inputs =
+        || cell.get_or_init(|| condition_inputs(question, subject, body)).as_ref().map_err(String::clone);
     let tier_index = classify::classify(question, body, &inputs, findings, trace);
     let tier = policy.tier(tier_index);
     authorize::resolve_patient(question, subject, body, findings, trace);
@@ -375,19 +376,19 @@ fn condition_inputs(
         BodyReading::Absent => Some(serde_json::Value::Null),
         BodyReading::Searched { .. } | BodyReading::Unreadable => None,
     };
-    Inputs::new(
-        &json!({
+    let inputs = Inputs::new(
+        json!({
             "id": subject.id, "issuer": subject.issuer.as_ref(), "client": subject.client,
             "caller": subject.caller_word(),
             "roles": subject.roles, "scopes": subject.scopes, "patient": subject.patient, "methods": subject.methods,
             "level": question.policy.levels.name(subject.level), "claims": subject.claims.as_ref(),
         }),
-        &json!({
+        json!({
             "method": facts.method.as_str(), "host": facts.host.as_str(), "path": path,
             "parameters": parameters, "query": query,
         }),
-        body.as_ref(),
+        body,
         query_is_ambiguous,
-    )?
-    .with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions))
+    );
+    Ok(inputs.with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions)))
 }

@@ -3,6 +3,7 @@
 //! No comprehensions, so evaluation takes time proportional to the expression; its inputs are bounded by the limits
 //! on tokens and bodies.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -21,59 +22,68 @@ static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 pub struct Condition {
     source: Box<str>,
     program: Program,
+    reads_subject: bool,
+    reads_request: bool,
     reads_body: bool,
     reads_query: bool,
     reads_certificate: bool,
 }
 
-/// The values a condition is evaluated over.
-#[derive(Debug, Clone)]
+/// The values that the conditions of one request are evaluated over.
+#[derive(Debug)]
 pub struct Inputs {
-    /// `subject`: id, issuer, caller, client, roles, scopes, patient, level, methods, claims.
-    pub subject: Value,
-    /// `request`: method, host, path, parameters, query.
-    pub request: Value,
-    /// `body`: the parsed body, or null.
-    pub body: Value,
-    /// `client_certificate`: thumbprint, subject, dns, uris; an empty map where none was shown.
-    pub client_certificate: Value,
-    /// Whether a query parameter occurs more than once: then the query has no one value for it.
-    pub query_is_ambiguous: bool,
-    /// Whether there is a body that can't be read: what speaks of it fails, what does not is not touched by it.
-    pub body_is_unreadable: bool,
+    subject: Input,
+    request: Input,
+    body: Input,
+    client_certificate: Input,
+    query_is_ambiguous: bool,
+    body_is_unreadable: bool,
+}
+
+/// A value that is converted when the first condition speaks of it: converting costs more than evaluating.
+#[derive(Debug)]
+struct Input {
+    plain: serde_json::Value,
+    value: OnceCell<Result<Value, String>>,
+}
+
+impl Input {
+    fn new(plain: serde_json::Value) -> Self {
+        Self { plain, value: OnceCell::new() }
+    }
+
+    fn value(&self) -> Result<Value, String> {
+        self.value.get_or_init(|| cel::to_value(&self.plain).map_err(|error| error.to_string())).clone()
+    }
 }
 
 impl Inputs {
-    /// Converts plain data to CEL values. `body` is `None` where it can't be read.
-    ///
-    /// # Errors
-    /// A value that CEL has no type for.
+    /// Takes `subject` (id, issuer, caller, client, roles, scopes, patient, level, methods, claims), `request` (method,
+    /// host, path, parameters, query) and `body`, which is `None` where it can't be read: then what speaks of it fails,
+    /// and what does not is not touched by it. Where a query parameter occurs more than once, the query has no one
+    /// value for it.
     pub fn new(
-        subject: &serde_json::Value,
-        request: &serde_json::Value,
-        body: Option<&serde_json::Value>,
+        subject: serde_json::Value,
+        request: serde_json::Value,
+        body: Option<serde_json::Value>,
         query_is_ambiguous: bool,
-    ) -> Result<Self, String> {
-        let convert = |value: &serde_json::Value| cel::to_value(value).map_err(|error| error.to_string());
-        Ok(Self {
-            subject: convert(subject)?,
-            request: convert(request)?,
-            body: convert(body.unwrap_or(&serde_json::Value::Null))?,
-            client_certificate: convert(&serde_json::Value::Object(serde_json::Map::new()))?,
-            query_is_ambiguous,
+    ) -> Self {
+        Self {
+            subject: Input::new(subject),
+            request: Input::new(request),
             body_is_unreadable: body.is_none(),
-        })
+            body: Input::new(body.unwrap_or_default()),
+            client_certificate: Input::new(serde_json::Value::Object(serde_json::Map::new())),
+            query_is_ambiguous,
+        }
     }
 
-    /// Adds the client's certificate, where one was shown.
-    ///
-    /// # Errors
-    /// A value that CEL has no type for.
-    pub fn with_certificate(mut self, certificate: Option<serde_json::Value>) -> Result<Self, String> {
+    /// Adds the client's certificate (thumbprint, subject, dns, uris), where one was shown.
+    pub fn with_certificate(mut self, certificate: Option<serde_json::Value>) -> Self {
         if let Some(certificate) = certificate {
-            self.client_certificate = cel::to_value(&certificate).map_err(|error| error.to_string())?;
+            self.client_certificate = Input::new(certificate);
         }
-        Ok(self)
+        self
     }
 }
 
@@ -104,11 +114,21 @@ impl Condition {
                 "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body` and `client_certificate`"
             ));
         }
+        let reads_subject = references.has_variable("subject");
+        let reads_request = references.has_variable("request");
         let reads_body = references.has_variable("body");
         // The field can be reached in several spellings; a false alarm only makes a condition stricter.
         let reads_query = source.contains("query");
         let reads_certificate = references.has_variable("client_certificate");
-        Ok(Self { source: source.into(), program, reads_body, reads_query, reads_certificate })
+        Ok(Self {
+            source: source.into(),
+            program,
+            reads_subject,
+            reads_request,
+            reads_body,
+            reads_query,
+            reads_certificate,
+        })
     }
 
     /// The expression as written.
@@ -139,11 +159,15 @@ impl Condition {
             return Err("the body can't be read".to_owned());
         }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
-        context.add_variable_from_value("subject", inputs.subject.clone());
-        context.add_variable_from_value("request", inputs.request.clone());
-        context.add_variable_from_value("body", inputs.body.clone());
-        if self.reads_certificate {
-            context.add_variable_from_value("client_certificate", inputs.client_certificate.clone());
+        for (name, is_read, input) in [
+            ("subject", self.reads_subject, &inputs.subject),
+            ("request", self.reads_request, &inputs.request),
+            ("body", self.reads_body, &inputs.body),
+            ("client_certificate", self.reads_certificate, &inputs.client_certificate),
+        ] {
+            if is_read {
+                context.add_variable_from_value(name, input.value()?);
+            }
         }
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
@@ -190,9 +214,7 @@ mod tests {
 
     fn holds(source: &str) -> Result<bool, String> {
         let subject = json!({"roles": ["prescriber"], "claims": {"npi": "123", "n": 3}});
-        let inputs =
-            Inputs::new(&subject, &json!({"query": {"a": "1"}}), Some(&json!({"amount": 150})), false)
-                .expect("inputs");
+        let inputs = Inputs::new(subject, json!({"query": {"a": "1"}}), Some(json!({"amount": 150})), false);
         Condition::compile(source)?.holds(&inputs)
     }
 
@@ -219,8 +241,7 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_fails_what_reads_the_query() {
-        let inputs = Inputs::new(&json!({"id": "a"}), &json!({"query": {}}), Some(&json!(null)), true)
-            .expect("inputs");
+        let inputs = Inputs::new(json!({"id": "a"}), json!({"query": {}}), Some(json!(null)), true);
         assert!(Condition::compile("has(request.query.x)").expect("compiles").holds(&inputs).is_err());
         assert!(Condition::compile("request['query'].x == ''").expect("compiles").holds(&inputs).is_err());
         assert_eq!(Condition::compile("subject.id == 'a'").expect("compiles").holds(&inputs), Ok(true));
@@ -228,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_body_fails_what_reads_it_and_nothing_else() {
-        let inputs = Inputs::new(&json!({"id": "a"}), &json!({}), None, false).expect("inputs");
+        let inputs = Inputs::new(json!({"id": "a"}), json!({}), None, false);
         for source in ["body == null", "has(body.x)", "subject.id == 'a' || body.x == 1"] {
             assert!(Condition::compile(source).expect("compiles").holds(&inputs).is_err(), "{source}");
         }
@@ -237,14 +258,13 @@ mod tests {
 
     #[test]
     fn a_certificate_that_was_not_shown_has_no_names() {
-        let inputs = || Inputs::new(&json!({}), &json!({}), Some(&json!(null)), false).expect("inputs");
+        let inputs = || Inputs::new(json!({}), json!({}), Some(json!(null)), false);
         let condition = Condition::compile("'lab.example' in client_certificate.dns").expect("compiles");
         assert!(condition.reads_certificate());
         assert!(condition.holds(&inputs()).is_err());
         let has = Condition::compile("has(client_certificate.subject)").expect("compiles");
         assert_eq!(has.holds(&inputs()), Ok(false));
         let shown = inputs().with_certificate(Some(json!({"subject": "CN=lab", "dns": ["lab.example"]})));
-        let shown = shown.expect("inputs");
         assert_eq!((condition.holds(&shown), has.holds(&shown)), (Ok(true), Ok(true)));
     }
 
