@@ -57,6 +57,8 @@ fn main() -> ExitCode {
     match certificate {
         None => service.add_tcp(&listen),
         Some((certificate, key)) => {
+            // Wardgate's cryptography instead of Pingora's default: the proxies are compared, not the libraries.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             if let Err(error) = service.add_tls(&listen, &certificate, &key) {
                 eprintln!("bare_pingora: {error}");
                 return ExitCode::FAILURE;

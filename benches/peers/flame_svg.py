@@ -90,12 +90,13 @@ def boxes(parent: Box, left: float, bottom: float, scale: float, total: int) -> 
 
 
 def fitting(frame: Frame, width: float) -> str:
-    """The label, or the name alone, or as much of it as there is room for."""
+    """The label, or the name, or the end of the name, or as much of that as there is room for."""
     room = int((width - 6) / LETTER)
-    for text in (frame.label, frame.name):
+    end = frame.name.rpartition("::")[2]
+    for text in (frame.label, frame.name, end):
         if len(text) <= room:
             return text
-    return frame.name[: room - 1] + "…" if room >= 4 else ""
+    return end[: room - 1] + "…" if room >= 4 else ""
 
 
 def colour_of(frame: Frame) -> str:

@@ -36,6 +36,7 @@ RULES = [
     ("wardgate::serve::pace", "Wardgate: watched connections"),
     ("wardgate::serve::goodbye", "Wardgate: watched connections"),
     ("wardgate::serve::request_line", "Wardgate: watched connections"),
+    ("wardgate::enforce", "Wardgate: gate"),
     ("wardgate", "Wardgate: the rest"),
     ("pingora_http", HEADERS),
     ("httparse", HEADERS),

@@ -20,6 +20,9 @@ TRUNK = re.compile(r"(^|::)(run_endpoint|process_new(_http)?|block_on|enter_runt
 # What says nothing about where time goes: its own time counts for its caller.
 SILENT = {"core", "alloc", "std", "hashbrown", "smallvec", "memchr", "itoa", UNKNOWN}
 ALLOCATORS = re.compile(r"^(mi_|_mi_|__rust_|__rg_|__rustc|malloc|free|calloc|realloc|cfree|_int_(malloc|free))")
+FRAMEWORK = re.compile(r"^(tokio|pingora)")
+# Layers of streams and futures that only hand a call on.
+HANDED_ON = re.compile(r"(^|::)(poll|poll_flush|poll_write|poll_read|poll_write_vectored|flush_buf)$")
 # The kernel's functions that are worth a box, in words. All other functions count for the one around them.
 KERNEL_NAMES = {
     "tcp_sendmsg": "TCP: send",
@@ -262,6 +265,12 @@ def tidy(frames: list[Frame]) -> Stack:
             break
     if frames[-1].path == KERNEL and kept and kept[-1].path != KERNEL:
         kept.append(Frame(KERNEL, "enter or leave the kernel"))
+    last = len(kept) - 1
+    kept = [
+        frame
+        for index, frame in enumerate(kept)
+        if index == last or not (FRAMEWORK.match(frame.crate) and HANDED_ON.search(frame.name))
+    ]
     while len(kept) > 1 and TRUNK.search(kept[0].name):
         kept.pop(0)
     return tuple(kept) or (Frame(LIBC, "other"),)
