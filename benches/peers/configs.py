@@ -119,9 +119,7 @@ def nginx_proxy(folder: Path, port: int, upstream_port: int, kind: Kind, certifi
     return nginx(folder, body)
 
 
-def haproxy(
-    folder: Path, port: int, upstream_port: int, tokens: Tokens, kind: Kind, certificate: Certificate
-) -> Path:
+def haproxy(folder: Path, port: int, upstream_port: int, tokens: Tokens, kind: Kind, certificate: Certificate) -> Path:
     path = folder / "haproxy.cfg"
     path.write_text(
         HAPROXY.format(
@@ -166,15 +164,13 @@ def envoy(
     if kind.websocket:
         manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     network_filter = extension("envoy.filters.network.http_connection_manager", MANAGER, **manager)
-    filter_chain = {"filters": [network_filter]}
+    filter_chain: dict[str, object] = {"filters": [network_filter]}
     if kind.tls:
         filter_chain["transport_socket"] = envoy_tls(certificate)
     endpoint = {"endpoint": {"address": envoy_address(upstream_port)}}
     bootstrap = {
         "static_resources": {
-            "listeners": [
-                {"name": "bench", "address": envoy_address(port), "filter_chains": [filter_chain]}
-            ],
+            "listeners": [{"name": "bench", "address": envoy_address(port), "filter_chains": [filter_chain]}],
             "clusters": [
                 {
                     "name": "backend",

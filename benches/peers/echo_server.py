@@ -62,7 +62,8 @@ def reply(data: bytes) -> tuple[bytes, int, bool]:
 
     Handles messages of one masked frame up to 64 KiB; anything else ends the connection.
     """
-    replies, at = [], 0
+    replies: list[bytes] = []
+    at = 0
     while len(data) >= at + 2:
         first, second = data[at], data[at + 1]
         length, start = second & 0x7F, at + 2

@@ -41,9 +41,10 @@ def draw(stacks: Counter[Stack], title: str) -> str:
     scale = (WIDTH - 2 * MARGIN) / root.count
     rows = height(root, scale)
     bottom = HEAD + rows * ROW
+    font = f'font-family="system-ui, sans-serif" font-size="{FONT}"'
+    size = f'viewBox="0 0 {WIDTH} {bottom + MARGIN}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN}" role="img" '
-        f'aria-labelledby="t" font-family="system-ui, sans-serif" font-size="{FONT}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="t" {font}>',
         f'<title id="t">{escape(title)}</title>',
         f'<rect width="{WIDTH}" height="{bottom + MARGIN}" fill="#fff"/>',
         f'<text x="{MARGIN}" y="22" font-size="14">{escape(title)}</text>',

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 from kinds import Kind
 from peers import ROUTES, find_wrk, path_of
@@ -71,14 +71,10 @@ class Load:
         """The handshakes are over before the count begins, and no connection closes before it ends."""
         words = [port, seconds, CONNECTIONS, MESSAGE_BYTES, path_of(self.kind, "{}")]
         with self.started([sys.executable, str(WEBSOCKET_LOAD), *map(str, words)]) as process:
-            process.stdin.write(self.tokens.good + "\n")
-            process.stdin.flush()
-            if process.stdout.readline() != "READY\n":
+            if ask(process, self.tokens.good) != "READY\n":
                 raise BenchError(f"the WebSocket load did not start:\n{communicate(process, seconds)}")
             before = used()
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            line = ask(process, "go")
             cpu = used() - before
             return result(line + communicate(process, seconds)) | {"cpu": cpu}
 
@@ -104,8 +100,21 @@ class Load:
 
     def describe(self, wrk_version: str) -> str:
         if self.kind.websocket:
-            return f"{CONNECTIONS} open connections, on each one message of {MESSAGE_BYTES} bytes at a time and its echo"
+            return (
+                f"{CONNECTIONS} open connections, on each one message of {MESSAGE_BYTES} bytes at a time and its echo"
+            )
         return f"wrk {wrk_version}, 1 thread, {CONNECTIONS} keep-alive connections, {ROUTES:,} paths in turn"
+
+
+def ask(process: subprocess.Popen, line: str) -> str:
+    """Says one line to a process and takes the line it answers; nothing if it has ended."""
+    assert process.stdin and process.stdout
+    try:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    return process.stdout.readline()
 
 
 def communicate(process: subprocess.Popen, seconds: int) -> str:

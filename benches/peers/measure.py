@@ -47,10 +47,9 @@ def try_once(port: int, kind: Kind, token: str | None, route: int = 0) -> int:
 
 
 def try_request(port: int, path: str, token: str | None, tls: bool) -> int:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
     if tls:
         connection = http.client.HTTPSConnection(HOST, port, timeout=5, context=only_tls13())
-    else:
-        connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         reply = connection.getresponse()
@@ -74,7 +73,8 @@ def only_tls13() -> ssl.SSLContext:
 def cipher_suite(port: int) -> str:
     """What the peer chooses when it is offered what OpenSSL offers, which is what wrk offers too."""
     with only_tls13().wrap_socket(socket.create_connection((HOST, port), timeout=5)) as connection:
-        return connection.cipher()[0]
+        cipher = connection.cipher()
+        return cipher[0] if cipher else "unknown"
 
 
 def try_websocket(port: int, path: str, token: str | None) -> int:

@@ -116,4 +116,3 @@ def shares(stacks: Counter[Stack]) -> list[Share]:
         whole[part] += count
         asked[part] += count if asked_by_wardgate(stack) else 0
     return [Share(part, count / total, asked[part] / total) for part, count in whole.most_common()]
-

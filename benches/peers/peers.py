@@ -7,9 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
 
 import configs
 import wardgate_config
@@ -140,9 +140,7 @@ def start_envoy(bench: Bench, name: str, binary: str) -> Running:
     (port,) = free_ports(1)
     home = bench.subfolder(name)
     access_log = home / "access.log"
-    config = configs.envoy(
-        home, port, bench.upstream_port, bench.tokens, access_log, bench.kind, bench.certificate
-    )
+    config = configs.envoy(home, port, bench.upstream_port, bench.tokens, access_log, bench.kind, bench.certificate)
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     pid = bench.processes.start(name, [binary, "-c", str(config), *options], port, proxy=True)
     return Running(PEERS[name], pid, port, [access_log])

@@ -143,7 +143,7 @@ def start(peer: peers.Peer, bench: peers.Bench) -> peers.Running:
 def measure_rounds(options: argparse.Namespace, load: Load, running: list[peers.Running]) -> list[dict]:
     for one in running:
         measure.run_slot(one, load, max(1, options.seconds // 2))
-    rounds = []
+    rounds: list[dict] = []
     for number in range(1, options.rounds + 1):
         rounds.append({})
         for one in running:

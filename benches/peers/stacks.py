@@ -199,9 +199,7 @@ def split_name(name: str) -> tuple[str, str]:
             kind = interface
         name = re.sub(r"^(&(mut )?|dyn |\(dyn )+", "", kind) + rest
     # `a::b::<impl d::E for c::C>::f` is written in module b: what C is called is enough.
-    name = re.sub(
-        r"<impl (?:.* for )?([\w:]+)[^>]*>+(?=::|$)", lambda match: match.group(1).rpartition("::")[2], name
-    )
+    name = re.sub(r"<impl (?:.* for )?([\w:]+)[^>]*>+(?=::|$)", lambda match: match.group(1).rpartition("::")[2], name)
     parts = [part for part in bare(name).split("::") if part not in ("", "_")]
     if not parts:
         return UNKNOWN, ""

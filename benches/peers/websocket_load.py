@@ -38,7 +38,7 @@ class Channel:
         self.connection.sendall(self.message)
 
 
-def run(channels: list[Channel], seconds: float) -> dict[str, float]:
+def run(channels: list[Channel], seconds: float) -> dict[str, object]:
     poll = select.epoll()
     by_number = {channel.connection.fileno(): channel for channel in channels}
     for number in by_number:
