@@ -97,13 +97,15 @@ def begins(frame: Frame, prefix: str) -> bool:
 
 
 def asked_by_wardgate(stack: Stack) -> bool:
-    """Whether Wardgate's own work called it, and not Pingora, which does the same in a bare proxy."""
+    """Whether it is Wardgate's own work, or was called by it, and not by Pingora, which does it in a bare proxy too."""
+    if part_of(stack).startswith("Wardgate"):
+        return True
     for frame in reversed(stack):
         if frame.crate == "wardgate" and not frame.path.startswith(WRAPPERS):
             return True
         if frame.crate.startswith("pingora") and frame.crate not in ("pingora_http", "pingora_error"):
             return False
-    return part_of(stack).startswith("Wardgate")
+    return False
 
 
 def shares(stacks: Counter[Stack]) -> list[Share]:
