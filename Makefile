@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
 
-.PHONY: help demo test lint bench bench-peers soak
+.PHONY: help demo test lint bench bench-peers flame soak
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,10 +28,15 @@ bench: ## Run the micro-benchmarks
 	@scripts/setup.sh demo
 	$(CARGO) bench --locked
 
-bench-peers: ## Measure against bare Pingora, HAProxy, Envoy and nginx; writes docs/performance.md
+bench-peers: ## Measure HTTP, TLS and WebSockets against bare Pingora, HAProxy, Envoy and nginx; writes docs/performance.md
 	@scripts/setup.sh bench
 	$(CARGO) build --locked --release --bin wardgate --example bare_pingora
 	python3 benches/peers/run.py --write docs/performance.md
+
+flame: ## Show where the time goes under load: a flame graph and a table; writes docs/performance.md
+	@scripts/setup.sh flame
+	$(CARGO) build --locked --release --bin wardgate
+	python3 benches/peers/flame.py --picture docs/flame.svg --write docs/performance.md
 
 soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies
 	@scripts/setup.sh test

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what `make demo`, `make test` or `make bench` need on Debian 12 or
-# 13, beyond Rust, gcc and make. Usage: scripts/setup.sh demo|test|bench
+# Installs what `make demo`, `make test`, `make bench` or `make flame` need on
+# Debian 12 or 13, beyond Rust, gcc and make.
+# Usage: scripts/setup.sh demo|test|bench|flame
 #
 # It may run any number of times: what is there already is left alone. Debian's
 # packages come from apt. All else goes into .tools/ and into node_modules/ of
@@ -198,13 +199,23 @@ case $target in
     need_basics
     need_command haproxy
     need_command nginx
+    need_command openssl
     need_command wrk
     need_python
     install_missing
     setup_envoy
     ;;
+  flame)
+    need_basics
+    need_command linux-perf perf
+    need_command llvm llvm-symbolizer
+    need_command nginx
+    need_command openssl
+    need_command wrk
+    install_missing
+    ;;
   *)
-    fail "usage: scripts/setup.sh demo|test|bench"
+    fail "usage: scripts/setup.sh demo|test|bench|flame"
     ;;
 esac
 say "ready for 'make $target'"

@@ -1,6 +1,6 @@
 //! A proxy that does nothing but forward: what Pingora itself costs, and so the floor for Wardgate.
 //!
-//! Usage: `bare_pingora LISTEN_ADDRESS UPSTREAM_ADDRESS`
+//! Usage: `bare_pingora LISTEN_ADDRESS UPSTREAM_ADDRESS [CERTIFICATE_FILE KEY_FILE]`; with a certificate it speaks TLS
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,9 +35,13 @@ fn main() -> ExitCode {
     let listen = arguments.next();
     let upstream = arguments.next().and_then(|text| text.parse::<SocketAddr>().ok());
     let (Some(listen), Some(upstream)) = (listen, upstream) else {
-        eprintln!("usage: bare_pingora LISTEN_ADDRESS UPSTREAM_ADDRESS, each like 127.0.0.1:8080");
+        eprintln!(
+            "usage: bare_pingora LISTEN_ADDRESS UPSTREAM_ADDRESS [CERTIFICATE_FILE KEY_FILE], \
+             addresses like 127.0.0.1:8080"
+        );
         return ExitCode::from(2);
     };
+    let certificate = arguments.next().zip(arguments.next());
 
     let settings = ServerConf {
         threads: 1,
@@ -50,7 +54,17 @@ fn main() -> ExitCode {
     server.bootstrap();
 
     let mut service = http_proxy_service(&server.configuration, Forward { upstream });
-    service.add_tcp(&listen);
+    match certificate {
+        None => service.add_tcp(&listen),
+        Some((certificate, key)) => {
+            // Wardgate's cryptography instead of Pingora's default: the proxies are compared, not the libraries.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            if let Err(error) = service.add_tls(&listen, &certificate, &key) {
+                eprintln!("bare_pingora: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     server.add_service(service);
     server.run(RunArgs::default());
     ExitCode::SUCCESS

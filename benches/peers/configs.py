@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from certificate import Certificate
+from kinds import Kind
 from tokens import AUDIENCE, ISSUER, PATIENT, Tokens
 
 REPLY_BYTES = 1024
@@ -44,14 +46,20 @@ NGINX_PROXY = """\
         keepalive_requests {forever};
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{port} backlog=1024{listen};
         location / {{
             proxy_pass http://backend;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
+            proxy_set_header Connection "{connection}";
+            proxy_set_header Host $host;{more}
         }}
     }}"""
+NGINX_TLS = """ ssl;
+        ssl_protocols TLSv1.3;
+        ssl_certificate {cert};
+        ssl_certificate_key {key}"""
+NGINX_UPGRADE = """
+            proxy_set_header Upgrade $http_upgrade;"""
 
 # jwt_verify checks the signature alone: the claims take a rule each. `date()` is the time in seconds.
 HAPROXY = """\
@@ -66,8 +74,9 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    timeout tunnel 60s
 frontend bench
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{tls}
     http-request set-var(txn.token) http_auth_bearer
     http-request set-var(txn.alg) var(txn.token),jwt_header_query('$.alg')
     http-request deny deny_status 401 unless {{ var(txn.alg) -m str RS256 }}
@@ -98,27 +107,48 @@ def nginx_upstream(folder: Path, port: int) -> Path:
     return nginx(folder, NGINX_UPSTREAM.format(port=port, reply="x" * REPLY_BYTES))
 
 
-def nginx_proxy(folder: Path, port: int, upstream_port: int) -> Path:
-    return nginx(folder, NGINX_PROXY.format(port=port, upstream_port=upstream_port, forever=FOREVER))
+def nginx_proxy(folder: Path, port: int, upstream_port: int, kind: Kind, certificate: Certificate) -> Path:
+    body = NGINX_PROXY.format(
+        port=port,
+        upstream_port=upstream_port,
+        forever=FOREVER,
+        listen=NGINX_TLS.format(cert=certificate.cert, key=certificate.key) if kind.tls else "",
+        connection="upgrade" if kind.websocket else "",
+        more=NGINX_UPGRADE if kind.websocket else "",
+    )
+    return nginx(folder, body)
 
 
-def haproxy(folder: Path, port: int, upstream_port: int, tokens: Tokens) -> Path:
+def haproxy(folder: Path, port: int, upstream_port: int, tokens: Tokens, kind: Kind, certificate: Certificate) -> Path:
     path = folder / "haproxy.cfg"
     path.write_text(
         HAPROXY.format(
-            port=port, upstream_port=upstream_port, public_key=tokens.public_key, issuer=ISSUER, audience=AUDIENCE
+            port=port,
+            upstream_port=upstream_port,
+            tls=f" ssl crt {certificate.both} ssl-min-ver TLSv1.3 alpn http/1.1" if kind.tls else "",
+            public_key=tokens.public_key,
+            issuer=ISSUER,
+            audience=AUDIENCE,
         )
     )
     return path
 
 
-def envoy(folder: Path, port: int, upstream_port: int, tokens: Tokens, access_log: Path) -> Path:
+def envoy(
+    folder: Path,
+    port: int,
+    upstream_port: int,
+    tokens: Tokens,
+    access_log: Path,
+    kind: Kind,
+    certificate: Certificate,
+) -> Path:
     manager = {
         "stat_prefix": "bench",
         "access_log": [extension("envoy.access_loggers.file", FILE_LOG, path=str(access_log), log_format=LOG_FORMAT)],
         "http_filters": [
             extension("envoy.filters.http.jwt_authn", JWT_AUTHN, **envoy_jwt(tokens)),
-            extension("envoy.filters.http.rbac", RBAC, rules=envoy_rbac()),
+            extension("envoy.filters.http.rbac", RBAC, rules=envoy_rbac(kind)),
             extension("envoy.filters.http.router", ROUTER),
         ],
         "route_config": {
@@ -131,13 +161,16 @@ def envoy(folder: Path, port: int, upstream_port: int, tokens: Tokens, access_lo
             ]
         },
     }
+    if kind.websocket:
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     network_filter = extension("envoy.filters.network.http_connection_manager", MANAGER, **manager)
+    filter_chain: dict[str, object] = {"filters": [network_filter]}
+    if kind.tls:
+        filter_chain["transport_socket"] = envoy_tls(certificate)
     endpoint = {"endpoint": {"address": envoy_address(upstream_port)}}
     bootstrap = {
         "static_resources": {
-            "listeners": [
-                {"name": "bench", "address": envoy_address(port), "filter_chains": [{"filters": [network_filter]}]}
-            ],
+            "listeners": [{"name": "bench", "address": envoy_address(port), "filter_chains": [filter_chain]}],
             "clusters": [
                 {
                     "name": "backend",
@@ -151,6 +184,19 @@ def envoy(folder: Path, port: int, upstream_port: int, tokens: Tokens, access_lo
     path = folder / "envoy.json"
     path.write_text(json.dumps(bootstrap, indent=2))
     return path
+
+
+def envoy_tls(certificate: Certificate) -> dict:
+    files = {
+        "certificate_chain": {"filename": str(certificate.cert)},
+        "private_key": {"filename": str(certificate.key)},
+    }
+    common = {
+        "tls_certificates": [files],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+        "alpn_protocols": ["http/1.1"],
+    }
+    return extension("envoy.transport_sockets.tls", TLS_CONTEXT, common_tls_context=common)
 
 
 def envoy_jwt(tokens: Tokens) -> dict:
@@ -168,9 +214,9 @@ def envoy_jwt(tokens: Tokens) -> dict:
     }
 
 
-def envoy_rbac() -> dict:
-    """Allows one patient to read their own results. Comparing a claim with a path segment would need CEL."""
-    path = {"safe_regex": {"regex": f"/svc[0-9]+/patients/{PATIENT}/results"}}
+def envoy_rbac(kind: Kind) -> dict:
+    """Allows one patient what is their own. Comparing a claim with a path segment would need CEL."""
+    path = {"safe_regex": {"regex": f"/svc[0-9]+/patients/{PATIENT}/{kind.resource}"}}
     method = {"name": ":method", "string_match": {"exact": "GET"}}
     patient = {"name": PATIENT_HEADER, "string_match": {"exact": PATIENT}}
     policy = {
@@ -193,6 +239,7 @@ FILE_LOG = "access_loggers.file.v3.FileAccessLog"
 JWT_AUTHN = "filters.http.jwt_authn.v3.JwtAuthentication"
 RBAC = "filters.http.rbac.v3.RBAC"
 ROUTER = "filters.http.router.v3.Router"
+TLS_CONTEXT = "transport_sockets.tls.v3.DownstreamTlsContext"
 MANAGER = "filters.network.http_connection_manager.v3.HttpConnectionManager"
 LOG_FORMAT = {
     "json_format": {

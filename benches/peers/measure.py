@@ -1,118 +1,109 @@
-"""Measures one running proxy: whether it answers rightly, and what a request costs it."""
+"""Measures one running proxy: whether it answers rightly, and what a request or an echo costs it."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
-import subprocess
+import socket
+import ssl
 import time
 from pathlib import Path
 
+import websocket
 from configs import REPLY_BYTES
-from peers import ROUTES, Running, find_wrk
+from kinds import Kind
+from load import MESSAGE_BYTES, Load
+from peers import ROUTES, Running, path_of
 from processes import HOST, BenchError
-from tokens import PATIENT, Tokens
+from tokens import Tokens
 
-CONNECTIONS = 32
+GOOD = {False: 200, True: 101}
 REFUSALS = {401, 403}
 
-# The requests of all routes are made once, before the load starts: then picking the next one costs almost nothing.
-LUA = """\
-local requests, at = {}, 0
-function init()
-  wrk.headers["Authorization"] = "Bearer TOKEN"
-  for route = 0, ROUTES - 1 do
-    requests[#requests + 1] = wrk.format("GET", "/svc" .. route .. "/patients/PATIENT/results")
-  end
-end
-function request()
-  at = at % #requests + 1
-  return requests[at]
-end
-function done(summary, latency)
-  local errors = summary.errors
-  io.write(string.format(
-    'RESULT {"requests":%d,"seconds":%.6f,"p50_us":%d,"p99_us":%d,' ..
-    '"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}\\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
-    errors.connect, errors.read, errors.write, errors.status, errors.timeout))
-end
-"""
-FAULTS = ("connect", "read", "write", "status", "timeout")
 
-
-def write_load_script(folder: Path, tokens: Tokens) -> Path:
-    path = folder / "load.lua"
-    path.write_text(LUA.replace("TOKEN", tokens.good).replace("ROUTES", str(ROUTES)).replace("PATIENT", PATIENT))
-    return path
-
-
-def check_answers(running: Running, tokens: Tokens) -> None:
+def check_answers(running: Running, kind: Kind, tokens: Tokens) -> None:
     """A good token must reach the upstream, and a peer that checks tokens must refuse each of the bad ones."""
     name = running.peer.name
+    good = GOOD[kind.websocket]
     deadline = time.monotonic() + 10
-    while (answer := get(running.port, tokens.good)) != (200, REPLY_BYTES):
+    while (status := try_once(running.port, kind, tokens.good)) != good:
         if time.monotonic() > deadline:
-            raise BenchError(f"{name} answers a good token with status {answer[0]} and {answer[1]} bytes")
+            raise BenchError(f"{name} answers a good token with status {status or 'none, or a wrong answer'}")
         time.sleep(0.2)
-    if get(running.port, tokens.good, route=ROUTES - 1) != (200, REPLY_BYTES):
+    if try_once(running.port, kind, tokens.good, route=ROUTES - 1) != good:
         raise BenchError(f"{name} does not serve its last route")
     if not running.peer.checks_tokens:
         return
     for what, token in {**tokens.bad, "no token": None}.items():
-        status, _ = get(running.port, token)
+        status = try_once(running.port, kind, token)
         if status not in REFUSALS:
             raise BenchError(f"{name} does not refuse {what}: it answers with status {status}")
 
 
-def get(port: int, token: str | None, route: int = 0) -> tuple[int, int]:
-    """The status and body length of one reply; a connection closed without a reply is status 0."""
+def try_once(port: int, kind: Kind, token: str | None, route: int = 0) -> int:
+    """The status of one reply; 0 for none, and for one that is not what the upstream sent."""
+    path = path_of(kind, route)
+    return try_websocket(port, path, token) if kind.websocket else try_request(port, path, token, kind.tls)
+
+
+def try_request(port: int, path: str, token: str | None, tls: bool) -> int:
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    if tls:
+        connection = http.client.HTTPSConnection(HOST, port, timeout=5, context=only_tls13())
     try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", f"/svc{route}/patients/{PATIENT}/results", headers=headers)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         reply = connection.getresponse()
-        return reply.status, len(reply.read())
+        length = len(reply.read())
+        return reply.status if reply.status != 200 or length == REPLY_BYTES else 0
     except (OSError, http.client.HTTPException):
-        return 0, 0
+        return 0
     finally:
         connection.close()
 
 
-def run_slot(running: Running, script: Path, seconds: int, cores: set[int]) -> dict[str, float]:
+def only_tls13() -> ssl.SSLContext:
+    """Trusts any certificate: what is measured here is not whom a client trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def cipher_suite(port: int) -> str:
+    """What the peer chooses when it is offered what OpenSSL offers, which is what wrk offers too."""
+    with only_tls13().wrap_socket(socket.create_connection((HOST, port), timeout=5)) as connection:
+        cipher = connection.cipher()
+        return cipher[0] if cipher else "unknown"
+
+
+def try_websocket(port: int, path: str, token: str | None) -> int:
+    try:
+        status, connection = websocket.connect(port, path, token)
+        if connection is None:
+            return status
+        with connection:
+            return status if websocket.echoes(connection, os.urandom(MESSAGE_BYTES)) else 0
+    except OSError:
+        return 0
+
+
+def run_slot(running: Running, load: Load, seconds: int) -> dict[str, float]:
     """Loads one peer for `seconds` and returns what it cost and gave."""
-    before = cpu_seconds(running.pid)
-    load = run_wrk(running.port, script, seconds, cores)
-    cpu = cpu_seconds(running.pid) - before
-    faults = {name: load[name] for name in FAULTS if load[name]}
-    if faults or not load["requests"]:
-        raise BenchError(f"{running.peer.name} failed requests under load: {faults or 'none was answered'}")
+    figures = load.run(running.port, seconds, lambda: cpu_seconds(running.pid))
+    if figures["faults"] or not figures["count"]:
+        raise BenchError(f"{running.peer.name} failed under load: {figures['faults'] or 'nothing was answered'}")
     for log in running.logs:
         if log.exists():
             os.truncate(log, 0)
     return {
-        "requests": load["requests"],
-        "cpu_us": cpu * 1e6 / load["requests"],
-        "rps": load["requests"] / load["seconds"],
-        "p50_ms": load["p50_us"] / 1000,
-        "p99_ms": load["p99_us"] / 1000,
-        "busy": cpu / load["seconds"],
+        "count": figures["count"],
+        "cpu_us": figures["cpu"] * 1e6 / figures["count"],
+        "per_second": figures["count"] / figures["seconds"],
+        "p50_ms": figures["p50_us"] / 1000,
+        "p99_ms": figures["p99_us"] / 1000,
+        "busy": figures["cpu"] / figures["seconds"],
     }
-
-
-def run_wrk(port: int, script: Path, seconds: int, cores: set[int]) -> dict[str, float]:
-    argv = [find_wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), f"http://{HOST}:{port}/"]
-    everything = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30, check=False)
-    finally:
-        os.sched_setaffinity(0, everything)
-    for line in result.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT "))
-    raise BenchError(f"wrk gave no result:\n{result.stdout}{result.stderr}")
 
 
 def cpu_seconds(pid: int) -> float:

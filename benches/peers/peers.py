@@ -6,28 +6,34 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
 
 import configs
 import wardgate_config
+from certificate import Certificate
+from kinds import Kind
 from processes import HOST, BenchError, Processes, free_ports
-from tokens import Tokens
+from tokens import PATIENT, Tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
 SETUP = "scripts/setup.sh bench"
 BUILD = "cargo build --release --bin wardgate --example bare_pingora"
+ECHO_SERVER = Path(__file__).with_name("echo_server.py")
 ROUTES = 1000
 
 
 @dataclass
 class Bench:
-    """What all peers share in one run."""
+    """What all peers share while one kind of traffic is measured."""
 
+    kind: Kind
     folder: Path
     tokens: Tokens
+    certificate: Certificate
     processes: Processes
     upstream_port: int
 
@@ -96,9 +102,16 @@ def find_bare_pingora() -> str:
     return built("bare_pingora", "examples")
 
 
-def start_upstream(processes: Processes, folder: Path) -> int:
+def path_of(kind: Kind, route: object) -> str:
+    return f"/svc{route}/patients/{PATIENT}/{kind.resource}"
+
+
+def start_upstream(kind: Kind, processes: Processes, folder: Path) -> int:
     """Starts the server behind all proxies, whose own cost is not counted, and returns its port."""
     (port,) = free_ports(1)
+    if kind.websocket:
+        processes.start("upstream", [sys.executable, str(ECHO_SERVER), str(port)], port, proxy=False)
+        return port
     home = folder / "upstream"
     home.mkdir(mode=0o700)
     config = configs.nginx_upstream(home, port)
@@ -109,14 +122,16 @@ def start_upstream(processes: Processes, folder: Path) -> int:
 def start_nginx(bench: Bench, name: str, binary: str) -> Running:
     (port,) = free_ports(1)
     home = bench.subfolder(name)
-    config = configs.nginx_proxy(home, port, bench.upstream_port)
+    config = configs.nginx_proxy(home, port, bench.upstream_port, bench.kind, bench.certificate)
     argv = [binary, "-e", "stderr", "-p", str(home), "-c", str(config)]
     return Running(PEERS[name], bench.processes.start(name, argv, port, proxy=True), port)
 
 
 def start_haproxy(bench: Bench, name: str, binary: str) -> Running:
     (port,) = free_ports(1)
-    config = configs.haproxy(bench.subfolder(name), port, bench.upstream_port, bench.tokens)
+    config = configs.haproxy(
+        bench.subfolder(name), port, bench.upstream_port, bench.tokens, bench.kind, bench.certificate
+    )
     pid = bench.processes.start(name, [binary, "-db", "-f", str(config)], port, proxy=True)
     return Running(PEERS[name], pid, port, [bench.processes.output(name)])
 
@@ -125,7 +140,7 @@ def start_envoy(bench: Bench, name: str, binary: str) -> Running:
     (port,) = free_ports(1)
     home = bench.subfolder(name)
     access_log = home / "access.log"
-    config = configs.envoy(home, port, bench.upstream_port, bench.tokens, access_log)
+    config = configs.envoy(home, port, bench.upstream_port, bench.tokens, access_log, bench.kind, bench.certificate)
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     pid = bench.processes.start(name, [binary, "-c", str(config), *options], port, proxy=True)
     return Running(PEERS[name], pid, port, [access_log])
@@ -134,6 +149,8 @@ def start_envoy(bench: Bench, name: str, binary: str) -> Running:
 def start_bare_pingora(bench: Bench, name: str, binary: str) -> Running:
     (port,) = free_ports(1)
     argv = [binary, f"{HOST}:{port}", f"{HOST}:{bench.upstream_port}"]
+    if bench.kind.tls:
+        argv += [str(bench.certificate.cert), str(bench.certificate.key)]
     return Running(PEERS[name], bench.processes.start(name, argv, port, proxy=True), port)
 
 
@@ -146,7 +163,10 @@ def start_wardgate(bench: Bench, name: str, binary: str) -> Running:
         telemetry_port=telemetry_port,
         upstream_port=bench.upstream_port,
         routes=ROUTES,
-        assertion=name == "wardgate",
+        kind=bench.kind,
+        certificate=bench.certificate,
+        tier="low" if name == "wardgate-low" else "moderate",
+        assertion=name != "wardgate-no-assertion",
     )
     argv = wardgate_config.command(binary, config)
     return Running(PEERS[name], bench.processes.start(name, argv, port, proxy=True), port)
@@ -194,7 +214,15 @@ ALL = [
     Peer("bare-pingora", "forwards", False, find_bare_pingora, start_bare_pingora, pingora_version),
     Peer(
         "wardgate",
-        f"{ROUTES:,} routes, RS256, patient, audit, signed assertion",
+        f"{ROUTES:,} routes, RS256, patient, audit written first, signed assertion",
+        True,
+        find_wardgate,
+        start_wardgate,
+        WARDGATE_VERSION,
+    ),
+    Peer(
+        "wardgate-low",
+        "the same in tier `low`: audit buffered",
         True,
         find_wardgate,
         start_wardgate,
@@ -202,7 +230,7 @@ ALL = [
     ),
     Peer(
         "wardgate-no-assertion",
-        f"{ROUTES:,} routes, RS256, patient, audit",
+        "as `wardgate`, without the assertion",
         True,
         find_wardgate,
         start_wardgate,
@@ -212,20 +240,25 @@ ALL = [
 PEERS = {peer.name: peer for peer in ALL}
 
 
-def select(names: list[str]) -> list[Peer]:
-    """The named peers, all of whose programs exist; otherwise says at once everything that is missing."""
+def select(names: list[str], kinds: list[Kind]) -> dict[str, list[Peer]]:
+    """The named peers that each kind has, in the order of the kind; says at once everything that is missing."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         raise BenchError(f"unknown peer {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    chosen = {kind.name: [PEERS[name] for name in kind.peers if name in names] for kind in kinds}
+    for kind, selected in chosen.items():
+        if not selected:
+            raise BenchError(f"none of these peers is measured with the kind {kind}")
+    finds = [peer.find for selected in chosen.values() for peer in selected]
     missing = []
-    for find in [find_nginx, find_wrk, find_openssl, *(PEERS[name].find for name in names)]:
+    for find in [find_nginx, find_wrk, find_openssl, *finds]:
         try:
             find()
         except BenchError as error:
             missing.append(str(error))
     if missing:
         raise BenchError("\n".join(dict.fromkeys(missing)))
-    return [PEERS[name] for name in names]
+    return chosen
 
 
 def find_wrk() -> str:

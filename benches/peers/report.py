@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-BEGIN, END = "<!-- bench-peers:begin -->", "<!-- bench-peers:end -->"
+from kinds import Kind
+
 RESAMPLES = 5000
 SEED = 20260101
-NEW_FILE = "# Performance\n"
-NEW_SECTION = "\n## Compared with other proxies\n\n"
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Row:
     does: str
     cpu_us: Estimate
     ratio: Estimate
-    rps: float
+    per_second: float
     p50_ms: float
     p99_ms: float
     busy: float
@@ -51,14 +50,15 @@ def summarise(peers: dict[str, str], rounds: list[dict[str, dict]], baseline: st
     for name, does in peers.items():
         slots = [slots[name] for slots in rounds]
         ratios = [slots[name]["cpu_us"] / slots[baseline]["cpu_us"] for slots in rounds]
-        others = {key: median(slot[key] for slot in slots) for key in ("rps", "p50_ms", "p99_ms", "busy")}
+        others = {key: median(slot[key] for slot in slots) for key in ("per_second", "p50_ms", "p99_ms", "busy")}
         rows.append(Row(name, does, estimate([slot["cpu_us"] for slot in slots]), estimate(ratios), **others))
     return rows
 
 
-def table(rows: list[Row], baseline: str) -> list[list[str]]:
+def table(rows: list[Row], baseline: str, kind: Kind) -> list[list[str]]:
     words = ["peer", "what it does"]
-    numbers = ["CPU µs/request", "95%", f"÷ {baseline}", "95%", "requests/s", "p50 ms", "p99 ms", "busy"]
+    cost = [f"CPU µs/{kind.unit}", "95%", f"÷ {baseline}", "95%"]
+    numbers = [*cost, f"{kind.units}/s", "p50 ms", "p99 ms", "busy"]
     return [words + numbers] + [
         [
             row.name,
@@ -67,7 +67,7 @@ def table(rows: list[Row], baseline: str) -> list[list[str]]:
             f"{row.cpu_us.low:.1f}–{row.cpu_us.high:.1f}",
             f"{row.ratio.middle:.2f}",
             f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
-            f"{row.rps:,.0f}",
+            f"{row.per_second:,.0f}",
             f"{row.p50_ms:.2f}",
             f"{row.p99_ms:.2f}",
             f"{row.busy:.0%}",
@@ -91,25 +91,14 @@ def as_markdown(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
-def section(rows: list[Row], baseline: str, facts: dict[str, str], command: str) -> str:
+def section(rows: list[Row], baseline: str, kind: Kind, facts: dict[str, str], command: str) -> str:
     """The text between the markers."""
     return "\n".join(
         [
-            as_markdown(table(rows, baseline)),
-            "",
-            "CPU time counts every thread and worker of the proxy, in user and kernel. Figures are medians over the",
-            "rounds with bootstrap 95% intervals; a ratio compares slots of the same round, so noise that slows all",
-            "peers cancels. `busy` is the share of one core that the proxy got: well below 100%, something else was",
-            "the limit (the load generator, the upstream, other programs), and requests/s and latency say little about",
-            "the proxy. The load is a closed loop, so latency is that of a proxy under all the load it can take.",
+            as_markdown(table(rows, baseline, kind)),
             "",
             *(f"- {name}: {value}" for name, value in facts.items()),
-            "",
-            "Measured with:",
-            "",
-            "```sh",
-            command,
-            "```",
+            f"- Run again: `{command}`",
         ]
     )
 
@@ -131,17 +120,12 @@ def cpu_model() -> str:
     return platform.machine()
 
 
-def write_section(path: Path, text: str) -> None:
-    """Replaces what stands between the markers in `path`, or adds a section with markers at its end."""
-    old = path.read_text() if path.exists() else NEW_FILE
-    block = f"{BEGIN}\n{text}\n{END}"
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if begin and end:
-        new = before + block + after
-    elif begin or END in old:
-        raise ValueError(f"{path} has only one of the markers {BEGIN} and {END}")
-    else:
-        new = old.rstrip("\n") + "\n" + NEW_SECTION + block + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(new)
+def write_section(path: Path, name: str, text: str) -> None:
+    """Replaces what stands between the markers of that name in `path`."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    old = path.read_text() if path.exists() else ""
+    before, found, rest = old.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{path} has no place for this table: put {begin} and {end} where it belongs")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")

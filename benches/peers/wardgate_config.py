@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from certificate import Certificate
+from kinds import Kind
 from tokens import AUDIENCE, ISSUER
 
 IDENTITY = ", identity: { header: x-wardgate-assertion, audience: backend, ttl: 60s }"
+TLS = ', tls: {{ cert_file: "{cert}", key_file: "{key}", min_version: "1.3" }}'
 
 HEAD = """\
 version: 1
-listeners: [{{ name: bench, address: "127.0.0.1:{port}" }}]
+listeners: [{{ name: bench, address: "127.0.0.1:{port}"{tls} }}]
 telemetry: {{ address: "127.0.0.1:{telemetry_port}" }}
 issuers:
   - name: patients
@@ -23,15 +26,19 @@ issuers:
 upstreams:
   backend: {{ endpoints: ["127.0.0.1:{upstream_port}"]{identity} }}
 audit: {{ dir: "{audit}" }}
+# Two rows of the shipped gateway.yaml.
+tiers:
+  - {{ name: low, assurance: aal1, audit: buffered }}
+  - {{ name: moderate, assurance: aal1, max_age: 8h, audit: written }}
 routes:
 """
 
 ROUTE = """\
   - id: r{number}
-    match: {{ path: "/svc{number}/patients/{{patient}}/results", methods: [GET] }}
+    match: {{ path: "/svc{number}/patients/{{patient}}/{resource}", {how} }}
     upstream: backend
     patient: {{ from: path.patient }}
-    tier: moderate
+    tier: {tier}
     any_of: [{{ issuer: patients, patient: self }}]
 """
 
@@ -41,7 +48,16 @@ def command(binary: str, config: Path) -> list[str]:
 
 
 def write_config(
-    folder: Path, jwks: str, port: int, telemetry_port: int, upstream_port: int, routes: int, assertion: bool
+    folder: Path,
+    jwks: str,
+    port: int,
+    telemetry_port: int,
+    upstream_port: int,
+    routes: int,
+    kind: Kind,
+    certificate: Certificate,
+    tier: str,
+    assertion: bool,
 ) -> Path:
     """Fills `folder` with a key set, an empty audit folder and a configuration, whose path it returns."""
     audit = folder / "audit"
@@ -50,6 +66,7 @@ def write_config(
     key_set.write_text(jwks)
     head = HEAD.format(
         port=port,
+        tls=TLS.format(cert=certificate.cert, key=certificate.key) if kind.tls else "",
         telemetry_port=telemetry_port,
         upstream_port=upstream_port,
         issuer=ISSUER,
@@ -59,5 +76,7 @@ def write_config(
         identity=IDENTITY if assertion else "",
     )
     config = folder / "gateway.yaml"
-    config.write_text(head + "".join(ROUTE.format(number=number) for number in range(routes)))
+    how = "upgrade: websocket" if kind.websocket else "methods: [GET]"
+    entries = (ROUTE.format(number=number, resource=kind.resource, how=how, tier=tier) for number in range(routes))
+    config.write_text(head + "".join(entries))
     return config
