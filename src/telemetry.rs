@@ -82,6 +82,10 @@ pub struct Metrics {
     pub store_outages: IntCounter,
     /// `wardgate_store_operations_total{operation,result}`: `answered` or `unavailable`.
     pub store_operations: IntCounterVec,
+    /// `wardgate_store_unopened_total{why}`: sealed pieces that no key of the ring opens.
+    pub store_unopened: IntCounterVec,
+    /// `wardgate_store_epochs_total{kind}`: memory that a shared store has lost, `proofs` or `revocations`.
+    pub store_epochs: IntCounterVec,
     /// `wardgate_connections{listener}`: open now.
     pub connections: IntGaugeVec,
     /// `wardgate_connections_closed_total{listener,cause}`: closed by the gateway because of a limit.
@@ -272,6 +276,16 @@ impl Metrics {
                 "wardgate_store_operations_total",
                 "Operations of the state store by whether it answered.",
                 &["operation", "result"],
+            ),
+            store_unopened: counters(
+                "wardgate_store_unopened_total",
+                "Sealed pieces that no key of the ring opens, by why.",
+                &["why"],
+            ),
+            store_epochs: counters(
+                "wardgate_store_epochs_total",
+                "Times the state store was found to have lost memory, by what it had forgotten.",
+                &["kind"],
             ),
             connections: gauges(
                 "wardgate_connections",

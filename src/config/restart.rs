@@ -18,6 +18,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
         issuers: _,
         upstreams: _,
         audit,
+        state,
         shutdown,
         upgrade: _,
         threads,
@@ -37,6 +38,11 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     let place = schema.and_then(|audit| audit.pseudonyms.as_ref()).map(Place::from);
     let other_key = audit.pseudonym_key_file != running.audit.pseudonym_key_file;
     differs(other_key, "audit.pseudonyms", place, report);
+    // Which keys seal may change, and whether it is said that the gateway is alone.
+    let schema = file.state.as_ref();
+    let place = schema.and_then(|state| state.store.as_ref().or(state.data_dir.as_ref())).map(Place::from);
+    let place = place.or(schema.and_then(|state| state.redis.as_ref()).map(Place::from));
+    differs(state.store != running.state.store, "state", place, report);
     let schema = file.shutdown.as_ref();
     let place = schema.and_then(|shutdown| shutdown.lame_duck.as_ref()).map(Place::from);
     differs(shutdown.lame_duck != running.shutdown.lame_duck, "shutdown.lame_duck", place, report);

@@ -178,8 +178,9 @@ impl State for MemoryState {
         let now = Instant::now();
         let mut latest = None;
         for key in keys {
-            let Ok(moment) =
-                self.revoked.change(revocation_name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
+            let Ok(moment) = self
+                .revoked
+                .change(revocation_name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
             else {
                 return Lookup::Unavailable;
             };

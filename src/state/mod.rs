@@ -8,5 +8,7 @@ mod expiring;
 mod health;
 pub mod memory;
 pub mod rates;
+pub mod redis;
+pub mod ring;
 pub mod spent;
 mod window;

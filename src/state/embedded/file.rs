@@ -2,77 +2,41 @@
 //!
 //! Names are kept as digests only. Times are Unix milliseconds of this machine's clock.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
-use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _, StorageError, Table, TableDefinition, WriteTransaction,
+    Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageError, Table, TableDefinition, WriteTransaction,
 };
 
 use super::EmbeddedLimits;
+use super::opening::{OpenError, create, open};
 use crate::state::expiring::Key;
 
 /// The file's name in the store's directory.
-const NAME: &str = "state.redb";
+pub(super) const NAME: &str = "state.redb";
 /// The layout below; a program that finds another leaves the file alone.
-const LAYOUT: i64 = 1;
-/// The library's own memory: the tables are small and mostly written.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const LAYOUT: i64 = 1;
 /// So many ended entries are removed at a time, so that nobody waits long behind it.
 const PRUNED_AT_ONCE: usize = 1_000;
 
-type Name = [u8; 32];
+pub(super) type Name = [u8; 32];
 
-const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 /// When each spent proof may be forgotten.
-const PROOFS: TableDefinition<'_, &Name, i64> = TableDefinition::new("proofs");
+pub(super) const PROOFS: TableDefinition<'_, &Name, i64> = TableDefinition::new("proofs");
 /// The moment before which tokens of a name are refused, and when that may be forgotten.
-const REVOKED: TableDefinition<'_, &Name, (i64, i64)> = TableDefinition::new("revoked");
+pub(super) const REVOKED: TableDefinition<'_, &Name, (i64, i64)> = TableDefinition::new("revoked");
 /// When sealed bytes end, and the bytes.
-const SEALED: TableDefinition<'_, &Name, (i64, &[u8])> = TableDefinition::new("sealed");
+pub(super) const SEALED: TableDefinition<'_, &Name, (i64, &[u8])> = TableDefinition::new("sealed");
 /// Every entry of the three by its end.
-const ENDS: TableDefinition<'_, (i64, u8, &Name), ()> = TableDefinition::new("ends");
+pub(super) const ENDS: TableDefinition<'_, (i64, u8, &Name), ()> = TableDefinition::new("ends");
 
 const PROOF: u8 = 0;
 const REVOCATION: u8 = 1;
 const SEALED_BYTES: u8 = 2;
-
-/// Why the file can't be opened. The text names the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "the state in `{}` is held by another process, probably another gateway: stop that one, or give this one a `state.data_dir` of its own; gateways that must share their state use `store: redis`",
-        .0.display()
-    )]
-    Held(PathBuf),
-    /// The directory or the file can't be used.
-    #[error(
-        "the state in `{}` can't be opened: {error}; check that the disk has room and that the gateway's user may write to `state.data_dir`",
-        path.display()
-    )]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: String,
-    },
-    /// It was written by something else, or damaged.
-    #[error(
-        "the state in `{}` is damaged, or was not written by this version: {error}; restore it, or move it away and end all sessions at the issuers, since what it knew of spent proofs and revocations is lost with it",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What the database says.
-        error: String,
-    },
-}
 
 /// What is asked of the file.
 #[derive(Debug)]
@@ -114,14 +78,18 @@ impl StateFile {
     /// Opens the file in `dir`, or makes it: then its epoch begins now.
     pub(super) fn open(dir: &Path, limits: EmbeddedLimits, now: i64) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
-        let unusable =
-            |error: &dyn std::fmt::Display| OpenError::Unusable { path: path.clone(), error: error.to_string() };
+        let unusable = |error: &dyn std::fmt::Display| OpenError::Unusable {
+            path: path.clone(),
+            error: error.to_string(),
+        };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(&error))?;
         let exists = path.try_exists().map_err(|error| unusable(&error))?;
         let database = if exists { open(&path)? } else { create(dir, &path, now)? };
         let read = database.begin_read().map_err(|error| unusable(&error))?;
-        let damaged =
-            |error: &dyn std::fmt::Display| OpenError::Damaged { path: path.clone(), error: error.to_string() };
+        let damaged = |error: &dyn std::fmt::Display| OpenError::Damaged {
+            path: path.clone(),
+            error: error.to_string(),
+        };
         let meta = read.open_table(META).map_err(|error| damaged(&error))?;
         let of = |key| -> Result<Option<i64>, OpenError> {
             Ok(meta.get(key).map_err(|error| damaged(&error))?.map(|value| value.value()))
@@ -202,55 +170,6 @@ impl StateFile {
         transaction.set_durability(Durability::Immediate)?;
         Ok(transaction)
     }
-}
-
-/// Opens a file that is there.
-fn open(path: &Path) -> Result<Database, OpenError> {
-    let opened = Builder::new().set_cache_size(CACHE_BYTES).open(path);
-    opened.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::Held(path.to_owned()),
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
-            OpenError::Unusable { path: path.to_owned(), error: error.to_string() }
-        }
-        error => OpenError::Damaged { path: path.to_owned(), error: error.to_string() },
-    })
-}
-
-/// Makes the file under another name first, so that one that was only begun is never taken for the state.
-fn create(dir: &Path, path: &Path, now: i64) -> Result<Database, OpenError> {
-    let unusable =
-        |error: &dyn std::fmt::Display| OpenError::Unusable { path: path.to_owned(), error: error.to_string() };
-    let begun = dir.join(format!("{NAME}.{}", std::process::id()));
-    let made = || -> Result<Database, redb::Error> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
-        let transaction = database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            meta.insert("layout", LAYOUT)?;
-            meta.insert("epoch", now.div_euclid(1_000))?;
-        }
-        // They are there from the beginning, so that readers find them.
-        transaction.open_table(PROOFS)?;
-        transaction.open_table(REVOKED)?;
-        transaction.open_table(SEALED)?;
-        transaction.open_table(ENDS)?;
-        transaction.commit()?;
-        Ok(database)
-    };
-    let linked = made().map_err(|error| unusable(&error)).and_then(|database| {
-        match fs::hard_link(&begun, path) {
-            Ok(()) => Ok(database),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(OpenError::Held(path.to_owned())),
-            Err(error) => Err(unusable(&error)),
-        }
-    });
-    // Whatever came of it, the other name is of no use any more.
-    let _ = fs::remove_file(&begun);
-    let database = linked?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(&error))?;
-    Ok(database)
 }
 
 /// The tables within one commit.

@@ -5,6 +5,7 @@
 //! counters are not kept: after a restart they begin anew.
 
 mod file;
+mod opening;
 mod writer;
 
 use std::path::PathBuf;
@@ -17,8 +18,8 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-pub use self::file::OpenError;
 use self::file::{Change, Done};
+pub use self::opening::OpenError;
 use self::writer::{Message, Writer};
 use super::expiring::Key;
 use super::health::{Health, counted};
@@ -71,14 +72,8 @@ impl EmbeddedState {
     pub fn new(dir: PathBuf, limits: EmbeddedLimits) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let health = Arc::new(Health::default());
-        let writer = Writer {
-            dir,
-            limits,
-            health: Arc::clone(&health),
-            file: None,
-            is_ours: false,
-            failed_at: None,
-        };
+        let writer =
+            Writer { dir, limits, health: Arc::clone(&health), file: None, is_ours: false, failed_at: None };
         std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(&receiver))?;
         // The file's own limit is exact; this one is per part of the table, and must never be the first to say no.
         let memory =

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::EmbeddedLimits;
-use super::file::{Change, Done, OpenError, Revocation, StateFile};
+use super::file::{Change, Done, Revocation, StateFile};
+use super::opening::OpenError;
 use crate::state::health::Health;
 
 /// So many changes share a commit at most.

@@ -7,7 +7,7 @@ mod drain;
 mod faults;
 mod frames;
 mod h2;
-mod pki;
+pub mod pki;
 mod proxy_status;
 mod readings;
 mod reload;
