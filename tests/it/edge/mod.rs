@@ -14,7 +14,7 @@ mod reload;
 mod servers;
 mod tls;
 mod tracing;
-mod upgrade;
+pub mod upgrade;
 mod upstream_tls;
 mod upstreams;
 
