@@ -102,7 +102,8 @@ fn every_yaml_example_loads() {
                     let around: Vec<&str> =
                         AROUND.lines().filter(|line| !line.starts_with("state:")).collect();
                     let block = block.replace("/secrets/redis-ca.pem", "tests/config/tls/clients-ca.pem");
-                    format!("{}{ROUTES}{block}", around.join("\n")).replace("/secrets/", "tests/config/files/")
+                    format!("{}{ROUTES}{block}", around.join("\n"))
+                        .replace("/secrets/", "tests/config/files/")
                 }
                 _ => continue,
             };

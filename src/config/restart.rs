@@ -140,6 +140,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ("dir: trail", "dir: other", "audit.dir", ":5:15"),
             ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:24"),
             ("grace: 2s", "grace: 3s", "shutdown.grace", ":6:35"),
+            ("threads: 2", "threads: 2\nstate: { data_dir: other }", "state", ":5:20"),
         ] {
             let said = said(from, to);
             assert_eq!(said.len(), 1, "{key}: {said:?}");
@@ -156,6 +157,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ("10.0.0.1", "10.0.0.2"),
             ("127.0.0.1:1'", "127.0.0.1:2'"),
             ("path: '/'", "path: '/start'"),
+            ("threads: 2", "threads: 2\nstate: { single_replica: true }"),
             ("version: 1\n", "version: 1\nupgrade: { ready_within: 5s }\n"),
         ] {
             assert_eq!(said(from, to), Vec::<String>::new(), "{to}");

@@ -77,6 +77,11 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
             }
         }
     };
+    let leave = file.insecure.as_ref().and_then(|insecure| insecure.plain_redis.as_ref());
+    if let (Some(leave), false) = (leave, kind == Kind::Redis) {
+        let message = "Redis is not the store";
+        report.add(Code::AllowanceNotNeeded, leave, message, "take the entry out");
+    }
     let encryption_keys = keys(&schema.encryption_keys, base_dir, report);
     if kind == Kind::Redis
         && schema.encryption_keys.is_none()

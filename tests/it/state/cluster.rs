@@ -1,6 +1,7 @@
 //! A Redis Cluster of three masters with a replica each.
 
 use super::*;
+use crate::support::eventually;
 use crate::support::redis::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,8 +26,10 @@ async fn a_cluster_conforms_and_survives_the_loss_of_a_master() {
     }
     let lost = cluster.masters()[0];
     cluster.nodes[lost].kill();
-    // The replica that takes over has none itself, so nothing on it can be confirmed until the old master follows it.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::task::block_in_place(|| {
+        eventually("its replica takes over", AGAIN, || cluster.masters().len() == 3);
+    });
+    // That one has no replica itself, so nothing on it can be confirmed until the old master follows it.
     for number in 0..60 {
         assert!(!matches!(two.consume(&proof(number), HOUR).await, Consumed::Done(_)), "{number}");
     }
@@ -34,12 +37,10 @@ async fn a_cluster_conforms_and_survives_the_loss_of_a_master() {
     usable(&state).await;
     usable(&two).await;
     for number in 0..60 {
-        soon("it is known to be spent", AGAIN, async || {
-            match two.consume(&proof(number), HOUR).await {
-                Consumed::Done(_) => panic!("{number} was spent twice"),
-                Consumed::Already => true,
-                Consumed::Unknown => false,
-            }
+        soon("it is known to be spent", AGAIN, async || match two.consume(&proof(number), HOUR).await {
+            Consumed::Done(_) => panic!("{number} was spent twice"),
+            Consumed::Already => true,
+            Consumed::Unknown => false,
         })
         .await;
     }

@@ -109,9 +109,11 @@ async fn a_loss_is_noticed_by_a_gateway_that_nobody_asks_anything() {
     drop(one);
     assert_eq!(server.say(&["FLUSHALL"]), "OK");
     let fresh = connected(server.settings()).await;
-    soon("the idle one has noticed", AGAIN, async || {
-        matches!(fresh.not_before(&[alice()]).await, Lookup::Found(moment) if moment > 5)
-    })
+    soon(
+        "the idle one has noticed",
+        AGAIN,
+        async || matches!(fresh.not_before(&[alice()]).await, Lookup::Found(moment) if moment > 5),
+    )
     .await;
     drop(idle);
 }

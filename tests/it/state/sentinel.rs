@@ -79,8 +79,10 @@ async fn a_failover_to_an_empty_replica_revives_nothing() {
     });
     usable(&state).await;
     assert!(matches!(state.consume(&spent, HOUR).await, Consumed::Already));
-    soon("everything from before is revoked", AGAIN, async || {
-        matches!(state.not_before(&[alice()]).await, Lookup::Found(moment) if moment > revoked_at)
-    })
+    soon(
+        "everything from before is revoked",
+        AGAIN,
+        async || matches!(state.not_before(&[alice()]).await, Lookup::Found(moment) if moment > revoked_at),
+    )
     .await;
 }
