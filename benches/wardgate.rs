@@ -229,6 +229,7 @@ fn gate(criterion: &mut Criterion) {
     let generation = Generation {
         policy: Arc::new(clinic.compiled().policy),
         identities: ports.0,
+        sessions: None,
         search_forms: vec![true],
     };
     let token = clinic.signer.token("ES256", "weak", now);

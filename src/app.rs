@@ -138,7 +138,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
-    let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams)));
+    let sessions = reload::sessions(&settings, &verifier, &store, background.handle());
+    let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams, sessions)));
     let status = Status::default();
     let version = policy.version.clone();
     let shutdown = settings.shutdown;

@@ -76,6 +76,8 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_session_events_total{what,result}`: sign-ins, refreshes and sign-outs, and why they failed.
+    pub sessions: IntCounterVec,
     /// `wardgate_store_up`: 1 while the state store can be used, for everything.
     pub store_up: IntGauge,
     /// `wardgate_store_outages_total`: times it began to fail.
@@ -247,6 +249,7 @@ impl Metrics {
                     "intent",
                     "outcome",
                     "decision",
+                    "session",
                     "unparsed",
                     "aggregated",
                     "started",
@@ -269,6 +272,11 @@ impl Metrics {
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",
                 &["result"],
+            ),
+            sessions: counters(
+                "wardgate_session_events_total",
+                "Sign-ins, refreshes and sign-outs, by what became of them.",
+                &["what", "result"],
             ),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
             store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("tls", 2),
     ("keys", 3),
     ("serve", 3),
+    ("session", 3),
     ("app", 4),
     ("cli", 4),
     ("main", 4),

@@ -17,11 +17,14 @@ use tokio::task::JoinHandle;
 use super::store::{self, Store};
 use crate::audit::event::Event;
 use crate::config::{self, Compiled, Diagnostic, Settings};
+use crate::enforce::sessions::Sessions;
 use crate::enforce::{Gate, Generation};
 use crate::keys::Verifier;
 use crate::policy::Policy;
+use crate::serve::pages::Pages;
 use crate::serve::shutdown::Draining;
 use crate::serve::{Current, Live, Upstreams};
+use crate::session::BrowserSessions;
 use crate::state::ring::KeyRing;
 use crate::telemetry::metrics;
 
@@ -292,7 +295,8 @@ impl Reloader {
                 tracing::warn!("insecure: {relaxation}");
             }
         }
-        self.current.replace(live(&next.policy, &next.settings, &next.verifier, &next.upstreams));
+        let sessions = sessions(&next.settings, &next.verifier, &self.store, &self.runtime);
+        self.current.replace(live(&next.policy, &next.settings, &next.verifier, &next.upstreams, sessions));
         self.store.replace_ring(ring);
         if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
             self.freshness.abort();
@@ -324,20 +328,35 @@ impl Reloader {
     }
 }
 
+/// The sessions of browsers under a version of the configuration.
+pub fn sessions(
+    settings: &Settings,
+    verifier: &Arc<Verifier>,
+    store: &Store,
+    runtime: &Handle,
+) -> Option<Arc<dyn Sessions>> {
+    let providers = Arc::clone(verifier) as _;
+    let sessions = BrowserSessions::new(&settings.issuers, providers, store.state(), runtime.clone())?;
+    Some(sessions)
+}
+
 /// The version as requests see it.
 pub fn live(
     policy: &Arc<Policy>,
     settings: &Settings,
     verifier: &Arc<Verifier>,
     upstreams: &Arc<Upstreams>,
+    sessions: Option<Arc<dyn Sessions>>,
 ) -> Live {
     Live {
         generation: Generation {
             policy: Arc::clone(policy),
             identities: Arc::clone(verifier) as _,
+            sessions,
             search_forms: settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect(),
         },
         upstreams: Arc::clone(upstreams),
+        pages: Pages::new(&settings.pages),
         readings: settings.listeners.iter().map(|listener| listener.reading.clone()).collect(),
     }
 }

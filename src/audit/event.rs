@@ -18,6 +18,8 @@ pub enum Event<'e> {
     Decision(DecisionEvent<'e>),
     /// What came of an intent.
     Outcome(OutcomeEvent<'e>),
+    /// Something happened to a browser's session.
+    Session(SessionEvent<'e>),
     /// A connection's bytes were refused before there was a request: by the HTTP parser, because they came too
     /// slowly, or because of a PROXY header.
     Unparsed {
@@ -85,6 +87,7 @@ impl Event<'_> {
             Self::Intent(_) => "intent",
             Self::Decision(_) => "decision",
             Self::Outcome(_) => "outcome",
+            Self::Session(_) => "session",
             Self::Unparsed { .. } => "unparsed",
             Self::Aggregated { .. } => "aggregated",
             Self::Started { .. } => "started",
@@ -100,6 +103,7 @@ impl Event<'_> {
         match self {
             Self::Intent(event) | Self::Decision(event) => event.decision,
             Self::Outcome(event) => event.decision,
+            Self::Session(event) => event.decision,
             Self::Unparsed { .. }
             | Self::Aggregated { .. }
             | Self::Started { .. }
@@ -154,6 +158,31 @@ pub struct DecisionEvent<'e> {
     /// What the decision was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<DecisionInput<'e>>,
+}
+
+/// What happened to a browser's session.
+#[derive(Debug, Serialize)]
+pub struct SessionEvent<'e> {
+    /// The id of the request in which it happened.
+    pub decision: Uuid,
+    /// The listener's name.
+    pub listener: &'e str,
+    /// `sign_in`, `refresh`, `sign_out` or `back_channel_logout`.
+    pub what: &'static str,
+    /// `ok`, or why not.
+    pub result: &'static str,
+    /// The issuer's configured name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<&'e str>,
+    /// The subject's pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'e str>,
+    /// The session's pseudonym.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'e str>,
+    /// The pseudonym of the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<&'e str>,
 }
 
 /// What came of an intent.

@@ -172,6 +172,15 @@ codes! {
     "WG156" Error BadEncryptionKey "a file that holds no key of 256 bits";
     "WG157" Warning NoReplicaConfirms "several servers of which one may take over without what the other has promised";
     "WG158" Warning SharedAndAlone "a store for several gateways where it is said that there is only one";
+    // Signing in.
+    "WG160" Error BadSignInOrigin "an origin at which nobody can sign in";
+    "WG161" Error NobodyToSignIn "a sign-in at an issuer of services";
+    "WG162" Error SessionLimits "limits of sessions that contradict each other";
+    "WG163" Error ScopesWithoutOpenid "scopes of a sign-in without `openid`";
+    "WG164" Error OwnPath "a route at a path that is the gateway's own";
+    "WG165" Error BadBranding "a colour or picture that pages can't show";
+    "WG166" Warning PagesWithoutSignIn "pages are described, and nobody signs in";
+    "WG167" Error SessionsNotShared "sign-in with a store that other gateways don't share, and nothing says that there are none";
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
         traces,
         proxy_status,
         issuers: _,
+        pages: _,
         upstreams: _,
         audit,
         state,

@@ -15,6 +15,7 @@ use serde_saphyr::Spanned;
 pub(super) use super::schema_routes::{
     AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
 };
+pub(super) use super::schema_sign_in::{Pages, Session, SignIn};
 pub(super) use super::schema_state::{EncryptionKey, Redis, State};
 
 /// A single value as written, with its place.
@@ -127,6 +128,7 @@ maps! {
         assurance_levels: Texts,
         issuers: Items<Issuer>,
         insecure: Insecure,
+        pages: Spanned<Pages>,
         step_up: Items<StepUp>,
         tiers: Items<Tier>,
         data_classes: Entries<Spanned<DataClass>>,
@@ -194,6 +196,7 @@ maps! {
         algorithms: Texts,
         jwks: Spanned<Jwks>,
         introspection: Spanned<Introspection>,
+        sign_in: Spanned<SignIn>,
         callers: Text,
         token_types: Texts,
         max_token_lifetime: Text,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::settings_sign_in::*;
 pub use super::settings_state::*;
 pub use super::settings_upstreams::*;
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub proxy_status: ProxyStatusSettings,
     /// Per issuer, in the policy's order.
     pub issuers: Vec<IssuerSettings>,
+    /// What the gateway's own pages look like.
+    pub pages: PagesSettings,
     /// Per upstream, in the policy's order.
     pub upstreams: Vec<UpstreamSettings>,
     /// The audit trail.
@@ -82,7 +85,9 @@ impl Settings {
             }
             KeySource::Address(_) | KeySource::Discovery => None,
         });
-        of_issuers.chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
+        let of_sign_in = self.issuers.iter().filter_map(|issuer| issuer.sign_in.as_ref());
+        let of_sign_in = of_sign_in.map(|sign_in| sign_in.client_secret_file.as_path());
+        of_issuers.chain(of_sign_in).chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
 }
 
@@ -116,6 +121,8 @@ pub struct IssuerSettings {
     pub source: KeySource,
     /// How long fetched keys live.
     pub keys: KeyLifetimes,
+    /// How people sign in at it.
+    pub sign_in: Option<SignInSettings>,
 }
 
 /// How tokens are verified.

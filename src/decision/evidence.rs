@@ -29,6 +29,8 @@ pub enum Identity {
     Known(Arc<Subject>),
     /// The issuer's keys, or the issuer itself, can't be reached.
     Unavailable,
+    /// The session can't be read.
+    SessionUnavailable,
 }
 
 /// Whether the token's session, subject or client was revoked after it was issued.

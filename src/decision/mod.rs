@@ -9,6 +9,7 @@ pub mod cors;
 pub mod evidence;
 pub mod input;
 mod outcome;
+mod presentation;
 pub mod reason;
 mod step;
 pub mod trace;

@@ -39,6 +39,8 @@ pub enum Reason {
     CredentialsMissing,
     /// What was presented can't be used.
     CredentialsMalformed,
+    /// A page of another origin makes a browser use its session.
+    CrossSite,
     /// The token was refused.
     TokenRefused(TokenFault),
     /// The token was revoked.
@@ -201,6 +203,20 @@ impl Reason {
                 "The credentials can't be used",
                 "Send exactly one access token, as `Authorization: Bearer`.",
                 "the token came in another way than one `Authorization: Bearer` header",
+            ),
+            Self::CrossSite => (
+                "cross_site",
+                403,
+                FORBIDDEN,
+                "Use the application's own pages for this.",
+                "a session's cookie came with a request that changes something, and the browser does not say that it is from this origin: name the other page's origin in the route's `cors.origins`, if it is meant",
+            ),
+            Self::TokenRefused(TokenFault::SessionEnded) => (
+                TokenFault::SessionEnded.code(),
+                401,
+                "The session has ended",
+                "Sign in again.",
+                "it was signed out, was idle for too long, has reached its longest time, or the store has lost it",
             ),
             Self::TokenRefused(fault) => (
                 fault.code(),

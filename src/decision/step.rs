@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
+use super::presentation::{check_binding, check_cross_site};
 use super::trace::{Stage, Trace};
 use super::{Reason, authorize, classify};
 use crate::identity::{Caller, Subject, TokenFault};
@@ -108,6 +109,7 @@ fn judge<T: Trace>(
     if facts.method_override {
         return Err(Reason::MethodOverride.into());
     }
+    check_cross_site(route, facts)?;
     let subject = authenticate(facts, evidence, trace)?;
     let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
     if revocation == Revocation::Revoked {
@@ -160,6 +162,7 @@ fn authenticate<'e, T: Trace>(
             Err(Reason::TokenRefused(*fault).into())
         }
         Identity::Unavailable => Err(Reason::KeysUnavailable.into()),
+        Identity::SessionUnavailable => Err(Reason::StoreUnavailable.into()),
         Identity::Known(subject) => {
             trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
             check_binding(facts, subject).map_err(|fault| {
@@ -168,17 +171,6 @@ fn authenticate<'e, T: Trace>(
             })?;
             Ok(subject)
         }
-    }
-}
-
-/// A token that is bound to a certificate counts only beside that certificate (RFC 8705 §3). This is asked of every
-/// request: a token that was verified before may be in other hands now.
-fn check_binding(facts: &Facts, subject: &Subject) -> Result<(), TokenFault> {
-    match (&subject.bound_to, &facts.certificate) {
-        (None, _) => Ok(()),
-        (Some(_), None) => Err(TokenFault::ProofOfKeyMissing),
-        (Some(wanted), Some(shown)) if wanted.matches(&shown.thumbprint) => Ok(()),
-        (Some(_), Some(_)) => Err(TokenFault::WrongCertificate),
     }
 }
 

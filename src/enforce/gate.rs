@@ -137,8 +137,7 @@ impl Gate {
         }
         let forms_may_override = generation.search_forms.get(route.upstream).copied().unwrap_or(true);
         let question = Question { policy: &policy, route, facts, forms_may_override };
-        let (decision, findings, evidence) =
-            self.decide(&*generation.identities, &question, arrival, body).await;
+        let (decision, findings, evidence) = self.decide(generation, &question, arrival, body).await;
         let context = settle::Context { arrival, question, findings: &findings, evidence: &evidence };
         let (outcome, intent, verdict) = self.settle(&context, decision).await;
         Settled { route: Some(index), outcome, allow: Vec::new(), intent, verdict, policy }

@@ -3,14 +3,16 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::Generation;
 use super::gate::{Arrival, Gate};
-use super::ports::{Identities, RevocationClaim, RevocationKey};
+use super::ports::{RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
     Step, step,
 };
 use crate::identity::Subject;
+use crate::request::Facts;
 use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
 use crate::request::credentials::Presented;
 use crate::request::framing::BodyLength;
@@ -40,7 +42,7 @@ impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
     pub(super) async fn decide(
         &self,
-        identities: &dyn Identities,
+        generation: &Generation,
         question: &Question<'_>,
         arrival: &Arrival<'_>,
         body: &mut dyn BodySource,
@@ -55,7 +57,7 @@ impl Gate {
             match step(question, &evidence, now, &mut Silent) {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
-                    identify(identities, &question.facts.presented, now, &mut evidence).await;
+                    self.identify(generation, question.facts, arrival, &mut evidence).await;
                     if let Some(Identity::Known(subject)) = &evidence.identity
                         && let Err(denial) = self.limit_subject(question.policy, question.route, subject)
                     {
@@ -75,6 +77,38 @@ impl Gate {
         }
     }
 
+    async fn identify(
+        &self,
+        generation: &Generation,
+        facts: &Facts,
+        arrival: &Arrival<'_>,
+        evidence: &mut Evidence,
+    ) {
+        let identity = match &facts.presented {
+            Presented::Nothing => Identity::Nobody,
+            Presented::Malformed(why) => Identity::Malformed(why),
+            Presented::Bearer(token) => {
+                let identified = generation.identities.identify(token, arrival.now).await;
+                evidence.keys_too_stale = identified.too_stale_for_critical;
+                identified.identity
+            }
+            Presented::Session(id) => match &generation.sessions {
+                Some(sessions) => {
+                    let resumed = sessions.resume(id, facts.host.as_str(), arrival.now).await;
+                    if let Some(fact) = &resumed.fact {
+                        // The session goes on or has ended already; a failure to record is counted and logged by the
+                        // journal.
+                        self.record_session(arrival, fact).await;
+                    }
+                    evidence.keys_too_stale = resumed.identified.too_stale_for_critical;
+                    resumed.identified.identity
+                }
+                None => Identity::Nobody,
+            },
+        };
+        evidence.identity = Some(identity);
+    }
+
     async fn revocation(&self, evidence: &Evidence) -> Revocation {
         let Some(Identity::Known(subject)) = &evidence.identity else {
             return Revocation::Unknown;
@@ -88,21 +122,8 @@ impl Gate {
     }
 }
 
-async fn identify(identities: &dyn Identities, presented: &Presented, now: i64, evidence: &mut Evidence) {
-    let identity = match presented {
-        Presented::Nothing => Identity::Nobody,
-        Presented::Malformed(why) => Identity::Malformed(why),
-        Presented::Bearer(token) => {
-            let identified = identities.identify(token, now).await;
-            evidence.keys_too_stale = identified.too_stale_for_critical;
-            identified.identity
-        }
-    };
-    evidence.identity = Some(identity);
-}
-
 /// Every name by which this token may have been revoked.
-fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
+pub fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
     let names = [
         (RevocationClaim::Subject, Some(subject.id.as_ref())),
         (RevocationClaim::Session, subject.session.as_deref()),

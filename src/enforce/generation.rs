@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ports::Identities;
+use super::sessions::Sessions;
 use crate::policy::Policy;
 
 /// The rules of one version of the configuration, and what only makes sense together with them: positions in the
@@ -14,6 +15,8 @@ pub struct Generation {
     pub policy: Arc<Policy>,
     /// Verifies the tokens of the policy's issuers.
     pub identities: Arc<dyn Identities>,
+    /// The sessions of browsers, where people sign in at all.
+    pub sessions: Option<Arc<dyn Sessions>>,
     /// By upstream: whether forms are searched for a field that overrides the method.
     pub search_forms: Vec<bool>,
 }

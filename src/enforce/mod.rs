@@ -4,6 +4,7 @@
 //! settle: record, spend, admit. The fronts in `serve` only read requests and render outcomes.
 
 mod admission;
+pub mod flight;
 pub mod flood;
 mod gate;
 mod gather;
@@ -11,10 +12,13 @@ mod generation;
 mod limits;
 pub mod ports;
 mod record;
+pub mod sessions;
 mod settle;
+mod visit;
 
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};
-pub use gather::{BodyFault, BodySource};
+pub use gather::{BodyFault, BodySource, revocation_keys};
 pub use generation::Generation;
 pub use record::{Ending, OpenIntent};
+pub use visit::VisitSettled;

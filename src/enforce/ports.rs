@@ -83,6 +83,10 @@ pub trait State: Send + Sync {
 
     /// Takes sealed bytes out, once: a second caller gets `Absent`.
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>>;
+
+    /// Reads sealed bytes and leaves them where they are. A store whose servers changed may give bytes that were taken
+    /// out before the change: only what the revocation table guards too may be kept for reading.
+    async fn peek(&self, key: &str) -> Lookup<Vec<u8>>;
 }
 
 /// Whose bucket a request is taken from.

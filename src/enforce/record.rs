@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::flood;
 use super::gate::{Arrival, Gate};
 use super::ports::JournalUnavailable;
+use super::sessions::SessionFact;
 use super::settle::Context;
-use crate::audit::event::{DecisionEvent, Event, OutcomeEvent, OutcomeResult, method_name};
+use crate::audit::event::{DecisionEvent, Event, OutcomeEvent, OutcomeResult, SessionEvent, method_name};
 use crate::audit::pseudonym::Kind;
 use crate::audit::receipt::Receipt;
 use crate::decision::input::DecisionInput;
@@ -237,6 +238,34 @@ impl Gate {
     /// Records an event about the gateway itself; says whether that worked.
     pub async fn record_own(&self, event: &Event<'_>) -> bool {
         self.journal.append(event, Durability::Written).await.is_ok()
+    }
+
+    /// Records what happened to a session; says whether that worked.
+    pub(super) async fn record_session(&self, arrival: &Arrival<'_>, fact: &SessionFact) -> bool {
+        let issuer = fact.issuer.as_deref().unwrap_or_default();
+        let name = |kind, value: Option<&str>| value.map(|value| self.pseudonyms.of(kind, issuer, value));
+        let subject = name(Kind::Subject, fact.subject.as_deref());
+        let session = name(Kind::Session, fact.session.as_deref());
+        let address = arrival
+            .facts
+            .ok()
+            .and_then(|facts| facts.client)
+            .map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
+        let event = SessionEvent {
+            decision: arrival.id,
+            listener: arrival.listener,
+            what: fact.what,
+            result: fact.result,
+            issuer: fact.issuer.as_deref(),
+            subject: subject.as_deref(),
+            session: session.as_deref(),
+            address: address.as_deref(),
+        };
+        metrics().sessions.with_label_values(&[fact.what, fact.result]).inc();
+        if fact.result != "ok" && !self.flood.is_recorded(arrival.listener, fact.result) {
+            return true;
+        }
+        self.journal.append(&Event::Session(event), Durability::Written).await.is_ok()
     }
 
     /// Closes an intent with what came of it.

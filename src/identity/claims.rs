@@ -9,7 +9,7 @@ use super::{Caller, Subject, TokenFault};
 use crate::request::certificate::Thumbprint;
 
 /// How far an issuer's clock may run ahead of ours, in seconds. `exp` has no such allowance.
-const CLOCK_SKEW: i64 = 30;
+pub(super) const CLOCK_SKEW: i64 = 30;
 
 /// Which document says what must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn subject(
     })
 }
 
-struct Reader<'c>(&'c Map<String, Value>);
+pub(super) struct Reader<'c>(pub(super) &'c Map<String, Value>);
 
 impl<'c> Reader<'c> {
     /// ID tokens, logout tokens, security events and key-bound tokens are not bearer access tokens.
@@ -156,7 +156,7 @@ impl<'c> Reader<'c> {
         }
     }
 
-    fn actor(&self) -> Result<Option<Box<str>>, TokenFault> {
+    pub(super) fn actor(&self) -> Result<Option<Box<str>>, TokenFault> {
         match self.0.get("act") {
             None => Ok(None),
             Some(Value::Object(actor)) => match actor.get("sub").and_then(Value::as_str) {
@@ -169,7 +169,7 @@ impl<'c> Reader<'c> {
 
     /// `scope` (RFC 8693 §4.2), or where there is none `scp`, which some issuers use: a space-separated
     /// string or a list.
-    fn scopes(&self) -> Result<Vec<Box<str>>, TokenFault> {
+    pub(super) fn scopes(&self) -> Result<Vec<Box<str>>, TokenFault> {
         match self.0.get("scope").or_else(|| self.0.get("scp")) {
             Some(Value::String(scopes)) => {
                 Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect())
@@ -178,7 +178,7 @@ impl<'c> Reader<'c> {
         }
     }
 
-    fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
+    pub(super) fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
         match self.0.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
@@ -192,19 +192,19 @@ impl<'c> Reader<'c> {
         }
     }
 
-    fn text(&self, name: &str) -> Result<Option<&'c str>, TokenFault> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'c str>, TokenFault> {
         text(self.0.get(name))
     }
 
-    fn texts(&self, name: &str) -> Result<Vec<Box<str>>, TokenFault> {
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<Box<str>>, TokenFault> {
         texts(self.0.get(name))
     }
 
-    fn text_at(&self, path: &str) -> Result<Option<&'c str>, TokenFault> {
+    pub(super) fn text_at(&self, path: &str) -> Result<Option<&'c str>, TokenFault> {
         text(self.at(path)?)
     }
 
-    fn texts_at(&self, path: &str) -> Result<Vec<Box<str>>, TokenFault> {
+    pub(super) fn texts_at(&self, path: &str) -> Result<Vec<Box<str>>, TokenFault> {
         texts(self.at(path)?)
     }
 
@@ -248,7 +248,7 @@ fn texts(value: Option<&Value>) -> Result<Vec<Box<str>>, TokenFault> {
 }
 
 /// Ids go into headers and audit keys, so they must be visible ASCII of a sane length.
-fn identifier(text: &str) -> Result<Box<str>, TokenFault> {
+pub(super) fn identifier(text: &str) -> Result<Box<str>, TokenFault> {
     let plain =
         !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
     if plain { Ok(text.into()) } else { Err(TokenFault::BadClaim) }

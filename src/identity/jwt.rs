@@ -45,6 +45,8 @@ pub enum TokenFault {
     WrongCertificate,
     /// The issuer says that it is not active (RFC 7662).
     Inactive,
+    /// There is no such session: it has ended, or never began.
+    SessionEnded,
 }
 
 impl TokenFault {
@@ -67,6 +69,7 @@ impl TokenFault {
             Self::ProofOfKeyMissing => "token_proof_of_key_missing",
             Self::WrongCertificate => "token_wrong_certificate",
             Self::Inactive => "token_inactive",
+            Self::SessionEnded => "session_ended",
         }
     }
 }
@@ -77,9 +80,37 @@ pub struct UnverifiedJwt<'t> {
     signature: &'t str,
     algorithm: SignatureAlgorithm,
     key_id: Option<String>,
-    is_access_token_type: bool,
-    is_plain_type: bool,
+    media: Media,
     claims: Map<String, Value>,
+}
+
+/// What a JWT says that it is (`typ`, RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// `at+jwt` (RFC 9068).
+    AccessToken,
+    /// `logout+jwt` (OpenID Connect Back-Channel Logout 1.0 §2.4).
+    Logout,
+    /// `JWT`, or nothing.
+    Plain,
+    /// Something else.
+    Other,
+}
+
+impl Media {
+    fn of(name: &str) -> Self {
+        // RFC 7515 §4.1.9: `application/` may be left out.
+        let name = match name.split_at_checked("application/".len()) {
+            Some((start, rest)) if start.eq_ignore_ascii_case("application/") => rest,
+            _ => name,
+        };
+        match name {
+            name if name.eq_ignore_ascii_case("at+jwt") => Self::AccessToken,
+            name if name.eq_ignore_ascii_case("logout+jwt") => Self::Logout,
+            name if name.is_empty() || name.eq_ignore_ascii_case("jwt") => Self::Plain,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl<'t> UnverifiedJwt<'t> {
@@ -111,20 +142,11 @@ impl<'t> UnverifiedJwt<'t> {
             Some(_) => return Err(TokenFault::Malformed),
         };
         let media = match header.get("typ") {
-            None => "",
-            Some(Value::String(media)) => media.as_str(),
+            None => Media::Plain,
+            Some(Value::String(media)) => Media::of(media),
             Some(_) => return Err(TokenFault::Malformed),
         };
-        Ok(Self {
-            signing_input,
-            signature,
-            algorithm,
-            key_id,
-            is_access_token_type: media.eq_ignore_ascii_case("at+jwt")
-                || media.eq_ignore_ascii_case("application/at+jwt"),
-            is_plain_type: media.is_empty() || media.eq_ignore_ascii_case("jwt"),
-            claims: object(payload)?,
-        })
+        Ok(Self { signing_input, signature, algorithm, key_id, media, claims: object(payload)? })
     }
 
     /// Who the token says it is from: one string, never a list.
@@ -152,10 +174,32 @@ impl<'t> UnverifiedJwt<'t> {
         if self.issuer() != Some(rules.issuer.as_ref()) {
             return Err(TokenFault::UnknownIssuer);
         }
-        let right_type = self.is_access_token_type || (rules.plain_jwt && self.is_plain_type);
-        if !right_type {
-            return Err(TokenFault::NotAnAccessToken);
+        let profile = match self.media {
+            Media::AccessToken => claims::Profile::Rfc9068,
+            Media::Plain if rules.plain_jwt => claims::Profile::PlainJwt,
+            Media::Plain | Media::Logout | Media::Other => return Err(TokenFault::NotAnAccessToken),
+        };
+        self.check_signature(rules, keys)?;
+        claims::subject(self.claims, rules, profile, now)
+    }
+
+    /// Verifies who signed a token that is none for access: what it is, and its claims, are for the caller to check.
+    ///
+    /// # Errors
+    /// It is not the issuer's, or not signed as the issuer signs.
+    pub fn signed(
+        self,
+        rules: &IssuerRules,
+        keys: &KeySet,
+    ) -> Result<(Media, Map<String, Value>), TokenFault> {
+        if self.issuer() != Some(rules.issuer.as_ref()) {
+            return Err(TokenFault::UnknownIssuer);
         }
+        self.check_signature(rules, keys)?;
+        Ok((self.media, self.claims))
+    }
+
+    fn check_signature(&self, rules: &IssuerRules, keys: &KeySet) -> Result<(), TokenFault> {
         if !rules.algorithms.contains(&self.algorithm) {
             return Err(TokenFault::AlgorithmNotAllowed);
         }
@@ -166,12 +210,7 @@ impl<'t> UnverifiedJwt<'t> {
             key.key(),
             self.algorithm.for_library(),
         );
-        if !matches!(valid, Ok(true)) {
-            return Err(TokenFault::BadSignature);
-        }
-        let profile =
-            if self.is_access_token_type { claims::Profile::Rfc9068 } else { claims::Profile::PlainJwt };
-        claims::subject(self.claims, rules, profile, now)
+        if matches!(valid, Ok(true)) { Ok(()) } else { Err(TokenFault::BadSignature) }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod algorithm;
 pub mod assurance;
 mod claims;
+pub mod id_token;
 pub mod issuer;
 pub mod jwk;
 pub mod jwt;

@@ -5,7 +5,7 @@
 //! able to have tokens verified with keys from elsewhere, or shown to somebody else.
 
 use reqwest::Url;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::error::{FetchError, StartError, quoted};
@@ -81,6 +81,14 @@ impl Discovery {
         http: &HttpClient,
         deadline: Instant,
     ) -> Result<Url, FetchError> {
+        self.metadata(http, deadline).await?.place(member.name())
+    }
+
+    /// Asks the issuer for all that it says of itself.
+    ///
+    /// # Errors
+    /// There is no metadata, or it is somebody else's.
+    pub async fn metadata(&self, http: &HttpClient, deadline: Instant) -> Result<Metadata, FetchError> {
         let (address, text) = match http.get(&self.openid, deadline).await {
             Ok(text) => (&self.openid, text),
             // Only where the document is not there: any other trouble would be the same for the second.
@@ -89,27 +97,56 @@ impl Discovery {
             }
             Err(error) => return Err(error),
         };
-        self.read(member, address, &text)
+        self.read(address, &text)
     }
 
-    fn read(&self, member: Member, address: &Url, text: &[u8]) -> Result<Url, FetchError> {
+    fn read(&self, address: &Url, text: &[u8]) -> Result<Metadata, FetchError> {
         let unusable =
             |why: String| FetchError::Unusable { address: address.as_str().into(), why: why.into() };
-        let metadata = match json::parse(text) {
-            Ok(Value::Object(metadata)) => metadata,
+        let members = match json::parse(text) {
+            Ok(Value::Object(members)) => members,
             Ok(_) => return Err(unusable("it is no JSON object".into())),
             Err(error) => return Err(unusable(error.to_string())),
         };
-        let issuer = metadata.get("issuer").and_then(Value::as_str).unwrap_or_default();
+        let issuer = members.get("issuer").and_then(Value::as_str).unwrap_or_default();
         if issuer != &*self.issuer {
             return Err(FetchError::WrongIssuer { address: address.as_str().into(), says: quoted(issuer) });
         }
-        let found = metadata.get(member.name()).and_then(Value::as_str);
-        let found = found.ok_or_else(|| unusable(format!("it has no `{}`", member.name())))?;
+        Ok(Metadata { address: address.clone(), members, issuer: self.address.clone() })
+    }
+}
+
+/// What an issuer says of itself.
+pub struct Metadata {
+    address: Url,
+    members: Map<String, Value>,
+    issuer: Url,
+}
+
+impl Metadata {
+    /// An address in it, which must be at the issuer's own origin.
+    ///
+    /// # Errors
+    /// There is none, or it is elsewhere.
+    pub fn place(&self, member: &'static str) -> Result<Url, FetchError> {
+        let found = self.members.get(member).and_then(Value::as_str).ok_or_else(|| FetchError::Unusable {
+            address: self.address.as_str().into(),
+            why: format!("it has no `{member}`").into(),
+        })?;
         match parse(found) {
-            Ok(url) if url.origin() == self.address.origin() => Ok(url),
-            _ => Err(FetchError::OtherOrigin { member: member.name(), says: quoted(found) }),
+            Ok(url) if url.origin() == self.issuer.origin() => Ok(url),
+            _ => Err(FetchError::OtherOrigin { member, says: quoted(found) }),
         }
+    }
+
+    /// Whether it has a member at all.
+    pub fn has(&self, member: &str) -> bool {
+        self.members.contains_key(member)
+    }
+
+    /// Whether it says yes to something.
+    pub fn says(&self, member: &str) -> bool {
+        self.members.get(member).and_then(Value::as_bool) == Some(true)
     }
 }
 

@@ -116,6 +116,9 @@ impl FetchError {
             }
             Self::OtherOrigin { member, .. } => match member.as_bytes() {
                 b"jwks_uri" => "set `jwks.url` to that address, if you trust it",
+                b"authorization_endpoint" | b"token_endpoint" | b"end_session_endpoint" => {
+                    "people can sign in only at an issuer whose pages are at its own scheme, host and port"
+                }
                 _ => "set `introspection.endpoint` to that address, if you trust it",
             },
         }

@@ -4,16 +4,16 @@
 //! `cache`. Otherwise its `iss` picks the issuer, and the issuer's configuration how the token is proven:
 //! by a signature, with keys from a file or kept fresh (`jwks`, `refreshed`, `discovery`), or by asking
 //! the issuer (`introspection`). The checks of the token itself are in [`crate::identity`]. Everything that
-//! leaves the process goes through `http`, and runs on one runtime of its own (`flight`).
+//! leaves the process goes through `http`, and runs on one runtime of its own (see `enforce::flight`).
 
 mod cache;
 mod discovery;
 mod error;
 mod file;
-mod flight;
 mod http;
 mod introspection;
 mod jwks;
+mod provider;
 mod refreshed;
 mod start;
 #[cfg(test)]
@@ -60,6 +60,8 @@ struct Issuer {
     rules: Arc<IssuerRules>,
     settings: IssuerSettings,
     proof: Proof,
+    /// Where people sign in at it.
+    sign_in: Option<provider::SignIn>,
 }
 
 /// How an issuer's tokens are proven.
@@ -94,6 +96,9 @@ impl Verifier {
                 }
                 Proof::Signature(Keys::Fixed(_)) => {}
             }
+            if let Some(sign_in) = &issuer.sign_in {
+                sign_in.keep_fresh(&mut tasks, &self.runtime);
+            }
         }
         while tasks.join_next().await.is_some() {}
         std::future::pending().await
@@ -109,7 +114,9 @@ impl Verifier {
                 Endpoint::Discovered(endpoint) => endpoint.unready(),
             },
         };
-        self.issuers.iter().filter_map(reason).collect()
+        let of_sign_in =
+            self.issuers.iter().filter_map(|issuer| issuer.sign_in.as_ref()).filter_map(|it| it.unready());
+        self.issuers.iter().filter_map(reason).chain(of_sign_in).collect()
     }
 
     /// A verdict from before, if it still holds: of the claims only `exp` can have changed its meaning since.

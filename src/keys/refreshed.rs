@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::error::FetchError;
-use super::flight::Flight;
 use crate::config::settings::KeyLifetimes;
+use crate::enforce::flight::Flight;
 use crate::telemetry::metrics;
 
 /// The first pause after a failed fetch; it doubles with each further failure.

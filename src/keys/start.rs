@@ -10,6 +10,7 @@ use super::discovery::{Discovery, configured};
 use super::http::{ClientCredentials, HttpClient};
 use super::introspection::{Endpoint, Introspector, Question, RemoteEndpoint};
 use super::jwks::{Keys, RemoteKeys};
+use super::provider::{Access, RemoteProvider, SignIn};
 use super::refreshed::Refreshed;
 use super::{Issuer, OpaqueTokens, Proof, StartError, Verifier, file};
 use crate::config::settings::{IssuerSettings, KeySource};
@@ -68,7 +69,8 @@ impl Verifier {
             }
             let rules = Arc::new(rules);
             let proof = builder.proof(&rules, own.clone())?;
-            issuers.push(Issuer { rules, settings: own, proof });
+            let sign_in = builder.sign_in(&rules, &own, &proof)?;
+            issuers.push(Issuer { rules, settings: own, proof, sign_in });
         }
         Ok(Self {
             opaque: OpaqueTokens::among(&issuers),
@@ -109,6 +111,35 @@ impl Builder<'_> {
     /// What was fetched from the same issuer, by the same settings, under the version before.
     fn fetched_before(&self, settings: &IssuerSettings) -> Option<&Issuer> {
         self.earlier.iter().find(|issuer| issuer.settings == *settings)
+    }
+
+    fn sign_in(
+        &self,
+        rules: &Arc<IssuerRules>,
+        settings: &IssuerSettings,
+        proof: &Proof,
+    ) -> Result<Option<SignIn>, StartError> {
+        let Some(own) = &settings.sign_in else { return Ok(None) };
+        let (name, issuer) = (settings.name.as_ref(), settings.issuer.as_ref());
+        let secret = file::read_secret(name, &own.client_secret_file)?;
+        let credentials = ClientCredentials::new(&own.client_id, &secret);
+        if let Some(before) = self.fetched_before(settings).and_then(|issuer| issuer.sign_in.as_ref()) {
+            return Ok(Some(before.with_credentials(credentials)));
+        }
+        let fetched = |fetch| {
+            Keys::Fetched(Refreshed::new(Arc::clone(&rules.name), fetch, settings.keys, self.runtime.clone()))
+        };
+        let discovery = Discovery::new(name, issuer)?;
+        let own_keys = match proof {
+            Proof::Signature(_) => None,
+            // Access tokens are asked about; ID tokens are signed all the same.
+            Proof::Answer(_) => Some(fetched(RemoteKeys::discovered(discovery.clone(), self.http.clone()))),
+        };
+        let pages = RemoteProvider::new(discovery, self.http.clone());
+        let pages = Refreshed::new(Arc::clone(&rules.name), pages, settings.keys, self.runtime.clone());
+        let access =
+            Access { http: self.http.clone(), runtime: self.runtime.clone(), timeout: settings.keys.timeout };
+        Ok(Some(SignIn::new(pages, own_keys, credentials, access)))
     }
 
     fn proof(&self, rules: &Arc<IssuerRules>, settings: IssuerSettings) -> Result<Proof, StartError> {
@@ -170,6 +201,9 @@ impl Builder<'_> {
 
 /// Whether an issuer is asked over TLS.
 fn needs_tls(settings: &IssuerSettings) -> bool {
+    if settings.sign_in.is_some() && !settings.issuer.starts_with("http://") {
+        return true;
+    }
     let address = match &settings.source {
         KeySource::File(_) => return false,
         KeySource::Address(address) | KeySource::Introspection { endpoint: Some(address), .. } => address,

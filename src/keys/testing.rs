@@ -197,6 +197,7 @@ impl Gateway {
         Self {
             rules: vec![IssuerRules { issuer: issuer.into(), ..rules() }],
             settings: vec![IssuerSettings {
+                sign_in: None,
                 name: "people".into(),
                 issuer: issuer.into(),
                 source,
@@ -223,6 +224,7 @@ impl Gateway {
         self.rules.push(IssuerRules { name: "other".into(), index, issuer: issuer.into(), ..rules() });
         let source = KeySource::File(self.file("other", keys));
         self.settings.push(IssuerSettings {
+            sign_in: None,
             name: "other".into(),
             issuer: issuer.into(),
             source,

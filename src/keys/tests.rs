@@ -28,7 +28,7 @@ async fn outcome(verifier: &Verifier, token: &Token) -> Result<String, &'static 
     match verifier.identify(token, NOW).await.identity {
         Identity::Known(subject) => Ok(subject.qualified_id()),
         Identity::Refused(fault) => Err(fault.code()),
-        Identity::Unavailable => Err("unavailable"),
+        Identity::Unavailable | Identity::SessionUnavailable => Err("unavailable"),
         Identity::Nobody | Identity::Malformed(_) => Err("not looked at"),
     }
 }

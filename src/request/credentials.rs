@@ -1,9 +1,10 @@
-//! How a request presents a token (RFC 6750).
+//! How a request presents a token (RFC 6750), or the session that a browser holds.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use super::cookies;
 use super::target::Target;
 
 /// Longer tokens are refused unread, so that hashing and parsing stay bounded.
@@ -16,6 +17,8 @@ pub enum Presented {
     Nothing,
     /// One bearer token.
     Bearer(Token),
+    /// One session of a browser.
+    Session(SessionId),
     /// Something that can't be used: two ways at once, a token in the query, an unknown scheme.
     Malformed(&'static str),
 }
@@ -38,6 +41,32 @@ impl Token {
     }
 }
 
+/// The opaque name of a browser's session, as its cookie has it: 256 bits in base64url. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId(Box<str>);
+
+impl SessionId {
+    /// The length of such a name: 32 bytes without padding.
+    pub const LENGTH: usize = 43;
+
+    /// Reads a cookie's value; `None` where no gateway has made it.
+    pub fn parse(value: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (value.len() == Self::LENGTH && value.bytes().all(fits)).then(|| Self(value.into()))
+    }
+
+    /// The name. Whoever knows it has the session.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SessionId(hidden)")
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Token(hidden)")
@@ -49,6 +78,7 @@ impl fmt::Debug for Presented {
         match self {
             Self::Nothing => formatter.write_str("Nothing"),
             Self::Bearer(_) => formatter.write_str("Bearer(hidden)"),
+            Self::Session(_) => formatter.write_str("Session(hidden)"),
             Self::Malformed(why) => write!(formatter, "Malformed({why})"),
         }
     }
@@ -56,15 +86,33 @@ impl fmt::Debug for Presented {
 
 const SCHEME: &str = "Bearer ";
 
-/// Reads the token from `Authorization`; a token in the query makes the request malformed (RFC 6750 §2.3, §5.3).
+/// Reads the token from `Authorization`, or the session from its cookie; a token in the query makes the request
+/// malformed (RFC 6750 §2.3, §5.3), and so do a token and a session at once: which of the two would count?
 pub fn presented(headers: &HeaderMap, target: &Target) -> Presented {
     if !target.query().is_empty() && target.query_names().any(|name| name == "access_token") {
         return Presented::Malformed("the token stands in the query, where logs would keep it");
     }
-    match headers.get(header::AUTHORIZATION) {
-        None => Presented::Nothing,
-        Some(value) => from_value(value),
+    let session = session(headers);
+    match (headers.get(header::AUTHORIZATION), session) {
+        (None, session) => session,
+        (Some(_), Presented::Session(_)) => {
+            Presented::Malformed("a token and a session are presented at once: which of the two would count?")
+        }
+        (Some(value), _) => from_value(value),
     }
+}
+
+/// The session of a request without a token. A value that no gateway has made is the same as none: another program on
+/// this host may use the name.
+fn session(headers: &HeaderMap) -> Presented {
+    let mut values = cookies::values(headers, cookies::SESSION);
+    let Some(value) = values.next() else {
+        return Presented::Nothing;
+    };
+    if values.next().is_some() {
+        return Presented::Malformed("the session's cookie came twice");
+    }
+    SessionId::parse(value).map_or(Presented::Nothing, Presented::Session)
 }
 
 fn from_value(value: &HeaderValue) -> Presented {
@@ -112,6 +160,35 @@ mod tests {
             let Presented::Bearer(token) = read(value, "/") else { panic!("{value}") };
             assert_eq!(token.as_str(), "a.b-c");
             assert!(!format!("{token:?}").contains("a.b-c"));
+        }
+    }
+
+    #[test]
+    fn a_session_is_one_cookie_and_never_beside_a_token() {
+        let target = Target::parse(b"/").expect("target");
+        let read = |pairs: &[(&'static str, String)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                (http::HeaderName::from_static(name), HeaderValue::from_str(value).expect("value"))
+            });
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name, value);
+            }
+            presented(&headers, &target)
+        };
+        let id = "A".repeat(SessionId::LENGTH);
+        let own = format!("{}={id}", cookies::SESSION);
+        let Presented::Session(found) = read(&[("cookie", format!("a=b; {own}; c=d"))]) else { panic!() };
+        assert_eq!(found.as_str(), id);
+        assert!(!format!("{found:?} {:?}", Presented::Session(found.clone())).contains(&id));
+        assert!(matches!(read(&[("cookie", format!("{own}; {own}"))]), Presented::Malformed(_)));
+        assert!(matches!(read(&[("cookie", own.clone()), ("cookie", own.clone())]), Presented::Malformed(_)));
+        for token in ["Bearer abc", "Basic abc"] {
+            let both = read(&[("cookie", own.clone()), ("authorization", token.to_owned())]);
+            assert!(matches!(both, Presented::Malformed(_)), "{token}");
+        }
+        for value in ["", "short", &format!("{id}A"), &format!("{}=", "A".repeat(42))] {
+            assert_eq!(read(&[("cookie", format!("{}={value}", cookies::SESSION))]), Presented::Nothing);
         }
     }
 

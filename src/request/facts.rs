@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::body::BodyShape;
 use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented};
+use super::fetch::Fetch;
 use super::host::Host;
 use super::names::names_method;
 use super::target::Target;
@@ -81,6 +82,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
+    /// What a browser says of why it asks.
+    pub fetch: Fetch,
     /// What the headers say of the body.
     pub body: BodyShape,
     /// Whether this is a well-formed WebSocket handshake (RFC 6455 §4.1).
@@ -130,6 +133,7 @@ impl Facts {
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
             presented: credentials::presented(raw.headers, &target),
+            fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
             websocket,
             origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),

@@ -7,8 +7,10 @@
 pub mod body;
 pub mod certificate;
 pub mod client;
+pub mod cookies;
 pub mod credentials;
 pub mod facts;
+pub mod fetch;
 pub mod framing;
 pub mod headers;
 pub mod host;

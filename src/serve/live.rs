@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::pages::Pages;
 use super::upstream::Upstreams;
 use crate::enforce::Generation;
 use crate::request::facts::Reading;
@@ -15,6 +16,8 @@ pub struct Live {
     pub generation: Generation,
     /// Where they go.
     pub upstreams: Arc<Upstreams>,
+    /// What people see who come by a browser.
+    pub pages: Pages,
     /// How they are read, by the listener's position.
     pub readings: Vec<Reading>,
 }

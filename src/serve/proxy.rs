@@ -22,6 +22,7 @@ use super::http1;
 use super::intake::{self, Intake, SessionBody};
 use super::limits;
 use super::live::Current;
+use super::own;
 use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::{Reply, UpstreamFault, allow_origin};
 use super::shutdown::Draining;
@@ -88,6 +89,13 @@ impl ProxyHttp for Gateway {
                 (Box::pin(self.gate.server_options(&live.generation, &arrival)).await, None)
             }
             Intake::Request(facts) => {
+                if let Ok(facts) = facts.as_ref()
+                    && let Some(sessions) = own::addressed(&live, facts)
+                {
+                    return Box::pin(self.own_page(session, context, &**sessions, facts))
+                        .await
+                        .map(|()| true);
+                }
                 limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
@@ -302,7 +310,7 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
-    fn arrival<'a>(
+    pub(super) fn arrival<'a>(
         &'a self,
         context: &Context,
         method: &'a http::Method,
@@ -359,11 +367,13 @@ impl Gateway {
             Outcome::Challenged(challenge) => {
                 context.reason = Some(challenge.reason.code());
                 let label = settled.route().and_then(|route| route.label.as_deref());
-                Reply::challenge(id, &challenge, label)?
+                let reply = Reply::challenge(id, &challenge, label)?;
+                self.challenge_page(context, reply, &session.req_header().headers)?
             }
             Outcome::Refused(denial) => {
                 context.reason = Some(denial.reason.code());
-                Reply::refusal(id, &denial, &allow)?
+                let headers = &session.req_header().headers;
+                self.refusal(context, facts, settled.route(), (&denial, &allow), headers)?
             }
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };

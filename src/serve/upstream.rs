@@ -35,7 +35,7 @@ use crate::identity::Subject;
 use crate::identity::assurance::Levels;
 use crate::policy::route::UpstreamTimeouts;
 use crate::request::headers::{HopByHop, IdentityHeaders};
-use crate::request::{Facts, client};
+use crate::request::{Facts, client, cookies};
 use crate::telemetry::metrics;
 
 /// The header that tells both sides the decision's id.
@@ -126,6 +126,12 @@ impl Upstreams {
         for name in &unwanted {
             request.remove_header(name);
         }
+        if let Some(left) = cookies::without_own(&request.headers) {
+            request.remove_header(&header::COOKIE);
+            for line in left {
+                request.append_header(header::COOKIE, line)?;
+            }
+        }
         if departure.facts.websocket {
             request.insert_header(header::CONNECTION, "upgrade")?;
             request.insert_header(header::UPGRADE, "websocket")?;
@@ -203,6 +209,21 @@ pub fn prepare_response(response: &mut ResponseHeader, websocket: bool) -> Resul
     });
     for name in &unwanted {
         response.remove_header(name);
+    }
+    refuse_own_cookies(response).map_err(|_| UpstreamFault::Broken)
+}
+
+/// An upstream that could set the gateway's cookies could put people into sessions of others.
+fn refuse_own_cookies(response: &mut ResponseHeader) -> pingora::Result<()> {
+    let lines = response.headers.get_all(header::SET_COOKIE);
+    if !lines.iter().any(|line| cookies::sets_own(line.as_bytes())) {
+        return Ok(());
+    }
+    let kept: Vec<HeaderValue> =
+        lines.iter().filter(|line| !cookies::sets_own(line.as_bytes())).cloned().collect();
+    response.remove_header(&header::SET_COOKIE);
+    for line in kept {
+        response.append_header(header::SET_COOKIE, line)?;
     }
     Ok(())
 }

@@ -172,11 +172,18 @@ async fn sealed_bytes_are_taken_once(store: &Arc<dyn State>) {
 async fn sealed_bytes_end(store: &dyn State) {
     assert_eq!(store.unseal("never sealed").await, Lookup::Absent);
     assert_eq!(store.seal("empty", b"", HOUR).await, Lookup::Found(()));
+    assert_eq!(store.peek("never sealed").await, Lookup::Absent);
+    assert_eq!(store.peek("empty").await, Lookup::Found(Vec::new()), "looking takes nothing");
     assert_eq!(store.unseal("empty").await, Lookup::Found(Vec::new()));
+    assert_eq!(store.peek("empty").await, Lookup::Absent, "what was taken out is gone");
     assert_eq!(store.seal("again", b"first", HOUR).await, Lookup::Found(()));
     assert_eq!(store.seal("again", b"second", HOUR).await, Lookup::Found(()));
+    assert_eq!(store.peek("again").await, Lookup::Found(b"second".to_vec()), "the last bytes are seen");
     assert_eq!(store.unseal("again").await, Lookup::Found(b"second".to_vec()), "the last bytes count");
+    assert_eq!(store.seal("lines", b"\na\nb", HOUR).await, Lookup::Found(()));
+    assert_eq!(store.peek("lines").await, Lookup::Found(b"\na\nb".to_vec()), "to the byte");
     assert_eq!(store.seal("ends", b"x", SHORT).await, Lookup::Found(()));
     sleep(LONGER_THAN_SHORT).await;
+    assert_eq!(store.peek("ends").await, Lookup::Absent);
     assert_eq!(store.unseal("ends").await, Lookup::Absent);
 }

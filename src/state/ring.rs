@@ -166,7 +166,17 @@ impl State for SealedState {
     }
 
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
-        let sealed = match self.inner.unseal(key).await {
+        self.opened(key, self.inner.unseal(key).await)
+    }
+
+    async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
+        self.opened(key, self.inner.peek(key).await)
+    }
+}
+
+impl SealedState {
+    fn opened(&self, key: &str, found: Lookup<Vec<u8>>) -> Lookup<Vec<u8>> {
+        let sealed = match found {
             Lookup::Found(sealed) => sealed,
             Lookup::Absent => return Lookup::Absent,
             Lookup::Unavailable => return Lookup::Unavailable,

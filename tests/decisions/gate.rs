@@ -80,6 +80,10 @@ impl State for World {
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
         self.store().unseal(key).await
     }
+
+    async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
+        self.store().peek(key).await
+    }
 }
 
 struct Source<'w> {
@@ -114,8 +118,12 @@ async fn a_gate_does_what_the_matrix_says() {
     let rates = Arc::new(wardgate::state::rates::LocalRates::default());
     let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
     let policy = Arc::new(compiled.policy);
-    let generation =
-        Generation { policy: Arc::clone(&policy), identities: ports.0, search_forms: search_forms.clone() };
+    let generation = Generation {
+        policy: Arc::clone(&policy),
+        identities: ports.0,
+        sessions: None,
+        search_forms: search_forms.clone(),
+    };
     let mut permits = 0;
     for row in &matrix.rows {
         let line = format!("{}: {} | {}", row.heading, row.caller, row.evidence);

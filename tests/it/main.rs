@@ -15,4 +15,5 @@ mod edge;
 mod hostile;
 mod operate;
 mod real;
+mod session;
 mod state;

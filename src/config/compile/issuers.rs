@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use super::assurance::{self, Mapping};
-use super::keys;
+use super::{keys, sign_in};
 use crate::config::codes::Code;
 use crate::config::insecure::PlainHttp;
 use crate::config::report::{Report, instead};
@@ -100,6 +100,7 @@ fn issuer<'s>(
         issuer: rules.issuer.clone(),
         source: keys::source(report, schema, plain_http, base_dir),
         keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
+        sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
     };
     Issuer { rules, settings, mapping }
 }

@@ -20,6 +20,7 @@ mod paths;
 mod reach;
 mod routes;
 mod rules;
+mod sign_in;
 mod state;
 mod tiers;
 mod tls;
@@ -74,6 +75,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     let state = state::compile(file, base_dir, report);
+    sign_in::check(file, &state, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
     let policy = Policy {
@@ -92,6 +94,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         traces: observing::traces(file, report),
         proxy_status: observing::proxy_status(file.proxy_status.as_ref(), report),
         issuers: sources,
+        pages: sign_in::pages(file.pages.as_ref(), base_dir, report),
         upstreams,
         audit,
         state,

@@ -187,6 +187,14 @@ impl State for EmbeddedState {
             _ => counted("unseal", false, Lookup::Unavailable),
         }
     }
+
+    async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
+        match self.ask(Change::Peek(Key::of(&[key.as_bytes()]))).await {
+            Done::Taken(bytes) => counted("peek", true, Lookup::Found(bytes)),
+            Done::Absent => counted("peek", true, Lookup::Absent),
+            _ => counted("peek", false, Lookup::Unavailable),
+        }
+    }
 }
 
 fn millis(duration: Duration) -> i64 {

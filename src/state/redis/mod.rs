@@ -268,6 +268,21 @@ impl State for RedisState {
             None => counted("unseal", false, Lookup::Unavailable),
         }
     }
+
+    async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
+        let inner = &self.inner;
+        let Some(link) = inner.link.load_full() else {
+            return counted("peek", false, Lookup::Unavailable);
+        };
+        let [bytes, _] = inner.names.sealed(key);
+        let command = scripts::peek(bytes);
+        let asked = within(inner.settings.timeout, link.ask::<Option<Vec<u8>>>(&command)).await;
+        match inner.noticed(asked).map(|kept| kept.and_then(scripts::kept)) {
+            Some(Some(bytes)) => counted("peek", true, Lookup::Found(bytes)),
+            Some(None) => counted("peek", true, Lookup::Absent),
+            None => counted("peek", false, Lookup::Unavailable),
+        }
+    }
 }
 
 async fn within<T>(

@@ -195,6 +195,20 @@ pub(super) fn unseal(keys: &[String; 2], of: Told<'_>) -> Cmd {
     told(UNSEAL, keys, of)
 }
 
+/// Reads what [`seal`] has kept; see [`kept`].
+pub(super) fn peek(key: String) -> Cmd {
+    let mut command = cmd("GET");
+    command.arg(key);
+    command
+}
+
+/// The bytes behind the epoch that they are kept under.
+pub(super) fn kept(mut whole: Vec<u8>) -> Option<Vec<u8>> {
+    let epoch = whole.iter().position(|byte| *byte == b'\n')?;
+    whole.drain(..=epoch);
+    Some(whole)
+}
+
 pub(super) fn probe(keys: &[String; 2], of: Told<'_>, ask_policy: bool) -> Cmd {
     let [epoch, probe] = keys.clone();
     let mut command = told(PROBE, &[probe, epoch], of);

@@ -13,6 +13,7 @@ function* huge() {
 const json = { 'content-type': 'application/json' };
 
 export const FAULTS = {
+  refuse: (_req, res) => res.writeHead(400, json).end('{"error":"invalid_grant"}'),
   500: (_req, res) => res.writeHead(500).end('broken on purpose\n'),
   // Stays unanswered after the endpoint is mended, too.
   hang: () => {},

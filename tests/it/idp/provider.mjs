@@ -1,5 +1,6 @@
 // The OpenID Provider itself: who may sign in, which clients and audiences
 // there are, and what its tokens say. All state is in memory.
+import { request } from 'node:http';
 import { Provider, errors } from 'oidc-provider';
 import { memoryAdapter } from './memory.mjs';
 
@@ -36,9 +37,17 @@ export const LAB_FEED = { id: 'lab-feed', secret: 'lab-feed-secret' };
 // The gateway under test; all that it may do is introspect.
 export const GATEWAY = { id: 'gw', secret: 'gw-secret' };
 
+// The gateway under test, where browsers sign in through it: one whose tokens
+// last, and one whose tokens are soon to be refreshed.
+export const DESK = { id: 'desk', secret: 'desk-secret' };
+export const DESK_SHORT = { id: 'desk-short', secret: 'desk-secret' };
+const DESK_HOSTS = ['portal.example', 'staff.example'];
+const SHORT_SECONDS = 2;
+
 // Fixed here, so that server.mjs can tell one endpoint from another.
 export const ROUTES = {
   authorization: '/auth',
+  end_session: '/session/end',
   introspection: '/token/introspection',
   jwks: '/jwks',
   revocation: '/token/revocation',
@@ -48,7 +57,20 @@ export const ROUTES = {
 
 const TOKEN_SECONDS = 600;
 
+const desk = ({ id, secret }) => ({
+  client_id: id,
+  client_secret: secret,
+  token_endpoint_auth_method: 'client_secret_basic',
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: DESK_HOSTS.map((host) => `https://${host}/_wardgate/callback`),
+  post_logout_redirect_uris: DESK_HOSTS.map((host) => `https://${host}/_wardgate/signed-out`),
+  backchannel_logout_uri: 'https://portal.example/_wardgate/back-channel-logout',
+  backchannel_logout_session_required: true,
+});
+
 const clients = (redirectUri) => [
+  desk(DESK),
+  desk(DESK_SHORT),
   {
     client_id: PORTAL,
     token_endpoint_auth_method: 'none',
@@ -107,6 +129,23 @@ function extraTokenClaims(ctx, token) {
   };
 }
 
+// Back-channel messages go to hosts that exist in tests only; `relay` says
+// where those are. Anything else is fetched as it is.
+function fetchFor(relay) {
+  return (url, options) => {
+    const { host, pathname } = new URL(url);
+    if (!DESK_HOSTS.includes(host)) return fetch(url, options);
+    return new Promise((resolve, reject) => {
+      const headers = { ...Object.fromEntries(new Headers(options.headers)), host };
+      const sent = request(`http://${relay.to}${pathname}`, { method: options.method, headers }, (answer) => {
+        answer.resume();
+        resolve(new Response(null, { status: answer.statusCode }));
+      });
+      sent.on('error', reject).end(String(options.body ?? ''));
+    });
+  };
+}
+
 // No consent page: everything that a client asks for is granted.
 async function grantAll(ctx) {
   const { Grant } = ctx.oidc.provider;
@@ -122,7 +161,7 @@ async function grantAll(ctx) {
   return grant;
 }
 
-export function createProvider({ issuer, redirectUri, jwks, storage }) {
+export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
   return new Provider(issuer, {
     adapter: memoryAdapter(storage),
     jwks,
@@ -142,9 +181,14 @@ export function createProvider({ issuer, redirectUri, jwks, storage }) {
       ctx.body = out;
     },
     extraTokenClaims,
+    fetch: fetchFor(relay),
+    issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: true,
     pkce: { required: () => true },
     ttl: {
-      AccessToken: TOKEN_SECONDS,
+      AccessToken: (_ctx, _token, client) =>
+        client.clientId === DESK_SHORT.id ? SHORT_SECONDS : TOKEN_SECONDS,
+      RefreshToken: TOKEN_SECONDS,
       AuthorizationCode: 60,
       ClientCredentials: TOKEN_SECONDS,
       Grant: TOKEN_SECONDS,
@@ -153,6 +197,7 @@ export function createProvider({ issuer, redirectUri, jwks, storage }) {
       Session: TOKEN_SECONDS,
     },
     features: {
+      backchannelLogout: { enabled: true },
       claimsParameter: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },

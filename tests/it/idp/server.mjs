@@ -9,6 +9,8 @@
 //   POST /client-token {"audience", "scope"?}
 //   POST /rotate       {"retire"}: new keys sign from now on; retire drops the old
 //   POST /fail         {"endpoint", "mode"}: see faults.mjs; null mends it
+//   POST /relay        {"to"}: where the gateway's hosts are, for messages to it
+//   POST /claims       {"account", "claims"}: what is known of an account now
 //   GET  /stats        how often each endpoint was asked
 import { createServer } from 'node:http';
 import { once } from 'node:events';
@@ -16,7 +18,7 @@ import { text } from 'node:stream/consumers';
 import { FAULTS } from './faults.mjs';
 import { clientToken, signIn } from './flows.mjs';
 import { newSigningKeys } from './keys.mjs';
-import { ROUTES, answerInteraction, createProvider } from './provider.mjs';
+import { ACCOUNTS, ROUTES, answerInteraction, createProvider } from './provider.mjs';
 
 const ENDPOINTS = { discovery: '/.well-known/openid-configuration', ...ROUTES };
 const MOVED = '/moved/';
@@ -61,6 +63,11 @@ const controls = {
     else throw new Error(`no such mode: ${mode}`);
     return Object.fromEntries(faults);
   },
+  'POST /relay': ({ to }) => Object.assign(relay, { to }),
+  'POST /claims': ({ account, claims }) => {
+    if (!Object.hasOwn(ACCOUNTS, account)) throw new Error(`no such account: ${account}`);
+    return (ACCOUNTS[account] = claims);
+  },
   'GET /stats': () => stats,
 };
 
@@ -82,12 +89,13 @@ async function serveControl(req, res) {
 // new provider under the same issuer, with the same storage. The first key
 // for an algorithm is the one that signs.
 const storage = new Map();
+const relay = {};
 let keys;
 let provider;
 let handle;
 function useKeys(next) {
   keys = next;
-  provider = createProvider({ issuer, redirectUri, jwks: { keys }, storage });
+  provider = createProvider({ issuer, redirectUri, jwks: { keys }, storage, relay });
   handle = provider.callback();
 }
 

@@ -75,6 +75,21 @@ impl Idp {
         Tokens(self.order("/client-token", &json!({"audience": audience, "scope": "feed"})))
     }
 
+    /// Tells it where the gateway is, for messages on the back channel.
+    pub fn relay_to(&self, gateway: SocketAddr) {
+        self.order("/relay", &json!({"to": gateway.to_string()}));
+    }
+
+    /// Changes what is known of an account.
+    pub fn set_claims(&self, account: &str, claims: &Value) {
+        self.order("/claims", &json!({"account": account, "claims": claims}));
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// New keys sign from now on; `retire` takes the old ones out.
     pub fn rotate(&self, retire: bool) {
         self.order("/rotate", &json!({"retire": retire}));

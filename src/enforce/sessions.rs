@@ -1,0 +1,265 @@
+//! What the gateway needs to sign people in, as traits: the providers that vouch for them, and the sessions they hold.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use serde_json::{Map, Value};
+
+use super::ports::Identified;
+use crate::identity::jwt::Media;
+use crate::identity::{IssuerRules, TokenFault};
+use crate::request::Facts;
+use crate::request::credentials::SessionId;
+
+/// The path under which the gateway's own pages lie, on every host at which people sign in.
+pub const OWN_PATH: &str = "/_wardgate";
+
+/// One of the gateway's own pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where a sign-in begins.
+    SignIn,
+    /// Where the issuer sends the browser back to.
+    Callback,
+    /// Where a session is ended.
+    SignOut,
+    /// What is shown after that.
+    SignedOut,
+    /// Where an issuer ends sessions (OpenID Connect Back-Channel Logout 1.0).
+    BackChannelLogout,
+}
+
+impl Place {
+    /// Its path.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::SignIn => "/_wardgate/sign-in",
+            Self::Callback => "/_wardgate/callback",
+            Self::SignOut => "/_wardgate/sign-out",
+            Self::SignedOut => "/_wardgate/signed-out",
+            Self::BackChannelLogout => "/_wardgate/back-channel-logout",
+        }
+    }
+
+    /// The page at a path.
+    pub fn find(path: &str) -> Option<Self> {
+        [Self::SignIn, Self::Callback, Self::SignOut, Self::SignedOut, Self::BackChannelLogout]
+            .into_iter()
+            .find(|place| place.path() == path)
+    }
+
+    /// Whether it takes a request of this method.
+    pub fn takes(self, method: &Method) -> bool {
+        match self {
+            Self::SignIn | Self::Callback | Self::SignedOut => *method == Method::GET,
+            Self::SignOut => *method == Method::GET || *method == Method::POST,
+            Self::BackChannelLogout => *method == Method::POST,
+        }
+    }
+}
+
+/// Whether a path is the gateway's own.
+pub fn is_own_path(path: &str) -> bool {
+    path.strip_prefix(OWN_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Why nobody speaks for a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderFault {
+    /// It can't be reached, or gives no usable answer.
+    Unavailable,
+    /// It refuses: the code, the refresh token or the client is not good.
+    Refused,
+    /// What it gave is not signed as it signs.
+    Token(TokenFault),
+}
+
+/// Where a provider's pages are, and what it can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Where people authenticate.
+    pub authorization: Box<str>,
+    /// Where they sign out, where it has such a page (OpenID Connect RP-Initiated Logout 1.0).
+    pub end_session: Option<Box<str>>,
+    /// Whether it names itself in what it sends back (RFC 9207).
+    pub names_itself: bool,
+    /// Whether it takes the `claims` parameter.
+    pub takes_claims: bool,
+}
+
+/// What is exchanged for tokens.
+#[derive(Clone, Copy)]
+pub enum Grant<'g> {
+    /// A code, with the verifier of its challenge (RFC 7636) and the address it came to.
+    Code {
+        /// The code.
+        code: &'g str,
+        /// What its challenge was made from.
+        verifier: &'g str,
+        /// Where it came to.
+        redirect_uri: &'g str,
+    },
+    /// A refresh token.
+    Refresh(&'g str),
+}
+
+/// What a provider gives for a grant. No `Debug`: it holds tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    /// The ID token as it came, for signing out.
+    pub id_token: Option<Box<str>>,
+    /// To get newer ones.
+    pub refresh_token: Option<Box<str>>,
+    /// For how many seconds what the tokens say may be relied on.
+    pub expires_in: Option<i64>,
+}
+
+/// The issuers at which people sign in. A position is the policy's.
+#[async_trait]
+pub trait Providers: Send + Sync {
+    /// An issuer's rules.
+    fn rules(&self, issuer: usize) -> Option<&IssuerRules>;
+
+    /// Where its pages are; `None` where it can't be asked.
+    async fn provider(&self, issuer: usize) -> Option<Arc<Provider>>;
+
+    /// Gets tokens at its token endpoint.
+    async fn tokens(&self, issuer: usize, grant: Grant<'_>) -> Result<Tokens, ProviderFault>;
+
+    /// The claims of a token that it has signed, and what kind of token that is.
+    async fn signed(&self, issuer: usize, token: &str) -> Result<(Media, Map<String, Value>), ProviderFault>;
+}
+
+/// A request to one of the gateway's own pages.
+#[derive(Debug)]
+pub struct Visit<'v> {
+    /// Which.
+    pub place: Place,
+    /// The method, which the page takes.
+    pub method: &'v Method,
+    /// The request.
+    pub facts: &'v Facts,
+    /// Its headers, for cookies.
+    pub headers: &'v HeaderMap,
+    /// The body of a form.
+    pub form: Option<Bytes>,
+    /// Now, in Unix seconds.
+    pub now: i64,
+}
+
+/// Something that happened to a session, for the audit trail; names in it become pseudonyms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFact {
+    /// `sign_in`, `refresh`, `sign_out`, `back_channel_logout`.
+    pub what: &'static str,
+    /// `ok`, or why not.
+    pub result: &'static str,
+    /// The issuer's configured name.
+    pub issuer: Option<Box<str>>,
+    /// The issuer's name for the subject.
+    pub subject: Option<Box<str>>,
+    /// The session's name.
+    pub session: Option<Box<str>>,
+}
+
+/// One who can be chosen to sign in at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What people call it.
+    pub label: Box<str>,
+    /// Where it begins.
+    pub link: String,
+}
+
+/// What a page says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Page {
+    /// At whom do you want to sign in?
+    Chooser(Vec<Choice>),
+    /// Do you want to sign out? The form may lead to these origins.
+    ConfirmSignOut {
+        /// The issuer's origin, where signing out goes on there.
+        leads_to: Option<Box<str>>,
+    },
+    /// You are signed out.
+    SignedOut,
+    /// The sign-in took too long, or began elsewhere; where to begin anew.
+    Expired(String),
+    /// The issuer did not vouch for you; where to begin anew.
+    Failed(String),
+    /// The issuer or the store can't be reached; where to try again.
+    Outage(String),
+    /// The request makes no sense here.
+    Malformed,
+}
+
+/// How a visit is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The browser goes on there.
+    GoTo(String),
+    /// A page.
+    Page(Page),
+    /// The logout token was taken.
+    LogoutTaken,
+    /// It was not.
+    LogoutRefused,
+    /// Nobody could keep it in mind; the issuer should try again.
+    LogoutUnavailable,
+}
+
+/// An answer with all that comes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visited {
+    /// The answer.
+    pub answer: Answer,
+    /// `Set-Cookie` lines.
+    pub cookies: Vec<String>,
+    /// What happened.
+    pub fact: Option<SessionFact>,
+}
+
+impl From<Answer> for Visited {
+    fn from(answer: Answer) -> Self {
+        Self { answer, cookies: Vec::new(), fact: None }
+    }
+}
+
+impl From<Page> for Visited {
+    fn from(page: Page) -> Self {
+        Answer::Page(page).into()
+    }
+}
+
+/// Whom a session speaks for, and what happened to it meanwhile.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Whom it speaks for.
+    pub identified: Identified,
+    /// A refresh, or its refusal.
+    pub fact: Option<SessionFact>,
+}
+
+/// The sessions of browsers, for one version of the configuration.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Whether people sign in at this host.
+    fn serves(&self, host: &str) -> bool;
+
+    /// Where somebody signs in who is on the way to a target (path and query) at this host, and whom one of these
+    /// issuers (positions; `None` is any) must vouch for. `None` where nobody can.
+    fn sign_in(
+        &self,
+        host: &str,
+        issuers: &mut dyn Iterator<Item = Option<usize>>,
+        target: &str,
+    ) -> Option<String>;
+
+    /// Whom a session speaks for. Never waits longer than its own configured limits.
+    async fn resume(&self, id: &SessionId, host: &str, now: i64) -> Resumed;
+
+    /// Answers a request to one of the gateway's own pages.
+    async fn visit(&self, visit: &Visit<'_>) -> Visited;
+}

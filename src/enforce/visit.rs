@@ -1,0 +1,61 @@
+//! A request to one of the gateway's own pages: limited and recorded like any other.
+
+use super::gate::{Arrival, Gate};
+use super::sessions::{Answer, Page, Sessions, Visit, Visited};
+use crate::decision::{Denial, Reason};
+use crate::policy::Policy;
+
+/// What became of a visit.
+#[derive(Debug)]
+pub enum VisitSettled {
+    /// It is answered so.
+    Answered(Visited),
+    /// It is refused.
+    Refused(Denial),
+}
+
+impl Gate {
+    /// Answers a request to one of the gateway's own pages. What could not be recorded has not happened.
+    pub async fn visit(
+        &self,
+        policy: &Policy,
+        sessions: &dyn Sessions,
+        arrival: &Arrival<'_>,
+        visit: &Visit<'_>,
+    ) -> VisitSettled {
+        if let Err(denial) = self.limit_anybody(policy, None, visit.facts) {
+            self.record_refused_visit(arrival, denial.reason).await;
+            return VisitSettled::Refused(denial);
+        }
+        let visited = sessions.visit(visit).await;
+        if let Some(fact) = &visited.fact
+            && !self.record_session(arrival, fact).await
+            && begins_session(&visited)
+        {
+            // The cookies stay here: nobody knows the session that was made.
+            return VisitSettled::Refused(Denial::new(Reason::AuditUnavailable));
+        }
+        VisitSettled::Answered(visited)
+    }
+
+    /// Refuses a request to a path of the gateway's own at which there is nothing for it.
+    pub async fn refuse_visit(&self, arrival: &Arrival<'_>, reason: Reason) -> Denial {
+        self.record_refused_visit(arrival, reason).await;
+        Denial::new(reason)
+    }
+
+    async fn record_refused_visit(&self, arrival: &Arrival<'_>, reason: Reason) {
+        // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
+        self.record_answer(arrival, None, "deny", reason).await;
+    }
+}
+
+/// Whether the answer gives somebody something: to refuse it then undoes that.
+fn begins_session(visited: &Visited) -> bool {
+    let is_refusal = matches!(
+        visited.answer,
+        Answer::Page(Page::Expired(_) | Page::Failed(_) | Page::Outage(_) | Page::Malformed)
+    );
+    let is_sign_in = visited.fact.as_ref().is_some_and(|fact| fact.what == "sign_in");
+    is_sign_in && !is_refusal
+}

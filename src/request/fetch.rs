@@ -1,0 +1,140 @@
+//! What a browser says of a request: whether a person went there, and whose page it comes from.
+//!
+//! Fetch metadata (`Sec-Fetch-*`, W3C) where there is any: no page can forge it. Older browsers, and all browsers on
+//! plain HTTP, send none; then `Origin` tells for requests that change something, and `Accept` whether a page is wanted.
+
+use http::{HeaderMap, Method, header};
+
+/// What a browser says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetch {
+    /// Whether a person went to this address, so that a page or a redirection is an answer.
+    pub navigation: bool,
+    /// Whose page asks.
+    pub from: From,
+}
+
+/// Whose page a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// One of this very origin, or the person's own doing: an address typed in, a bookmark.
+    Own,
+    /// Another's.
+    Other,
+    /// Nobody says.
+    Unknown,
+}
+
+impl Fetch {
+    /// What a client says that is no browser.
+    pub const NOTHING: Self = Self { navigation: false, from: From::Unknown };
+
+    /// Reads the headers. `authority` is HTTP/2's (RFC 9113 §8.3.1); HTTP/1 has it in `Host`.
+    pub fn read(method: &Method, headers: &HeaderMap, authority: Option<&str>) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        Self { navigation: is_navigation(method, headers, text), from: from(headers, authority, text) }
+    }
+}
+
+fn is_navigation<'h>(method: &Method, headers: &HeaderMap, text: impl Fn(&str) -> Option<&'h str>) -> bool {
+    // What is redirected after any other method would lose its body, or be done twice.
+    if *method != Method::GET || headers.contains_key(header::UPGRADE) {
+        return false;
+    }
+    if let Some(mode) = text("sec-fetch-mode") {
+        // A frame is no place to sign in at: the issuer refuses to be framed, as it should.
+        return mode == "navigate" && text("sec-fetch-dest").is_none_or(|dest| dest == "document");
+    }
+    let by_script = headers.contains_key("x-requested-with") || headers.contains_key(header::ORIGIN);
+    !by_script && text("accept").is_some_and(wants_page)
+}
+
+/// Whether `text/html` is among what is accepted by name: `*/*` is what scripts and tools send.
+fn wants_page(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let media = range.split(';').next().unwrap_or_default().trim();
+        media.eq_ignore_ascii_case("text/html") || media.eq_ignore_ascii_case("application/xhtml+xml")
+    })
+}
+
+fn from<'h>(
+    headers: &'h HeaderMap,
+    authority: Option<&'h str>,
+    text: impl Fn(&str) -> Option<&'h str>,
+) -> From {
+    match text("sec-fetch-site") {
+        Some("same-origin" | "none") => return From::Own,
+        Some(_) => return From::Other,
+        None => {}
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return From::Unknown;
+    };
+    let host = authority.or_else(|| text("host"));
+    // Whether the page came by TLS is not compared: behind a proxy that ends it nobody here can know. Who could answer
+    // for this host without TLS can read and change everything already.
+    let same = origin.to_str().ok().zip(host).is_some_and(|(origin, host)| {
+        let named = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        named.is_some_and(|named| named.eq_ignore_ascii_case(host))
+    });
+    if same { From::Own } else { From::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: &Method, headers: &[(&'static str, &'static str)]) -> Fetch {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+            .collect();
+        Fetch::read(method, &headers, None)
+    }
+
+    #[test]
+    fn only_a_person_on_the_way_navigates() {
+        let navigates = |headers: &[(&'static str, &'static str)]| read(&Method::GET, headers).navigation;
+        assert!(navigates(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
+        assert!(navigates(&[("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")]));
+        for other in [
+            &[][..],
+            &[("accept", "*/*")],
+            &[("accept", "application/json")],
+            &[("accept", "text/html"), ("x-requested-with", "XMLHttpRequest")],
+            &[("accept", "text/event-stream")],
+            &[("accept", "text/html"), ("upgrade", "websocket")],
+            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
+            &[("sec-fetch-mode", "websocket")],
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe"), ("accept", "text/html")],
+            &[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+        ] {
+            assert!(!navigates(other), "{other:?}");
+        }
+        assert!(!read(&Method::POST, &[("sec-fetch-mode", "navigate"), ("accept", "text/html")]).navigation);
+    }
+
+    #[test]
+    fn the_browser_says_whose_page_it_is() {
+        let from = |headers: &[(&'static str, &'static str)]| read(&Method::POST, headers).from;
+        let host = ("host", "Portal.example:8443");
+        assert_eq!(from(&[host, ("sec-fetch-site", "same-origin")]), From::Own);
+        assert_eq!(from(&[host, ("sec-fetch-site", "none")]), From::Own);
+        assert_eq!(from(&[host, ("origin", "https://portal.example:8443")]), From::Own);
+        assert_eq!(from(&[host]), From::Unknown);
+        for other in [
+            &[host, ("sec-fetch-site", "same-site")][..],
+            &[host, ("sec-fetch-site", "cross-site")],
+            &[host, ("sec-fetch-site", "")],
+            // The browser's word counts, not that of a header which a proxy may have added.
+            &[host, ("sec-fetch-site", "cross-site"), ("origin", "https://portal.example:8443")],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "https://portal.example")],
+            &[host, ("origin", "https://portal.example:8443.evil.example")],
+            &[host, ("origin", "https://evil.example")],
+            &[("origin", "https://portal.example")],
+        ] {
+            assert_eq!(from(other), From::Other, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Requests to the gateway's own pages, and pages in the place of refusals where a person is at the other end.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+use pingora::proxy::Session;
+
+use super::context::Context;
+use super::intake::{self, SessionBody};
+use super::live::Live;
+use super::proxy::Gateway;
+use super::reply::Reply;
+use crate::decision::{Denial, Reason};
+use crate::enforce::sessions::{Answer, OWN_PATH, Place, Sessions, Visit, Visited, is_own_path};
+use crate::enforce::{BodySource as _, VisitSettled};
+use crate::policy::Route;
+use crate::request::credentials::Presented;
+use crate::request::{Facts, PathReading};
+
+/// Forms are a token at most, beside a few letters.
+const FORM_BYTES: usize = 64 * 1024;
+
+/// The sessions, where a request is for one of the gateway's own pages.
+pub(super) fn addressed<'l>(live: &'l Live, facts: &Facts) -> Option<&'l Arc<dyn Sessions>> {
+    let sessions = live.generation.sessions.as_ref()?;
+    let is_own = facts.target.raw().starts_with(OWN_PATH)
+        && facts.target.path_as(PathReading::STRICT).is_ok_and(|path| is_own_path(&path));
+    (is_own && sessions.serves(facts.host.as_str())).then_some(sessions)
+}
+
+impl Gateway {
+    /// Answers a request to one of the gateway's own pages.
+    pub(super) async fn own_page(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        sessions: &dyn Sessions,
+        facts: &Facts,
+    ) -> pingora::Result<()> {
+        let headers = session.req_header().headers.clone();
+        let reply = match self.visited(session, context, sessions, (facts, &headers)).await {
+            Ok(visited) => self.answer(context, visited, &headers)?,
+            Err((denial, allow)) => {
+                context.reason = Some(denial.reason.code());
+                self.refusal(context, Some(facts), None, (&denial, &allow), &headers)?
+            }
+        };
+        let reply = reply.with_proxy_status(&self.proxy_status, None)?;
+        tracing::debug!(decision = %context.id, status = reply.status(), "answered a request to a page of its own");
+        reply.send(session).await
+    }
+
+    async fn visited(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        sessions: &dyn Sessions,
+        (facts, headers): (&Facts, &HeaderMap),
+    ) -> Result<Visited, (Denial, Vec<Method>)> {
+        let arrival = self.arrival(context, &facts.method, Ok(facts));
+        let path = facts.target.path_as(PathReading::STRICT).unwrap_or_default();
+        let Some(place) = Place::find(&path) else {
+            return Err((self.gate.refuse_visit(&arrival, Reason::NoRoute).await, Vec::new()));
+        };
+        if !place.takes(&facts.method) {
+            let methods = [Method::GET, Method::POST].into_iter().filter(|method| place.takes(method));
+            let denial = self.gate.refuse_visit(&arrival, Reason::MethodNotAllowed).await;
+            return Err((denial, methods.collect()));
+        }
+        let form = if facts.method == Method::POST {
+            let mut body = SessionBody::new(session);
+            let Ok(form) = body.collect(FORM_BYTES).await else {
+                session.set_keepalive(None);
+                return Err((self.gate.refuse_visit(&arrival, Reason::BodyTooLarge).await, Vec::new()));
+            };
+            Some(form)
+        } else {
+            if !intake::drain(session, Some(facts), None).await {
+                session.set_keepalive(None);
+            }
+            None
+        };
+        let visit = Visit { place, method: &facts.method, facts, headers, form, now: context.now };
+        let policy = &context.live.generation.policy;
+        match self.gate.visit(policy, sessions, &arrival, &visit).await {
+            VisitSettled::Answered(visited) => Ok(visited),
+            VisitSettled::Refused(denial) => Err((denial, Vec::new())),
+        }
+    }
+
+    fn answer(&self, context: &Context, visited: Visited, headers: &HeaderMap) -> pingora::Result<Reply> {
+        let id = context.id;
+        let reply = match &visited.answer {
+            Answer::GoTo(address) => Reply::go_to(id, address),
+            Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
+            Answer::LogoutTaken => Reply::bare(id, 200),
+            Answer::LogoutRefused => Reply::bare(id, 400),
+            Answer::LogoutUnavailable => Reply::bare(id, 503),
+        };
+        reply?.with_cookies(&visited.cookies)
+    }
+
+    /// A refusal: for people, where this host has pages, the way to sign in, or a page; else a problem (RFC 9457).
+    pub(super) fn refusal(
+        &self,
+        context: &Context,
+        facts: Option<&Facts>,
+        route: Option<&Route>,
+        (denial, allow): (&Denial, &[Method]),
+        headers: &HeaderMap,
+    ) -> pingora::Result<Reply> {
+        let (id, live) = (context.id, &context.live);
+        let reply = Reply::refusal(id, denial, allow)?;
+        let Some((facts, sessions)) = person(live, facts) else { return Ok(reply) };
+        let host = facts.host.as_str();
+        if reply.status() == 401 && !matches!(denial.reason, Reason::ServiceTokenTooOld) {
+            let mut issuers = route.into_iter().flat_map(|route| &route.any_of).map(|entry| entry.issuer);
+            if let Some(link) = sessions.sign_in(host, &mut issuers, facts.target.raw()) {
+                return Reply::go_to(id, &link);
+            }
+        }
+        let page = live.pages.refusal(reply.status(), facts.target.raw(), accepts(headers), id);
+        reply.as_page(page)
+    }
+
+    /// A challenge: for people a page, else as the standard has it (RFC 9470).
+    pub(super) fn challenge_page(
+        &self,
+        context: &Context,
+        reply: Reply,
+        headers: &HeaderMap,
+    ) -> pingora::Result<Reply> {
+        match person(&context.live, context.facts.as_ref()) {
+            Some((facts, _)) => {
+                let page = context.live.pages.refusal(401, facts.target.raw(), accepts(headers), context.id);
+                reply.as_page(page)
+            }
+            None => Ok(reply),
+        }
+    }
+}
+
+/// Whether a person waits for the answer, at a host where people sign in. Who shows a token is a program.
+fn person<'l>(live: &'l Live, facts: Option<&'l Facts>) -> Option<(&'l Facts, &'l Arc<dyn Sessions>)> {
+    let (facts, sessions) = facts.zip(live.generation.sessions.as_ref())?;
+    let is_person =
+        facts.fetch.navigation && matches!(facts.presented, Presented::Nothing | Presented::Session(_));
+    (is_person && sessions.serves(facts.host.as_str())).then_some((facts, sessions))
+}
+
+fn accepts(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()
+}

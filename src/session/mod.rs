@@ -1,0 +1,155 @@
+//! Floor 3: browsers that sign in, and the sessions they hold.
+//!
+//! The gateway is a relying party (OpenID Connect Core 1.0): `start` sends the browser to the issuer, `callback` takes
+//! it back and begins a session, `resume` finds out whom a session speaks for and refreshes what is known of them,
+//! `leave` ends it: by the person, or by the issuer on the back channel. A browser holds nothing but an opaque name;
+//! what it stands for lies sealed in the state store, under the name's digest ([`record`]).
+
+mod callback;
+mod cookie;
+mod leave;
+mod record;
+mod refresh;
+mod resume;
+mod secret;
+mod start;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use quick_cache::sync::Cache;
+use tokio::runtime::Handle;
+
+use self::record::Live;
+use self::refresh::Refreshing;
+use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
+use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
+use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Visit, Visited};
+use crate::request::credentials::SessionId;
+
+/// So many sessions are remembered for a moment, so that a page with many parts reads its session once.
+const REMEMBERED: usize = 10_000;
+
+/// The sessions of browsers, under one version of the configuration.
+pub struct BrowserSessions {
+    providers: Arc<dyn Providers>,
+    state: Arc<dyn State>,
+    /// By the policy's positions.
+    issuers: Vec<Issuer>,
+    /// Where refreshes run, so that they come to their end even where the browser goes away.
+    runtime: Handle,
+    known: Cache<Box<str>, Arc<Live>>,
+    refreshing: Mutex<HashMap<Box<str>, (Refreshing, Instant)>>,
+}
+
+struct Issuer {
+    name: Box<str>,
+    sign_in: Option<SignInSettings>,
+    /// How long what was learnt from it is believed while it can't be asked.
+    stale_for: Duration,
+}
+
+/// An issuer at which people sign in, at one host.
+#[derive(Clone, Copy)]
+struct Offer<'o> {
+    position: usize,
+    name: &'o str,
+    settings: &'o SignInSettings,
+    origin: &'o Origin,
+}
+
+impl BrowserSessions {
+    /// Puts the parts together; `None` where nobody signs in. `issuers` stand in the policy's order.
+    pub fn new(
+        issuers: &[IssuerSettings],
+        providers: Arc<dyn Providers>,
+        state: Arc<dyn State>,
+        runtime: Handle,
+    ) -> Option<Arc<Self>> {
+        if issuers.iter().all(|issuer| issuer.sign_in.is_none()) {
+            return None;
+        }
+        let issuer = |issuer: &IssuerSettings| Issuer {
+            name: issuer.name.clone(),
+            sign_in: issuer.sign_in.clone(),
+            stale_for: issuer.keys.stale_for,
+        };
+        Some(Arc::new(Self {
+            providers,
+            state,
+            issuers: issuers.iter().map(issuer).collect(),
+            runtime,
+            known: Cache::new(REMEMBERED),
+            refreshing: Mutex::default(),
+        }))
+    }
+
+    /// Everybody at whom people sign in at a host.
+    fn offers<'s>(&'s self, host: &'s str) -> impl Iterator<Item = Offer<'s>> {
+        self.issuers.iter().enumerate().filter_map(move |(position, issuer)| {
+            let settings = issuer.sign_in.as_ref()?;
+            Some(Offer { position, name: &issuer.name, settings, origin: settings.origin(host)? })
+        })
+    }
+
+    fn offer<'s>(&'s self, host: &'s str, name: &str) -> Option<Offer<'s>> {
+        self.offers(host).find(|offer| offer.name == name)
+    }
+
+    /// Ends a session for good: whatever still lies in a store or a cache is refused from now on. Says whether that
+    /// could be kept in mind.
+    async fn end(&self, name: &str, issuer: &str, absolute: Duration, now: i64) -> bool {
+        let key = RevocationKey { issuer, claim: RevocationClaim::TokenId, value: name };
+        let moment = now.saturating_add(1);
+        let revoked = self.state.revoke(&key, moment, absolute + record::MARGIN).await;
+        self.known.remove(name);
+        self.state.unseal(&record::refresh_key(name)).await;
+        self.state.unseal(&record::session_key(name)).await;
+        revoked == crate::decision::Lookup::Found(())
+    }
+}
+
+#[async_trait]
+impl Sessions for BrowserSessions {
+    fn serves(&self, host: &str) -> bool {
+        self.offers(host).next().is_some()
+    }
+
+    fn sign_in(
+        &self,
+        host: &str,
+        issuers: &mut dyn Iterator<Item = Option<usize>>,
+        target: &str,
+    ) -> Option<String> {
+        let mut fitting = Vec::new();
+        for issuer in issuers {
+            let of =
+                self.offers(host).filter(|offer| issuer.is_none_or(|position| position == offer.position));
+            fitting.extend(of.map(|offer| (offer.position, offer.name)));
+        }
+        fitting.sort_unstable();
+        fitting.dedup();
+        match fitting.as_slice() {
+            [] => None,
+            [(_, only)] => Some(start::link(Some(only), target, false)),
+            _ => Some(start::link(None, target, false)),
+        }
+    }
+
+    async fn resume(&self, id: &SessionId, host: &str, now: i64) -> Resumed {
+        self.resumed(id, host, now).await
+    }
+
+    async fn visit(&self, visit: &Visit<'_>) -> Visited {
+        match visit.place {
+            Place::SignIn => self.start(visit).await,
+            Place::Callback => self.call_back(visit).await,
+            Place::SignOut => self.sign_out(visit).await,
+            Place::SignedOut => Page::SignedOut.into(),
+            Place::BackChannelLogout => self.back_channel_logout(visit).await,
+        }
+    }
+}

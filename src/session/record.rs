@@ -1,0 +1,116 @@
+//! What lies in the store: sessions, and sign-ins under way. Sealed, and under digests of names that only browsers know.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::secret;
+use crate::decision::Lookup;
+use crate::enforce::ports::State;
+use crate::identity::Subject;
+
+/// What is kept is kept this much longer than it counts, so that clocks decide and not the store.
+pub const MARGIN: Duration = Duration::from_secs(60);
+
+/// Where a session lies.
+pub fn session_key(name: &str) -> String {
+    format!("session:{name}")
+}
+
+/// Where its refresh token lies: whoever takes it out refreshes, and nobody else at that time.
+pub fn refresh_key(name: &str) -> String {
+    format!("refresh:{name}")
+}
+
+/// Where a sign-in under way lies.
+pub fn pending_key(state_digest: &str) -> String {
+    format!("sign-in:{state_digest}")
+}
+
+/// A session.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The issuer's configured name.
+    pub issuer: Box<str>,
+    /// Our name there, as it was.
+    pub client_id: Box<str>,
+    /// The host whose cookie names it.
+    pub host: Box<str>,
+    /// What the ID token says.
+    pub claims: Arc<Map<String, Value>>,
+    /// The ID token itself, for signing out.
+    pub id_token: Box<str>,
+    /// When it began, in Unix seconds.
+    pub began_at: i64,
+    /// When it was last used, in Unix seconds; written now and then only.
+    pub seen_at: i64,
+    /// Until when the claims count, where they can be refreshed.
+    pub fresh_until: Option<i64>,
+}
+
+/// A session that was read, with what follows from it.
+pub struct Live {
+    pub record: Record,
+    pub subject: Arc<Subject>,
+    pub position: usize,
+    pub read_at: Instant,
+}
+
+/// A sign-in under way.
+#[derive(Serialize, Deserialize)]
+pub enum Pending {
+    /// The browser is at the issuer.
+    Begun(Begun),
+    /// It has come back.
+    Done {
+        /// The digest of the secret in its cookie.
+        binding: Box<str>,
+        /// Where it goes on to.
+        to: Box<str>,
+    },
+}
+
+/// What was sent along, and what must come back.
+#[derive(Serialize, Deserialize)]
+pub struct Begun {
+    /// The issuer's configured name.
+    pub issuer: Box<str>,
+    /// The host at which it began.
+    pub host: Box<str>,
+    /// The digest of the secret in the browser's cookie.
+    pub binding: Box<str>,
+    /// What the ID token must repeat.
+    pub nonce: Box<str>,
+    /// The secret behind the code's challenge (RFC 7636).
+    pub verifier: Box<str>,
+    /// Where the person goes on to.
+    pub to: Box<str>,
+    /// When it began, in Unix seconds.
+    pub began_at: i64,
+    /// Whether the person was to authenticate anew.
+    pub anew: bool,
+}
+
+/// The name of a session in stores, of its name in the browser.
+pub fn name_of(id: &str) -> Box<str> {
+    secret::digest(id).into()
+}
+
+/// Reads a piece. What can't be understood counts as absent: another version of the program wrote it.
+pub fn understood<T: serde::de::DeserializeOwned>(found: Lookup<Vec<u8>>) -> Lookup<T> {
+    match found {
+        Lookup::Found(bytes) => serde_json::from_slice(&bytes).map_or(Lookup::Absent, Lookup::Found),
+        Lookup::Absent => Lookup::Absent,
+        Lookup::Unavailable => Lookup::Unavailable,
+    }
+}
+
+/// Keeps a piece; says whether it is kept.
+pub async fn keep(state: &dyn State, key: &str, piece: &impl Serialize, ttl: Duration) -> bool {
+    match serde_json::to_vec(piece) {
+        Ok(bytes) => state.seal(key, &bytes, ttl).await == Lookup::Found(()),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,255 @@
+//! Claims that are too old: the issuer is asked again, once however many requests wait, on however many gateways.
+//!
+//! The refresh token lies apart from the session, and whoever takes it out of the store is the one who asks. Others find
+//! it gone, and wait for the session to be renewed.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::BrowserSessions;
+use super::record::{self, Live, Record, keep, refresh_key, session_key, understood};
+use crate::decision::Lookup;
+use crate::enforce::flight::Flight;
+use crate::enforce::ports::State;
+use crate::enforce::sessions::{Grant, ProviderFault, Providers, SessionFact, Tokens};
+use crate::identity::id_token::{self, Expected};
+
+/// How long a request waits for it.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long, and how often, it is looked whether another gateway has done it.
+const OTHERS: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After a failure nobody asks again for so long.
+const PAUSE: Duration = Duration::from_secs(5);
+/// More refreshes than this are not remembered.
+const MOST: usize = 10_000;
+
+/// What of the claims belongs to the sign-in itself: no refresh makes that newer (OpenID Connect Core 1.0 §12.2).
+const OF_SIGN_IN: [&str; 5] = ["auth_time", "acr", "amr", "sid", "nonce"];
+
+/// One refresh, under way or over.
+pub type Refreshing = Flight<Done>;
+
+/// What came of a refresh.
+#[derive(Clone)]
+pub enum Done {
+    /// This is the session now.
+    Renewed(Arc<Record>),
+    /// The issuer vouches no longer.
+    Refused(&'static str),
+    /// It could not be found out.
+    Later,
+}
+
+/// The same for one request.
+pub enum Refreshed {
+    Renewed(Arc<Live>),
+    Ended,
+    Later,
+}
+
+impl BrowserSessions {
+    /// Renews a session's claims; whoever began it gets the fact to record.
+    pub(super) async fn refreshed(
+        &self,
+        name: &str,
+        live: &Arc<Live>,
+        now: i64,
+    ) -> (Refreshed, Option<SessionFact>) {
+        let (flight, is_first) = self.flight(name, live, now);
+        let Some(done) = flight.outcome(PATIENCE).await else { return (Refreshed::Later, None) };
+        let fact = |result| SessionFact {
+            what: "refresh",
+            result,
+            issuer: Some(live.record.issuer.clone()),
+            subject: Some(live.subject.id.clone()),
+            session: live.subject.session.clone(),
+        };
+        let (refreshed, result) = match done {
+            Done::Renewed(record) => match self.remember(name, Record::clone(&record)) {
+                Some(live) if live.subject.id == self.subject_of(&record) => (Refreshed::Renewed(live), "ok"),
+                _ => (Refreshed::Ended, "claims_refused"),
+            },
+            Done::Refused(why) => {
+                self.known.remove(name);
+                (Refreshed::Ended, why)
+            }
+            Done::Later => (Refreshed::Later, "issuer_unavailable"),
+        };
+        (refreshed, is_first.then(|| fact(result)))
+    }
+
+    fn subject_of(&self, record: &Record) -> Box<str> {
+        record.claims.get("sub").and_then(Value::as_str).unwrap_or_default().into()
+    }
+
+    /// The refresh under way, or a new one where none is and none has failed just now.
+    fn flight(&self, name: &str, live: &Arc<Live>, now: i64) -> (Refreshing, bool) {
+        // Held for a few lookups, never over an await.
+        let mut refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((flight, began)) = refreshing.get(name)
+            && (!flight.is_over() || began.elapsed() < PAUSE)
+        {
+            return (flight.clone(), false);
+        }
+        if refreshing.len() >= MOST {
+            refreshing.retain(|_, (flight, began)| !flight.is_over() || began.elapsed() < PAUSE);
+        }
+        let job = Job {
+            providers: Arc::clone(&self.providers),
+            state: Arc::clone(&self.state),
+            name: name.into(),
+            record: live.record.clone(),
+            position: live.position,
+            idle: self.limit(live.position, |limits| limits.idle),
+            absolute: self.limit(live.position, |limits| limits.absolute),
+            now,
+        };
+        let flight = Flight::start(&self.runtime, job.run());
+        refreshing.insert(name.into(), (flight.clone(), Instant::now()));
+        (flight, true)
+    }
+
+    fn limit(
+        &self,
+        position: usize,
+        which: impl Fn(crate::config::settings::SessionLimits) -> Duration,
+    ) -> Duration {
+        let sign_in = self.issuers.get(position).and_then(|issuer| issuer.sign_in.as_ref());
+        sign_in.map_or(Duration::ZERO, |sign_in| which(sign_in.session))
+    }
+}
+
+/// What a refresh needs, without the request that began it.
+struct Job {
+    providers: Arc<dyn Providers>,
+    state: Arc<dyn State>,
+    name: Box<str>,
+    record: Record,
+    position: usize,
+    idle: Duration,
+    absolute: Duration,
+    now: i64,
+}
+
+impl Job {
+    async fn run(self) -> Done {
+        let key = refresh_key(&self.name);
+        let token = match self.state.unseal(&key).await {
+            Lookup::Found(token) => token,
+            Lookup::Absent => return self.done_by_another().await,
+            Lookup::Unavailable => return Done::Later,
+        };
+        let Ok(text) = std::str::from_utf8(&token) else { return Done::Refused("refresh_token") };
+        let renewed = match self.providers.tokens(self.position, Grant::Refresh(text)).await {
+            Ok(tokens) => self.renewed(&tokens).await.map(|record| (record, tokens)),
+            Err(fault) => Err(fault),
+        };
+        match renewed {
+            Ok((record, tokens)) => {
+                self.stored(record, tokens.refresh_token.as_deref().unwrap_or(text)).await
+            }
+            Err(ProviderFault::Unavailable) => {
+                // Back, so that it can be tried again.
+                self.state.seal(&key, &token, self.absolute + record::MARGIN).await;
+                Done::Later
+            }
+            Err(ProviderFault::Refused) => self.ended("refresh_refused").await,
+            Err(ProviderFault::Token(fault)) => self.ended(fault.code()).await,
+        }
+    }
+
+    /// The session with what the issuer says now. Whom it speaks of and how they authenticated stays.
+    async fn renewed(&self, tokens: &Tokens) -> Result<Record, ProviderFault> {
+        let mut record = self.record.clone();
+        record.fresh_until = Some(self.now.saturating_add(tokens.expires_in.unwrap_or(60).max(1)));
+        record.seen_at = record.seen_at.max(self.now);
+        let Some(id_token) = tokens.id_token.as_deref() else { return Ok(record) };
+        let (media, claims) = self.providers.signed(self.position, id_token).await?;
+        let expected = Expected {
+            client_id: &record.client_id,
+            nonce: None,
+            subject: record.claims.get("sub").and_then(Value::as_str),
+            authenticated_since: None,
+            now: self.now,
+        };
+        id_token::check(media, &claims, &expected)
+            .map_err(|_| ProviderFault::Token(crate::identity::TokenFault::BadClaim))?;
+        record.claims = Arc::new(merged(&record.claims, claims));
+        record.id_token = id_token.into();
+        Ok(record)
+    }
+
+    async fn stored(&self, record: Record, token: &str) -> Done {
+        // The token first: a session without it would look as if another gateway were at work.
+        let key = refresh_key(&self.name);
+        let kept = self.state.seal(&key, token.as_bytes(), self.absolute + record::MARGIN).await;
+        let session = session_key(&self.name);
+        let ttl = self.idle + record::MARGIN;
+        if kept != Lookup::Found(()) || !keep(self.state.as_ref(), &session, &record, ttl).await {
+            return Done::Later;
+        }
+        Done::Renewed(Arc::new(record))
+    }
+
+    async fn ended(&self, why: &'static str) -> Done {
+        use crate::enforce::ports::{RevocationClaim, RevocationKey};
+        let issuer = &self.record.issuer;
+        let key = RevocationKey { issuer, claim: RevocationClaim::TokenId, value: &self.name };
+        // The record may come back from another gateway's hand; the revocation outlasts that.
+        self.state.revoke(&key, self.now.saturating_add(1), self.absolute + record::MARGIN).await;
+        self.state.unseal(&session_key(&self.name)).await;
+        Done::Refused(why)
+    }
+
+    /// Another gateway has the token: its work shows in the session.
+    async fn done_by_another(&self) -> Done {
+        let until = tokio::time::Instant::now() + OTHERS;
+        while tokio::time::Instant::now() < until {
+            match understood::<Record>(self.state.peek(&session_key(&self.name)).await) {
+                Lookup::Found(record) if record.fresh_until > Some(self.now) => {
+                    return Done::Renewed(Arc::new(record));
+                }
+                Lookup::Found(_) => tokio::time::sleep(LOOK_EVERY).await,
+                Lookup::Absent => return Done::Refused("ended_elsewhere"),
+                Lookup::Unavailable => return Done::Later,
+            }
+        }
+        Done::Later
+    }
+}
+
+/// The new claims, with what belongs to the sign-in as it was.
+fn merged(old: &Map<String, Value>, mut new: Map<String, Value>) -> Map<String, Value> {
+    for name in OF_SIGN_IN {
+        match old.get(name) {
+            Some(value) => new.insert(name.to_owned(), value.clone()),
+            None => new.remove(name),
+        };
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().expect("object").clone()
+    }
+
+    #[test]
+    fn a_refresh_changes_what_is_known_and_never_how_it_was_proven() {
+        let old =
+            object(json!({ "sub": "a", "auth_time": 1, "acr": "one", "roles": ["nurse"], "nonce": "n" }));
+        let new = object(
+            json!({ "sub": "a", "auth_time": 9, "acr": "two", "amr": ["hwk"], "sid": "s", "mail": "m" }),
+        );
+        let expected = json!({ "sub": "a", "auth_time": 1, "acr": "one", "nonce": "n", "mail": "m" });
+        assert_eq!(merged(&old, new), object(expected));
+    }
+}

@@ -1,0 +1,141 @@
+//! Whom a session speaks for: read from the store, or remembered for a moment; within its limits, and with claims that
+//! still count.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::BrowserSessions;
+use super::record::{self, Live, Record, keep, session_key, understood};
+use super::refresh::Refreshed;
+use crate::config::settings::SessionLimits;
+use crate::decision::{Identity, Lookup};
+use crate::enforce::ports::Identified;
+use crate::enforce::revocation_keys;
+use crate::enforce::sessions::{Resumed, Visit};
+use crate::identity::TokenFault;
+use crate::identity::id_token::{self, Frame};
+use crate::request::credentials::{Presented, SessionId};
+
+/// How long a session is believed to be as it was read. Signing out does not wait for this: what is revoked is looked
+/// up with every request.
+const REMEMBERED_FOR: Duration = Duration::from_secs(2);
+/// So many times within the idle limit it is written that a session is used.
+const NOTES_PER_IDLE: i64 = 8;
+
+impl BrowserSessions {
+    pub(super) async fn resumed(&self, id: &SessionId, host: &str, now: i64) -> Resumed {
+        let name = record::name_of(id.as_str());
+        let live = match self.live(&name).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return ended(),
+            Lookup::Unavailable => return known(Identity::SessionUnavailable, false),
+        };
+        let issuer = self.issuers.get(live.position);
+        let Some((issuer, settings)) = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?)))
+        else {
+            return ended();
+        };
+        if *live.record.host != *host || has_ended(&live.record, settings.session, now) {
+            return ended();
+        }
+        let fresh_until = live.record.fresh_until.filter(|until| *until <= now);
+        let (live, fact, is_stale) = match fresh_until {
+            None => (live, None, false),
+            Some(until) => match self.refreshed(&name, &live, now).await {
+                (Refreshed::Renewed(live), fact) => (live, fact, false),
+                (Refreshed::Ended, fact) => return Resumed { fact, ..ended() },
+                (Refreshed::Later, fact) if now.saturating_sub(until) < seconds(issuer.stale_for) => {
+                    (live, fact, true)
+                }
+                (Refreshed::Later, fact) => {
+                    return Resumed { fact, ..known(Identity::Unavailable, false) };
+                }
+            },
+        };
+        let live = self.noted(&name, live, settings.session, now).await;
+        Resumed { fact, ..known(Identity::Known(Arc::clone(&live.subject)), is_stale) }
+    }
+
+    /// The session of this name, whatever its limits say.
+    async fn live(&self, name: &str) -> Lookup<Arc<Live>> {
+        if let Some(live) = self.known.get(name).filter(|live| live.read_at.elapsed() < REMEMBERED_FOR) {
+            return Lookup::Found(live);
+        }
+        match understood::<Record>(self.state.peek(&session_key(name)).await) {
+            Lookup::Found(record) => self.remember(name, record).map_or(Lookup::Absent, Lookup::Found),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Unavailable => Lookup::Unavailable,
+        }
+    }
+
+    /// Judges a session by the rules in force and remembers it; `None` where its issuer is gone, or its claims are none
+    /// any more.
+    pub(super) fn remember(&self, name: &str, record: Record) -> Option<Arc<Live>> {
+        let position = self.issuers.iter().position(|issuer| issuer.name == record.issuer)?;
+        let settings = self.issuers.get(position)?.sign_in.as_ref()?;
+        if settings.client_id != record.client_id {
+            return None;
+        }
+        let ends_at = record.began_at.saturating_add(seconds(settings.session.absolute));
+        let frame = Frame { client_id: &record.client_id, name, began_at: record.began_at, ends_at };
+        let mut subject = id_token::subject(&record.claims, self.providers.rules(position)?, &frame).ok()?;
+        subject.session.get_or_insert_with(|| name.into());
+        let live = Arc::new(Live { record, subject: Arc::new(subject), position, read_at: Instant::now() });
+        self.known.insert(name.into(), Arc::clone(&live));
+        Some(live)
+    }
+
+    /// Writes now and then that the session is used, so that it does not end as idle.
+    async fn noted(&self, name: &str, live: Arc<Live>, limits: SessionLimits, now: i64) -> Arc<Live> {
+        let every = (seconds(limits.idle) / NOTES_PER_IDLE).max(1);
+        if now.saturating_sub(live.record.seen_at) < every {
+            return live;
+        }
+        let record = Record { seen_at: now, ..live.record.clone() };
+        // Where it can't be kept the session goes on till its idle limit: the store says that it fails by itself.
+        keep(self.state.as_ref(), &session_key(name), &record, limits.idle + record::MARGIN).await;
+        self.remember(name, record).unwrap_or(live)
+    }
+
+    /// The session that a visit's browser presents, within its limits and not revoked.
+    pub(super) async fn alive(&self, visit: &Visit<'_>) -> Option<Arc<Live>> {
+        let (name, _) = self.presented(visit).await?;
+        let Presented::Session(id) = &visit.facts.presented else { return None };
+        let resumed = self.resumed(id, visit.facts.host.as_str(), visit.now).await;
+        let Identity::Known(subject) = resumed.identified.identity else { return None };
+        // As every other request asks: else the two would send each other a browser with a revoked session for ever.
+        match self.state.not_before(&revocation_keys(&subject)).await {
+            Lookup::Absent => {}
+            Lookup::Found(moment) if subject.issued_at >= moment => {}
+            Lookup::Found(_) | Lookup::Unavailable => return None,
+        }
+        self.known.get(&name)
+    }
+
+    /// The session that a visit's browser presents, whatever its limits say, with its name.
+    pub(super) async fn presented(&self, visit: &Visit<'_>) -> Option<(Box<str>, Record)> {
+        let Presented::Session(id) = &visit.facts.presented else { return None };
+        let name = record::name_of(id.as_str());
+        match self.live(&name).await {
+            Lookup::Found(live) => Some((name, live.record.clone())),
+            Lookup::Absent | Lookup::Unavailable => None,
+        }
+    }
+}
+
+fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {
+    let idle = now.saturating_sub(record.seen_at) >= seconds(limits.idle);
+    idle || now.saturating_sub(record.began_at) >= seconds(limits.absolute)
+}
+
+fn ended() -> Resumed {
+    known(Identity::Refused(TokenFault::SessionEnded), false)
+}
+
+fn known(identity: Identity, too_stale_for_critical: bool) -> Resumed {
+    Resumed { identified: Identified { identity, too_stale_for_critical }, fact: None }
+}
+
+pub(super) fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,140 @@
+//! The beginning of a sign-in: which issuer, what is sent along, and what is kept until the browser comes back.
+
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::record::{Begun, Pending, keep, pending_key};
+use super::{BrowserSessions, Offer, cookie, secret, target};
+use crate::enforce::sessions::{Answer, Choice, Page, Place, Provider, Visit, Visited};
+use crate::request::cookies;
+
+/// How long a person may take at the issuer.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Where a sign-in begins. `anew` asks the person to authenticate whoever is signed in already.
+pub fn link(issuer: Option<&str>, to: &str, anew: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(issuer) = issuer {
+        query.append_pair("issuer", issuer);
+    }
+    if anew {
+        query.append_pair("change", "1");
+    }
+    query.append_pair("to", to);
+    format!("{}?{}", Place::SignIn.path(), query.finish())
+}
+
+impl BrowserSessions {
+    /// Sends the browser to the issuer, or asks which.
+    pub(super) async fn start(&self, visit: &Visit<'_>) -> Visited {
+        let (host, target) = (visit.facts.host.as_str(), &visit.facts.target);
+        let wanted = target.query_once("to");
+        let to = target::safe(wanted.as_deref());
+        let change = target.query_once("change").is_some();
+        let is_signed_in = self.alive(visit).await.is_some();
+        if is_signed_in && !change {
+            // Another tab was first.
+            return Answer::GoTo(to.to_owned()).into();
+        }
+        let offer = match target.query_once("issuer") {
+            Some(name) => self.offer(host, &name),
+            None => {
+                let offers: Vec<Offer<'_>> = self.offers(host).collect();
+                match offers.as_slice() {
+                    [only] => Some(*only),
+                    _ => return Page::Chooser(choices(&offers, to, change)).into(),
+                }
+            }
+        };
+        let Some(offer) = offer else {
+            return Page::Malformed.into();
+        };
+        // Whoever used a shared browser before may still be signed in at the issuer.
+        let anew = change || offer.settings.shared_workstation;
+        match self.send(visit, offer, to, anew).await {
+            Some(visited) => visited,
+            None => Page::Outage(link(Some(offer.name), to, change)).into(),
+        }
+    }
+
+    async fn send(&self, visit: &Visit<'_>, offer: Offer<'_>, to: &str, anew: bool) -> Option<Visited> {
+        let provider = self.providers.provider(offer.position).await?;
+        let (state, nonce) = (secret::new()?, secret::new()?);
+        let (verifier, binding) = (secret::new()?, secret::new()?);
+        let state_digest = secret::digest(&state);
+        let leave = Leave { offer, state: &state, nonce: &nonce, challenge: secret::digest(&verifier), anew };
+        let address = leave.address(&provider)?;
+        let begun = Pending::Begun(Begun {
+            issuer: offer.name.into(),
+            host: visit.facts.host.as_str().into(),
+            binding: secret::digest(&binding).into(),
+            nonce: nonce.into(),
+            verifier: verifier.into(),
+            to: to.into(),
+            began_at: visit.now,
+            anew,
+        });
+        if !keep(self.state.as_ref(), &pending_key(&state_digest), &begun, PATIENCE).await {
+            return None;
+        }
+        let mut set =
+            vec![cookie::pending(&cookie::pending_name(&state_digest), &binding, PATIENCE.as_secs())];
+        let prefix = cookie::pending_prefix();
+        let others =
+            cookies::pairs(visit.headers).map(|(name, _)| name).filter(|name| name.starts_with(&prefix));
+        set.extend(others.skip(cookie::MOST_PENDING - 1).map(cookie::gone));
+        Some(Visited { answer: Answer::GoTo(address), cookies: set, fact: None })
+    }
+}
+
+fn choices(offers: &[Offer<'_>], to: &str, change: bool) -> Vec<Choice> {
+    let choice = |offer: &Offer<'_>| Choice {
+        label: offer.settings.label.clone(),
+        link: link(Some(offer.name), to, change),
+    };
+    offers.iter().map(choice).collect()
+}
+
+/// What the browser takes along to the issuer.
+struct Leave<'l> {
+    offer: Offer<'l>,
+    state: &'l str,
+    nonce: &'l str,
+    challenge: String,
+    anew: bool,
+}
+
+impl Leave<'_> {
+    /// The authentication request (OpenID Connect Core 1.0 §3.1.2.1).
+    fn address(&self, provider: &Provider) -> Option<String> {
+        let settings = self.offer.settings;
+        let mut address = Url::parse(&provider.authorization).ok()?;
+        let redirect = redirect_uri(self.offer);
+        address
+            .query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &settings.client_id)
+            .append_pair("redirect_uri", &redirect)
+            .append_pair("scope", &settings.scopes.join(" "))
+            .append_pair("state", self.state)
+            .append_pair("nonce", self.nonce)
+            .append_pair("code_challenge", &self.challenge)
+            .append_pair("code_challenge_method", "S256")
+            // Asks for `auth_time` too, and lets no sign-in at the issuer outlast our longest session.
+            .append_pair("max_age", &settings.session.absolute.as_secs().to_string());
+        if provider.takes_claims {
+            let claims = r#"{"id_token":{"acr":null,"amr":null,"auth_time":{"essential":true}}}"#;
+            address.query_pairs_mut().append_pair("claims", claims);
+        }
+        if self.anew {
+            address.query_pairs_mut().append_pair("prompt", "login");
+        }
+        Some(address.into())
+    }
+}
+
+/// Where the issuer sends the browser back to; it must know this address.
+pub fn redirect_uri(offer: Offer<'_>) -> String {
+    format!("{}{}", offer.origin.text, Place::Callback.path())
+}
