@@ -97,6 +97,12 @@ fn every_yaml_example_loads() {
                         AROUND.lines().filter(|line| !line.starts_with("listeners:")).collect();
                     format!("{}{ROUTES}{block}", around.join("\n")).replace("/tls/", "tests/config/tls/")
                 }
+                "issuers:" => {
+                    let (start, rest) = AROUND.split_once("issuers:\n").expect("issuers");
+                    let end = rest.split_once("data_classes:").expect("what follows them").1;
+                    let around = format!("{start}data_classes:{end}{ROUTES}{block}");
+                    around.replace("/secrets/", "tests/config/files/")
+                }
                 // Keys and passwords too.
                 "state:" => {
                     let around: Vec<&str> =

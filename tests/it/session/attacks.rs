@@ -77,7 +77,8 @@ fn an_answer_counts_once_and_in_its_own_browser_only() {
     // With a cookie that the attacker could plant if browsers let them: the secret in it is another.
     let victims = victim.go_until_callback(&portal(RESULTS));
     let planted = victim.cookie("__Host-wardgate-tx-").expect("a secret").to_owned();
-    let (_, name, _) = attacker.cookies.iter().find(|(_, name, _)| name.contains("-tx-")).expect("a cookie").clone();
+    let (_, name, _) =
+        attacker.cookies.iter().find(|(_, name, _)| name.contains("-tx-")).expect("a cookie").clone();
     victim.cookies.push(("portal.example".to_owned(), name, planted));
     is_refused(&gateway, &mut victim, &callback, "other_browser");
     // The victim's own still counts, once.
@@ -117,7 +118,10 @@ fn nobody_chooses_the_name_of_a_session() {
     for at in [0, 20, 42] {
         changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
         let answer = show(std::str::from_utf8(&changed).expect("text"));
-        assert_eq!((answer.status, answer.json()["type"].as_str()), (401, Some("urn:wardgate:problem:invalid_token")));
+        assert_eq!(
+            (answer.status, answer.json()["type"].as_str()),
+            (401, Some("urn:wardgate:problem:invalid_token"))
+        );
     }
     for value in ["", "x", &format!("{second}A"), &second[1..], &format!("{second}\"")] {
         assert_eq!(show(value).status, 401, "{value}");
@@ -160,7 +164,11 @@ fn other_pages_can_not_act_with_somebodys_session() {
         &[],
     ] {
         let answer = alice.ask("POST", &notes, forged, b"a=b");
-        assert_eq!((answer.status, answer.header("content-type")), (403, Some("application/problem+json")), "{forged:?}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (403, Some("application/problem+json")),
+            "{forged:?}"
+        );
     }
     let socket = [
         ("Connection", "Upgrade"),
@@ -171,7 +179,8 @@ fn other_pages_can_not_act_with_somebodys_session() {
     ];
     assert_eq!(alice.ask("GET", &portal("/patients/p1/ws"), &socket, b"").status, 403);
     assert_eq!(upstream.count(), before);
-    let reasons: Vec<_> = gateway.audit().iter().filter(|record| record["reason"] == "cross_site").cloned().collect();
+    let reasons: Vec<_> =
+        gateway.audit().iter().filter(|record| record["reason"] == "cross_site").cloned().collect();
     assert_eq!(reasons.len(), 8);
     // The application's own pages, and one that the route names.
     assert_eq!(alice.fetch("POST", "/patients/p1/notes").status, 200);

@@ -42,7 +42,8 @@ impl Browser {
     /// One request; cookies are sent and kept.
     pub fn ask(&mut self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let (host, target) = split(url);
-        let address = if host == PORTAL || host == STAFF { self.gateway } else { host.parse().expect("an address") };
+        let address =
+            if host == PORTAL || host == STAFF { self.gateway } else { host.parse().expect("an address") };
         let cookies: Vec<String> = self
             .cookies
             .iter()
@@ -68,12 +69,14 @@ impl Browser {
         let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
         let has = |wanted: &str| attributes.iter().any(|attribute| attribute == wanted);
         if name.starts_with("__Host-") {
-            let is_whole = has("secure") && has("path=/") && !attributes.iter().any(|it| it.starts_with("domain"));
+            let is_whole =
+                has("secure") && has("path=/") && !attributes.iter().any(|it| it.starts_with("domain"));
             assert!(is_whole, "no browser takes {line}");
             assert!(has("httponly") && has("samesite=lax"), "{line}");
         }
         self.cookies.retain(|(of, known, _)| of != host || known != name);
-        let is_over = has("max-age=0") || attributes.iter().any(|it| it.starts_with("expires=thu, 01 jan 1970"));
+        let is_over =
+            has("max-age=0") || attributes.iter().any(|it| it.starts_with("expires=thu, 01 jan 1970"));
         if !is_over && !value.is_empty() {
             self.cookies.push((host.to_owned(), name.to_owned(), value.to_owned()));
         }

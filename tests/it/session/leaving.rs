@@ -35,7 +35,9 @@ fn signing_out_ends_the_session_everywhere() {
     let out = alice.ask("POST", &portal("/_wardgate/sign-out"), &own, b"");
     let onward = out.header("location").expect("onward").to_owned();
     assert!(out.status == 303 && onward.starts_with(&format!("{}/session/end?id_token_hint=", idp.issuer)));
-    assert!(onward.contains("post_logout_redirect_uri=https%3A%2F%2Fportal.example%2F_wardgate%2Fsigned-out"));
+    assert!(
+        onward.contains("post_logout_redirect_uri=https%3A%2F%2Fportal.example%2F_wardgate%2Fsigned-out")
+    );
     assert!(alice.session().is_none());
     assert_eq!(shown(&gateway, &session), 401, "a copy of its name is worthless");
     let last = alice.step(&portal("/_wardgate/signed-out"));

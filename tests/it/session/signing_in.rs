@@ -34,7 +34,9 @@ fn a_person_signs_in_on_the_way_to_a_page() {
     assert_eq!(events(&gateway), [("sign_in".to_owned(), "ok".to_owned())]);
     let journal = std::fs::read_to_string(gateway.audit_file()).expect("the journal");
     let secrets = [alice.session().expect("a session"), "alice", "desk-secret"];
-    assert!(secrets.iter().all(|secret| !journal.contains(secret) && !gateway.logs().join("\n").contains(secret)));
+    assert!(
+        secrets.iter().all(|secret| !journal.contains(secret) && !gateway.logs().join("\n").contains(secret))
+    );
 }
 
 #[test]
@@ -52,7 +54,11 @@ fn scripts_streams_and_sockets_get_no_page() {
         ("GET", RESULTS, &super::browser::SCRIPT),
         ("GET", RESULTS, &[("Accept", "text/event-stream"), ("Sec-Fetch-Mode", "cors")]),
         ("GET", RESULTS, &[("Accept", "application/json")]),
-        ("GET", RESULTS, &[("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe"), ("Accept", "text/html")]),
+        (
+            "GET",
+            RESULTS,
+            &[("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe"), ("Accept", "text/html")],
+        ),
         ("POST", "/patients/p1/notes", &NAVIGATION),
         ("GET", "/patients/p1/ws", &socket),
     ];
@@ -129,7 +135,8 @@ pages:"#,
     let arrived = other_host.go(&format!("https://{STAFF}/ward"));
     assert_eq!((arrived.answer.status, arrived.url), (200, format!("https://{STAFF}/ward")));
     // A session is of one host.
-    let stolen = other_host.cookies.iter().find(|(host, name, _)| host == STAFF && name.ends_with("-session"));
+    let stolen =
+        other_host.cookies.iter().find(|(host, name, _)| host == STAFF && name.ends_with("-session"));
     let line = format!("__Host-wardgate-session={}", stolen.expect("a session").2);
     let answer = http::send(gateway.address, "GET", "/ward", &[("Cookie", &line)], b"").expect("an answer");
     assert_eq!(answer.status, 401);
@@ -146,7 +153,10 @@ fn people_get_pages_in_their_language_and_programs_problems() {
     assert_eq!((denied.status, denied.header("content-language")), (403, Some("es")));
     assert!(denied.body.contains("No puede abrir esta página") && denied.body.contains(denied.decision()));
     let policy = denied.header("content-security-policy").expect("a policy");
-    assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
     let missing = alice.step(&portal("/nowhere"));
     assert_eq!((missing.status, missing.header("content-type")), (404, Some("text/html; charset=utf-8")));
     let stronger = alice.step(&portal("/patients/p1/payments"));

@@ -85,11 +85,6 @@ impl Idp {
         self.order("/claims", &json!({"account": account, "claims": claims}));
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// New keys sign from now on; `retire` takes the old ones out.
     pub fn rotate(&self, retire: bool) {
         self.order("/rotate", &json!({"retire": retire}));
