@@ -120,7 +120,7 @@ impl Gateway {
             }
         }
         let page = live.pages.refusal(reply.status(), facts.target.raw(), accepts(headers), id);
-        reply.as_page(page)
+        reply.shown_as(page)
     }
 
     /// A challenge: for people a page, else as the standard has it (RFC 9470).
@@ -133,7 +133,7 @@ impl Gateway {
         match person(&context.live, context.facts.as_ref()) {
             Some((facts, _)) => {
                 let page = context.live.pages.refusal(401, facts.target.raw(), accepts(headers), context.id);
-                reply.as_page(page)
+                reply.shown_as(page)
             }
             None => Ok(reply),
         }

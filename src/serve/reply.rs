@@ -216,11 +216,11 @@ impl Reply {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
         }
-        Self { header, body: Bytes::new() }.as_page(page)
+        Self { header, body: Bytes::new() }.shown_as(page)
     }
 
     /// The same answer for somebody who reads it in a browser: status and challenges stay.
-    pub fn as_page(self, page: Rendered) -> pingora::Result<Self> {
+    pub fn shown_as(self, page: Rendered) -> pingora::Result<Self> {
         let Self { mut header, .. } = self;
         let body = Bytes::from(page.html);
         header.insert_header(http::header::CONTENT_TYPE, "text/html; charset=utf-8")?;

@@ -149,10 +149,13 @@ function fetchFor(relay) {
 // No consent page: everything that a client asks for is granted.
 async function grantAll(ctx) {
   const { Grant } = ctx.oidc.provider;
-  const grant = new Grant({
-    clientId: ctx.oidc.client.clientId,
-    accountId: ctx.oidc.session.accountId,
-  });
+  const { clientId } = ctx.oidc.client;
+  // One for all of a browser's tabs: a code of another grant than the session's
+  // newest is refused.
+  const known = ctx.oidc.session.grantIdFor(clientId);
+  const grant =
+    (known && (await Grant.find(known))) ||
+    new Grant({ clientId, accountId: ctx.oidc.session.accountId });
   grant.addOIDCScope('openid');
   for (const [resource, { scope }] of Object.entries(ctx.oidc.resourceServers)) {
     grant.addResourceScope(resource, scope);

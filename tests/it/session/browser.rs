@@ -114,6 +114,16 @@ impl Browser {
         panic!("no callback");
     }
 
+    /// Sends the issuer's form off by which it ends a sign-in of its own.
+    pub fn confirm_at(&mut self, issuer: &str, page: &Answer) -> Answer {
+        let mark = "name=\"xsrf\" value=\"";
+        let start = page.body.find(mark).unwrap_or_else(|| panic!("no form: {}", page.body)) + mark.len();
+        let xsrf = page.body[start..].split('"').next().expect("a value");
+        let form = format!("xsrf={xsrf}&logout=yes");
+        let kind = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.ask("POST", &format!("{issuer}/session/end/confirm"), &kind, form.as_bytes())
+    }
+
     /// The person tells the issuer who they are.
     fn named(&self, url: &str) -> String {
         if url.contains("/auth?") && !url.contains("login_hint=") {

@@ -77,11 +77,7 @@ fn the_issuer_ends_sessions_on_the_back_channel() {
     let session = alice.session().expect("a session").to_owned();
     // She signs out at the issuer itself: the gateway's page is never asked.
     let page = alice.step(&format!("{}/session/end", idp.issuer));
-    let start = page.body.find("name=\"xsrf\" value=\"").expect("the provider's form") + 19;
-    let xsrf = page.body[start..].split('"').next().expect("a value");
-    let form = format!("xsrf={xsrf}&logout=yes");
-    let kind = [("Content-Type", "application/x-www-form-urlencoded")];
-    let done = alice.ask("POST", &format!("{}/session/end/confirm", idp.issuer), &kind, form.as_bytes());
+    let done = alice.confirm_at(&idp.issuer, &page);
     assert!(matches!(done.status, 302 | 303), "{done:?}");
     eventually("the session has ended", Duration::from_secs(10), || shown(&gateway, &session) == 401);
     assert_eq!(elsewhere.fetch("GET", RESULTS).status, 200, "only the session that was named");

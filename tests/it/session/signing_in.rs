@@ -228,8 +228,14 @@ fn at_a_shared_workstation_everybody_authenticates_anew() {
     let first = browser.session().expect("a session").to_owned();
     // The next person: the issuer still knows the first one, and must ask all the same.
     browser.account = "bob".to_owned();
-    let arrived = browser.go(&portal("/_wardgate/sign-in?change=1&to=%2Fpatients%2Fp2%2Fresults%2F1"));
+    let asked = browser.go(&portal("/_wardgate/sign-in?change=1&to=%2Fpatients%2Fp2%2Fresults%2F1"));
+    // The issuer ends the first one's sign-in by a form that sends itself off where scripts run.
+    let confirmed = browser.confirm_at(&idp.issuer, &asked.answer);
+    let next = confirmed.header("location").expect("onward").to_owned();
+    let next = if next.starts_with('/') { format!("{}{next}", idp.issuer) } else { next };
+    let arrived = browser.go(&next);
     assert_eq!(arrived.answer.status, 200, "{:#?}", arrived.way);
+    assert_eq!(arrived.url, portal("/patients/p2/results/1"));
     assert_eq!(browser.fetch("GET", RESULTS).status, 403, "bob is not alice");
     let line = format!("__Host-wardgate-session={first}");
     let old = http::send(gateway.address, "GET", RESULTS, &[("Cookie", &line)], b"").expect("an answer");
