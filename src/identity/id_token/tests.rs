@@ -1,3 +1,5 @@
+//! ID tokens and logout tokens that are good, and each one thing that makes them bad.
+
 use serde_json::json;
 
 use super::*;
