@@ -264,8 +264,9 @@ async fn run_id(wire: &mut Wire) -> Result<Box<str>, Fault> {
     let text = asked.map_err(|_| Fault::slow(OPENS_WITHIN))?.map_err(|error| Fault::from(&error))?;
     let line = text.lines().find_map(|line| line.strip_prefix("run_id:"));
     // Without it nobody would notice a restart.
-    line.map(|id| id.trim().into())
-        .filter(|id: &Box<str>| !id.is_empty())
+    line.map(str::trim)
+        .filter(|id| !id.is_empty())
+        .map(Into::into)
         .ok_or_else(|| Fault::new("it does not tell its `run_id`; allow its user `INFO`"))
 }
 
