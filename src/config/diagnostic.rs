@@ -110,7 +110,7 @@ impl Diagnostic {
             place,
             context: None,
             help: help.into(),
-            excerpt: line.copied().unwrap_or_default().into(),
+            excerpt: without_passwords(line.copied().unwrap_or_default()).into(),
         }
     }
 
@@ -158,6 +158,23 @@ impl fmt::Display for Diagnostic {
         }
         write!(formatter, "\n{margin} = help: {}", Printable(&self.help))
     }
+}
+
+/// The line with the user information of each URL in it masked, letter by letter: findings go to logs.
+fn without_passwords(line: &str) -> String {
+    let mut parts = line.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str("://");
+        let ends =
+            part.find(|letter: char| matches!(letter, '/' | '"' | '\'' | ',') || letter.is_whitespace());
+        let authority = part.get(..ends.unwrap_or(part.len())).unwrap_or_default();
+        let hidden = authority.rfind('@').unwrap_or(0);
+        let (secret, rest) = part.split_at_checked(hidden).unwrap_or_default();
+        shown.extend(secret.chars().map(|_| '*'));
+        shown.push_str(rest);
+    }
+    shown
 }
 
 /// What the user wrote may hold escape sequences, and this goes to terminals.
