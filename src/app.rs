@@ -328,7 +328,7 @@ async fn record_floods(gate: Arc<Gate>) {
 }
 
 /// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has. At the end of the grace period it lets WebSockets be closed.
+/// request has. At the end of the grace period it lets WebSockets and connections of HTTP/2 be closed.
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
@@ -346,7 +346,7 @@ fn leave_when_idle(
             if closed_for > settings.grace {
                 draining.say_farewell();
             }
-            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
+            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
                 tracer.flush();

@@ -74,10 +74,12 @@ impl Edge {
         let limits = h2::Limits {
             header_bytes: self.header_bytes,
             streams: usize::try_from(self.door.limits().h2_streams).unwrap_or(usize::MAX),
-            preface_time: self.door.limits().header_deadline,
+            first_request_time: self.door.limits().header_deadline,
             idle_time: self.door.limits().keep_alive,
         };
-        h2::serve(&self.proxy, stream, &watch, limits, shutdown).await > 0
+        let (life, draining) = (&connection.life, &self.draining);
+        let service = h2::Service { proxy: &self.proxy, limits, watch: &watch, life, draining };
+        h2::serve(service, stream, shutdown).await > 0
     }
 
     /// Says whether something was refused before it was a request.

@@ -150,13 +150,17 @@ impl Life {
         self.opened + Duration::from_millis(self.since.load(Ordering::Relaxed))
     }
 
-    /// The moment at which it has waited for the client for too long, while no request runs.
-    fn deadline(&self, limits: &ListenerLimits) -> (Instant, Stop) {
-        if self.is_receiving() || !self.has_served.load(Ordering::Relaxed) {
+    /// The moment at which it has waited for the client for too long, while no request runs; `None` for HTTP/2, whose
+    /// loop (`serve::h2`) has its own clock for that, and says goodbye.
+    fn deadline(&self, limits: &ListenerLimits) -> Option<(Instant, Stop)> {
+        if self.is_h2 {
+            return None;
+        }
+        Some(if self.is_receiving() || !self.has_served.load(Ordering::Relaxed) {
             (self.since() + limits.header_deadline, Stop::Header)
         } else {
             (self.since() + limits.keep_alive, Stop::Idle)
-        }
+        })
     }
 }
 
@@ -200,7 +204,7 @@ impl Pace {
             let now = Instant::now();
             let (deadline, stop) = if !life.is_serving() {
                 self.upload = Slowness::default();
-                life.deadline(&self.limits)
+                life.deadline(&self.limits)?
             } else if life.uploads.load(Ordering::Relaxed) > 0 {
                 let patience = if life.is_h2() { H2_PATIENCE } else { Duration::ZERO };
                 let (slow, allowed) = (self.upload.waits(now), self.limits.body_grace + patience);
