@@ -48,9 +48,9 @@ use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
-/// The buffer before each client connection, in bytes. Larger reads go past it; Pingora's own 64 KiB are most of the
-/// memory of thousands of slow connections.
-const READ_BUFFER: usize = 2 * 1024;
+/// The buffer before each client connection, in bytes: none. Who reads asks for more at once than a small one holds, and
+/// Pingora's own 64 KiB would be much of the memory of thousands of slow connections.
+const READ_BUFFER: usize = 0;
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
