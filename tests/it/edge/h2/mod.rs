@@ -4,6 +4,7 @@ mod bodies;
 mod cleartext;
 mod drain;
 mod floods;
+mod limits;
 mod requests;
 
 use std::net::SocketAddr;
@@ -69,13 +70,20 @@ impl Bench {
 impl Bench<()> {
     /// In front of an upstream of the test's own.
     fn to(upstream: SocketAddr) -> Self {
+        Self::configured(upstream, "")
+    }
+
+    /// With these further settings of the listener.
+    fn configured(upstream: SocketAddr, listener: &str) -> Self {
         let (authority, signer) = (Authority::new("servers"), Signer::new());
         // An upstream may take longer than a stop.
         let config = tokens::config(upstream, ROUTES).replace("read: 5s", "read: 20s");
         let plain = r#"address: "$LISTEN" }"#;
         assert!(config.contains(plain));
-        let config =
-            config.replace(plain, r#"address: "$LISTEN", tls: { cert_file: tls.crt, key_file: tls.key } }"#);
+        let encrypted = format!(
+            r#"address: "$LISTEN", tls: {{ cert_file: tls.crt, key_file: tls.key }}{listener} }}"#
+        );
+        let config = config.replace(plain, &encrypted);
         let gateway = Gateway::start(&config, |dir: &Path| {
             std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable");
             authority.issue(&["portal.example"]).write(dir, "tls");
@@ -122,6 +130,15 @@ impl H2 {
     /// Says goodbye, and waits until that is done.
     async fn close(self) {
         let _ = self.ended().await;
+    }
+
+    /// Waits until the gateway ends the connection, which its client would keep.
+    async fn without_end(self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.driver).await;
+        drop(self.send);
+        // The client's own goodbye may find the connection closed.
+        let error = ended.expect("the connection ends").expect("no panic").err();
+        assert!(error.as_ref().is_none_or(h2::Error::is_io), "{error:?}");
     }
 
     /// How the connection ends that is not used any more.
