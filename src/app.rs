@@ -50,9 +50,9 @@ use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
-/// The buffer before each client connection, in bytes. Larger reads go past it; Pingora's own 64 KiB are most of the
-/// memory of thousands of slow connections.
-const READ_BUFFER: usize = 2 * 1024;
+/// The buffer before each client connection, in bytes: none. Who reads asks for more at once than a small one holds, and
+/// Pingora's own 64 KiB would be much of the memory of thousands of slow connections.
+const READ_BUFFER: usize = 0;
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
@@ -333,7 +333,7 @@ async fn record_floods(gate: Arc<Gate>) {
 }
 
 /// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has. At the end of the grace period it lets WebSockets be closed.
+/// request has. At the end of the grace period it lets WebSockets and connections of HTTP/2 be closed.
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
@@ -351,7 +351,7 @@ fn leave_when_idle(
             if closed_for > settings.grace {
                 draining.say_farewell();
             }
-            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
+            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
                 tracer.flush();

@@ -17,7 +17,9 @@ use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 
 use super::h2_frames::{Frames, Seen};
+use super::pace::{Life, Stop};
 use super::proxy::Gateway;
+use super::shutdown::Draining;
 use crate::telemetry::metrics;
 
 /// How long a connection is kept to tell a client that it is given up.
@@ -198,6 +200,7 @@ enum Next {
     Flooded,
     Idle,
     Stopping,
+    Farewell,
     FewerRunning,
 }
 
@@ -208,31 +211,41 @@ pub(super) struct Limits {
     pub(super) header_bytes: usize,
     /// The most streams, and the most requests, at a time.
     pub(super) streams: usize,
-    /// How long a client may take to begin.
-    pub(super) preface_time: Duration,
+    /// How long a client may take until its first request.
+    pub(super) first_request_time: Duration,
     /// How long a connection without a request is kept.
     pub(super) idle_time: Duration,
 }
 
+/// What one connection is served with.
+pub(super) struct Service<'s> {
+    pub(super) proxy: &'s Arc<HttpProxy<Gateway>>,
+    pub(super) limits: Limits,
+    /// What its frames show.
+    pub(super) watch: &'s Watch,
+    /// Told why it is ended.
+    pub(super) life: &'s Life,
+    pub(super) draining: &'s Draining,
+}
+
 /// Serves a connection until it ends; gives the number of requests that were refused before they were any.
-pub(super) async fn serve(
-    proxy: &Arc<HttpProxy<Gateway>>,
-    stream: Stream,
-    watch: &Watch,
-    limits: Limits,
-    shutdown: &ShutdownWatch,
-) -> usize {
+pub(super) async fn serve(service: Service<'_>, stream: Stream, shutdown: &ShutdownWatch) -> usize {
+    let Service { proxy, limits, watch, life, draining } = service;
+    // The process doesn't leave before the last answer has been written.
+    let _hold = draining.hold();
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let begun =
-        tokio::time::timeout(limits.preface_time, server::handshake(stream, Some(options(limits)))).await;
-    let Ok(Ok(mut connection)) = begun else {
+    let first_request_by = Instant::now() + limits.first_request_time;
+    let handshake = server::handshake(stream, Some(options(limits)));
+    let Ok(begun) = tokio::time::timeout_at(first_request_by.into(), handshake).await else {
+        life.ends(Stop::Header);
         return 1;
     };
+    let Ok(mut connection) = begun else { return 1 };
     let running = Arc::new(Running::default());
     let mut shutdown = shutdown.clone();
     let (mut stopping, mut requests, mut malformed) = (false, 0, 0);
@@ -240,15 +253,22 @@ pub(super) async fn serve(
         connection.graceful_shutdown();
         stopping = true;
     }
+    let mut farewell = std::pin::pin!(farewell(draining));
     loop {
         let full = running.count() >= limits.streams;
+        let patience = match (stopping, requests) {
+            (true, _) => FAREWELL_TIME,
+            (false, 0) => first_request_by.saturating_duration_since(Instant::now()),
+            (false, _) => limits.idle_time,
+        };
         let next = tokio::select! {
             biased;
             () = watch.flood.notified() => Next::Flooded,
+            () = &mut farewell => Next::Farewell,
             _ = shutdown.changed(), if !stopping => Next::Stopping,
             next = next(&mut connection, &digest, full) => next,
             () = running.fewer.notified(), if full => Next::FewerRunning,
-            () = idle(&running, limits.idle_time), if !full && !stopping => Next::Idle,
+            () = idle(&running, patience), if !full => Next::Idle,
         };
         match next {
             Next::Request(session) => {
@@ -272,10 +292,21 @@ pub(super) async fn serve(
                 break;
             }
             Next::Stopping => {
+                // Two steps (RFC 9113 §6.8): streams that are on their way are still served, and the last one is named
+                // when the client has seen the first step.
                 connection.graceful_shutdown();
                 stopping = true;
             }
+            // An answer that a slow client still takes.
+            Next::Idle if stopping && connection.has_streams() => {}
             Next::Idle => {
+                if !stopping {
+                    life.ends(if requests == 0 { Stop::Header } else { Stop::Idle });
+                }
+                give_up(&mut connection, Reason::NO_ERROR).await;
+                break;
+            }
+            Next::Farewell => {
                 give_up(&mut connection, Reason::NO_ERROR).await;
                 break;
             }
@@ -284,6 +315,16 @@ pub(super) async fn serve(
         }
     }
     watch.refused(requests, malformed)
+}
+
+/// Ends when what still runs is to be given up.
+async fn farewell(draining: &Draining) {
+    let mut farewell = std::pin::pin!(draining.farewell());
+    // Else what is said between the question and the wait would be missed.
+    farewell.as_mut().enable();
+    if !draining.is_farewell() {
+        farewell.await;
+    }
 }
 
 type Connection = h2::server::Connection<Stream, bytes::Bytes>;
