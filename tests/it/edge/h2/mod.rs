@@ -80,9 +80,8 @@ impl Bench<()> {
         let config = tokens::config(upstream, ROUTES).replace("read: 5s", "read: 20s");
         let plain = r#"address: "$LISTEN" }"#;
         assert!(config.contains(plain));
-        let encrypted = format!(
-            r#"address: "$LISTEN", tls: {{ cert_file: tls.crt, key_file: tls.key }}{listener} }}"#
-        );
+        let encrypted =
+            format!(r#"address: "$LISTEN", tls: {{ cert_file: tls.crt, key_file: tls.key }}{listener} }}"#);
         let config = config.replace(plain, &encrypted);
         let gateway = Gateway::start(&config, |dir: &Path| {
             std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable");
