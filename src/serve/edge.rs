@@ -18,6 +18,7 @@ use pingora::server::ShutdownWatch;
 use super::door::{Door, Guest};
 use super::goodbye::Goodbye;
 use super::h2;
+use super::h2_watch;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::request_line::RequestLine;
@@ -72,8 +73,8 @@ impl Edge {
         connection: &Arc<Connection>,
         shutdown: &ShutdownWatch,
     ) -> bool {
-        let watch = Arc::new(h2::Watch::default());
-        let observer = Observer::Http2(Box::new(h2::Observer::new(Arc::clone(&watch))));
+        let watch = Arc::new(h2_watch::Watch::default());
+        let observer = Observer::Http2(Box::new(h2_watch::Observer::new(Arc::clone(&watch))));
         let Some(stream) = self.watched(stream, connection, observer) else { return false };
         let limits = h2::Limits {
             header_bytes: self.header_bytes,

@@ -25,7 +25,7 @@ import h2.connection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE = 10  # seconds for a header, and of grace for a body
-SLACK = 10  # seconds that a loaded machine may be late
+SLACK = 15  # seconds that a loaded machine may be late
 # HTTP/2 forgives a slow body for longer: a slow upstream looks the same there.
 H2_PATIENCE = 60
 # What slow clients do, and how long after they began they must be ended.
@@ -225,7 +225,7 @@ async def soak_slow(gateway, ports, kind, count, faults):
     times = sorted(took for _, took, _ in ended if took is not None)
     if len(times) < count:
         faults.append(f"only {len(times)} of {count} slow connections were opened and ended ({kind})")
-    elif times[0] < DEADLINE - 1 or times[-1] > limit + SLACK:
+    elif times[0] < 0.75 * limit or times[-1] > limit + SLACK:
         faults.append(f"slow connections ended after {times[0]:.1f} to {times[-1]:.1f} s, not {limit} s ({kind})")
     if peak > 256 * MEBIBYTE:
         faults.append(f"the gateway took {peak / MEBIBYTE:.0f} MiB with {count} slow connections ({kind})")
