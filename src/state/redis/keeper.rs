@@ -69,15 +69,21 @@ pub(super) async fn keep(inner: std::sync::Weak<Inner>) {
 
 async fn connect(inner: &Arc<Inner>) -> Result<(), Fault> {
     let link = inner.connector.connect().await?;
-    match probe(inner, &link, true).await {
-        Ok(()) => inner.health.well(),
+    let trouble = match probe(inner, &link, true).await {
+        Ok(()) => None,
         // It can be read, which is better than nothing; every write says no by itself.
-        Err(fault) if fault.reads_are_true => inner.health.ill(&fault.text),
+        Err(fault) if fault.reads_are_true => Some(fault),
         Err(fault) => return Err(fault),
-    }
+    };
+    // Nobody reads from it before the table is known to be whole.
+    inner.read_revocations(&link, &[]).await?;
     inner.link.store(Some(Arc::new(link)));
     inner.was_reached.store(true, Ordering::Relaxed);
-    inner.look_at_revocations(&[]).await
+    match trouble {
+        None => inner.health.well(),
+        Some(fault) => inner.health.ill(&fault.text),
+    }
+    Ok(())
 }
 
 /// Whether the connections are still those to use.
@@ -99,7 +105,7 @@ async fn look(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
         }
         tries += 1;
     }
-    inner.look_at_revocations(&[]).await
+    inner.read_revocations(link, &[]).await.map(drop)
 }
 
 /// Writes to every bucket and waits for the replicas, as a proof would.
