@@ -164,7 +164,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners);
-    leave_when_idle(shutdown, &draining, &journal, &tracer, &unix_sockets, launch.pid_file.clone())?;
+    leave_when_idle(shutdown, &draining, &journal, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let reloader = Reloader::new(reload::Beginning {
         path: launch.config,
         gate: Arc::clone(&gate),
@@ -184,7 +184,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         store.begin_after(leave.map_err(StartError)?).map_err(StartError)?;
         metrics().upgrades.with_label_values(&["took_over"]).inc();
     }
-    let ending = Arc::clone(&gate);
+    let (ending, closing) = (Arc::clone(&gate), Arc::clone(&store));
     let (ask, asked) = std::sync::mpsc::channel();
     spawn_named("reload", move || reloader.run(&asked))?;
     let operations = Operator {
@@ -215,6 +215,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.block_on(ending.record_flood());
     let flushed = journal.flush(shutdown.grace);
     tracer.flush();
+    closing.close();
     unix_sockets.remove();
     launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
     background.shutdown_timeout(Duration::from_secs(1));
@@ -339,10 +340,11 @@ fn leave_when_idle(
     draining: &Draining,
     journal: &Arc<FileJournal>,
     tracer: &Tracer,
+    store: &Arc<Store>,
     unix_sockets: &UnixSockets,
     pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
-    let unix_sockets = unix_sockets.clone();
+    let (unix_sockets, store) = (unix_sockets.clone(), Arc::clone(store));
     let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
     let watch = move || {
         loop {
@@ -355,6 +357,7 @@ fn leave_when_idle(
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
                 tracer.flush();
+                store.close();
                 unix_sockets.remove();
                 pid_file.as_deref().inspect(|path| program::remove_pid(path));
                 #[expect(

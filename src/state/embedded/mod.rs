@@ -32,6 +32,8 @@ use crate::enforce::ports::{Consumed, RevocationKey, State};
 const MOST_WAITING: usize = 8 * 1024;
 /// How long a change may take until it counts as unknown: a healthy disk needs a hundredth of it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to close the file.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// How much is kept at most. What is full refuses; it never makes room by forgetting what still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +112,13 @@ impl EmbeddedState {
     }
 
     /// Finishes what has begun and leaves the file to another process. From then on nothing can be spent, revoked or
-    /// sealed here; what is revoked is still known. Waits for the disk.
+    /// sealed here; what is revoked is still known. Waits for the disk, but not for one that hangs.
     pub fn close(&self) {
         let (answer, answered) = std::sync::mpsc::channel();
         if self.writer.send(Message::Close(answer)).is_ok() {
-            // An error says that the thread has ended, and with it the hold on the file.
-            let _ = answered.recv();
+            // An error says that the thread has ended, and with it the hold on the file; or that the disk hangs: then
+            // nobody else gets the file, and will say so.
+            let _ = answered.recv_timeout(CLOSES_WITHIN);
         }
     }
 

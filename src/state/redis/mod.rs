@@ -1,4 +1,4 @@
-//! The state that several gateways share, in Redis 6.2 or later: one server, with Sentinels, or a cluster.
+//! The state that several gateways share, in Redis: one server, with Sentinels, or a cluster.
 //!
 //! - Every operation has one time limit. One that has not answered by then, or whose write too few replicas have
 //!   confirmed (`WAIT`), is unknown, and is never tried again: a proof then counts as spent.
