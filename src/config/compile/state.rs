@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::Url;
 use serde_saphyr::Spanned;
 
-use crate::config::certificates;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::encryption_keys;
@@ -16,6 +15,7 @@ use crate::config::settings::{
     EncryptionKeySettings, RedisSettings, RedisTopology, StateSettings, StoreSettings,
 };
 use crate::config::values::{self, Names};
+use crate::tls::pem;
 
 /// How long an operation may take where nothing is said: longer than a healthy network and Redis ever need, and short
 /// beside what a person notices.
@@ -167,7 +167,7 @@ fn redis_store(
         let path = values::file(report, base_dir, text);
         if let Ok(pem) = std::fs::read(&path)
             && !pem.is_empty()
-            && let Err(fault) = certificates::authorities(&pem)
+            && let Err(fault) = pem::authorities(&pem)
         {
             let help = "look at it with `openssl x509 -in FILE -noout -text`";
             report.add(Code::BadCertificateFile, text, format!("`{}` {fault}", text.value), help);
