@@ -46,7 +46,7 @@ impl From<&RedisError> for Fault {
             return Self { reads_are_true: true, ..Self::new(text) };
         }
         let text = if error.kind() == ErrorKind::AuthenticationFailed || is("WRONGPASS") || is("NOAUTH") {
-            "the user or the password is refused; check `state.redis.username` and `password_file`"
+            "the user or the password is refused; check the names of users and their password files in `state.redis`"
         } else if is("NOPERM") {
             "its user lacks a permission; compare its ACL with the one in docs/state.md"
         } else if is("READONLY") {
@@ -62,7 +62,10 @@ impl From<&RedisError> for Fault {
         } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
             "it can't be reached; check `state.redis.urls`, the network and, with `rediss://`, the certificates"
         } else {
-            return Self::new(format!("it answers with an error ({})", first_word(code, error.category())));
+            return Self::new(format!(
+                "it answers with an error ({}); check `state.redis`: `urls`, `topology`, `service`",
+                first_word(code, error.category())
+            ));
         };
         Self::new(text)
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::support::eventually;
-use crate::support::redis::{Redis, Watched};
+use crate::support::redis::{Redis, Watched, file_in};
 
 /// Both sides of a partition try every proof: a gateway that is cut off with the old master, and one that has followed
 /// the Sentinels to the new one.
@@ -77,7 +77,23 @@ async fn a_partition_with_failover_spends_no_proof_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_follow_the_sentinels_when_the_master_hangs() {
     let servers = Watched::start();
-    let (one, two) = (connected(servers.settings()).await, connected(servers.settings()).await);
+    // One signs in at the Sentinels, as the documentation says.
+    let line = include_str!("../../../docs/state.md").lines().find(|line| line.contains("+sentinel|master"));
+    let words: Vec<&str> = line.expect("the line").split_whitespace().collect();
+    for sentinel in &servers.sentinels {
+        assert_eq!(sentinel.say(&words), "OK");
+    }
+    let signing_in = |password: &str| RedisSettings {
+        sentinel_username: Some("wardgate".into()),
+        sentinel_password_file: Some(file_in(servers.master.dir(), password, password)),
+        ..servers.settings()
+    };
+    let (one, two) = (connected(servers.settings()).await, connected(signing_in("PASSWORD")).await);
+    let stranger = RedisState::start(signing_in("another"), &Handle::current());
+    soon("it is refused", AGAIN, async || {
+        stranger.trouble().is_some_and(|why| why.contains("Sentinel") && why.contains("password"))
+    })
+    .await;
     next_second().await;
     let before = ProofKey::new(&["before"], now());
     assert!(matches!(one.consume(&before, HOUR).await, Consumed::Done(_)));
