@@ -32,8 +32,8 @@ use crate::request::certificate::ClientCertificate;
 /// drops requests that have just begun.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Pingora's idle time in seconds, until a request has set that of its listener.
-const KEEP_ALIVE: u64 = 60;
+/// Pingora's idle time in seconds: without a limit, since the stream's own clock ends what waits for too long.
+const KEEP_ALIVE: u64 = 0;
 
 /// A listener's application: Pingora's proxy behind a door and a stream that is watched.
 pub struct Edge {

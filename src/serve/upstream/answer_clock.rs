@@ -45,10 +45,15 @@ impl Line {
     /// Whether the number still means this connection.
     fn is_open(&self) -> bool {
         let is = |found: nix::Result<SockaddrStorage>, known| {
-            found.is_ok_and(|found| address(&found).is_some_and(|found| found == known))
+            found.is_ok_and(|found| address(&found).is_some_and(|found| is_same(found, known)))
         };
         is(getpeername(self.socket), self.peer) && is(getsockname(self.socket), self.local)
     }
+}
+
+/// Whether two addresses are one, whatever they say of the interface: a link-local address has it in one of them only.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 fn address(found: &SockaddrStorage) -> Option<SocketAddr> {
