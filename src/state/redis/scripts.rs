@@ -110,8 +110,8 @@ return sum
 ";
 
 /// Finds out whether the revocation table has lost something: it belongs to another lineage than the caller has seen,
-/// or has counted less. Then everything from before now is revoked, since nobody knows what was. `KEYS[1]` is the
-/// revision, `KEYS[2]` the floor; `ARGV` is the lineage and count that were seen, the gateway's time, and a name for a
+/// or has counted less. Then everything from before now is revoked, since nobody knows what was. That counts like a
+/// revocation, so that the next loss is found as well. `KEYS[1]` is the revision, `KEYS[2]` the floor; `ARGV` is the lineage and count that were seen, the gateway's time, and a name for a
 /// new lineage.
 macro_rules! with_revision {
     ($($rest:literal)*) => {
@@ -131,6 +131,7 @@ if lost then
   floor = math.max(floor, tonumber(redis.call('GET', KEYS[2]) or '0'))
   redis.call('SET', KEYS[2], string.format('%d', floor))
   if not is_other then count = seen end
+  count = count + 1
 end
 ",
             $($rest,)*

@@ -71,6 +71,25 @@ async fn a_flush_revives_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_does_the_next_flush() {
+    let server = Redis::start(&[]);
+    let state = connected(server.settings()).await;
+    assert_eq!(state.revoke(&alice(), 5, HOUR).await, Lookup::Found(()));
+    let revoked_at = now();
+    for flush in 1..=3 {
+        assert_eq!(server.say(&["FLUSHALL"]), "OK");
+        // Unavailable while it is mended.
+        let mut answer = state.not_before(&[alice()]).await;
+        while answer == Lookup::Unavailable {
+            answer = state.not_before(&[alice()]).await;
+        }
+        let Lookup::Found(moment) = answer else { panic!("flush {flush}: {answer:?}") };
+        assert!(moment > revoked_at, "flush {flush}: every token from before is refused");
+        usable(&state).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_from_an_old_snapshot_revives_nothing() {
     let mut server = Redis::start(&[]);
     let state = connected(server.settings()).await;
