@@ -75,7 +75,7 @@ impl EmbeddedState {
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let health = Arc::new(Health::default());
         let writer =
-            Writer { dir, limits, health: Arc::clone(&health), file: None, is_ours: false, failed_at: None };
+            Writer { dir, limits, health: Arc::clone(&health), file: None, ours: None, failed_at: None };
         std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(&receiver))?;
         // The file's own limit is exact; this one is per part of the table, and must never be the first to say no.
         let memory =

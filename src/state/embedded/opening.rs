@@ -22,6 +22,12 @@ pub enum OpenError {
         .0.display()
     )]
     Held(PathBuf),
+    /// The file that was in use is there no more.
+    #[error(
+        "the state in `{}` was taken away or replaced while the gateway ran: bring that file back; or restart the gateway and end all sessions at the issuers, since what was revoked is lost with it",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// The directory or the file can't be used.
     #[error(
         "the state in `{}` can't be opened: {error}; check that the disk has room and that the gateway's user may write to `state.data_dir`",
