@@ -157,6 +157,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Revokes everything from before now: what was revoked may be gone without a trace.
+    async fn assume_loss(&self, link: &Link) -> Result<(), Fault> {
+        // No table has this lineage, so every table has lost it.
+        let nobodys = Revision { lineage: "none".into(), count: 1 };
+        let command = scripts::repair(&self.names.revision_and_floor(), &nobodys, now(), &new_lineage());
+        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
+        self.adopt(&revision, lost == 1);
+        Ok(())
+    }
+
     /// Takes over the revision that a script has written.
     fn adopt(&self, revision: &str, had_lost: bool) {
         if let Some(revision) = Revision::read(revision) {

@@ -70,19 +70,19 @@ return string.sub(kept, #of + 1)
 "
 );
 
-/// Writes, so that replicas have something to confirm. Gives the epoch's beginning and what Redis does when its memory
-/// is full.
+/// Writes, so that replicas have something to confirm. Gives the epoch's beginning, what Redis does when its memory is
+/// full, and how much it has evicted since it started. Where it may evict, an epoch begins with each probe: proofs may
+/// be gone while the epoch, which has no end, is kept.
 const PROBE: &str = with_epoch!(
     r"
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
-local policy = ''
-if ARGV[3] == '1' then
-  local memory = redis.call('INFO', 'memory')
-  if string.match(memory, 'maxmemory:(%d+)') ~= '0' then
-    policy = string.match(memory, 'maxmemory_policy:([%w%-]+)') or ''
-  end
+local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w%-]+)') or ''
+if policy ~= '' and policy ~= 'noeviction' then
+  start = math.max(start, tonumber(redis.call('TIME')[1]), tonumber(ARGV[1]))
+  redis.call('SET', KEYS[2], run .. ' ' .. string.format('%d', start))
 end
-return { start, policy }
+local evicted = tonumber(string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')) or 0
+return { start, policy, evicted }
 "
 );
 
@@ -196,11 +196,9 @@ pub(super) fn unseal(keys: &[String; 2], of: Told<'_>) -> Cmd {
     told(UNSEAL, keys, of)
 }
 
-pub(super) fn probe(keys: &[String; 2], of: Told<'_>, ask_policy: bool) -> Cmd {
+pub(super) fn probe(keys: &[String; 2], of: Told<'_>) -> Cmd {
     let [epoch, probe] = keys.clone();
-    let mut command = told(PROBE, &[probe, epoch], of);
-    command.arg(u8::from(ask_policy));
-    command
+    told(PROBE, &[probe, epoch], of)
 }
 
 pub(super) fn window(key: String, span_micros: u128) -> Cmd {

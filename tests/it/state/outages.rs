@@ -113,6 +113,29 @@ async fn a_server_that_may_forget_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_begins_to_forget_is_given_up_and_what_it_forgot_stays_spent_and_revoked() {
+    let server = Redis::start(&[]);
+    let state = connected(server.settings()).await;
+    next_second().await;
+    let (spent, before) = (ProofKey::new(&["spent"], now()), now());
+    assert!(matches!(state.consume(&spent, HOUR).await, Consumed::Done(_)));
+    assert_eq!(state.revoke(&alice(), before, HOUR).await, Lookup::Found(()));
+    // It forgets what has an end, and keeps the epoch.
+    let begin = || {
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]), "OK");
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+        server.say(&["SET", "anything", "else"]);
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
+        assert!(!server.say(&["INFO", "stats"]).contains("evicted_keys:0\r"), "something was evicted");
+    };
+    let end = || assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]), "OK");
+    outage(&state, "maxmemory-policy noeviction", begin, end).await;
+    assert!(matches!(state.consume(&spent, HOUR).await, Consumed::Already), "it is not remembered, but old");
+    let Lookup::Found(moment) = state.not_before(&[alice()]).await else { panic!("she is forgotten") };
+    assert!(moment > before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_without_replicas_says_so() {
     let (master, replica) = with_replica();
     let state = connected(confirmed(&master)).await;
