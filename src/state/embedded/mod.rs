@@ -286,6 +286,21 @@ mod tests {
         assert!(fresh.epoch.load(Ordering::SeqCst) > epoch);
     }
 
+    #[test]
+    fn what_another_process_has_begun_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // In another container, with the same process id.
+        let begun = dir.path().join(format!("state.redb.{}", std::process::id()));
+        std::fs::write(&begun, "begun").expect("written");
+        opened(dir.path(), EmbeddedLimits::default()).close();
+        assert_eq!(std::fs::read(&begun).expect("still there"), b"begun");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("a directory").count(),
+            2,
+            "nothing of its own is left"
+        );
+    }
+
     #[tokio::test]
     async fn what_is_full_refuses_and_what_has_ended_makes_room() {
         let dir = tempfile::tempdir().expect("a directory");

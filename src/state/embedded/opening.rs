@@ -70,10 +70,10 @@ pub(super) fn create(dir: &Path, path: &Path, now: i64) -> Result<Database, Open
         path: path.to_owned(),
         error: error.to_string(),
     };
-    let begun = dir.join(format!("{NAME}.{}", std::process::id()));
+    // Processes in containers that share the directory may have the same id.
+    let begun = dir.join(format!("{NAME}.{}", uuid::Uuid::now_v7().simple()));
     let made = || -> Result<Database, redb::Error> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&begun)?;
         let database =
             Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
         let transaction = database.begin_write()?;
