@@ -110,7 +110,7 @@ async fn look(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
 
 /// Writes to every bucket and waits for the replicas, as a proof would.
 async fn probe(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
-    let now = super::now();
+    let now = (inner.now)();
     for bucket in inner.names.buckets() {
         let told = scripts::Told { now, run: &link.run };
         let command = scripts::probe(&inner.names.probe(bucket), told);

@@ -6,7 +6,9 @@
 //! which may have lost what was not yet on the disk, or a replica that took over, which may have been behind. In both
 //! cases a new epoch begins, and a proof from before it pays for nothing.
 //!
-//! The moment is the later of the server's and the gateway's clock, since gateways take no proof from the future.
+//! The moment is the later of the server's and the gateway's clock, since gateways take no proof from the future. It
+//! never goes back, so that a gateway whose clock is far ahead is not believed: it would refuse everybody's proofs until
+//! then, on every gateway.
 
 use redis::{Cmd, cmd};
 
@@ -21,6 +23,8 @@ if run == '' then
   run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 local start = 0
+local time = tonumber(redis.call('TIME')[1])
+local now = math.max(time, math.min(tonumber(ARGV[1]), time + 5))
 local is_known = false
 local epoch = redis.call('GET', KEYS[2])
 if epoch then
@@ -29,7 +33,7 @@ if epoch then
   is_known = of == run
 end
 if not is_known then
-  start = math.max(start, tonumber(redis.call('TIME')[1]), tonumber(ARGV[1]))
+  start = math.max(start, now)
   epoch = run .. ' ' .. string.format('%d', start)
   redis.call('SET', KEYS[2], epoch)
 end
@@ -78,7 +82,7 @@ const PROBE: &str = with_epoch!(
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
 local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w%-]+)') or ''
 if policy ~= '' and policy ~= 'noeviction' then
-  start = math.max(start, tonumber(redis.call('TIME')[1]), tonumber(ARGV[1]))
+  start = math.max(start, now)
   redis.call('SET', KEYS[2], run .. ' ' .. string.format('%d', start))
 end
 local evicted = tonumber(string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')) or 0
@@ -127,7 +131,8 @@ local seen = tonumber(ARGV[2])
 local is_other = seen > 0 and ARGV[1] ~= lineage
 local lost = is_other or count < seen
 if lost then
-  local floor = math.max(tonumber(redis.call('TIME')[1]), tonumber(ARGV[3])) + 1
+  local time = tonumber(redis.call('TIME')[1])
+  local floor = math.max(time, math.min(tonumber(ARGV[3]), time + 5)) + 1
   floor = math.max(floor, tonumber(redis.call('GET', KEYS[2]) or '0'))
   redis.call('SET', KEYS[2], string.format('%d', floor))
   if not is_other then count = seen end

@@ -89,6 +89,31 @@ async fn neither_does_the_next_flush() {
     }
 }
 
+/// Neither the epoch nor the floor ever goes back: what a wrong clock made of them would stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_clock_is_wrong_is_not_believed() {
+    let server = Redis::start(&[]);
+    let years_ahead = || now() + 100_000_000;
+    let wrong = RedisState::with_clock(server.settings(), &Handle::current(), years_ahead);
+    usable(&wrong).await;
+    assert_eq!(wrong.revoke(&alice(), 5, HOUR).await, Lookup::Found(()));
+    assert_eq!(server.say(&["FLUSHALL"]), "OK");
+    soon(
+        "the loss is found",
+        AGAIN,
+        async || matches!(wrong.not_before(&[alice()]).await, Lookup::Found(moment) if moment > 5),
+    )
+    .await;
+    usable(&wrong).await;
+    drop(wrong);
+    let right = connected(server.settings()).await;
+    let bob = RevocationKey { value: "bob", ..alice() };
+    let Lookup::Found(floor) = right.not_before(&[bob]).await else { panic!("there is a floor") };
+    assert!(floor <= now() + 10, "people can sign in again soon: {floor}");
+    let proof = ProofKey::new(&["soon"], now() + 10);
+    assert!(matches!(right.consume(&proof, HOUR).await, Consumed::Done(_)), "and their proofs count");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_from_an_old_snapshot_revives_nothing() {
     let mut server = Redis::start(&[]);
