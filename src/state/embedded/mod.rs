@@ -75,7 +75,7 @@ impl EmbeddedState {
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let health = Arc::new(Health::default());
         let writer =
-            Writer { dir, limits, health: Arc::clone(&health), file: None, is_ours: false, failed_at: None };
+            Writer { dir, limits, health: Arc::clone(&health), file: None, ours: None, failed_at: None };
         std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(&receiver))?;
         // The file's own limit is exact; this one is per part of the table, and must never be the first to say no.
         let memory =
@@ -284,6 +284,21 @@ mod tests {
         std::fs::remove_file(dir.path().join("state.redb")).expect("removed");
         let fresh = opened(dir.path(), EmbeddedLimits::default());
         assert!(fresh.epoch.load(Ordering::SeqCst) > epoch);
+    }
+
+    #[test]
+    fn what_another_process_has_begun_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // In another container, with the same process id.
+        let begun = dir.path().join(format!("state.redb.{}", std::process::id()));
+        std::fs::write(&begun, "begun").expect("written");
+        opened(dir.path(), EmbeddedLimits::default()).close();
+        assert_eq!(std::fs::read(&begun).expect("still there"), b"begun");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("a directory").count(),
+            2,
+            "nothing of its own is left"
+        );
     }
 
     #[tokio::test]

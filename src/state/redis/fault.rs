@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerError};
 
 /// Why Redis can't be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +37,12 @@ impl Fault {
 
 impl From<&RedisError> for Fault {
     fn from(error: &RedisError) -> Self {
-        let code = error.code().unwrap_or_default();
+        // With a write that replicas confirm comes a list of errors; the first one is the write's own.
+        let of_server = error.clone().into_server_errors();
+        let first = of_server.as_ref().and_then(|errors| errors.first()).map(|(_, first)| first);
+        let code = first.map(ServerError::code).or_else(|| error.code()).unwrap_or_default();
         // An error within a script carries the code of its cause in the text.
-        let detail = error.detail().unwrap_or_default();
+        let detail = first.and_then(ServerError::details).or_else(|| error.detail()).unwrap_or_default();
         let is = |wanted: &str| code == wanted || detail.starts_with(wanted);
         if is("OOM") {
             let text = "it is out of memory; raise its `maxmemory`, or give it a server of its own";

@@ -69,7 +69,7 @@ pub(super) async fn keep(inner: std::sync::Weak<Inner>) {
 
 async fn connect(inner: &Arc<Inner>) -> Result<(), Fault> {
     let link = inner.connector.connect().await?;
-    let trouble = match probe(inner, &link, true).await {
+    let trouble = match probe(inner, &link).await {
         Ok(()) => None,
         // It can be read, which is better than nothing; every write says no by itself.
         Err(fault) if fault.reads_are_true => Some(fault),
@@ -99,7 +99,7 @@ async fn look(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
         }
     }
     let mut tries = 1;
-    while let Err(fault) = probe(inner, link, false).await {
+    while let Err(fault) = probe(inner, link).await {
         if fault.reads_are_true || !fault.is_slowness || tries >= SLOW_LOOKS {
             return Err(fault);
         }
@@ -109,13 +109,16 @@ async fn look(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
 }
 
 /// Writes to every bucket and waits for the replicas, as a proof would.
-async fn probe(inner: &Arc<Inner>, link: &Link, is_new: bool) -> Result<(), Fault> {
-    let now = super::now();
+async fn probe(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
+    let now = (inner.now)();
     for bucket in inner.names.buckets() {
         let told = scripts::Told { now, run: &link.run };
-        let command = scripts::probe(&inner.names.probe(bucket), told, is_new);
-        let (epoch, policy): (i64, String) = inner.confirmed(link, command).await?;
+        let command = scripts::probe(&inner.names.probe(bucket), told);
+        let (epoch, policy, evicted): (i64, String, u64) = inner.confirmed(link, command).await?;
         if !policy.is_empty() && policy != "noeviction" {
+            if evicted > 0 {
+                inner.assume_loss(link).await?;
+            }
             return Err(Fault::new(format!(
                 "it may forget what counts when its memory is full; set `maxmemory-policy noeviction` in the place of `{policy}`"
             )));

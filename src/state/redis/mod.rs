@@ -52,6 +52,8 @@ pub struct RedisState {
 
 struct Inner {
     settings: Arc<RedisSettings>,
+    /// This gateway's clock.
+    now: fn() -> i64,
     connector: Connector,
     names: Names,
     health: Health,
@@ -71,6 +73,11 @@ struct Inner {
 impl RedisState {
     /// A store that connects in the background, on `runtime`, for as long as it lives.
     pub fn start(settings: RedisSettings, runtime: &Handle) -> Self {
+        Self::with_clock(settings, runtime, || jiff::Timestamp::now().as_second())
+    }
+
+    /// The same with a clock, which gives Unix seconds.
+    pub fn with_clock(settings: RedisSettings, runtime: &Handle, now: fn() -> i64) -> Self {
         let settings = Arc::new(settings);
         let buckets = if settings.topology == RedisTopology::Cluster { BUCKETS } else { 1 };
         let inner = Arc::new(Inner {
@@ -83,6 +90,7 @@ impl RedisState {
             epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
             seen: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
+            now,
             settings,
         });
         runtime.spawn(keeper::keep(Arc::downgrade(&inner)));
@@ -116,7 +124,7 @@ impl Inner {
     /// Builds a command for the connections there are and runs it as [`Self::confirmed`].
     async fn write<T: FromRedisValue>(&self, command: impl FnOnce(Told<'_>) -> Cmd) -> Option<T> {
         let link = self.link.load_full()?;
-        let command = command(Told { now: now(), run: &link.run });
+        let command = command(Told { now: (self.now)(), run: &link.run });
         self.noticed(self.confirmed(&link, command).await)
     }
 
@@ -151,7 +159,19 @@ impl Inner {
         if self.seen() != before {
             return Ok(());
         }
-        let command = scripts::repair(&self.names.revision_and_floor(), &before, now(), &new_lineage());
+        let command =
+            scripts::repair(&self.names.revision_and_floor(), &before, (self.now)(), &new_lineage());
+        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
+        self.adopt(&revision, lost == 1);
+        Ok(())
+    }
+
+    /// Revokes everything from before now: what was revoked may be gone without a trace.
+    async fn assume_loss(&self, link: &Link) -> Result<(), Fault> {
+        // No table has this lineage, so every table has lost it.
+        let nobodys = Revision { lineage: "none".into(), count: 1 };
+        let command =
+            scripts::repair(&self.names.revision_and_floor(), &nobodys, (self.now)(), &new_lineage());
         let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
         self.adopt(&revision, lost == 1);
         Ok(())
@@ -287,10 +307,6 @@ async fn within<T>(
         Ok(done) => done.map_err(|error| Fault::from(&error)),
         Err(_) => Err(Fault::slow(limit)),
     }
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 /// A name for a revocation table that begins now.
