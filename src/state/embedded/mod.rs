@@ -11,7 +11,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -130,12 +130,29 @@ impl EmbeddedState {
     /// What became of a change; [`Done::Failed`] where nobody can tell.
     async fn ask(&self, change: Change) -> Done {
         let (answer, answered) = oneshot::channel();
-        if self.writer.try_send(Message::Change(change, answer)).is_err() {
-            return Done::Failed;
+        let ended = || self.health.ill("the thread that writes its file has ended; restart the gateway");
+        match self.writer.try_send(Message::Change(change, answer)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.health.overloaded("more waits to be written than the disk of `state.data_dir` can take");
+                return Done::Failed;
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                ended();
+                return Done::Failed;
+            }
         }
         match timeout(PATIENCE, answered).await {
             Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Done::Failed,
+            Ok(Err(_)) => {
+                ended();
+                Done::Failed
+            }
+            Err(_) => {
+                let text = format!("no answer from the disk of `state.data_dir` within {PATIENCE:?}");
+                self.health.overloaded(&text);
+                Done::Failed
+            }
         }
     }
 }
@@ -284,6 +301,28 @@ mod tests {
         std::fs::remove_file(dir.path().join("state.redb")).expect("removed");
         let fresh = opened(dir.path(), EmbeddedLimits::default());
         assert!(fresh.epoch.load(Ordering::SeqCst) > epoch);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_hangs_or_has_ended_is_told() {
+        let (sender, receiver) = sync_channel(1);
+        let state = EmbeddedState {
+            writer: sender,
+            health: Arc::default(),
+            memory: MemoryState::new(),
+            epoch: AtomicI64::new(0),
+            is_loaded: AtomicBool::new(true),
+        };
+        let refused = async |words: &str| {
+            assert!(matches!(state.consume(&proof("a"), HOUR).await, Consumed::Unknown));
+            let why = state.trouble().expect("told");
+            assert!(why.contains(words), "{why}");
+        };
+        // It takes nothing out of its queue, which has room for one.
+        refused("no answer from the disk").await;
+        refused("more waits to be written").await;
+        drop(receiver);
+        refused("has ended").await;
     }
 
     #[test]

@@ -116,8 +116,13 @@ impl Writer {
             self.fail(&error.to_string());
             Vec::new()
         });
-        if !done.is_empty() {
-            self.health.well();
+        if done.contains(&Done::Full) {
+            // Looked at again when what has ended was removed.
+            self.health.overloaded(
+                "its file holds as many entries as it may, so new ones are refused until old ones end; see the sizes in docs/state.md",
+            );
+        } else if !done.is_empty() {
+            self.health.works();
         }
         let failed = std::iter::repeat_with(|| Done::Failed);
         for (answer, done) in answers.into_iter().zip(done.into_iter().chain(failed)) {
@@ -172,25 +177,40 @@ mod tests {
     use crate::state::embedded::file::NAME;
     use crate::state::expiring::Key;
 
+    fn writer(dir: &std::path::Path, limits: EmbeddedLimits) -> Writer {
+        let dir = dir.to_owned();
+        Writer { dir, limits, health: Arc::default(), file: None, ours: None, failed_at: None }
+    }
+
+    fn spend(writer: &mut Writer, name: &str, keep_ms: i64) -> Done {
+        let (answer, mut answered) = oneshot::channel();
+        // Long enough ago for another try.
+        writer.failed_at = None;
+        writer.commit(vec![(Change::Consume(Key::of(&[name.as_bytes()]), keep_ms), answer)]);
+        answered.try_recv().expect("answered")
+    }
+
+    #[test]
+    fn what_is_full_says_so_until_it_was_looked_at_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut writer = writer(dir.path(), EmbeddedLimits { proofs: 1, ..EmbeddedLimits::default() });
+        writer.open().expect("opens");
+        assert_eq!(spend(&mut writer, "a", 60_000), Done::Stored);
+        assert_eq!(writer.health.trouble(), None);
+        assert_eq!(spend(&mut writer, "b", 60_000), Done::Full);
+        assert!(writer.health.trouble().is_some_and(|why| why.contains("as many entries as it may")));
+        assert_eq!(spend(&mut writer, "a", 60_000), Done::Already);
+        assert!(writer.health.trouble().is_some(), "not told with each request anew");
+        writer.prune();
+        assert_eq!(writer.health.trouble(), None);
+    }
+
     #[test]
     fn a_file_that_is_gone_after_a_failure_is_not_made_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(NAME);
-        let mut writer = Writer {
-            dir: dir.path().to_owned(),
-            limits: EmbeddedLimits::default(),
-            health: Arc::default(),
-            file: None,
-            ours: None,
-            failed_at: None,
-        };
-        let spend = |writer: &mut Writer| {
-            let (answer, mut answered) = oneshot::channel();
-            // Long enough ago for another try.
-            writer.failed_at = None;
-            writer.commit(vec![(Change::Consume(Key::of(&[b"proof"]), 60_000), answer)]);
-            answered.try_recv().expect("answered")
-        };
+        let mut writer = writer(dir.path(), EmbeddedLimits::default());
+        let spend = |writer: &mut Writer| spend(writer, "proof", 60_000);
         writer.open().expect("opens");
         assert_eq!(spend(&mut writer), Done::Stored);
 

@@ -155,11 +155,15 @@ impl Connector {
         for _ in 0..=writers {
             wires.push(Wire::Single(open(&client).await?));
         }
-        let run = match wires.first_mut() {
-            Some(wire) => run_id(wire).await?,
-            None => "".into(),
-        };
-        Link::of(wires, run, master)
+        let mut run: Option<Box<str>> = None;
+        for wire in &mut wires {
+            let of_wire = run_id(wire).await?;
+            if *run.get_or_insert_with(|| of_wire.clone()) != of_wire {
+                let text = "its address leads to more than one server; name one in `state.redis.urls`, or use `topology`";
+                return Err(Fault::new(text));
+            }
+        }
+        Link::of(wires, run.unwrap_or_default(), master)
     }
 
     /// The Sentinels' addresses.

@@ -1,7 +1,7 @@
 //! Redis slow, stopped, full, closed to us: nothing fails open, it is told, and it heals by itself.
 
 use super::*;
-use crate::support::redis::{Redis, file_in};
+use crate::support::redis::{Redis, Wire, file_in};
 
 /// What the outage looks like from inside, and that it is over without a restart.
 async fn outage(state: &RedisState, words: &str, begin: impl FnOnce(), end: impl FnOnce()) {
@@ -142,6 +142,19 @@ async fn a_master_without_replicas_says_so() {
     let set = |count| assert_eq!(master.say(&["CONFIG", "SET", "min-replicas-to-write", count]), "OK");
     outage(&state, "min-replicas-to-write", || set("2"), || set("1")).await;
     drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_two_servers_is_refused() {
+    let servers = [Redis::start(&[]), Redis::start(&[])];
+    let balancer = Wire::to_each(servers.iter().map(|server| server.address).collect());
+    let nodes = vec![("127.0.0.1".to_owned(), balancer.address.port())];
+    let state = RedisState::start(RedisSettings { nodes, ..servers[0].settings() }, &Handle::current());
+    soon("it is refused", AGAIN, async || {
+        state.trouble().is_some_and(|why| why.contains("more than one server"))
+    })
+    .await;
+    assert!(is_out(&state).await && !state.was_reached());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -270,6 +270,11 @@ pub struct Wire {
 
 impl Wire {
     pub fn to(target: SocketAddr) -> Self {
+        Self::to_each(vec![target])
+    }
+
+    /// Leads each connection to the next of some servers, as a balancer does.
+    pub fn to_each(targets: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind(free_address()).expect("an address");
         let wire = Self {
             address: listener.local_addr().expect("an address"),
@@ -279,7 +284,7 @@ impl Wire {
         let (is_cut, open) = (Arc::clone(&wire.is_cut), Arc::clone(&wire.open));
         // Ends with the test's process.
         std::thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
+            for (near, target) in listener.incoming().map_while(Result::ok).zip(targets.into_iter().cycle()) {
                 if is_cut.load(Ordering::SeqCst) {
                     continue;
                 }
