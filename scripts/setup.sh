@@ -99,7 +99,7 @@ install_missing() {
   local package
   for package in "${missing[@]}"; do
     case $package in
-      orthanc | haproxy | nginx) disable_service "$package" ;;
+      orthanc | haproxy | nginx | redis-server | redis-sentinel) disable_service "$package" ;;
     esac
   done
   allow_service_starts
@@ -189,6 +189,9 @@ case $target in
     need_command orthanc Orthanc
     need_command nginx
     need_command sslscan
+    need_command redis-server
+    need_command redis-sentinel
+    need_command redis-tools redis-cli
     need_python
     install_missing
     setup_node

@@ -4,7 +4,9 @@ mod operations;
 mod program;
 mod pseudonym_key;
 mod reload;
+mod secret_file;
 mod sockets;
+mod store;
 mod succession;
 mod telemetry;
 
@@ -28,6 +30,7 @@ use self::program::Program;
 use self::pseudonym_key::pseudonyms;
 use self::reload::{Reloader, Status};
 use self::sockets::Sockets;
+use self::store::Store;
 use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry};
 use crate::audit::event::Event;
@@ -44,7 +47,6 @@ use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
 use crate::serve::tls::{self, ListenerTls};
 use crate::serve::trace::Tracer;
 use crate::serve::{Current, Gateway, Upstreams};
-use crate::state::memory::MemoryState;
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
@@ -112,9 +114,10 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let own_key = assertions.public_key().clone();
     let upstreams = Upstreams::new(settings.upstreams.clone(), assertions, background.handle());
     let upstreams = Arc::new(upstreams.map_err(StartError)?);
-    let (policy, state) = (Arc::new(policy), Arc::new(MemoryState::new()));
+    let policy = Arc::new(policy);
+    let store = Arc::new(Store::open(&settings.state, background.handle(), predecessor.is_some())?);
     let gate = Arc::new(Gate::new(
-        Arc::clone(&state) as _,
+        store.state(),
         Arc::clone(&journal) as _,
         Arc::new(LocalRates::default()),
         pseudonyms,
@@ -153,6 +156,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             upgrade_fault: upgrade_fault.clone(),
             draining: draining.clone(),
             journal: Arc::clone(&journal),
+            store: Arc::clone(&store),
             encryption: encryption.iter().flatten().cloned().collect(),
             current: Arc::clone(&current),
             keys: std::iter::once(own_key.clone()).chain(old_keys.into_iter().flatten()).collect(),
@@ -173,10 +177,11 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         verifier: Arc::clone(&verifier),
         named,
         upstreams,
+        store: Arc::clone(&store),
     });
     if let Some(predecessor) = &mut predecessor {
-        let leave = predecessor.wait_for_leave(|| verifier.unready().is_empty());
-        state.begin_after(leave.map_err(StartError)?);
+        let leave = predecessor.wait_for_leave(|| verifier.unready().is_empty() && store.unready().is_none());
+        store.begin_after(leave.map_err(StartError)?).map_err(StartError)?;
         metrics().upgrades.with_label_values(&["took_over"]).inc();
     }
     let ending = Arc::clone(&gate);
@@ -189,7 +194,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         heir: Arc::new(operations::Heir {
             program,
             sockets,
-            state,
+            store,
             gate,
             background: background.handle().clone(),
             own_key,

@@ -76,6 +76,16 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_store_up`: 1 while the state store can be used, for everything.
+    pub store_up: IntGauge,
+    /// `wardgate_store_outages_total`: times it began to fail.
+    pub store_outages: IntCounter,
+    /// `wardgate_store_operations_total{operation,result}`: `answered` or `unavailable`.
+    pub store_operations: IntCounterVec,
+    /// `wardgate_store_unopened_total{why}`: sealed pieces that no key of the ring opens.
+    pub store_unopened: IntCounterVec,
+    /// `wardgate_store_epochs_total{kind}`: memory that a shared store has lost, `proofs` or `revocations`.
+    pub store_epochs: IntCounterVec,
     /// `wardgate_connections{listener}`: open now.
     pub connections: IntGaugeVec,
     /// `wardgate_connections_closed_total{listener,cause}`: closed by the gateway because of a limit.
@@ -259,6 +269,23 @@ impl Metrics {
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",
                 &["result"],
+            ),
+            store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
+            store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),
+            store_operations: counters(
+                "wardgate_store_operations_total",
+                "Operations of the state store by whether it answered.",
+                &["operation", "result"],
+            ),
+            store_unopened: counters(
+                "wardgate_store_unopened_total",
+                "Sealed pieces that no key of the ring opens, by why.",
+                &["why"],
+            ),
+            store_epochs: counters(
+                "wardgate_store_epochs_total",
+                "Times the state store was found to have lost memory, by what it had forgotten.",
+                &["kind"],
             ),
             connections: gauges(
                 "wardgate_connections",

@@ -97,6 +97,14 @@ fn every_yaml_example_loads() {
                         AROUND.lines().filter(|line| !line.starts_with("listeners:")).collect();
                     format!("{}{ROUTES}{block}", around.join("\n")).replace("/tls/", "tests/config/tls/")
                 }
+                // Keys and passwords too.
+                "state:" => {
+                    let around: Vec<&str> =
+                        AROUND.lines().filter(|line| !line.starts_with("state:")).collect();
+                    let block = block.replace("/secrets/redis-ca.pem", "tests/config/tls/clients-ca.pem");
+                    format!("{}{ROUTES}{block}", around.join("\n"))
+                        .replace("/secrets/", "tests/config/files/")
+                }
                 _ => continue,
             };
             must_load(&path.display().to_string(), &text);

@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use super::program::{self, Program};
 use super::reload::Status;
 use super::sockets::Sockets;
+use super::store::Store;
 use super::succession::{Estate, Predecessor, Successor};
 use crate::audit::event::Event;
 use crate::enforce::Gate;
 use crate::serve::shutdown::Operations;
-use crate::state::memory::MemoryState;
 use crate::telemetry::metrics;
 
 /// Carries out what signals ask for.
@@ -104,7 +104,7 @@ impl Fault {
 pub struct Heir {
     pub program: Program,
     pub sockets: Arc<Sockets>,
-    pub state: Arc<MemoryState>,
+    pub store: Arc<Store>,
     pub gate: Arc<Gate>,
     pub background: Handle,
     /// The public key of this program's assertions.
@@ -154,14 +154,16 @@ impl Heir {
         }
         let now = || jiff::Timestamp::now().as_second();
         let moment = now();
-        self.state.end_at(moment);
+        self.store.end_at(moment);
         match successor.let_serve(moment) {
             Ok(()) => Ok(successor.id()),
             Err(why) => {
                 // It must be gone before this program spends again what it might have spent.
                 drop(successor);
-                self.state.begin_after(now());
-                Err(why)
+                match self.store.begin_after(now()) {
+                    Ok(()) => Err(why),
+                    Err(store) => Err(format!("{why}; and {store}")),
+                }
             }
         }
     }

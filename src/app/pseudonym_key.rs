@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::StartError;
+use super::{StartError, secret_file};
 use crate::audit::pseudonym::Pseudonyms;
 use crate::config::settings::AuditSettings;
 
@@ -29,8 +29,6 @@ fn own_key_path(settings: &AuditSettings) -> PathBuf {
 }
 
 fn own_key(path: &Path, records_exist: bool) -> Result<Vec<u8>, StartError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
     let fail = |error: &dyn std::fmt::Display| {
         StartError(format!("the pseudonym key `{}` can't be made: {error}", path.display()))
     };
@@ -45,20 +43,7 @@ fn own_key(path: &Path, records_exist: bool) -> Result<Vec<u8>, StartError> {
         }
         Err(_) => {}
     }
-    let mut secret = [0u8; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| fail(&"the system gives no randomness"))?;
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Under another name first: half a key would be there for good.
-    let unfinished = path.with_extension("unfinished");
-    std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .map_err(|error| fail(&error))?;
+    let text = secret_file::make(path).map_err(|error| fail(&error))?;
     tracing::info!(path = %path.display(), "made a key for pseudonyms; keep it, or the trail can't be matched to persons");
     Ok(text.into_bytes())
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::store::{self, Store};
 use crate::audit::event::Event;
 use crate::config::{self, Compiled, Diagnostic, Settings};
 use crate::enforce::{Gate, Generation};
@@ -21,6 +22,7 @@ use crate::keys::Verifier;
 use crate::policy::Policy;
 use crate::serve::shutdown::Draining;
 use crate::serve::{Current, Live, Upstreams};
+use crate::state::ring::KeyRing;
 use crate::telemetry::metrics;
 
 /// How often files are looked at.
@@ -129,6 +131,7 @@ pub struct Reloader {
     draining: Draining,
     runtime: Handle,
     status: Status,
+    store: Arc<Store>,
     in_force: InForce,
     /// Keeps the verifier's keys fresh.
     freshness: JoinHandle<()>,
@@ -139,6 +142,7 @@ pub struct Reloader {
 /// What is to be in force.
 struct Next {
     in_force: InForce,
+    ring: Option<KeyRing>,
     seen: Fingerprint,
     warnings: Vec<Diagnostic>,
 }
@@ -167,6 +171,8 @@ pub struct Beginning {
     pub named: Vec<Option<Digest>>,
     /// Its upstreams.
     pub upstreams: Arc<Upstreams>,
+    /// Seals with its keys.
+    pub store: Arc<Store>,
 }
 
 impl Reloader {
@@ -184,13 +190,14 @@ impl Reloader {
             verifier,
             named,
             upstreams,
+            store,
         } = from;
         let freshness = runtime.spawn(Arc::clone(&verifier).background());
         status.accepted(&policy.version, &settings, &verifier);
         // What has changed since it was read is found at the first look.
         let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
         let in_force = InForce { policy, settings, verifier, upstreams, named };
-        Self { path, gate, current, draining, runtime, status, in_force, freshness, seen }
+        Self { path, gate, current, draining, runtime, status, store, in_force, freshness, seen }
     }
 
     /// Watches until the gateway leaves; each message asks for a reload at once.
@@ -257,12 +264,18 @@ impl Reloader {
             let made = upstreams.succeeded_by(settings.upstreams.clone(), &self.runtime);
             Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error)])?)
         };
+        let ring = store::ring(&settings.state)
+            .map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?;
+        if !self.store.can_take(ring.as_ref()) {
+            let problem = "`state.encryption_keys` begins or ends, which needs a restart";
+            return Err(vec![config::unusable(&self.path, problem)]);
+        }
         let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
-        Ok(Next { in_force, seen, warnings })
+        Ok(Next { in_force, ring, seen, warnings })
     }
 
     fn put_in_force(&mut self, next: Next) {
-        let Next { in_force: next, seen, warnings } = next;
+        let Next { in_force: next, ring, seen, warnings } = next;
         let (new, old) = (next.policy.version.clone(), self.in_force.policy.version.clone());
         let event = Event::Reloaded { policy: &new, previous: &old, relaxations: &next.settings.insecure };
         if !self.runtime.block_on(self.gate.record_own(&event)) {
@@ -280,6 +293,7 @@ impl Reloader {
             }
         }
         self.current.replace(live(&next.policy, &next.settings, &next.verifier, &next.upstreams));
+        self.store.replace_ring(ring);
         if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
             self.freshness.abort();
             self.freshness = self.runtime.spawn(Arc::clone(&next.verifier).background());

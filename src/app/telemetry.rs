@@ -9,6 +9,7 @@ use super::StartError;
 use super::operations;
 use super::reload::Status;
 use super::sockets::Sockets;
+use super::store::Store;
 use crate::audit::file::FileJournal;
 use crate::config::settings::Settings;
 use crate::serve::Current;
@@ -26,6 +27,8 @@ pub struct Telemetry {
     pub draining: Draining,
     /// Whether records can be written.
     pub journal: Arc<FileJournal>,
+    /// Whether the state can be asked.
+    pub store: Arc<Store>,
     /// The certificates of listeners.
     pub encryption: Vec<Arc<ListenerTls>>,
     /// The upstreams in force.
@@ -42,13 +45,15 @@ pub fn add_telemetry(
     sockets: &Sockets,
 ) -> Result<(), StartError> {
     let Some(address) = settings.telemetry else { return Ok(()) };
-    let Telemetry { status, upgrade_fault, draining, journal, encryption, current, keys } = tells;
+    let Telemetry { status, upgrade_fault, draining, journal, store, encryption, current, keys } = tells;
     let observed = Arc::clone(&current);
     let configuration = status.clone();
+    let kept = Arc::clone(&store);
     let readiness = move || {
         observed.load().upstreams.observe();
         let mut missing = status.unready();
         missing.extend(journal.trouble());
+        missing.extend(kept.unready());
         if draining.is_draining() {
             missing.push("the gateway is stopping".to_owned());
         }
@@ -61,6 +66,7 @@ pub fn add_telemetry(
         // A service that is down is no reason to send the requests for all the others elsewhere.
         let now = jiff::Timestamp::now().as_second();
         let mut notices = current.load().upstreams.down();
+        notices.extend(store.trouble());
         notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
         details.insert("notices".to_owned(), notices.into());
         details

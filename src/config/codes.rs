@@ -162,6 +162,16 @@ codes! {
     // What is told to others.
     "WG145" Error BadCollector "an address of a trace collector that is not an absolute http or https URL";
     "WG146" Error BadShare "a share of requests that is not a number from 0 to 1";
+    // The state store.
+    "WG150" Error StoreSettings "settings of another state store than the one that is chosen, or none of the chosen one";
+    "WG151" Error BadStoreAddress "an address of Redis that is not `redis://host:port` or `rediss://host:port`";
+    "WG152" Error StoreTopology "settings of Redis that contradict how its servers are arranged";
+    "WG153" Error PlainRedis "Redis over the network without TLS and without leave in `insecure.plain_redis`";
+    "WG154" Warning PlainRedisAllowed "Redis is spoken to without TLS";
+    "WG155" Error NoEncryptionKeys "a store that others can read, without keys to seal what lies there";
+    "WG156" Error BadEncryptionKey "a file that holds no key of 256 bits";
+    "WG157" Warning NoReplicaConfirms "several servers of which one may take over without what the other has promised";
+    "WG158" Warning SharedAndAlone "a store for several gateways where it is said that there is only one";
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::codes::Code;
 use super::report::Report;
 use super::schema::{File, Text};
-use super::settings::{KeySource, Settings};
+use super::settings::{KeySource, RedisTopology, Settings, StoreSettings};
 use crate::policy::{Policy, StoreDown};
 use crate::request::PathReading;
 
@@ -84,6 +84,16 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             "tier `{}` goes on without the revocation check when the store is down",
             tier.name
         ));
+    }
+    if let StoreSettings::Redis(redis) = &settings.state.store {
+        if !redis.tls && !redis.is_local() {
+            found.push("the state store is spoken to without TLS".to_owned());
+        }
+        if redis.topology != RedisTopology::Standalone && redis.min_replicas == 0 {
+            found.push(
+                "no replica confirms a spent proof, so a failover can let it be spent again".to_owned(),
+            );
+        }
     }
     if let Some(traces) = &settings.traces
         && traces.collector.scheme() == "http"

@@ -18,6 +18,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
         issuers: _,
         upstreams: _,
         audit,
+        state,
         shutdown,
         upgrade: _,
         threads,
@@ -37,6 +38,11 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     let place = schema.and_then(|audit| audit.pseudonyms.as_ref()).map(Place::from);
     let other_key = audit.pseudonym_key_file != running.audit.pseudonym_key_file;
     differs(other_key, "audit.pseudonyms", place, report);
+    // Which keys seal may change, and whether it is said that the gateway is alone.
+    let schema = file.state.as_ref();
+    let place = schema.and_then(|state| state.store.as_ref().or(state.data_dir.as_ref())).map(Place::from);
+    let place = place.or(schema.and_then(|state| state.redis.as_ref()).map(Place::from));
+    differs(state.store != running.state.store, "state", place, report);
     let schema = file.shutdown.as_ref();
     let place = schema.and_then(|shutdown| shutdown.lame_duck.as_ref()).map(Place::from);
     differs(shutdown.lame_duck != running.shutdown.lame_duck, "shutdown.lame_duck", place, report);
@@ -134,6 +140,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ("dir: trail", "dir: other", "audit.dir", ":5:15"),
             ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:24"),
             ("grace: 2s", "grace: 3s", "shutdown.grace", ":6:35"),
+            ("threads: 2", "threads: 2\nstate: { data_dir: other }", "state", ":5:20"),
         ] {
             let said = said(from, to);
             assert_eq!(said.len(), 1, "{key}: {said:?}");
@@ -150,6 +157,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ("10.0.0.1", "10.0.0.2"),
             ("127.0.0.1:1'", "127.0.0.1:2'"),
             ("path: '/'", "path: '/start'"),
+            ("threads: 2", "threads: 2\nstate: { single_replica: true }"),
             ("version: 1\n", "version: 1\nupgrade: { ready_within: 5s }\n"),
         ] {
             assert_eq!(said(from, to), Vec::<String>::new(), "{to}");

@@ -15,6 +15,7 @@ use serde_saphyr::Spanned;
 pub(super) use super::schema_routes::{
     AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
 };
+pub(super) use super::schema_state::{EncryptionKey, Redis, State};
 
 /// A single value as written, with its place.
 pub(super) type Text = Spanned<String>;
@@ -184,8 +185,6 @@ maps! {
     Shutdown { lame_duck: Text, grace: Text, }
     /// How a new program takes over.
     Upgrade { ready_within: Text, }
-    /// What is remembered between requests.
-    State { single_replica: bool, }
 
     /// Who vouches for callers.
     Issuer {
@@ -220,7 +219,7 @@ maps! {
     /// Which of its claims hold what.
     Claims { patient: Text, roles: Text, }
     /// Every safe default that is given up by name.
-    Insecure { plain_http_issuers: Texts, }
+    Insecure { plain_http_issuers: Texts, plain_redis: Spanned<bool>, }
 
     /// A way to get stronger proof.
     StepUp { name: Text, r#type: Text, }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::settings_state::*;
 pub use super::settings_upstreams::*;
 
 use super::cases::Case;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamSettings>,
     /// The audit trail.
     pub audit: AuditSettings,
+    /// What is remembered between requests, and where.
+    pub state: StateSettings,
     /// Stopping.
     pub shutdown: ShutdownSettings,
     /// Being taken over by a new program.
@@ -70,14 +73,16 @@ pub struct ProxyStatusSettings {
 }
 
 impl Settings {
-    /// The files beside the configuration that a reload reads anew: keys and secrets of issuers.
+    /// The files beside the configuration that a reload reads anew: keys and secrets of issuers, and the keys that
+    /// seal.
     pub fn reloaded_files(&self) -> impl Iterator<Item = &Path> {
-        self.issuers.iter().filter_map(|issuer| match &issuer.source {
+        let of_issuers = self.issuers.iter().filter_map(|issuer| match &issuer.source {
             KeySource::File(path) | KeySource::Introspection { client_secret_file: path, .. } => {
                 Some(path.as_path())
             }
             KeySource::Address(_) | KeySource::Discovery => None,
-        })
+        });
+        of_issuers.chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
 }
 

@@ -175,8 +175,8 @@ mod tests {
         let der = parameters.self_signed(&key).expect("a certificate").der().to_vec();
         let read = ClientCertificate::from_der(&der).expect("readable");
         assert_eq!(read.subject.as_ref(), r"CN=\#lab\ ,O=Clinic\, CN\=admin");
-        assert_eq!(read.dns, ["lab.clinic.example".into()]);
-        assert_eq!(read.uris, ["spiffe://clinic.example/lab".into()]);
+        assert_eq!(read.dns, [Box::from("lab.clinic.example")]);
+        assert_eq!(read.uris, [Box::from("spiffe://clinic.example/lab")]);
         assert!(read.thumbprint.matches(&Thumbprint::of(&der)));
         assert!(!format!("{read:?}").contains("lab"));
         assert!(ClientCertificate::from_der(b"rubbish").is_none());

@@ -2,6 +2,12 @@
 //!
 //! It sleeps for parts of a second where things must end; stores whose clock is coarser than 100 ms can't
 //! pass.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it is a test, kept where every store's tests find it"
+)]
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -21,10 +21,20 @@ const SMALLEST_SWEEP: usize = 64;
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// The digest of an entry's name: entries have one size, and no names of people stay in memory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key([u8; 32]);
 
 impl Key {
+    /// The key whose digest was kept elsewhere.
+    pub(super) fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest, to be kept elsewhere.
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Digests the parts of a name, length-prefixed so that no two names share a key.
     pub(super) fn of(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);

@@ -92,6 +92,20 @@ impl MemoryState {
         self.last.store(i64::MAX, Ordering::SeqCst);
     }
 
+    /// Revokes a name, as [`State::revoke`].
+    pub(super) fn revoke_name(&self, name: Key, moment: i64, remember: Duration) -> Result<(), Full> {
+        self.anything_revoked.store(true, Ordering::Release);
+        let now = Instant::now();
+        self.revoked.change(name, now, |entry| {
+            let new = Entry::new(moment, now, remember);
+            *entry = Some(match entry.take() {
+                // Neither an earlier moment nor a shorter memory undoes what was revoked before.
+                Some(old) => Entry { value: old.value.max(moment), ends: old.ends.max(new.ends) },
+                None => new,
+            });
+        })
+    }
+
     /// Room for `bytes`, if need be after what has ended was thrown away.
     fn reserve(&self, bytes: usize, now: Instant) -> Option<Reservation> {
         self.try_reserve(bytes).or_else(|| {
@@ -164,8 +178,9 @@ impl State for MemoryState {
         let now = Instant::now();
         let mut latest = None;
         for key in keys {
-            let Ok(moment) =
-                self.revoked.change(name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
+            let Ok(moment) = self
+                .revoked
+                .change(revocation_name(key), now, |entry| entry.as_ref().map(|entry| entry.value))
             else {
                 return Lookup::Unavailable;
             };
@@ -175,17 +190,7 @@ impl State for MemoryState {
     }
 
     async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
-        self.anything_revoked.store(true, Ordering::Release);
-        let now = Instant::now();
-        let stored = self.revoked.change(name(key), now, |entry| {
-            let new = Entry::new(moment, now, remember);
-            *entry = Some(match entry.take() {
-                // Neither an earlier moment nor a shorter memory undoes what was revoked before.
-                Some(old) => Entry { value: old.value.max(moment), ends: old.ends.max(new.ends) },
-                None => new,
-            });
-        });
-        found_if(stored)
+        found_if(self.revoke_name(revocation_name(key), moment, remember))
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
@@ -221,7 +226,8 @@ impl State for MemoryState {
     }
 }
 
-fn name(key: &RevocationKey<'_>) -> Key {
+/// The digest of a name in the revocation table.
+pub(super) fn revocation_name(key: &RevocationKey<'_>) -> Key {
     let claim: &[u8] = match key.claim {
         RevocationClaim::Subject => b"sub",
         RevocationClaim::Session => b"sid",

@@ -2,10 +2,13 @@
 //!
 //! Every store implements [`crate::enforce::ports::State`] and passes the same conformance suite.
 
-#[cfg(test)]
 pub mod conformance;
+pub mod embedded;
 mod expiring;
+mod health;
 pub mod memory;
 pub mod rates;
+pub mod redis;
+pub mod ring;
 pub mod spent;
 mod window;

@@ -15,3 +15,4 @@ mod edge;
 mod hostile;
 mod operate;
 mod real;
+mod state;

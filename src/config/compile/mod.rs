@@ -20,6 +20,7 @@ mod paths;
 mod reach;
 mod routes;
 mod rules;
+mod state;
 mod tiers;
 mod tls;
 mod unused;
@@ -72,6 +73,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
     let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
+    let state = state::compile(file, base_dir, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
     let policy = Policy {
@@ -92,6 +94,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         issuers: sources,
         upstreams,
         audit,
+        state,
         shutdown: listening.shutdown,
         upgrade: listening.upgrade,
         threads: listening.threads,

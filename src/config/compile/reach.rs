@@ -11,7 +11,7 @@ use super::routes::{Draft, Known};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{File, Text};
+use crate::config::schema::{File, State, Text};
 use crate::identity::{Caller, Level};
 use crate::policy::Tier;
 
@@ -171,9 +171,13 @@ impl Asked {
     }
 }
 
-/// What is used up is known to one process in this version: a second replica would take the same proof again.
+/// What is used up is known to one process, unless the store is shared: a second replica would take the same proof
+/// again.
 fn check_store(file: &File, drafts: &[Draft<'_>], known: &Known<'_>, report: &mut Report<'_>) {
-    if file.state.as_ref().is_some_and(|state| state.single_replica.unwrap_or(false)) {
+    let is_shared_or_alone = |state: &State| {
+        state.store.text() == Some("redis") || state.single_replica.as_ref().is_some_and(|alone| alone.value)
+    };
+    if file.state.as_ref().is_some_and(is_shared_or_alone) {
         return;
     }
     let mut seen: HashSet<&str> = HashSet::new();
@@ -198,6 +202,6 @@ fn needs_single_replica(draft: &Draft<'_>, text: &Text, report: &mut Report<'_>)
         "tier `{}` spends each proof once, but a second replica would not know it was spent",
         text.value
     );
-    let help = "say `state: { single_replica: true }`, and run one replica only";
+    let help = "say `state: { single_replica: true }` and run one replica only, or share the state with `store: redis`";
     report.within("route", draft.schema.id.text()).add(Code::NeedsSingleReplica, text, message, help);
 }

@@ -7,14 +7,14 @@ mod drain;
 mod faults;
 mod frames;
 mod h2;
-mod pki;
+pub mod pki;
 mod proxy_status;
 mod readings;
 mod reload;
 mod servers;
 mod tls;
 mod tracing;
-mod upgrade;
+pub mod upgrade;
 mod upstream_tls;
 mod upstreams;
 

@@ -4,6 +4,7 @@ pub mod gateway;
 pub mod http;
 pub mod idp;
 pub mod orthanc;
+pub mod redis;
 pub mod tokens;
 pub mod upstream;
 pub mod wire;

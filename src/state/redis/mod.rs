@@ -1,0 +1,296 @@
+//! The state that several gateways share, in Redis 6.2 or later: one server, with Sentinels, or a cluster.
+//!
+//! - Every operation has one time limit. One that has not answered by then, or whose write too few replicas have
+//!   confirmed (`WAIT`), is unknown, and is never tried again: a proof then counts as spent.
+//! - A memory that was emptied, rolled back or taken over begins a new epoch (see `scripts`), from before which no proof
+//!   pays; and where the revocation table has lost something, everything from before is revoked.
+//! - One task keeps the connections (see `keeper`). While there are none, every answer is "unavailable" at once.
+//!
+//! `not_before` is read from Redis for every request. A cache of it would let a revoked token through for as long as it
+//! lasts, on every gateway but the one that was told.
+
+mod fault;
+mod keeper;
+mod link;
+mod names;
+mod scripts;
+mod sentinel;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use redis::{Cmd, FromRedisValue};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use self::fault::Fault;
+use self::link::{Connector, Link};
+use self::names::Names;
+use self::scripts::{Revision, Told};
+use super::health::{Health, counted};
+use super::memory::revocation_name;
+use super::spent::{ProofKey, Spent};
+use crate::config::settings::{RedisSettings, RedisTopology};
+use crate::decision::evidence::Lookup;
+use crate::enforce::ports::{Consumed, RevocationKey, State};
+use crate::telemetry::metrics;
+
+/// In a cluster keys are spread over so many hash tags; elsewhere one is enough.
+const BUCKETS: u8 = 16;
+
+/// A [`State`] in Redis, shared by every gateway that names the same servers and prefix.
+#[derive(Clone)]
+pub struct RedisState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Arc<RedisSettings>,
+    connector: Connector,
+    names: Names,
+    health: Health,
+    /// The connections; none during an outage.
+    link: ArcSwapOption<Link>,
+    /// Tells the keeper that an operation has failed.
+    alarm: Arc<Notify>,
+    was_reached: AtomicBool,
+    /// The epoch of each bucket as it was last seen, 0 before.
+    epochs: Vec<AtomicI64>,
+    /// How much of the revocation table this gateway has seen.
+    seen: Mutex<Revision>,
+}
+
+impl RedisState {
+    /// A store that connects in the background, on `runtime`, for as long as it lives.
+    pub fn start(settings: RedisSettings, runtime: &Handle) -> Self {
+        let settings = Arc::new(settings);
+        let buckets = if settings.topology == RedisTopology::Cluster { BUCKETS } else { 1 };
+        let inner = Arc::new(Inner {
+            connector: Connector::new(Arc::clone(&settings)),
+            names: Names::new(&settings.prefix, buckets),
+            health: Health::default(),
+            link: ArcSwapOption::empty(),
+            alarm: Arc::default(),
+            was_reached: AtomicBool::new(false),
+            epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
+            seen: Mutex::default(),
+            settings,
+        });
+        runtime.spawn(keeper::keep(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// What is wrong with it, in words for the operator.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.health.trouble()
+    }
+
+    /// Whether it could be used at any time since the start.
+    pub fn was_reached(&self) -> bool {
+        self.inner.was_reached.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    /// Runs a command whose effect must last: it counts once enough replicas have it.
+    async fn confirmed<T: FromRedisValue>(&self, link: &Link, command: Cmd) -> Result<T, Fault> {
+        let (limit, replicas) = (self.settings.timeout, self.settings.min_replicas);
+        // The confirmation must not use up the time in which its answer can still arrive.
+        let writing = link.write(command, replicas, limit.saturating_mul(2) / 3);
+        let (answer, confirmed) = within(limit, writing).await?;
+        if confirmed < i64::from(replicas) {
+            return Err(Fault::unconfirmed(confirmed, replicas));
+        }
+        Ok(answer)
+    }
+
+    /// Builds a command for the connections there are and runs it as [`Self::confirmed`].
+    async fn write<T: FromRedisValue>(&self, command: impl FnOnce(Told<'_>) -> Cmd) -> Option<T> {
+        let link = self.link.load_full()?;
+        let command = command(Told { now: now(), run: &link.run });
+        self.noticed(self.confirmed(&link, command).await)
+    }
+
+    fn noticed<T>(&self, result: Result<T, Fault>) -> Option<T> {
+        if result.is_err() {
+            // Looked into by the keeper, which tells it once.
+            self.alarm.notify_one();
+        }
+        result.ok()
+    }
+
+    fn seen(&self) -> Revision {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Compares the revocation table's revision with what was seen of it before; where it has lost something,
+    /// everything from before now is revoked.
+    async fn observe(&self, link: &Link, found: Option<&str>) -> Result<(), Fault> {
+        let found = found.and_then(Revision::read).unwrap_or_default();
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_whole = seen.count == 0 || (found.lineage == seen.lineage && found.count >= seen.count);
+            if is_whole {
+                if found != *seen {
+                    *seen = found;
+                }
+                return Ok(());
+            }
+        }
+        let before = self.seen();
+        let command = scripts::repair(&self.names.revision_and_floor(), &before, now(), &new_lineage());
+        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
+        self.adopt(&revision, lost == 1);
+        // The floor is not among what was read: whoever asked must ask again.
+        Err(Fault::new("it had lost revocations; every token from before now is refused"))
+    }
+
+    /// Takes over the revision that a script has written.
+    fn adopt(&self, revision: &str, had_lost: bool) {
+        if let Some(revision) = Revision::read(revision) {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = revision;
+        }
+        if had_lost {
+            metrics().store_epochs.with_label_values(&["revocations"]).inc();
+            tracing::error!(
+                "the state store has lost revocations: every token from before now is refused, so people sign in again"
+            );
+        }
+    }
+
+    /// Reads names of the revocation table, and whether the table is whole.
+    async fn read_revocations(&self, link: &Link, keys: &[RevocationKey<'_>]) -> Result<Option<i64>, Fault> {
+        let mut command = redis::cmd("MGET");
+        command.arg(&self.names.revision_and_floor()[..]);
+        for key in keys {
+            command.arg(self.names.revoked(&revocation_name(key)));
+        }
+        let answers: Vec<Option<String>> = within(self.settings.timeout, link.ask(&command)).await?;
+        let mut answers = answers.into_iter();
+        self.observe(link, answers.next().flatten().as_deref()).await?;
+        let mut latest = None;
+        for text in answers.flatten() {
+            let moment: i64 = text.parse().map_err(|_| Fault::new("its revocation table is damaged"))?;
+            latest = latest.max(Some(moment));
+        }
+        Ok(latest)
+    }
+
+    /// Looks whether the revocation table is whole, and mends it where it isn't.
+    async fn look_at_revocations(&self, keys: &[RevocationKey<'_>]) -> Result<(), Fault> {
+        let Some(link) = self.link.load_full() else { return Ok(()) };
+        let before = self.seen();
+        match self.read_revocations(&link, keys).await {
+            // Mended.
+            Err(_) if self.seen() != before => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+#[async_trait]
+impl State for RedisState {
+    async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
+        let inner = &self.inner;
+        let keys = inner.names.proof(key.as_str());
+        let token = uuid::Uuid::now_v7().simple().to_string();
+        let command = |told: Told<'_>| scripts::consume(&keys, told, key.moment(), &token, millis(remember));
+        match inner.write::<i64>(command).await {
+            Some(1) => counted("consume", true, Consumed::Done(Spent::new(key.clone()))),
+            Some(_) => counted("consume", true, Consumed::Already),
+            None => counted("consume", false, Consumed::Unknown),
+        }
+    }
+
+    async fn not_before(&self, keys: &[RevocationKey<'_>]) -> Lookup<i64> {
+        let Some(link) = self.inner.link.load_full() else {
+            return counted("not_before", false, Lookup::Unavailable);
+        };
+        let read = self.inner.read_revocations(&link, keys).await;
+        match self.inner.noticed(read) {
+            Some(Some(moment)) => counted("not_before", true, Lookup::Found(moment)),
+            Some(None) => counted("not_before", true, Lookup::Absent),
+            None => counted("not_before", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
+        let inner = &self.inner;
+        let name = inner.names.revoked(&revocation_name(key));
+        let seen = inner.seen();
+        let command = |told: Told<'_>| {
+            let what = (moment, millis(remember));
+            let table = inner.names.revision_and_floor();
+            scripts::revoke(table, name, &seen, told.now, &new_lineage(), what)
+        };
+        match inner.write::<(String, i64)>(command).await {
+            Some((revision, lost)) => {
+                inner.adopt(&revision, lost == 1);
+                counted("revoke", true, Lookup::Found(()))
+            }
+            None => counted("revoke", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
+        let inner = &self.inner;
+        let Some(link) = inner.link.load_full() else {
+            return counted("window", false, Lookup::Unavailable);
+        };
+        let micros = span.as_micros().max(1);
+        let command = scripts::window(inner.names.window(key, micros), micros);
+        // A counter that a failover loses counts anew, so nobody waits for the replicas.
+        match inner.noticed(within(inner.settings.timeout, link.ask(&command)).await) {
+            Some(count) => counted("window", true, Lookup::Found(count)),
+            None => counted("window", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
+        let keys = self.inner.names.sealed(key);
+        let command = |told: Told<'_>| scripts::seal(&keys, told, bytes, millis(ttl));
+        match self.inner.write::<i64>(command).await {
+            Some(_) => counted("seal", true, Lookup::Found(())),
+            None => counted("seal", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
+        let keys = self.inner.names.sealed(key);
+        let command = |told: Told<'_>| scripts::unseal(&keys, told);
+        match self.inner.write::<Option<Vec<u8>>>(command).await {
+            Some(Some(bytes)) => counted("unseal", true, Lookup::Found(bytes)),
+            Some(None) => counted("unseal", true, Lookup::Absent),
+            None => counted("unseal", false, Lookup::Unavailable),
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, redis::RedisError>>,
+) -> Result<T, Fault> {
+    match timeout(limit, work).await {
+        Ok(done) => done.map_err(|error| Fault::from(&error)),
+        Err(_) => Err(Fault::slow(limit)),
+    }
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A name for a revocation table that begins now.
+fn new_lineage() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
+fn millis(duration: Duration) -> u64 {
+    // Redis takes no more than fits into its signed milliseconds, and no zero.
+    const LONGEST: u64 = 30 * 365 * 24 * 3_600 * 1_000;
+    u64::try_from(duration.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
+}

@@ -1,0 +1,282 @@
+//! The key ring that seals what leaves the process: a store, its backups and its operators see no contents.
+//!
+//! AES-256-GCM (NIST SP 800-38D) with random nonces. The first key seals, every key opens, and a sealed piece names its
+//! key, so a key can be replaced while pieces that it sealed are still about. The name that a piece is kept under is
+//! authenticated with it: a piece moved to another name does not open. One key should seal no more than 2^32 pieces
+//! (SP 800-38D, 8.3).
+//!
+//! ```text
+//! version (1) │ length of id (1) │ id │ nonce (12) │ ciphertext │ tag (16)
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+
+use super::spent::ProofKey;
+use crate::decision::evidence::Lookup;
+use crate::enforce::ports::{Consumed, RevocationKey, State};
+use crate::telemetry::metrics;
+
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 12;
+
+/// Why there is no ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// A ring without a key seals nothing.
+    #[error("there is no key")]
+    Empty,
+    /// Its name doesn't fit into a sealed piece, or is another's too.
+    #[error("a key's id is empty, longer than 255 bytes, or there twice")]
+    BadId,
+    /// The library refuses the key.
+    #[error("a key can't be used")]
+    BadKey,
+}
+
+/// Why a piece doesn't open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFailure {
+    /// Its key is not in the ring.
+    UnknownKey,
+    /// It was changed, moved to another name, or is no sealed piece at all.
+    Forged,
+}
+
+/// Keys by their ids; the first one seals.
+pub struct KeyRing {
+    keys: Vec<(Box<str>, RandomizedNonceKey)>,
+}
+
+impl KeyRing {
+    /// A ring of keys in this order.
+    ///
+    /// # Errors
+    /// There is no key, or one can't be used.
+    pub fn new(keys: &[(Box<str>, [u8; 32])]) -> Result<Self, RingError> {
+        if keys.is_empty() {
+            return Err(RingError::Empty);
+        }
+        let mut ring: Vec<(Box<str>, RandomizedNonceKey)> = Vec::with_capacity(keys.len());
+        for (id, key) in keys {
+            let is_usable = !id.is_empty() && u8::try_from(id.len()).is_ok();
+            if !is_usable || ring.iter().any(|(other, _)| other == id) {
+                return Err(RingError::BadId);
+            }
+            let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| RingError::BadKey)?;
+            ring.push((id.clone(), key));
+        }
+        Ok(Self { keys: ring })
+    }
+
+    /// Seals bytes that will be kept under `name`; `None` where the system gives no randomness.
+    pub fn seal(&self, name: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        let (id, key) = self.keys.first()?;
+        let mut body = plain.to_vec();
+        let nonce = key.seal_in_place_append_tag(Aad::from(associated(id, name)), &mut body).ok()?;
+        let mut sealed = Vec::with_capacity(2 + id.len() + NONCE_BYTES + body.len());
+        sealed.push(VERSION);
+        sealed.push(u8::try_from(id.len()).ok()?);
+        sealed.extend_from_slice(id.as_bytes());
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed.append(&mut body);
+        Some(sealed)
+    }
+
+    /// Opens what was sealed for `name`.
+    ///
+    /// # Errors
+    /// Its key is unknown, or it is not what was sealed.
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenFailure> {
+        let (id, nonce, body) = parts(sealed).ok_or(OpenFailure::Forged)?;
+        let known = self.keys.iter().find(|(known, _)| known.as_bytes() == id);
+        let (id, key) = known.ok_or(OpenFailure::UnknownKey)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenFailure::Forged)?;
+        let mut plain = body.to_vec();
+        let length = key
+            .open_in_place(nonce, Aad::from(associated(id, name)), &mut plain)
+            .map_err(|_| OpenFailure::Forged)?
+            .len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+}
+
+/// The id, the nonce and the rest of a sealed piece.
+fn parts(sealed: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let [VERSION, length, rest @ ..] = sealed else { return None };
+    let (id, rest) = rest.split_at_checked((*length).into())?;
+    let (nonce, body) = rest.split_at_checked(NONCE_BYTES)?;
+    Some((id, nonce, body))
+}
+
+/// What is authenticated beside the contents. The id's length is part of the piece, so the two can't be mixed up.
+fn associated(id: &str, name: &str) -> Vec<u8> {
+    let mut text = vec![VERSION];
+    for part in [id, name] {
+        text.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        text.extend_from_slice(part.as_bytes());
+    }
+    text
+}
+
+/// A store whose sealed pieces are sealed with a ring; everything else goes through as it is.
+///
+/// Every caller of [`State::seal`] is covered by this one place.
+pub struct SealedState {
+    inner: Arc<dyn State>,
+    ring: Arc<ArcSwap<KeyRing>>,
+}
+
+impl SealedState {
+    /// Seals what goes to `inner`. Whoever else holds `ring` may put another in its place.
+    pub fn new(inner: Arc<dyn State>, ring: Arc<ArcSwap<KeyRing>>) -> Self {
+        Self { inner, ring }
+    }
+}
+
+#[async_trait]
+impl State for SealedState {
+    async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
+        self.inner.consume(key, remember).await
+    }
+
+    async fn not_before(&self, keys: &[RevocationKey<'_>]) -> Lookup<i64> {
+        self.inner.not_before(keys).await
+    }
+
+    async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
+        self.inner.revoke(key, moment, remember).await
+    }
+
+    async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
+        self.inner.window(key, span).await
+    }
+
+    async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
+        let sealed = self.ring.load().seal(key, bytes);
+        match sealed {
+            Some(sealed) => self.inner.seal(key, &sealed, ttl).await,
+            None => Lookup::Unavailable,
+        }
+    }
+
+    async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
+        let sealed = match self.inner.unseal(key).await {
+            Lookup::Found(sealed) => sealed,
+            Lookup::Absent => return Lookup::Absent,
+            Lookup::Unavailable => return Lookup::Unavailable,
+        };
+        match self.ring.load().open(key, &sealed) {
+            Ok(plain) => Lookup::Found(plain),
+            // It counts as gone: whoever it belongs to begins anew. Nobody could open it later either.
+            Err(failure) => {
+                let why = match failure {
+                    OpenFailure::UnknownKey => "unknown_key",
+                    OpenFailure::Forged => "forged",
+                };
+                metrics().store_unopened.with_label_values(&[why]).inc();
+                tracing::debug!(why, "a sealed piece does not open");
+                Lookup::Absent
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::conformance;
+    use crate::state::memory::MemoryState;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn ring(ids: &[&str]) -> KeyRing {
+        let key = |id: &&str| {
+            let mut bytes = [0; 32];
+            bytes[..id.len()].copy_from_slice(id.as_bytes());
+            ((*id).into(), bytes)
+        };
+        KeyRing::new(&ids.iter().map(key).collect::<Vec<_>>()).expect("a ring")
+    }
+
+    #[test]
+    fn what_is_sealed_opens_under_its_own_name_only() {
+        let ring = ring(&["k1"]);
+        let sealed = ring.seal("session 1", b"secret").expect("sealed");
+        assert!(!sealed.windows(6).any(|part| part == b"secret"));
+        assert_ne!(sealed, ring.seal("session 1", b"secret").expect("sealed"), "nonces differ");
+        assert_eq!(ring.open("session 1", &sealed), Ok(b"secret".to_vec()));
+        assert_eq!(ring.open("session 2", &sealed), Err(OpenFailure::Forged));
+        assert_eq!(ring.open("session 1", &ring.seal("session 1", b"").expect("sealed")), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_noticed() {
+        let ring = ring(&["k1", "k0"]);
+        let sealed = ring.seal("name", b"secret").expect("sealed");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(ring.open("name", &changed).is_err(), "byte {at}");
+            assert!(ring.open("name", &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_rotation_opens_what_was_sealed_before() {
+        let (before, during, after) = (ring(&["k1"]), ring(&["k2", "k1"]), ring(&["k2"]));
+        let old = before.seal("name", b"old").expect("sealed");
+        let new = during.seal("name", b"new").expect("sealed");
+        assert_eq!(during.open("name", &old), Ok(b"old".to_vec()));
+        assert_eq!(after.open("name", &new), Ok(b"new".to_vec()));
+        assert_eq!(after.open("name", &old), Err(OpenFailure::UnknownKey));
+        assert_eq!(before.open("name", &new), Err(OpenFailure::UnknownKey));
+    }
+
+    #[test]
+    fn bad_rings_are_refused() {
+        let key = |id: &str| (id.into(), [0; 32]);
+        assert_eq!(KeyRing::new(&[]).err(), Some(RingError::Empty));
+        assert_eq!(KeyRing::new(&[key("")]).err(), Some(RingError::BadId));
+        assert_eq!(KeyRing::new(&[key(&"x".repeat(256))]).err(), Some(RingError::BadId));
+        assert_eq!(KeyRing::new(&[key("a"), key("a")]).err(), Some(RingError::BadId));
+    }
+
+    fn sealed_state() -> (Arc<MemoryState>, Arc<ArcSwap<KeyRing>>, SealedState) {
+        let (inner, ring) = (Arc::new(MemoryState::new()), Arc::new(ArcSwap::from_pointee(ring(&["k1"]))));
+        (Arc::clone(&inner), Arc::clone(&ring), SealedState::new(inner, ring))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn conforms() {
+        conformance::run(Arc::new(sealed_state().2)).await;
+    }
+
+    #[tokio::test]
+    async fn the_store_sees_no_contents_and_can_forge_none() {
+        let (inner, _, state) = sealed_state();
+        state.seal("a", b"secret", HOUR).await;
+        let Lookup::Found(seen) = inner.unseal("a").await else { panic!("not kept") };
+        assert!(!seen.windows(6).any(|part| part == b"secret"));
+        inner.seal("b", &seen, HOUR).await;
+        assert_eq!(state.unseal("b").await, Lookup::Absent, "moved");
+        inner.seal("a", b"forged", HOUR).await;
+        assert_eq!(state.unseal("a").await, Lookup::Absent, "made up");
+    }
+
+    #[tokio::test]
+    async fn a_rotation_under_way_loses_nothing() {
+        let (_, current, state) = sealed_state();
+        state.seal("old", b"1", HOUR).await;
+        current.store(Arc::new(ring(&["k2", "k1"])));
+        state.seal("new", b"2", HOUR).await;
+        assert_eq!(state.unseal("old").await, Lookup::Found(b"1".to_vec()));
+        current.store(Arc::new(ring(&["k2"])));
+        assert_eq!(state.unseal("new").await, Lookup::Found(b"2".to_vec()));
+    }
+}
