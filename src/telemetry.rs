@@ -76,6 +76,12 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
+    /// `wardgate_key_proofs_total{result}`: proofs of possession (DPoP) that were good, refused and why, or unknown.
+    pub key_proofs: IntCounterVec,
+    /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.
+    pub revocations: IntCounterVec,
+    /// `wardgate_streams_ended_total{why}`: requests that were ended while they ran, `revoked` or `expired`.
+    pub streams_ended: IntCounterVec,
     /// `wardgate_store_up`: 1 while the state store can be used, for everything.
     pub store_up: IntGauge,
     /// `wardgate_store_outages_total`: times it began to fail.
@@ -268,6 +274,21 @@ impl Metrics {
             proofs: counters(
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",
+                &["result"],
+            ),
+            revocations: counters(
+                "wardgate_revocations_total",
+                "Names that were revoked here, by who asked and what came of it.",
+                &["source", "result"],
+            ),
+            streams_ended: counters(
+                "wardgate_streams_ended_total",
+                "Requests that were ended while they ran, by why.",
+                &["why"],
+            ),
+            key_proofs: counters(
+                "wardgate_key_proofs_total",
+                "Proofs that callers hold their tokens' keys, by what became of them.",
                 &["result"],
             ),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),

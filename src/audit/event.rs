@@ -68,6 +68,18 @@ pub enum Event<'e> {
         /// The findings, each with its code and place; the first few of many.
         findings: &'e [String],
     },
+    /// Somebody's tokens are refused from now on, or were meant to be.
+    Revocation(RevocationEvent<'e>),
+    /// A call on the operators' socket was refused.
+    OperatorRefused {
+        /// `connect` or `revoke`.
+        action: &'static str,
+        /// The user id of the process that called; absent where the system did not say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// `peer`: this user may not. `malformed`: the call can't be understood.
+        why: &'static str,
+    },
     /// An attempt to let a new program take over.
     Upgrade {
         /// `handed_over` or `failed`.
@@ -92,6 +104,8 @@ impl Event<'_> {
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
+            Self::Revocation(_) => "revocation",
+            Self::OperatorRefused { .. } => "operator_refused",
         }
     }
 
@@ -106,6 +120,8 @@ impl Event<'_> {
             | Self::Stopping
             | Self::Reloaded { .. }
             | Self::ReloadRefused { .. }
+            | Self::Revocation(_)
+            | Self::OperatorRefused { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
@@ -154,6 +170,26 @@ pub struct DecisionEvent<'e> {
     /// What the decision was made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<DecisionInput<'e>>,
+}
+
+/// A revocation.
+#[derive(Debug, Serialize)]
+pub struct RevocationEvent<'e> {
+    /// `operator` or `shared_signals`.
+    pub source: &'static str,
+    /// The user id of the operator's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The issuer's configured name.
+    pub issuer: &'e str,
+    /// `sub`, `sid`, `jti` or `client`.
+    pub claim: &'static str,
+    /// The pseudonym of what was revoked, or the client's id.
+    pub name: &'e str,
+    /// Tokens issued before this moment (Unix seconds) are refused.
+    pub not_before: i64,
+    /// `stored`, or `unavailable` where the state store did not confirm it.
+    pub result: &'static str,
 }
 
 /// What came of an intent.

@@ -172,6 +172,10 @@ codes! {
     "WG156" Error BadEncryptionKey "a file that holds no key of 256 bits";
     "WG157" Warning NoReplicaConfirms "several servers of which one may take over without what the other has promised";
     "WG158" Warning SharedAndAlone "a store for several gateways where it is said that there is only one";
+    // Proof of possession, revocation.
+    "WG170" Warning KeyProofForAnyHost "a route that takes key-bound tokens whatever host their proof was made for";
+    "WG171" Error RoleEndsWithoutRoles "a claim that ends roles where no claim gives any";
+    "WG172" Error NotAUnixSocket "operators can be listened to on a Unix socket only";
 }
 
 #[cfg(test)]

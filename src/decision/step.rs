@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::trace::{Stage, Trace};
-use super::{Reason, authorize, classify};
+use super::{Reason, authorize, classify, possession};
 use crate::identity::{Caller, Subject, TokenFault};
 use crate::policy::condition::Inputs;
 use crate::policy::requirement::{Requirement, Unmet};
@@ -108,7 +108,7 @@ fn judge<T: Trace>(
     if facts.method_override {
         return Err(Reason::MethodOverride.into());
     }
-    let subject = authenticate(facts, evidence, trace)?;
+    let subject = authenticate(question, evidence, trace)?;
     let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
     if revocation == Revocation::Revoked {
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
@@ -145,7 +145,7 @@ fn judge<T: Trace>(
 }
 
 fn authenticate<'e, T: Trace>(
-    facts: &Facts,
+    question: &Question<'_>,
     evidence: &'e Evidence,
     trace: &mut T,
 ) -> Result<&'e Arc<Subject>, Stop> {
@@ -162,23 +162,15 @@ fn authenticate<'e, T: Trace>(
         Identity::Unavailable => Err(Reason::KeysUnavailable.into()),
         Identity::Known(subject) => {
             trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
-            check_binding(facts, subject).map_err(|fault| {
-                trace.note(Stage::Authenticate, || format!("the token was refused: {}", fault.code()));
-                Stop::from(Reason::TokenRefused(fault))
-            })?;
-            Ok(subject)
+            match possession::check(question, subject, evidence) {
+                Ok(None) => Ok(subject),
+                Ok(Some(need)) => Err(Stop::Need(need)),
+                Err(reason) => {
+                    trace.note(Stage::Authenticate, || format!("the token was refused: {}", reason.code()));
+                    Err(reason.into())
+                }
+            }
         }
-    }
-}
-
-/// A token that is bound to a certificate counts only beside that certificate (RFC 8705 §3). This is asked of every
-/// request: a token that was verified before may be in other hands now.
-fn check_binding(facts: &Facts, subject: &Subject) -> Result<(), TokenFault> {
-    match (&subject.bound_to, &facts.certificate) {
-        (None, _) => Ok(()),
-        (Some(_), None) => Err(TokenFault::ProofOfKeyMissing),
-        (Some(wanted), Some(shown)) if wanted.matches(&shown.thumbprint) => Ok(()),
-        (Some(_), Some(_)) => Err(TokenFault::WrongCertificate),
     }
 }
 
@@ -287,6 +279,7 @@ fn challenge(
     match unmet.first() {
         Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
         Some(Unmet::ServiceTokenAge) => return Reason::ServiceTokenTooOld.into(),
+        Some(Unmet::ServiceNotSenderConstrained) => return Reason::ServiceNotSenderConstrained.into(),
         _ if tier.step_up.is_empty() => return Reason::StepUpImpossible.into(),
         _ => {}
     }

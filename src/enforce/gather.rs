@@ -7,12 +7,12 @@ use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
-    Step, step,
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
+    Revocation, Step, step,
 };
 use crate::identity::Subject;
 use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
-use crate::request::credentials::Presented;
+use crate::request::credentials::{Presented, Token};
 use crate::request::framing::BodyLength;
 
 /// Why a body could not be collected.
@@ -63,7 +63,20 @@ impl Gate {
                         return (decision, findings, evidence);
                     }
                 }
-                Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
+                Step::Need(Need::Possession) => {
+                    evidence.possession = match &evidence.identity {
+                        Some(Identity::Known(subject)) => {
+                            Some(self.possession(question, arrival, subject).await)
+                        }
+                        _ => Some(Possession::Unknown),
+                    };
+                }
+                Step::Need(Need::Revocation) => {
+                    evidence.revocation = match &evidence.identity {
+                        Some(Identity::Known(subject)) => Some(self.revocation(subject).await),
+                        _ => Some(Revocation::Unknown),
+                    };
+                }
                 Step::Need(Need::Body) => match read_body(question, arrival.body_bytes, body).await {
                     Ok(reading) => evidence.body = Some(reading),
                     Err(reason) => {
@@ -75,10 +88,7 @@ impl Gate {
         }
     }
 
-    async fn revocation(&self, evidence: &Evidence) -> Revocation {
-        let Some(Identity::Known(subject)) = &evidence.identity else {
-            return Revocation::Unknown;
-        };
+    pub(super) async fn revocation(&self, subject: &Subject) -> Revocation {
         match self.state.not_before(&revocation_keys(subject)).await {
             Lookup::Absent => Revocation::Valid,
             Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
@@ -92,13 +102,16 @@ async fn identify(identities: &dyn Identities, presented: &Presented, now: i64, 
     let identity = match presented {
         Presented::Nothing => Identity::Nobody,
         Presented::Malformed(why) => Identity::Malformed(why),
-        Presented::Bearer(token) => {
-            let identified = identities.identify(token, now).await;
-            evidence.keys_too_stale = identified.too_stale_for_critical;
-            identified.identity
-        }
+        Presented::Bearer(token) => known(identities, token, now, evidence).await,
+        Presented::Dpop(bound) => known(identities, &bound.token, now, evidence).await,
     };
     evidence.identity = Some(identity);
+}
+
+async fn known(identities: &dyn Identities, token: &Token, now: i64, evidence: &mut Evidence) -> Identity {
+    let identified = identities.identify(token, now).await;
+    evidence.keys_too_stale = identified.too_stale_for_critical;
+    identified.identity
 }
 
 /// Every name by which this token may have been revoked.

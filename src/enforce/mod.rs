@@ -10,8 +10,12 @@ mod gather;
 mod generation;
 mod limits;
 pub mod ports;
+mod possession;
 mod record;
+pub mod revoke;
 mod settle;
+pub mod streams;
+mod watch;
 
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};

@@ -20,10 +20,12 @@ use super::h2;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::request_line::RequestLine;
+use super::running;
 use super::shutdown::Draining;
 use super::tls::ListenerTls;
 use super::watched::{Observer, Watched};
 use crate::config::settings::ListenerSettings;
+use crate::enforce::streams::{Line, OpenStreams};
 use crate::request::certificate::ClientCertificate;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
@@ -39,6 +41,7 @@ pub struct Edge {
     h2c: bool,
     header_bytes: usize,
     draining: Draining,
+    streams: Arc<OpenStreams>,
 }
 
 impl Edge {
@@ -48,16 +51,22 @@ impl Edge {
         door: Door,
         listener: &ListenerSettings,
         tls: Option<Arc<ListenerTls>>,
-        draining: Draining,
+        (draining, streams): (Draining, Arc<OpenStreams>),
     ) -> Self {
         let header_bytes = listener.reading.header_bytes;
-        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining }
+        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining, streams }
     }
 
     /// The stream behind its watcher.
-    fn watched(&self, stream: Stream, connection: &Arc<Connection>, observer: Observer) -> Option<Stream> {
+    fn watched(
+        &self,
+        stream: Stream,
+        connection: &Arc<Connection>,
+        observer: Observer,
+        line: Option<Arc<Line>>,
+    ) -> Option<Stream> {
         let pace = Pace::new(*self.door.limits());
-        let goodbye = Goodbye::new(self.draining.clone());
+        let goodbye = Goodbye::new(self.draining.clone(), line);
         Some(Box::new(Watched::new(stream, Arc::clone(connection), observer, pace, goodbye)?))
     }
 
@@ -70,14 +79,14 @@ impl Edge {
     ) -> bool {
         let watch = Arc::new(h2::Watch::default());
         let observer = Observer::Http2(Box::new(h2::Observer::new(Arc::clone(&watch))));
-        let Some(stream) = self.watched(stream, connection, observer) else { return false };
+        let Some(stream) = self.watched(stream, connection, observer, None) else { return false };
         let limits = h2::Limits {
             header_bytes: self.header_bytes,
             streams: usize::try_from(self.door.limits().h2_streams).unwrap_or(usize::MAX),
             preface_time: self.door.limits().header_deadline,
             idle_time: self.door.limits().keep_alive,
         };
-        h2::serve(&self.proxy, stream, &watch, limits, shutdown).await > 0
+        h2::serve(&self.proxy, stream, (&watch, &self.streams), limits, shutdown).await > 0
     }
 
     /// Says whether something was refused before it was a request.
@@ -88,8 +97,10 @@ impl Edge {
         shutdown: &ShutdownWatch,
     ) -> bool {
         let observer = Observer::Http1(RequestLine::default());
-        let Some(stream) = self.watched(stream, connection, observer) else { return false };
-        self.proxy.process_new(stream, shutdown).await;
+        let entry = self.streams.enter();
+        let line = Some(Arc::clone(entry.line()));
+        let Some(stream) = self.watched(stream, connection, observer, line) else { return false };
+        running::serve(entry.line(), self.proxy.process_new(stream, shutdown)).await;
         connection.refused_by_parser.load(Ordering::Relaxed)
     }
 }

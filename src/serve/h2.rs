@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 
 use super::h2_frames::{Frames, Seen};
 use super::proxy::Gateway;
+use super::running;
+use crate::enforce::streams::OpenStreams;
 use crate::telemetry::metrics;
 
 /// How long a connection is kept to tell a client that it is given up.
@@ -218,7 +220,7 @@ pub(super) struct Limits {
 pub(super) async fn serve(
     proxy: &Arc<HttpProxy<Gateway>>,
     stream: Stream,
-    watch: &Watch,
+    (watch, streams): (&Watch, &Arc<OpenStreams>),
     limits: Limits,
     shutdown: &ShutdownWatch,
 ) -> usize {
@@ -255,9 +257,11 @@ pub(super) async fn serve(
                 requests += 1;
                 let slot = Slot::take(&running);
                 let (proxy, shutdown) = (Arc::clone(proxy), shutdown.clone());
+                let entry = streams.enter();
                 tokio::spawn(async move {
                     let _slot = slot;
-                    proxy.process_new_http(ServerSession::new_http2(*session), &shutdown).await;
+                    let session = ServerSession::new_http2(*session);
+                    running::serve(entry.line(), proxy.process_new_http(session, &shutdown)).await;
                 });
             }
             Next::Malformed => {

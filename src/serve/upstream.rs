@@ -34,6 +34,7 @@ use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
 use crate::policy::route::UpstreamTimeouts;
+use crate::request::credentials::PROOF_HEADER;
 use crate::request::headers::{HopByHop, IdentityHeaders};
 use crate::request::{Facts, client};
 use crate::telemetry::metrics;
@@ -121,7 +122,7 @@ impl Upstreams {
             }
             self.identity_headers.contains(name.as_str())
                 || hop_by_hop.contains(name.as_str())
-                || (*name == header::AUTHORIZATION && !settings.pass_bearer)
+                || (!settings.pass_bearer && (*name == header::AUTHORIZATION || *name == PROOF_HEADER))
         });
         for name in &unwanted {
             request.remove_header(name);

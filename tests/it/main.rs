@@ -11,8 +11,10 @@
 mod support;
 
 mod basics;
+mod dpop;
 mod edge;
 mod hostile;
 mod operate;
 mod real;
+mod revocation;
 mod state;

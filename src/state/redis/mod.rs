@@ -33,6 +33,7 @@ use self::names::Names;
 use self::scripts::{Revision, Told};
 use super::health::{Health, counted};
 use super::memory::revocation_name;
+use super::revised::Revised;
 use super::spent::{ProofKey, Spent};
 use crate::config::settings::{RedisSettings, RedisTopology};
 use crate::decision::evidence::Lookup;
@@ -62,6 +63,8 @@ struct Inner {
     epochs: Vec<AtomicI64>,
     /// How much of the revocation table this gateway has seen.
     seen: Mutex<Revision>,
+    /// Tells those who wait when that changes: the keeper looks every second, and every request on its way.
+    revised: Revised,
 }
 
 impl RedisState {
@@ -78,6 +81,7 @@ impl RedisState {
             was_reached: AtomicBool::new(false),
             epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
             seen: Mutex::default(),
+            revised: Revised::default(),
             settings,
         });
         runtime.spawn(keeper::keep(Arc::downgrade(&inner)));
@@ -137,6 +141,7 @@ impl Inner {
             if is_whole {
                 if found != *seen {
                     *seen = found;
+                    self.revised.note();
                 }
                 return Ok(());
             }
@@ -153,6 +158,7 @@ impl Inner {
     fn adopt(&self, revision: &str, had_lost: bool) {
         if let Some(revision) = Revision::read(revision) {
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = revision;
+            self.revised.note();
         }
         if had_lost {
             metrics().store_epochs.with_label_values(&["revocations"]).inc();
@@ -234,6 +240,10 @@ impl State for RedisState {
             }
             None => counted("revoke", false, Lookup::Unavailable),
         }
+    }
+
+    async fn revised(&self, seen: u64) -> u64 {
+        self.inner.revised.since(seen).await
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
