@@ -10,6 +10,7 @@ mod delivery;
 pub mod door;
 pub mod edge;
 mod faults;
+mod finish;
 mod framing;
 mod goodbye;
 mod h2;

@@ -11,7 +11,6 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
-use uuid::Uuid;
 
 use super::buffered;
 use super::context::Context;
@@ -24,11 +23,11 @@ use super::intake::{self, Intake, SessionBody};
 use super::limits;
 use super::live::Current;
 use super::proxy_status::{ProxyError, ProxyStatus};
-use super::reply::{Reply, UpstreamFault, allow_origin, give_nonce};
+use super::reply::{Reply, UpstreamFault};
 use super::running::{self, Open};
 use super::shutdown::Draining;
 use super::trace::{self, Tracer};
-use super::upstream::{DECISION_HEADER, Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
+use super::upstream::{Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::decision::Reason;
@@ -395,24 +394,5 @@ impl Gateway {
         context.settled = Some(settled);
         Box::pin(reply.send(session)).await?;
         Ok(true)
-    }
-
-    /// The last touch to an upstream's answer.
-    pub(super) fn finish_response(
-        &self,
-        response: &mut ResponseHeader,
-        context: &Context,
-    ) -> pingora::Result<()> {
-        self.proxy_status.clean(response);
-        if let Some(open) = &context.open {
-            open.answered(response.status.as_u16(), &response.headers);
-        }
-        if context.facts.as_ref().is_some_and(|facts| facts.presented.is_key_bound()) {
-            give_nonce(response, self.gate.nonce(context.now))?;
-        }
-        let mut buffer = Uuid::encode_buffer();
-        response
-            .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
-        allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
 }
