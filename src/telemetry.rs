@@ -281,8 +281,8 @@ impl Metrics {
                 "Names that were revoked here, by who asked and what came of it.",
                 &["source", "result"],
             ),
-            streams_ended: counters("wardgate_streams_ended_total", "Requests ended while they ran.", &["why"]),
-            key_proofs: counters("wardgate_key_proofs_total", "Proofs of possession, by result.", &["result"]),
+            streams_ended: counters("wardgate_streams_ended_total", "Requests that were cut.", &["why"]),
+            key_proofs: counters("wardgate_key_proofs_total", "DPoP proofs, by result.", &["result"]),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
             store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),
             store_operations: counters(
