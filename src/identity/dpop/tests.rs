@@ -1,3 +1,5 @@
+//! Each rule of RFC 9449 §4.3, broken one at a time.
+
 use serde_json::json;
 
 use super::*;
