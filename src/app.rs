@@ -51,9 +51,9 @@ use crate::serve::{Current, Gateway, Upstreams};
 use crate::state::rates::LocalRates;
 use crate::telemetry::metrics;
 
-/// The buffer before each client connection, in bytes. Larger reads go past it; Pingora's own 64 KiB are most of the
-/// memory of thousands of slow connections.
-const READ_BUFFER: usize = 2 * 1024;
+/// The buffer before each client connection, in bytes: none. Who reads asks for more at once than a small one holds, and
+/// Pingora's own 64 KiB would be much of the memory of thousands of slow connections.
+const READ_BUFFER: usize = 0;
 /// How long after the listeners closed requests may still begin on open connections.
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
@@ -163,7 +163,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
-    leave_when_idle(shutdown, &draining, &journal, &tracer, &unix_sockets, launch.pid_file.clone())?;
+    leave_when_idle(shutdown, &draining, &journal, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let for_operators = settings.operators.as_deref().map(|path| {
         let parts = operators::Parts { gate: Arc::clone(&gate), current: Arc::clone(&current), readiness };
         operators::serve(path, &sockets, background.handle(), parts)
@@ -188,7 +188,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         store.begin_after(leave.map_err(StartError)?).map_err(StartError)?;
         metrics().upgrades.with_label_values(&["took_over"]).inc();
     }
-    let ending = Arc::clone(&gate);
+    let (ending, closing) = (Arc::clone(&gate), Arc::clone(&store));
     let (ask, asked) = std::sync::mpsc::channel();
     spawn_named("reload", move || reloader.run(&asked))?;
     let operations = Operator {
@@ -220,6 +220,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.block_on(ending.record_flood());
     let flushed = journal.flush(shutdown.grace);
     tracer.flush();
+    closing.close();
     unix_sockets.remove();
     launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
     background.shutdown_timeout(Duration::from_secs(1));
@@ -338,16 +339,17 @@ async fn record_floods(gate: Arc<Gate>) {
 }
 
 /// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has. At the end of the grace period it lets WebSockets be closed.
+/// request has. At the end of the grace period it lets WebSockets and connections of HTTP/2 be closed.
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
     journal: &Arc<FileJournal>,
     tracer: &Tracer,
+    store: &Arc<Store>,
     unix_sockets: &UnixSockets,
     pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
-    let unix_sockets = unix_sockets.clone();
+    let (unix_sockets, store) = (unix_sockets.clone(), Arc::clone(store));
     let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
     let watch = move || {
         loop {
@@ -356,10 +358,11 @@ fn leave_when_idle(
             if closed_for > settings.grace {
                 draining.say_farewell();
             }
-            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 {
+            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
                 tracer.flush();
+                store.close();
                 unix_sockets.remove();
                 pid_file.as_deref().inspect(|path| program::remove_pid(path));
                 #[expect(

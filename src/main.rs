@@ -13,5 +13,8 @@ fn main() -> ExitCode {
         eprintln!("wardgate: another cryptography provider is installed already");
         return ExitCode::FAILURE;
     }
+    // The allocator asks for huge pages: then the untouched rest of each buffer of each connection would be memory that is
+    // really taken, twice as much for thousands of slow uploads. An older kernel that refuses only costs that memory.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     wardgate::cli::main()
 }

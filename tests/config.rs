@@ -82,6 +82,22 @@ fn a_file_that_cannot_be_read_is_a_diagnostic() {
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
 }
 
+/// To open a pipe would wait for its writer, for ever.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let text = "version: 1
+state:
+  store: redis
+  redis: { urls: [\"rediss://redis.iam\"], ca_file: pipe, password_file: pipe }
+  encryption_keys: [{ id: k1, file: pipe }]
+";
+    let found = load("pipe.yaml", text, dir.path()).expect_err("no files");
+    let pipes = found.iter().filter(|found| found.message == "`pipe` is not a file");
+    assert_eq!(pipes.map(|found| found.code).collect::<Vec<_>>(), [Code::FileMissing; 3]);
+}
+
 #[test]
 fn paths_begin_at_the_file() {
     let path = folder("good/everything.yaml");

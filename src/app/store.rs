@@ -14,6 +14,7 @@ use crate::state::embedded::{EmbeddedLimits, EmbeddedState};
 use crate::state::memory::MemoryState;
 use crate::state::redis::RedisState;
 use crate::state::ring::{KeyRing, RingNonces, SealedState};
+use crate::telemetry::metrics;
 
 /// The key that an embedded store makes for itself, in its directory.
 const OWN_KEY: &str = "sealing.key";
@@ -45,6 +46,7 @@ impl Store {
         let ring = ring(settings)?.map(|ring| Arc::new(ArcSwap::from_pointee(ring)));
         let (kind, inner): (Kind, Arc<dyn State>) = match &settings.store {
             StoreSettings::Memory => {
+                metrics().store_up.set(1);
                 let memory = Arc::new(MemoryState::new());
                 (Kind::Memory(Arc::clone(&memory)), memory)
             }
@@ -115,6 +117,13 @@ impl Store {
             Kind::Redis(_) => {}
         }
         Ok(())
+    }
+
+    /// Closes the store at the end of the process, so that the next one need not look for what a crash left behind.
+    pub fn close(&self) {
+        if let Kind::Embedded(embedded) = &self.kind {
+            embedded.close();
+        }
     }
 
     /// What keeps the gateway from serving at all: a shared store that was never reached. One that fails later fails

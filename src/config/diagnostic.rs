@@ -105,12 +105,12 @@ impl Diagnostic {
         let line = place.line.checked_sub(1).and_then(|above| source.lines.get(above));
         Self {
             code,
-            message: message.into(),
+            message: without_passwords(&message.into()),
             file: Arc::clone(&source.name),
             place,
             context: None,
             help: help.into(),
-            excerpt: line.copied().unwrap_or_default().into(),
+            excerpt: without_secrets(line.copied().unwrap_or_default()).into(),
         }
     }
 
@@ -160,6 +160,54 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The text with the user information of each URL and the values of secrets in it masked, letter by letter: findings
+/// go to logs.
+fn without_secrets(text: &str) -> String {
+    let masked = without_passwords(text);
+    let Some(from) = secret_value(&masked) else { return masked };
+    // To the end of the line: a secret may hold what looks like its end.
+    let (before, secret) = masked.split_at_checked(from).unwrap_or((&masked, ""));
+    before
+        .chars()
+        .chain(secret.chars().map(|letter| if letter.is_whitespace() { letter } else { '*' }))
+        .collect()
+}
+
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        // A password may hold slashes, commas and another `@`.
+        let end = after.find(|letter: char| matches!(letter, '"' | '\'') || letter.is_whitespace());
+        let (run, behind) = after.split_at_checked(end.unwrap_or(after.len())).unwrap_or((after, ""));
+        let (secret, plain) = run.split_at_checked(run.rfind('@').unwrap_or(0)).unwrap_or(("", run));
+        shown.extend(secret.chars().map(|_| '*'));
+        shown.push_str(plain);
+        rest = behind;
+    }
+    shown + rest
+}
+
+/// Where the first value of a key begins whose name says that it is secret. Files that hold secrets may be shown.
+fn secret_value(line: &str) -> Option<usize> {
+    for (colon, _) in line.match_indices(':') {
+        let (before, after) = (line.get(..colon)?, line.get(colon + 1..)?);
+        let key = before.trim_end();
+        let is_quoted = key.ends_with(['"', '\'']);
+        let is_key = is_quoted || after.is_empty() || after.starts_with(char::is_whitespace);
+        let key = key.trim_end_matches(['"', '\'']);
+        let of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+        let name = key.rsplit(|letter| !of_name(letter)).next().unwrap_or_default().to_ascii_lowercase();
+        let is_secret = (name.contains("password") || name.contains("secret")) && !name.ends_with("_file");
+        if is_key && is_secret {
+            return Some(colon + 1);
+        }
+    }
+    None
+}
+
 /// What the user wrote may hold escape sequences, and this goes to terminals.
 struct Printable<'t>(&'t str);
 
@@ -203,6 +251,38 @@ mod tests {
         assert!(!shown.contains('\u{1b}') && shown.starts_with("error[WG014]: a\u{fffd}b\n"), "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= MAX_EXCERPT + 4), "{shown}");
         assert!(shown.ends_with("^^^^^^\n  = help: c"), "{shown}");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = |line: &str| {
+            let place = Place { line: 1, column: 1, length: 1 };
+            Diagnostic::new(&Source::new("f", line), Code::UnknownKey, place, "a", "c").excerpt().0
+        };
+        for line in [
+            "urls: [redis://u:hun/ter2@127.0.0.1, redis://u:hun,ter2@h]",
+            "urls: [\"redis://u:a@hunter2@127.0.0.1\"]",
+            "urls: [redis://u:a://hunter2@127.0.0.1,redis://h]",
+            "redis: { password: hunter2 }",
+            "redis: { Password : 'a}, b: hunter2' }",
+            "{\"client_secret\":\"hunter2\", x: 1}",
+            "  sentinel-password: \"a: b hunter2\"",
+        ] {
+            let said = shown(line);
+            assert!(!said.contains("ter2") && said.contains('*'), "{said}");
+            assert_eq!(said.chars().count(), line.chars().count(), "the markers stay in place");
+        }
+        for line in [
+            "password_file: /secrets/redis",
+            "path: \"/password:change\"",
+            "endpoint: https://h/reset-password",
+            "- { id: reset-password, match: { path: /secret } }",
+        ] {
+            assert_eq!(shown(line), line);
+        }
+        let source = Source::new("f", "");
+        let found = Diagnostic::new(&source, Code::BadUrl, Place::FILE, "`http://u:hunter2@h` is none", "c");
+        assert!(!found.to_string().contains("hunter2"), "{found}");
     }
 
     #[test]

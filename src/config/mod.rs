@@ -16,7 +16,6 @@
 //! names.
 
 mod cases;
-pub mod certificates;
 mod codes;
 mod compile;
 mod diagnostic;

@@ -82,7 +82,8 @@ pub trait State: Send + Sync {
     /// Counts one event under `key` and gives how many there were in the last `span`, this one included.
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64>;
 
-    /// Keeps bytes under `key` for `ttl`; the caller has encrypted them. `Found` says they are stored.
+    /// Keeps bytes under `key` for `ttl`. Callers give them in the clear: a ring of keys around the store encrypts what
+    /// leaves the process. `Found` says they are stored, and outlast a crash of the store where anything does.
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()>;
 
     /// Takes sealed bytes out, once: a second caller gets `Absent`.

@@ -7,7 +7,7 @@ use super::ports::Consumed;
 use super::record::OpenIntent;
 use super::{Admission, Ending};
 use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Permit, Question, Reason};
-use crate::identity::Subject;
+use crate::policy::tier::MOST_PROOF_AGE;
 use crate::telemetry::metrics;
 
 /// Spent proofs are remembered this much longer than any tier would take them.
@@ -73,7 +73,10 @@ impl Gate {
             None => None,
             Some(key) => match self
                 .state
-                .consume(key, self.remember(context, permit.subject().map(AsRef::as_ref)))
+                .consume(
+                    key,
+                    remember(context.arrival.now, permit.subject().map(|subject| subject.expires_at)),
+                )
                 .await
             {
                 Consumed::Done(spent) => {
@@ -102,14 +105,13 @@ impl Gate {
             }
         }
     }
+}
 
-    /// Longer than any tier's `max_age` and any machine's token, so that a forgotten proof is a worthless one.
-    fn remember(&self, context: &Context<'_>, subject: Option<&Subject>) -> Duration {
-        let tiers = context.question.policy.tiers.iter().filter(|tier| tier.each_action_needs_new_proof);
-        let longest = tiers.filter_map(|tier| tier.max_age).max().unwrap_or(0);
-        let token = subject.map_or(0, |subject| subject.expires_at.saturating_sub(context.arrival.now));
-        Duration::from_secs(u64::try_from(longest.max(token)).unwrap_or(0)) + REMEMBER_MARGIN
-    }
+/// Longer than `max_age` may be in any configuration, and than the token lasts, so that a forgotten proof is a worthless
+/// one. What this configuration takes says nothing about the next.
+fn remember(now: i64, token_ends: Option<i64>) -> Duration {
+    let token = token_ends.map_or(0, |ends| ends.saturating_sub(now));
+    Duration::from_secs(u64::try_from(MOST_PROOF_AGE.max(token)).unwrap_or(0)) + REMEMBER_MARGIN
 }
 
 /// What a machine or a person is told whose proof had been spent.
@@ -123,5 +125,22 @@ fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
             subject,
         )),
         None => Outcome::Refused(Denial::new(Reason::StoreUnavailable)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where the configuration that takes it a second time permits more than the one under which it was spent.
+    #[test]
+    fn a_spent_proof_outlasts_every_configuration_and_its_token() {
+        let at_least = |seconds| Duration::from_secs(seconds) + REMEMBER_MARGIN;
+        let most = u64::try_from(MOST_PROOF_AGE).expect("positive");
+        for (token_ends, least) in
+            [(None, most), (Some(1_010), most), (Some(0), most), (Some(1_000 + 9_000), 9_000)]
+        {
+            assert!(remember(1_000, token_ends) >= at_least(least), "{token_ends:?}");
+        }
     }
 }

@@ -51,6 +51,10 @@ pub struct ServiceRule {
     pub sender_constrained: bool,
 }
 
+/// The most that `max_age` may be, in seconds, where each action needs a new proof. A spent proof is remembered for
+/// longer, whatever tier spent it: the next configuration, or another gateway's, may take older ones than this one.
+pub const MOST_PROOF_AGE: i64 = 3_600;
+
 /// One tier.
 #[derive(Debug, Clone)]
 pub struct Tier {

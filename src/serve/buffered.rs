@@ -4,6 +4,8 @@
 //! classified may be larger (`docs/decisions/0003-buffered-dispatch.md`). What was sent is never sent again; only a
 //! connection that can't be made is tried at another server.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -20,7 +22,7 @@ use super::http1;
 use super::proxy::Gateway;
 use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
-use super::upstream::{Destination, address_h2, prepare_response};
+use super::upstream::{Destination, HEAD_PATIENCE, address_h2, prepare_response};
 use crate::audit::event::OutcomeResult;
 
 /// How sending ended.
@@ -161,6 +163,15 @@ async fn exchange(
     upstream.write_request_header(Box::new(request)).await?;
     upstream.write_request_body(body, true).await?;
     upstream.finish_request_body().await?;
+    let patience = peer.options.read_timeout.unwrap_or(Duration::MAX).saturating_mul(HEAD_PATIENCE);
+    match tokio::time::timeout(patience, read_head(upstream, context)).await {
+        Ok(head) => head,
+        Err(_) => Error::e_explain(ErrorType::ReadTimedout, "the head of the answer did not come in time"),
+    }
+}
+
+/// Reads heads until one is no interim answer's.
+async fn read_head(upstream: &mut HttpSession, context: &mut Context) -> pingora::Result<ResponseHeader> {
     loop {
         upstream.read_response_header().await?;
         let Some(response) = upstream.response_header() else {

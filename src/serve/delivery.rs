@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::upstream::{Attempt, Handshake, Tried};
+use super::upstream::{AnswerClock, Attempt, Handshake, Line, Tried};
 use crate::config::settings::RetrySettings;
 
 /// To how many servers a connection is tried for one request.
@@ -71,6 +71,8 @@ pub fn is_cut(error: &Error) -> bool {
 pub struct Delivery {
     attempt: Option<Attempt>,
     handshake: Option<Arc<Handshake>>,
+    line: Option<Line>,
+    clock: Option<AnswerClock>,
     tried: Tried,
     connections: u32,
     sent_again: u32,
@@ -83,6 +85,7 @@ impl Delivery {
     pub fn begin(&mut self, attempt: Attempt, handshake: Option<Arc<Handshake>>) {
         self.attempt = Some(attempt);
         self.handshake = handshake;
+        (self.line, self.clock) = (None, None);
         self.interim = 0;
     }
 
@@ -91,11 +94,25 @@ impl Delivery {
         &self.tried
     }
 
-    /// The connection stands.
-    pub fn connected(&self) {
-        if let Some(handshake) = &self.handshake {
-            handshake.start();
+    /// The connection stands; `line` is its socket, where that can be told.
+    pub fn connected(&mut self, line: Option<Line>) {
+        match &self.handshake {
+            Some(handshake) => handshake.start(),
+            None => self.line = line,
         }
+    }
+
+    /// The whole request is about to have been sent in HTTP/1.1: now the head of its answer must come in time, as a
+    /// whole. In HTTP/2 Pingora waits for all of it at once.
+    pub fn awaits_head(&mut self) {
+        if let Some(line) = self.line.take().filter(|_| !self.answered) {
+            self.clock = Some(AnswerClock::start(line));
+        }
+    }
+
+    /// The connection is one of HTTP/2.
+    pub fn speaks_http2(&mut self) {
+        self.line = None;
     }
 
     /// The head of an answer has come; `false` where there have been too many that are no answer.
@@ -105,15 +122,17 @@ impl Delivery {
             return self.interim <= INTERIM;
         }
         self.answered = true;
+        self.clock = None;
         if let Some(handshake) = &self.handshake {
             handshake.settle();
         }
         true
     }
 
-    /// Whether the answer to a handshake did not come in time.
-    pub fn handshake_expired(&self) -> bool {
+    /// Whether the head of the answer did not come in time.
+    pub fn answer_is_late(&self) -> bool {
         self.handshake.as_ref().is_some_and(|handshake| handshake.has_expired())
+            || self.clock.as_ref().is_some_and(AnswerClock::has_expired)
     }
 
     /// The connection could not be made; whether another one may be tried: to another server, or to the same one where
@@ -144,6 +163,7 @@ impl Delivery {
             return false;
         }
         self.sent_again += 1;
+        self.clock = None;
         true
     }
 

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::{HttpServerApp as _, ServerApp};
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
@@ -17,6 +18,7 @@ use pingora::server::ShutdownWatch;
 use super::door::{Door, Guest};
 use super::goodbye::Goodbye;
 use super::h2;
+use super::h2_watch;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::request_line::RequestLine;
@@ -31,6 +33,9 @@ use crate::request::certificate::ClientCertificate;
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
 /// drops requests that have just begun.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Pingora's idle time in seconds: without a limit, since the stream's own clock ends what waits for too long.
+const KEEP_ALIVE: u64 = 0;
 
 /// A listener's application: Pingora's proxy behind a door and a stream that is watched.
 pub struct Edge {
@@ -77,16 +82,18 @@ impl Edge {
         connection: &Arc<Connection>,
         shutdown: &ShutdownWatch,
     ) -> bool {
-        let watch = Arc::new(h2::Watch::default());
-        let observer = Observer::Http2(Box::new(h2::Observer::new(Arc::clone(&watch))));
+        let watch = Arc::new(h2_watch::Watch::default());
+        let observer = Observer::Http2(Box::new(h2_watch::Observer::new(Arc::clone(&watch))));
         let Some(stream) = self.watched(stream, connection, observer, None) else { return false };
         let limits = h2::Limits {
             header_bytes: self.header_bytes,
             streams: usize::try_from(self.door.limits().h2_streams).unwrap_or(usize::MAX),
-            preface_time: self.door.limits().header_deadline,
+            first_request_time: self.door.limits().header_deadline,
             idle_time: self.door.limits().keep_alive,
         };
-        h2::serve(&self.proxy, stream, (&watch, &self.streams), limits, shutdown).await > 0
+        let (life, draining, streams) = (&connection.life, &self.draining, &self.streams);
+        let service = h2::Service { proxy: &self.proxy, limits, watch: &watch, life, draining, streams };
+        h2::serve(service, stream, shutdown).await > 0
     }
 
     /// Says whether something was refused before it was a request.
@@ -100,7 +107,19 @@ impl Edge {
         let entry = self.streams.enter();
         let line = Some(Arc::clone(entry.line()));
         let Some(stream) = self.watched(stream, connection, observer, line) else { return false };
-        running::serve(entry.line(), self.proxy.process_new(stream, shutdown)).await;
+        // What Pingora's own loop does, without the memory of the protocols that it would ask about first.
+        let requests = async {
+            let mut session = ServerSession::new_http1(stream);
+            session.set_keepalive((!*shutdown.borrow()).then_some(KEEP_ALIVE));
+            while let Some(reused) = self.proxy.process_new_http(session, shutdown).await {
+                let (stream, settings) = reused.consume();
+                session = ServerSession::new_http1(stream);
+                if let Some(settings) = settings {
+                    settings.apply_to_session(&mut session);
+                }
+            }
+        };
+        running::serve(entry.line(), requests).await;
         connection.refused_by_parser.load(Ordering::Relaxed)
     }
 }
@@ -108,12 +127,13 @@ impl Edge {
 #[async_trait]
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let guest = self.door.let_in(&mut stream).await?;
+        let guest = Box::pin(self.door.let_in(&mut stream)).await?;
         let (stream, certificate) = match &self.tls {
             None => (stream, None),
             Some(tls) => {
-                let shaken =
-                    tokio::time::timeout(self.door.limits().header_deadline, tls.accept(stream)).await;
+                // What is done once, or for some connections only, is not memory of each.
+                let shaken = Box::pin(tls.accept(stream));
+                let shaken = tokio::time::timeout(self.door.limits().header_deadline, shaken).await;
                 let Ok(shaken) = shaken else {
                     self.door.count("handshake_deadline");
                     return None;
@@ -124,7 +144,7 @@ impl ServerApp for Edge {
         let is_h2 = self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let connection = Arc::new(Connection::new(&guest, is_h2, self.tls.is_some(), certificate));
         let refused = if is_h2 {
-            self.serve_http2(stream, &connection, shutdown).await
+            Box::pin(self.serve_http2(stream, &connection, shutdown)).await
         } else {
             self.serve_http1(stream, &connection, shutdown).await
         };
@@ -134,7 +154,7 @@ impl ServerApp for Edge {
         }
         let too_slow = stop == Some(Stop::Header) && connection.life.is_receiving();
         if too_slow || refused {
-            self.door.record_unparsed(guest.client).await;
+            Box::pin(self.door.record_unparsed(guest.client)).await;
         }
         None
     }

@@ -4,7 +4,7 @@
 //! request still runs (CVE-2023-44487). Here no more requests run than streams are allowed, and resets have a budget.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use h2::Reason;
@@ -16,11 +16,12 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 
-use super::h2_frames::{Frames, Seen};
+use super::h2_watch::Watch;
+use super::pace::{Life, Stop};
 use super::proxy::Gateway;
 use super::running;
+use super::shutdown::Draining;
 use crate::enforce::streams::OpenStreams;
-use crate::telemetry::metrics;
 
 /// How long a connection is kept to tell a client that it is given up.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -28,133 +29,6 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 const SEND_BUFFER: usize = 64 * 1024;
 /// More malformed requests on one connection end it.
 const MOST_MALFORMED: usize = 32;
-/// Streams that a client may reset in a burst, and in every second after it: far more than a browser that leaves a
-/// page, or a client that cancels its subscriptions.
-const RESETS: (f64, f64) = (200.0, 20.0);
-
-/// What the frames of one connection have shown.
-#[derive(Default)]
-pub(super) struct Watch {
-    flooded: AtomicBool,
-    flood: Notify,
-    /// Streams that the library refused with an error code before there was a request.
-    refused: AtomicUsize,
-    /// Streams that the client opened, and those that it reset.
-    opened: AtomicUsize,
-    reset: AtomicUsize,
-}
-
-impl Watch {
-    /// How many streams were refused before there was a request, at least. Of some the library only says so with an
-    /// answer of its own; then they are those that were opened and neither became a request nor were reset.
-    fn refused(&self, requests: usize, malformed: usize) -> usize {
-        let [refused, opened, reset] =
-            [&self.refused, &self.opened, &self.reset].map(|count| count.load(Ordering::Relaxed));
-        let vanished = if self.flooded.load(Ordering::Relaxed) {
-            0
-        } else {
-            opened.saturating_sub(requests).saturating_sub(reset)
-        };
-        refused.max(malformed).max(vanished)
-    }
-}
-
-/// Follows the frames of one connection.
-pub(super) struct Observer {
-    watch: Arc<Watch>,
-    incoming: Frames,
-    outgoing: Frames,
-    resets: Budget,
-    latest_stream: u32,
-}
-
-impl Observer {
-    pub(super) fn new(watch: Arc<Watch>) -> Self {
-        let resets = Budget::new(Instant::now());
-        Self { watch, incoming: Frames::of_client(), outgoing: Frames::of_server(), resets, latest_stream: 0 }
-    }
-
-    pub(super) fn on_read(&mut self, bytes: &[u8]) {
-        let (watch, resets, latest) = (&self.watch, &mut self.resets, &mut self.latest_stream);
-        self.incoming.feed(bytes, |frame| match frame {
-            // Streams are opened in ascending order (RFC 9113 §5.1.1); what comes on an older one are trailers.
-            Seen::Headers(stream) if stream > *latest => {
-                *latest = stream;
-                watch.opened.fetch_add(1, Ordering::Relaxed);
-            }
-            Seen::Reset(_) => {
-                watch.reset.fetch_add(1, Ordering::Relaxed);
-                if !resets.spend(Instant::now()) {
-                    watch.flooded.store(true, Ordering::Relaxed);
-                    watch.flood.notify_one();
-                }
-            }
-            Seen::Headers(_) | Seen::GoAway(_) => {}
-        });
-    }
-
-    pub(super) fn on_write(&mut self, bytes: &[u8]) {
-        let watch = &self.watch;
-        self.outgoing.feed(bytes, |frame| match frame {
-            Seen::GoAway(code) => metrics().h2_goaways.with_label_values(&[code_name(code)]).inc(),
-            Seen::Reset(code) if is_refusal(code.into()) => {
-                watch.refused.fetch_add(1, Ordering::Relaxed);
-            }
-            Seen::Reset(_) | Seen::Headers(_) => {}
-        });
-    }
-}
-
-/// Whether the library says with this that it did not take a request; the others end requests that were taken.
-fn is_refusal(code: Reason) -> bool {
-    matches!(
-        code,
-        Reason::PROTOCOL_ERROR
-            | Reason::REFUSED_STREAM
-            | Reason::FRAME_SIZE_ERROR
-            | Reason::FLOW_CONTROL_ERROR
-            | Reason::ENHANCE_YOUR_CALM
-    )
-}
-
-/// An error code's name, as a bounded word (RFC 9113 §7).
-fn code_name(code: u32) -> &'static str {
-    match Reason::from(code) {
-        Reason::NO_ERROR => "no_error",
-        Reason::PROTOCOL_ERROR => "protocol_error",
-        Reason::INTERNAL_ERROR => "internal_error",
-        Reason::FLOW_CONTROL_ERROR => "flow_control_error",
-        Reason::SETTINGS_TIMEOUT => "settings_timeout",
-        Reason::STREAM_CLOSED => "stream_closed",
-        Reason::FRAME_SIZE_ERROR => "frame_size_error",
-        Reason::COMPRESSION_ERROR => "compression_error",
-        Reason::ENHANCE_YOUR_CALM => "enhance_your_calm",
-        _ => "other",
-    }
-}
-
-/// A bucket that resets are taken from, and that fills up again with time.
-#[derive(Debug)]
-struct Budget {
-    left: f64,
-    at: Instant,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self { left: RESETS.0, at: now }
-    }
-
-    /// Takes one; says whether there was one.
-    fn spend(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * RESETS.1;
-        self.at = now;
-        self.left = (self.left + gained).min(RESETS.0) - 1.0;
-        // What is overdrawn is not owed: the connection ends.
-        self.left = self.left.max(-1.0);
-        self.left >= 0.0
-    }
-}
 
 /// Requests that run.
 #[derive(Default)]
@@ -200,6 +74,7 @@ enum Next {
     Flooded,
     Idle,
     Stopping,
+    Farewell,
     FewerRunning,
 }
 
@@ -210,31 +85,43 @@ pub(super) struct Limits {
     pub(super) header_bytes: usize,
     /// The most streams, and the most requests, at a time.
     pub(super) streams: usize,
-    /// How long a client may take to begin.
-    pub(super) preface_time: Duration,
+    /// How long a client may take until its first request.
+    pub(super) first_request_time: Duration,
     /// How long a connection without a request is kept.
     pub(super) idle_time: Duration,
 }
 
+/// What one connection is served with.
+pub(super) struct Service<'s> {
+    pub(super) proxy: &'s Arc<HttpProxy<Gateway>>,
+    pub(super) limits: Limits,
+    /// What its frames show.
+    pub(super) watch: &'s Watch,
+    /// Told why it is ended.
+    pub(super) life: &'s Life,
+    pub(super) draining: &'s Draining,
+    /// Where each of its requests is entered.
+    pub(super) streams: &'s Arc<OpenStreams>,
+}
+
 /// Serves a connection until it ends; gives the number of requests that were refused before they were any.
-pub(super) async fn serve(
-    proxy: &Arc<HttpProxy<Gateway>>,
-    stream: Stream,
-    (watch, streams): (&Watch, &Arc<OpenStreams>),
-    limits: Limits,
-    shutdown: &ShutdownWatch,
-) -> usize {
+pub(super) async fn serve(service: Service<'_>, stream: Stream, shutdown: &ShutdownWatch) -> usize {
+    let Service { proxy, limits, watch, life, draining, streams } = service;
+    // The process doesn't leave before the last answer has been written.
+    let _hold = draining.hold();
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let begun =
-        tokio::time::timeout(limits.preface_time, server::handshake(stream, Some(options(limits)))).await;
-    let Ok(Ok(mut connection)) = begun else {
+    let first_request_by = Instant::now() + limits.first_request_time;
+    let handshake = server::handshake(stream, Some(options(limits)));
+    let Ok(begun) = tokio::time::timeout_at(first_request_by.into(), handshake).await else {
+        life.ends(Stop::Header);
         return 1;
     };
+    let Ok(mut connection) = begun else { return 1 };
     let running = Arc::new(Running::default());
     let mut shutdown = shutdown.clone();
     let (mut stopping, mut requests, mut malformed) = (false, 0, 0);
@@ -242,15 +129,22 @@ pub(super) async fn serve(
         connection.graceful_shutdown();
         stopping = true;
     }
+    let mut farewell = std::pin::pin!(farewell(draining));
     loop {
         let full = running.count() >= limits.streams;
+        let patience = match (stopping, requests) {
+            (true, _) => FAREWELL_TIME,
+            (false, 0) => first_request_by.saturating_duration_since(Instant::now()),
+            (false, _) => limits.idle_time,
+        };
         let next = tokio::select! {
             biased;
-            () = watch.flood.notified() => Next::Flooded,
+            () = watch.flood() => Next::Flooded,
+            () = &mut farewell => Next::Farewell,
             _ = shutdown.changed(), if !stopping => Next::Stopping,
             next = next(&mut connection, &digest, full) => next,
             () = running.fewer.notified(), if full => Next::FewerRunning,
-            () = idle(&running, limits.idle_time), if !full && !stopping => Next::Idle,
+            () = idle(&running, patience), if !full => Next::Idle,
         };
         match next {
             Next::Request(session) => {
@@ -276,10 +170,21 @@ pub(super) async fn serve(
                 break;
             }
             Next::Stopping => {
+                // Two steps (RFC 9113 §6.8): streams that are on their way are still served, and the last one is named
+                // when the client has seen the first step.
                 connection.graceful_shutdown();
                 stopping = true;
             }
+            // An answer that a slow client still takes.
+            Next::Idle if stopping && connection.has_streams() => {}
             Next::Idle => {
+                if !stopping {
+                    life.ends(if requests == 0 { Stop::Header } else { Stop::Idle });
+                }
+                give_up(&mut connection, Reason::NO_ERROR).await;
+                break;
+            }
+            Next::Farewell => {
                 give_up(&mut connection, Reason::NO_ERROR).await;
                 break;
             }
@@ -288,6 +193,16 @@ pub(super) async fn serve(
         }
     }
     watch.refused(requests, malformed)
+}
+
+/// Ends when what still runs is to be given up.
+async fn farewell(draining: &Draining) {
+    let mut farewell = std::pin::pin!(draining.farewell());
+    // Else what is said between the question and the wait would be missed.
+    farewell.as_mut().enable();
+    if !draining.is_farewell() {
+        farewell.await;
+    }
 }
 
 type Connection = h2::server::Connection<Stream, bytes::Bytes>;
@@ -336,32 +251,4 @@ fn options(limits: Limits) -> H2Options {
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(20);
     options
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resets_have_a_budget_that_fills_up_again() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        assert!((0..200).all(|_| budget.spend(start)));
-        assert!(!budget.spend(start));
-        let later = start + Duration::from_secs(1);
-        // One second after it is overdrawn by one.
-        assert!((0..19).all(|_| budget.spend(later)));
-        assert!(!budget.spend(later));
-        let much_later = start + Duration::from_secs(3600);
-        assert!((0..200).all(|_| budget.spend(much_later)));
-        assert!(!budget.spend(much_later));
-    }
-
-    #[test]
-    fn answered_requests_do_not_count_as_refused() {
-        for code in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::HTTP_1_1_REQUIRED] {
-            assert!(!is_refusal(code), "{code:?}");
-        }
-        assert!(is_refusal(Reason::PROTOCOL_ERROR) && is_refusal(Reason::REFUSED_STREAM));
-    }
 }

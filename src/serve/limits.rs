@@ -32,11 +32,13 @@ pub fn set_times(session: &mut Session, limits: &ListenerLimits, is_last: bool) 
     }
 }
 
-/// From here on the client may be too slow with its body. Streams in both directions may rest.
+/// From here on the client may be too slow with its body. Streams in both directions may rest: gRPC has them, and only
+/// HTTP/2 has gRPC. Whoever names it on HTTP/1 would otherwise be free of every limit.
 pub fn expect_body(session: &Session, context: &mut Context, facts: Option<&Facts>) {
-    let is_grpc = session
-        .get_header(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = session.as_http2().is_some()
+        && session
+            .get_header(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let has_body = facts.is_some_and(|facts| facts.body.length != BodyLength::None && !facts.websocket);
     if let (true, false, Some(running)) = (has_body, is_grpc, &mut context.running) {
         running.awaits_body();

@@ -15,6 +15,7 @@ mod framing;
 mod goodbye;
 mod h2;
 mod h2_frames;
+mod h2_watch;
 mod http1;
 mod intake;
 mod limits;

@@ -99,7 +99,7 @@ impl Exporter {
 
     /// Whether a request whose trace begins here is recorded: by the random bits of its id, the same way everywhere.
     pub fn samples(&self, decision: Uuid) -> bool {
-        // Only the last 32 bits are random: before them stands a counter of those made in one millisecond.
+        // The end of a version 7 UUID is random (RFC 9562 §5.7); its beginning is the time.
         let [.., a, b, c, d] = decision.into_bytes();
         u64::from(u32::from_be_bytes([a, b, c, d])) < self.threshold
     }

@@ -154,13 +154,17 @@ impl Life {
         self.opened + Duration::from_millis(since)
     }
 
-    /// The moment at which it has waited for the client for too long, while no request runs.
-    fn deadline(&self, limits: &ListenerLimits) -> (Instant, Stop) {
-        if self.is_receiving() || !self.has_served.load(Ordering::Relaxed) {
+    /// The moment at which it has waited for the client for too long, while no request runs; `None` for HTTP/2, whose
+    /// loop (`serve::h2`) has its own clock for that, and says goodbye.
+    fn deadline(&self, limits: &ListenerLimits) -> Option<(Instant, Stop)> {
+        if self.is_h2 {
+            return None;
+        }
+        Some(if self.is_receiving() || !self.has_served.load(Ordering::Relaxed) {
             (self.since() + limits.header_deadline, Stop::Header)
         } else {
             (self.since() + limits.keep_alive, Stop::Idle)
-        }
+        })
     }
 }
 
@@ -212,7 +216,7 @@ impl Pace {
                 }
             } else {
                 self.upload = Slowness::default();
-                let (deadline, stop) = life.deadline(&self.limits);
+                let (deadline, stop) = life.deadline(&self.limits)?;
                 if !self.read_timer.rings(deadline, context) {
                     return None;
                 }

@@ -27,7 +27,7 @@ use super::reply::{Reply, UpstreamFault};
 use super::running::{self, Open};
 use super::shutdown::Draining;
 use super::trace::{self, Tracer};
-use super::upstream::{Destination, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
+use super::upstream::{Destination, Line, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::decision::Reason;
@@ -140,12 +140,12 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         _reused: bool,
-        _: &HttpPeer,
-        _fd: i32,
-        _: Option<&Digest>,
+        peer: &HttpPeer,
+        socket: i32,
+        digest: Option<&Digest>,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.delivery.connected();
+        context.delivery.connected(Line::new(socket, digest, peer.options.read_timeout));
         Ok(())
     }
 
@@ -158,6 +158,9 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if end_of_stream {
+            context.delivery.awaits_head();
+        }
         limits::pass_body(session, end_of_stream, context)
     }
 
@@ -177,6 +180,11 @@ impl ProxyHttp for Gateway {
             return Err(buffered::error(UpstreamFault::Unreachable).into_up());
         }
         context.live.upstreams.prepare_request(request, &departure)?;
+        if request.version == http::Version::HTTP_2 {
+            context.delivery.speaks_http2();
+        } else if context.facts.as_ref().is_some_and(|facts| facts.body.length == BodyLength::None) {
+            context.delivery.awaits_head();
+        }
         context.mark(request)
     }
 
@@ -238,7 +246,7 @@ impl ProxyHttp for Gateway {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("upstream {peer}"));
-        if context.delivery.handshake_expired() {
+        if context.delivery.answer_is_late() {
             error.etype = ErrorType::ReadTimedout;
             error.set_retry(false);
             return error;

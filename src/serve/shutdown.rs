@@ -1,6 +1,6 @@
 //! Signals, and leaving without a lost request: by stopping, or by handing over to a new program.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ struct Progress {
     listeners_closed: OnceLock<Instant>,
     farewell: AtomicBool,
     told: Arc<Notify>,
+    held: AtomicUsize,
 }
 
 impl Draining {
@@ -35,17 +36,28 @@ impl Draining {
         self.0.listeners_closed.get().map(Instant::elapsed)
     }
 
-    /// Whether WebSockets are to be closed now.
+    /// Whether something is under way that no request counts: an answer of HTTP/2 that its connection still has to write.
+    pub fn is_held(&self) -> bool {
+        self.0.held.load(Ordering::Acquire) > 0
+    }
+
+    /// Keeps the process from leaving, until this is dropped or the grace period is over.
+    pub(super) fn hold(&self) -> Hold {
+        self.0.held.fetch_add(1, Ordering::AcqRel);
+        Hold(Arc::clone(&self.0))
+    }
+
+    /// Whether what still runs is to be closed now.
     pub(super) fn is_farewell(&self) -> bool {
         self.0.farewell.load(Ordering::Acquire)
     }
 
-    /// Ends when WebSockets are to be closed; to be polled once before [`Self::is_farewell`] is asked.
+    /// Ends when what still runs is to be closed; to be polled once before [`Self::is_farewell`] is asked.
     pub(super) fn farewell(&self) -> OwnedNotified {
         Arc::clone(&self.0.told).notified_owned()
     }
 
-    /// Tells every WebSocket to close. Once is enough.
+    /// Tells every WebSocket and every connection of HTTP/2 to close. Once is enough.
     pub fn say_farewell(&self) {
         self.0.farewell.store(true, Ordering::Release);
         self.0.told.notify_waiters();
@@ -57,6 +69,16 @@ impl Draining {
 
     fn close_listeners(&self) {
         let _ = self.0.listeners_closed.set(Instant::now());
+    }
+}
+
+/// Something that the process waits for before it leaves.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Progress>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Towards the upstreams: who serves a request, and what it looks like when it leaves the gateway.
 
+mod answer_clock;
 mod assembly;
 mod balance;
 mod condition;
@@ -20,6 +21,7 @@ use prometheus::IntCounter;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub use answer_clock::{AnswerClock, HEAD_PATIENCE, Line};
 pub use handshake::Handshake;
 pub use servers::{Attempt, Tried};
 pub use wire::{WEBSOCKET_SILENCE, address_h2};

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::edge::Connection;
 use super::goodbye::Goodbye;
-use super::h2;
+use super::h2_watch;
 use super::pace::{Pace, Stop};
 use super::reply;
 use super::request_line::RequestLine;
@@ -28,7 +28,7 @@ use super::request_line::RequestLine;
 /// What looks at the bytes of a connection.
 pub enum Observer {
     Http1(RequestLine),
-    Http2(Box<h2::Observer>),
+    Http2(Box<h2_watch::Observer>),
 }
 
 impl Observer {

@@ -1,5 +1,6 @@
 //! Whether a store can be used: told once when that changes, not once for each request that finds out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::telemetry::metrics;
@@ -8,15 +9,31 @@ use crate::telemetry::metrics;
 #[derive(Debug, Default)]
 pub(super) struct Health {
     trouble: Mutex<Option<String>>,
+    /// Some of what is asked is refused while the rest is done.
+    is_overloaded: AtomicBool,
 }
 
 impl Health {
     /// The store can be used.
     pub(super) fn well(&self) {
+        self.is_overloaded.store(false, Ordering::SeqCst);
         metrics().store_up.set(1);
         if let Some(before) = self.replace(None) {
             tracing::info!(after = %before, "the state store can be used again");
         }
+    }
+
+    /// The store has done something. That says little where it is overloaded: it would be told with each request anew.
+    pub(super) fn works(&self) {
+        if !self.is_overloaded.load(Ordering::SeqCst) {
+            self.well();
+        }
+    }
+
+    /// The store takes less than is asked of it, until it is [`Self::well`].
+    pub(super) fn overloaded(&self, why: &str) {
+        self.is_overloaded.store(true, Ordering::SeqCst);
+        self.ill(why);
     }
 
     /// The store can't be used, or not for everything. `why` holds no keys, names or secrets.

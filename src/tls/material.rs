@@ -1,14 +1,11 @@
 //! The files behind a listener's TLS, read once and made into what a handshake needs.
 
-use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
@@ -17,10 +14,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use super::choice::ByServerName;
+use super::pem::{self, Fault, Unreadable};
 use super::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
-
-/// No chain, key or bundle of authorities is larger.
-const MOST_BYTES: u64 = 1024 * 1024;
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,28 +172,15 @@ const KEY: &str = "write the PEM private key (PKCS #8, PKCS #1 or SEC 1, not enc
 impl Pem {
     fn read(path: &Path, part: Part) -> Result<Self, TlsError> {
         let mut pem = Self { path: path.to_owned(), part, bytes: Vec::new() };
-        // Looked at before it is opened: to open a pipe would wait for its writer.
-        let metadata = fs::metadata(path).map_err(|error| pem.unreadable(&error))?;
-        if !metadata.is_file() {
-            return Err(pem.fault("is not a file".to_owned(), "name a PEM file"));
-        }
-        let file = fs::File::open(path).map_err(|error| pem.unreadable(&error))?;
-        let mut bytes = Vec::new();
-        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| pem.unreadable(&error))?;
-        if bytes.len() as u64 > MOST_BYTES {
-            return Err(pem.fault("is larger than 1 MiB".to_owned(), "check that it is the right file"));
-        }
-        pem.bytes = bytes;
+        pem.bytes = pem::read(path).map_err(|unreadable| {
+            let remedy = match unreadable {
+                Unreadable::Refused(_) => "check the path, and that the gateway's user may read the file",
+                Unreadable::NoFile => "name a PEM file",
+                Unreadable::TooLarge => "check that it is the right file",
+            };
+            pem.fault(unreadable.to_string(), remedy)
+        })?;
         Ok(pem)
-    }
-
-    fn unreadable(&self, error: &std::io::Error) -> TlsError {
-        let problem = match error.kind() {
-            std::io::ErrorKind::NotFound => "can't be read: there is no such file".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "can't be read: permission denied".to_owned(),
-            kind => format!("can't be read: {kind}"),
-        };
-        self.fault(problem, "check the path, and that the gateway's user may read the file")
     }
 
     fn fault(&self, problem: String, remedy: &'static str) -> TlsError {
@@ -206,12 +188,11 @@ impl Pem {
     }
 
     fn certificates(&self, remedy: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
-        match found {
-            Ok(found) if found.is_empty() => Err(self.fault("holds no PEM certificate".to_owned(), remedy)),
-            Ok(found) => Ok(found),
-            Err(_) => Err(self.fault("holds broken PEM".to_owned(), remedy)),
-        }
+        pem::chain(&self.bytes).map_err(|fault| self.broken(fault, remedy))
+    }
+
+    fn broken(&self, fault: Fault, remedy: &'static str) -> TlsError {
+        self.fault(fault.to_string(), remedy)
     }
 }
 
@@ -231,11 +212,8 @@ fn load_pair(
         };
         own.get_or_insert_with(|| describe(chain, &certificate));
     }
-    let own = own.ok_or_else(|| chain.fault("holds no PEM certificate".to_owned(), CHAIN))?;
-    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => key.fault("holds no PEM private key".to_owned(), KEY),
-        _ => key.fault("holds broken PEM".to_owned(), KEY),
-    })?;
+    let own = own.ok_or_else(|| chain.broken(Fault::NoCertificate, CHAIN))?;
+    let private = pem::private_key(&key.bytes).map_err(|fault| key.broken(fault, KEY))?;
     let pair = CertifiedKey::from_der(ders, private, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => TlsError {
             mismatch: true,

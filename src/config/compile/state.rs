@@ -6,7 +6,6 @@ use std::time::Duration;
 use reqwest::Url;
 use serde_saphyr::Spanned;
 
-use crate::config::certificates;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::encryption_keys;
@@ -16,6 +15,7 @@ use crate::config::settings::{
     EncryptionKeySettings, RedisSettings, RedisTopology, StateSettings, StoreSettings,
 };
 use crate::config::values::{self, Names};
+use crate::tls::pem;
 
 /// How long an operation may take where nothing is said: longer than a healthy network and Redis ever need, and short
 /// beside what a person notices.
@@ -164,11 +164,14 @@ fn redis_store(
     let first = read.first().map(|(_, address)| address);
     let (tls, database) = first.map_or((true, 0), |address| (address.tls, address.database));
     let ca_file = schema.ca_file.as_ref().map(|text| {
+        let errors = report.errors();
         let path = values::file(report, base_dir, text);
-        if let Ok(pem) = std::fs::read(&path)
-            && !pem.is_empty()
-            && let Err(fault) = certificates::authorities(&pem)
-        {
+        let fault = match pem::read(&path) {
+            Ok(pem) => pem::authorities(&pem).err().map(|fault| fault.to_string()),
+            Err(unreadable) => Some(unreadable.to_string()),
+        };
+        // What can't be read at all was told.
+        if let Some(fault) = fault.filter(|_| report.errors() == errors) {
             let help = "look at it with `openssl x509 -in FILE -noout -text`";
             report.add(Code::BadCertificateFile, text, format!("`{}` {fault}", text.value), help);
         }

@@ -10,7 +10,7 @@ use crate::config::schema::{File, Given, Service, Text, Texts, Tier as Schema};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::tier::{ServiceRule, StepUp};
+use crate::policy::tier::{MOST_PROOF_AGE, ServiceRule, StepUp};
 use crate::policy::{Durability, StoreDown, Tier, TierIndex};
 
 /// The tiers, weakest first.
@@ -115,6 +115,14 @@ fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mu
         let message = "a proof that is spent by one action must also be recent";
         report.add(Code::ProofWithoutAge, given, message, "add `max_age`, such as `max_age: 60s`");
     }
+    let max_age = values::whole_seconds(report, &schema.max_age);
+    if each_action_needs_new_proof
+        && max_age.is_some_and(|age| age > MOST_PROOF_AGE)
+        && let Some(text) = schema.max_age.as_ref()
+    {
+        let message = "a proof for a single action must not be that old";
+        report.add(Code::BadQuantity, text, message, "write at most `1h`; `60s` is usual");
+    }
     let durations = [
         ("buffered", Durability::Buffered),
         ("written", Durability::Written),
@@ -127,7 +135,7 @@ fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mu
     Tier {
         name: schema.name.text().unwrap_or_default().into(),
         assurance: assurance.and_then(|text| assurance::level(report, levels, text)).unwrap_or_default(),
-        max_age: values::whole_seconds(report, &schema.max_age),
+        max_age,
         each_action_needs_new_proof,
         require_methods: values::texts(report, &schema.require_methods),
         step_up: step_up(&schema.step_up, ways, report),

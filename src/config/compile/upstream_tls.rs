@@ -1,17 +1,16 @@
 //! TLS towards an upstream, and the HTTP that is spoken over it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::ServerName;
 use serde_saphyr::Spanned;
 
-use crate::config::certificates::{self, Fault};
 use crate::config::codes::Code;
 use crate::config::report::Report;
 use crate::config::schema::{Text, Upstream, UpstreamTls as Schema};
 use crate::config::settings::{Endpoint, Protocol, UpstreamTlsSettings};
 use crate::config::values;
+use crate::tls::pem::{self, Fault};
 
 /// Which HTTP is spoken.
 pub(super) fn protocol(schema: &Upstream, report: &mut Report<'_>) -> Protocol {
@@ -36,7 +35,7 @@ pub(super) fn compile(
 ) -> UpstreamTlsSettings {
     let schema = &item.value;
     let ca_file = schema.ca_file.as_ref().map(|text| {
-        let path = read(report, base_dir, text, |pem| certificates::authorities(pem).map(drop));
+        let path = read(report, base_dir, text, |bytes| pem::authorities(bytes).map(drop));
         (path, text)
     });
     let client = match (schema.client_cert_file.as_ref(), schema.client_key_file.as_ref()) {
@@ -91,10 +90,12 @@ fn read(
 ) -> PathBuf {
     let errors = report.errors();
     let path = values::file(report, base_dir, text);
-    if report.errors() == errors
-        && let Ok(Err(fault)) = fs::read(&path).map(|pem| check(&pem))
-    {
-        refuse(report, text, fault);
+    if report.errors() == errors {
+        match pem::read(&path).map(|bytes| check(&bytes)) {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => refuse(report, text, &fault),
+            Err(unreadable) => refuse(report, text, &unreadable),
+        }
     }
     path
 }
@@ -102,17 +103,22 @@ fn read(
 fn client(report: &mut Report<'_>, base_dir: &Path, certificate: &Text, key: &Text) -> (PathBuf, PathBuf) {
     let errors = report.errors();
     let paths = (values::file(report, base_dir, certificate), values::file(report, base_dir, key));
-    if report.errors() == errors
-        && let (Ok(chain_pem), Ok(key_pem)) = (fs::read(&paths.0), fs::read(&paths.1))
-        && let Err(fault) = certificates::identity(&chain_pem, &key_pem)
-    {
-        let of_certificate = matches!(fault, Fault::NoCertificate | Fault::BrokenCertificate);
-        refuse(report, if of_certificate { certificate } else { key }, fault);
+    if report.errors() == errors {
+        match (pem::read(&paths.0), pem::read(&paths.1)) {
+            (Ok(chain_pem), Ok(key_pem)) => {
+                if let Err(fault) = pem::identity(&chain_pem, &key_pem) {
+                    let of_certificate = matches!(fault, Fault::NoCertificate | Fault::BrokenCertificate);
+                    refuse(report, if of_certificate { certificate } else { key }, &fault);
+                }
+            }
+            (Err(unreadable), _) => refuse(report, certificate, &unreadable),
+            (_, Err(unreadable)) => refuse(report, key, &unreadable),
+        }
     }
     paths
 }
 
-fn refuse(report: &mut Report<'_>, text: &Text, fault: Fault) {
+fn refuse(report: &mut Report<'_>, text: &Text, fault: &dyn std::fmt::Display) {
     let help = "look at it with `openssl x509 -in FILE -noout -text`, or `openssl pkey -in FILE -noout`";
     report.add(Code::BadCertificateFile, text, format!("`{}` {fault}", text.value), help);
 }

@@ -10,9 +10,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
-use crate::config::certificates;
 use crate::config::settings::UpstreamTlsSettings;
 use crate::telemetry::metrics;
+use crate::tls::pem;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -97,10 +97,9 @@ pub async fn keep_fresh(tls: Weak<Tls>) {
 }
 
 fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
-    let bytes = |path: &Path| {
-        std::fs::read(path).map_err(|error| format!("`{}` can't be read: {error}", path.display()))
-    };
-    let told = |path: &Path, fault: certificates::Fault| format!("`{}` {fault}", path.display());
+    let bytes =
+        |path: &Path| pem::read(path).map_err(|unreadable| format!("`{}` {unreadable}", path.display()));
+    let told = |path: &Path, fault: pem::Fault| format!("`{}` {fault}", path.display());
     let mut digest = Context::new(&SHA256);
     let mut take = |bytes: &[u8]| {
         digest.update(&bytes.len().to_be_bytes());
@@ -109,9 +108,9 @@ fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
     let authorities = match &settings.ca_file {
         None => None,
         Some(path) => {
-            let pem = bytes(path)?;
-            take(&pem);
-            let found = certificates::authorities(&pem).map_err(|fault| told(path, fault))?;
+            let bundle = bytes(path)?;
+            take(&bundle);
+            let found = pem::authorities(&bundle).map_err(|fault| told(path, fault))?;
             let wrapped: Result<Vec<_>, _> = found.iter().map(|certificate| wrap(certificate)).collect();
             Some(Arc::from(wrapped.map_err(|fault| told(path, fault))?))
         }
@@ -122,7 +121,7 @@ fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
             let (chain_pem, key_pem) = (bytes(chain_path)?, bytes(key_path)?);
             take(&chain_pem);
             take(&key_pem);
-            let identity = certificates::identity(&chain_pem, &key_pem)
+            let identity = pem::identity(&chain_pem, &key_pem)
                 .map_err(|fault| format!("`{}` or `{}` {fault}", chain_path.display(), key_path.display()))?;
             for certificate in &identity.chain {
                 wrap(certificate).map_err(|fault| told(chain_path, fault))?;
@@ -137,7 +136,7 @@ fn read(settings: &UpstreamTlsSettings) -> Result<Material, String> {
 }
 
 /// Makes a certificate into the form that Pingora keeps, whose parser panics where rustls' own did not complain.
-fn wrap(certificate: &[u8]) -> Result<WrappedX509, certificates::Fault> {
+fn wrap(certificate: &[u8]) -> Result<WrappedX509, pem::Fault> {
     std::panic::catch_unwind(|| WrappedX509::new(certificate.to_vec(), parse_x509))
-        .map_err(|_| certificates::Fault::BrokenCertificate)
+        .map_err(|_| pem::Fault::BrokenCertificate)
 }

@@ -85,9 +85,29 @@ impl StateFile {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(&error))?;
         let exists = path.try_exists().map_err(|error| unusable(&error))?;
         let database = if exists { open(&path)? } else { create(dir, &path, now)? };
+        Self::check(database, &path, limits)
+    }
+
+    /// Opens the file that was in use before. One that is missing is not made anew, and another one not taken: what was
+    /// spent and revoked until now would be forgotten by a gateway that does not know it.
+    pub(super) fn open_again(dir: &Path, limits: EmbeddedLimits, epoch: i64) -> Result<Self, OpenError> {
+        let path = dir.join(NAME);
+        if !path.try_exists().unwrap_or(true) {
+            return Err(OpenError::Gone(path));
+        }
+        let file = Self::check(open(&path)?, &path, limits)?;
+        if file.epoch == epoch { Ok(file) } else { Err(OpenError::Gone(path)) }
+    }
+
+    /// Whether it is what this program wrote.
+    fn check(database: Database, path: &Path, limits: EmbeddedLimits) -> Result<Self, OpenError> {
+        let unusable = |error: &dyn std::fmt::Display| OpenError::Unusable {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
         let read = database.begin_read().map_err(|error| unusable(&error))?;
         let damaged = |error: &dyn std::fmt::Display| OpenError::Damaged {
-            path: path.clone(),
+            path: path.to_owned(),
             error: error.to_string(),
         };
         let meta = read.open_table(META).map_err(|error| damaged(&error))?;

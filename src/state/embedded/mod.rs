@@ -11,7 +11,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +32,8 @@ use crate::enforce::ports::{Consumed, RevocationKey, State};
 const MOST_WAITING: usize = 8 * 1024;
 /// How long a change may take until it counts as unknown: a healthy disk needs a hundredth of it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to close the file.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// How much is kept at most. What is full refuses; it never makes room by forgetting what still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl EmbeddedState {
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let health = Arc::new(Health::default());
         let writer =
-            Writer { dir, limits, health: Arc::clone(&health), file: None, is_ours: false, failed_at: None };
+            Writer { dir, limits, health: Arc::clone(&health), file: None, ours: None, failed_at: None };
         std::thread::Builder::new().name("state".to_owned()).spawn(move || writer.run(&receiver))?;
         // The file's own limit is exact; this one is per part of the table, and must never be the first to say no.
         let memory =
@@ -110,12 +112,13 @@ impl EmbeddedState {
     }
 
     /// Finishes what has begun and leaves the file to another process. From then on nothing can be spent, revoked or
-    /// sealed here; what is revoked is still known. Waits for the disk.
+    /// sealed here; what is revoked is still known. Waits for the disk, but not for one that hangs.
     pub fn close(&self) {
         let (answer, answered) = std::sync::mpsc::channel();
         if self.writer.send(Message::Close(answer)).is_ok() {
-            // An error says that the thread has ended, and with it the hold on the file.
-            let _ = answered.recv();
+            // An error says that the thread has ended, and with it the hold on the file; or that the disk hangs: then
+            // nobody else gets the file, and will say so.
+            let _ = answered.recv_timeout(CLOSES_WITHIN);
         }
     }
 
@@ -127,12 +130,29 @@ impl EmbeddedState {
     /// What became of a change; [`Done::Failed`] where nobody can tell.
     async fn ask(&self, change: Change) -> Done {
         let (answer, answered) = oneshot::channel();
-        if self.writer.try_send(Message::Change(change, answer)).is_err() {
-            return Done::Failed;
+        let ended = || self.health.ill("the thread that writes its file has ended; restart the gateway");
+        match self.writer.try_send(Message::Change(change, answer)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.health.overloaded("more waits to be written than the disk of `state.data_dir` can take");
+                return Done::Failed;
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                ended();
+                return Done::Failed;
+            }
         }
         match timeout(PATIENCE, answered).await {
             Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Done::Failed,
+            Ok(Err(_)) => {
+                ended();
+                Done::Failed
+            }
+            Err(_) => {
+                let text = format!("no answer from the disk of `state.data_dir` within {PATIENCE:?}");
+                self.health.overloaded(&text);
+                Done::Failed
+            }
         }
     }
 }
@@ -285,6 +305,43 @@ mod tests {
         std::fs::remove_file(dir.path().join("state.redb")).expect("removed");
         let fresh = opened(dir.path(), EmbeddedLimits::default());
         assert!(fresh.epoch.load(Ordering::SeqCst) > epoch);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_hangs_or_has_ended_is_told() {
+        let (sender, receiver) = sync_channel(1);
+        let state = EmbeddedState {
+            writer: sender,
+            health: Arc::default(),
+            memory: MemoryState::new(),
+            epoch: AtomicI64::new(0),
+            is_loaded: AtomicBool::new(true),
+        };
+        let refused = async |words: &str| {
+            assert!(matches!(state.consume(&proof("a"), HOUR).await, Consumed::Unknown));
+            let why = state.trouble().expect("told");
+            assert!(why.contains(words), "{why}");
+        };
+        // It takes nothing out of its queue, which has room for one.
+        refused("no answer from the disk").await;
+        refused("more waits to be written").await;
+        drop(receiver);
+        refused("has ended").await;
+    }
+
+    #[test]
+    fn what_another_process_has_begun_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // In another container, with the same process id.
+        let begun = dir.path().join(format!("state.redb.{}", std::process::id()));
+        std::fs::write(&begun, "begun").expect("written");
+        opened(dir.path(), EmbeddedLimits::default()).close();
+        assert_eq!(std::fs::read(&begun).expect("still there"), b"begun");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).expect("a directory").count(),
+            2,
+            "nothing of its own is left"
+        );
     }
 
     #[tokio::test]

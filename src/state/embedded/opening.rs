@@ -22,6 +22,12 @@ pub enum OpenError {
         .0.display()
     )]
     Held(PathBuf),
+    /// The file that was in use is there no more.
+    #[error(
+        "the state in `{}` was taken away or replaced while the gateway ran: bring that file back; or restart the gateway and end all sessions at the issuers, since what was revoked is lost with it",
+        .0.display()
+    )]
+    Gone(PathBuf),
     /// The directory or the file can't be used.
     #[error(
         "the state in `{}` can't be opened: {error}; check that the disk has room and that the gateway's user may write to `state.data_dir`",
@@ -64,10 +70,10 @@ pub(super) fn create(dir: &Path, path: &Path, now: i64) -> Result<Database, Open
         path: path.to_owned(),
         error: error.to_string(),
     };
-    let begun = dir.join(format!("{NAME}.{}", std::process::id()));
+    // Processes in containers that share the directory may have the same id.
+    let begun = dir.join(format!("{NAME}.{}", uuid::Uuid::now_v7().simple()));
     let made = || -> Result<Database, redb::Error> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&begun)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&begun)?;
         let database =
             Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
         let transaction = database.begin_write()?;

@@ -43,8 +43,8 @@ pub(super) struct Writer {
     pub(super) limits: EmbeddedLimits,
     pub(super) health: Arc<Health>,
     pub(super) file: Option<StateFile>,
-    /// The file is this process's to use.
-    pub(super) is_ours: bool,
+    /// The epoch of the file that is this process's to use.
+    pub(super) ours: Option<i64>,
     pub(super) failed_at: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Writer {
             match control {
                 Some(Message::Open(answer)) => drop(answer.send(self.open())),
                 Some(Message::Close(answer)) => {
-                    (self.file, self.is_ours) = (None, false);
+                    (self.file, self.ours) = (None, None);
                     // Nobody may be waiting any more.
                     let _ = answer.send(());
                 }
@@ -97,7 +97,7 @@ impl Writer {
             .revocations(now)
             .map_err(|error| OpenError::Damaged { path: self.dir.clone(), error: error.to_string() })?;
         let opened = Opened { epoch: file.epoch, revocations };
-        (self.file, self.is_ours, self.failed_at) = (Some(file), true, None);
+        (self.file, self.ours, self.failed_at) = (Some(file), Some(opened.epoch), None);
         self.health.well();
         Ok(opened)
     }
@@ -116,8 +116,13 @@ impl Writer {
             self.fail(&error.to_string());
             Vec::new()
         });
-        if !done.is_empty() {
-            self.health.well();
+        if done.contains(&Done::Full) {
+            // Looked at again when what has ended was removed.
+            self.health.overloaded(
+                "its file holds as many entries as it may, so new ones are refused until old ones end; see the sizes in docs/state.md",
+            );
+        } else if !done.is_empty() {
+            self.health.works();
         }
         let failed = std::iter::repeat_with(|| Done::Failed);
         for (answer, done) in answers.into_iter().zip(done.into_iter().chain(failed)) {
@@ -129,10 +134,13 @@ impl Writer {
     /// After a failure the database takes nothing more until it is opened anew.
     fn open_again(&mut self) {
         let may_try = self.failed_at.is_none_or(|failed| failed.elapsed() >= TRY_AGAIN_AFTER);
-        if self.file.is_none() && self.is_ours && may_try {
-            match StateFile::open(&self.dir, self.limits, now()) {
+        if let (None, Some(epoch), true) = (&self.file, self.ours, may_try) {
+            match StateFile::open_again(&self.dir, self.limits, epoch) {
                 Ok(file) => self.file = Some(file),
-                Err(error) => self.fail(&error.to_string()),
+                Err(error) => {
+                    self.failed_at = Some(Instant::now());
+                    self.health.ill(&error.to_string());
+                }
             }
         }
     }
@@ -161,4 +169,64 @@ impl Writer {
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::embedded::file::NAME;
+    use crate::state::expiring::Key;
+
+    fn writer(dir: &std::path::Path, limits: EmbeddedLimits) -> Writer {
+        let dir = dir.to_owned();
+        Writer { dir, limits, health: Arc::default(), file: None, ours: None, failed_at: None }
+    }
+
+    fn spend(writer: &mut Writer, name: &str, keep_ms: i64) -> Done {
+        let (answer, mut answered) = oneshot::channel();
+        // Long enough ago for another try.
+        writer.failed_at = None;
+        writer.commit(vec![(Change::Consume(Key::of(&[name.as_bytes()]), keep_ms), answer)]);
+        answered.try_recv().expect("answered")
+    }
+
+    #[test]
+    fn what_is_full_says_so_until_it_was_looked_at_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut writer = writer(dir.path(), EmbeddedLimits { proofs: 1, ..EmbeddedLimits::default() });
+        writer.open().expect("opens");
+        assert_eq!(spend(&mut writer, "a", 60_000), Done::Stored);
+        assert_eq!(writer.health.trouble(), None);
+        assert_eq!(spend(&mut writer, "b", 60_000), Done::Full);
+        assert!(writer.health.trouble().is_some_and(|why| why.contains("as many entries as it may")));
+        assert_eq!(spend(&mut writer, "a", 60_000), Done::Already);
+        assert!(writer.health.trouble().is_some(), "not told with each request anew");
+        writer.prune();
+        assert_eq!(writer.health.trouble(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_after_a_failure_is_not_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(NAME);
+        let mut writer = writer(dir.path(), EmbeddedLimits::default());
+        let spend = |writer: &mut Writer| spend(writer, "proof", 60_000);
+        writer.open().expect("opens");
+        assert_eq!(spend(&mut writer), Done::Stored);
+
+        writer.fail("the disk is broken");
+        std::fs::rename(&path, dir.path().join("away")).expect("moved");
+        assert_eq!(spend(&mut writer), Done::Failed);
+        assert!(!path.exists(), "nobody knows what the old one knew");
+        assert!(writer.health.trouble().is_some_and(|why| why.contains("taken away or replaced")));
+
+        // Neither is one taken that somebody else has made.
+        let other = StateFile::open(dir.path(), EmbeddedLimits::default(), 0).expect("another");
+        drop(other);
+        assert_eq!(spend(&mut writer), Done::Failed);
+
+        std::fs::rename(dir.path().join("away"), &path).expect("brought back");
+        assert_eq!(spend(&mut writer), Done::Already);
+        assert_eq!(writer.health.trouble(), None);
+    }
 }

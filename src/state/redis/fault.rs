@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerError};
 
 /// Why Redis can't be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +37,19 @@ impl Fault {
 
 impl From<&RedisError> for Fault {
     fn from(error: &RedisError) -> Self {
-        let code = error.code().unwrap_or_default();
+        // With a write that replicas confirm comes a list of errors; the first one is the write's own.
+        let of_server = error.clone().into_server_errors();
+        let first = of_server.as_ref().and_then(|errors| errors.first()).map(|(_, first)| first);
+        let code = first.map(ServerError::code).or_else(|| error.code()).unwrap_or_default();
         // An error within a script carries the code of its cause in the text.
-        let detail = error.detail().unwrap_or_default();
+        let detail = first.and_then(ServerError::details).or_else(|| error.detail()).unwrap_or_default();
         let is = |wanted: &str| code == wanted || detail.starts_with(wanted);
         if is("OOM") {
             let text = "it is out of memory; raise its `maxmemory`, or give it a server of its own";
             return Self { reads_are_true: true, ..Self::new(text) };
         }
         let text = if error.kind() == ErrorKind::AuthenticationFailed || is("WRONGPASS") || is("NOAUTH") {
-            "the user or the password is refused; check `state.redis.username` and `password_file`"
+            "the user or the password is refused; check the names of users and their password files in `state.redis`"
         } else if is("NOPERM") {
             "its user lacks a permission; compare its ACL with the one in docs/state.md"
         } else if is("READONLY") {
@@ -62,7 +65,10 @@ impl From<&RedisError> for Fault {
         } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
             "it can't be reached; check `state.redis.urls`, the network and, with `rediss://`, the certificates"
         } else {
-            return Self::new(format!("it answers with an error ({})", first_word(code, error.category())));
+            return Self::new(format!(
+                "it answers with an error ({}); check `state.redis`: `urls`, `topology`, `service`",
+                first_word(code, error.category())
+            ));
         };
         Self::new(text)
     }

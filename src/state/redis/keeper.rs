@@ -69,15 +69,21 @@ pub(super) async fn keep(inner: std::sync::Weak<Inner>) {
 
 async fn connect(inner: &Arc<Inner>) -> Result<(), Fault> {
     let link = inner.connector.connect().await?;
-    match probe(inner, &link, true).await {
-        Ok(()) => inner.health.well(),
+    let trouble = match probe(inner, &link).await {
+        Ok(()) => None,
         // It can be read, which is better than nothing; every write says no by itself.
-        Err(fault) if fault.reads_are_true => inner.health.ill(&fault.text),
+        Err(fault) if fault.reads_are_true => Some(fault),
         Err(fault) => return Err(fault),
-    }
+    };
+    // Nobody reads from it before the table is known to be whole.
+    inner.read_revocations(&link, &[]).await?;
     inner.link.store(Some(Arc::new(link)));
     inner.was_reached.store(true, Ordering::Relaxed);
-    inner.look_at_revocations(&[]).await
+    match trouble {
+        None => inner.health.well(),
+        Some(fault) => inner.health.ill(&fault.text),
+    }
+    Ok(())
 }
 
 /// Whether the connections are still those to use.
@@ -93,23 +99,26 @@ async fn look(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
         }
     }
     let mut tries = 1;
-    while let Err(fault) = probe(inner, link, false).await {
+    while let Err(fault) = probe(inner, link).await {
         if fault.reads_are_true || !fault.is_slowness || tries >= SLOW_LOOKS {
             return Err(fault);
         }
         tries += 1;
     }
-    inner.look_at_revocations(&[]).await
+    inner.read_revocations(link, &[]).await.map(drop)
 }
 
 /// Writes to every bucket and waits for the replicas, as a proof would.
-async fn probe(inner: &Arc<Inner>, link: &Link, is_new: bool) -> Result<(), Fault> {
-    let now = super::now();
+async fn probe(inner: &Arc<Inner>, link: &Link) -> Result<(), Fault> {
+    let now = (inner.now)();
     for bucket in inner.names.buckets() {
         let told = scripts::Told { now, run: &link.run };
-        let command = scripts::probe(&inner.names.probe(bucket), told, is_new);
-        let (epoch, policy): (i64, String) = inner.confirmed(link, command).await?;
+        let command = scripts::probe(&inner.names.probe(bucket), told);
+        let (epoch, policy, evicted): (i64, String, u64) = inner.confirmed(link, command).await?;
         if !policy.is_empty() && policy != "noeviction" {
+            if evicted > 0 {
+                inner.assume_loss(link).await?;
+            }
             return Err(Fault::new(format!(
                 "it may forget what counts when its memory is full; set `maxmemory-policy noeviction` in the place of `{policy}`"
             )));

@@ -1,5 +1,6 @@
 //! Open connections to Redis, and how they are made.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use redis::{
 use super::fault::Fault;
 use super::sentinel::{self, Address};
 use crate::config::settings::{RedisSettings, RedisTopology};
+use crate::tls::pem;
 
 /// How long a connection may take to open, with TLS and sign-in.
 const OPENS_WITHIN: Duration = Duration::from_secs(2);
@@ -99,28 +101,36 @@ impl Link {
 #[derive(Clone)]
 pub(super) struct Connector {
     settings: Arc<RedisSettings>,
+    /// Held by who reads files.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What is read anew for each connection.
+struct Files {
+    password: Option<String>,
+    certificates: Option<TlsCertificates>,
 }
 
 impl Connector {
     pub(super) fn new(settings: Arc<RedisSettings>) -> Self {
-        Self { settings }
+        Self { settings, reading: Arc::default() }
     }
 
     /// Opens connections; secrets and certificates are read anew each time, so that a changed one is taken.
     pub(super) async fn connect(&self) -> Result<Link, Fault> {
-        let password = read_secret(self.settings.password_file.as_deref())?;
+        let Files { password, certificates } = self.files(self.settings.password_file.clone()).await?;
         let writers = if self.settings.min_replicas == 0 { 1 } else { WRITERS };
         let opened = match &self.settings.topology {
             RedisTopology::Standalone => {
                 let node = self.settings.nodes.first().cloned().unwrap_or_default();
-                self.single(node, None, password, writers).await?
+                self.single(node, None, password, certificates, writers).await?
             }
             RedisTopology::Sentinel { service } => {
                 let master = sentinel::master(self, service).await?;
-                self.single(master.clone(), Some(master), password, writers).await?
+                self.single(master.clone(), Some(master), password, certificates, writers).await?
             }
             RedisTopology::Cluster => {
-                let client = self.cluster(password.as_deref())?;
+                let client = self.cluster(password.as_deref(), certificates)?;
                 let mut wires = Vec::new();
                 for _ in 0..=writers {
                     wires.push(Wire::Cluster(self.cluster_wire(&client).await?));
@@ -136,19 +146,24 @@ impl Connector {
         node: Address,
         master: Option<Address>,
         password: Option<String>,
+        certificates: Option<TlsCertificates>,
         writers: usize,
     ) -> Result<Link, Fault> {
         let user = self.settings.username.as_deref();
-        let client = self.client(&node, user, password.as_deref(), self.settings.database)?;
+        let client = self.client(&node, user, password.as_deref(), self.settings.database, certificates)?;
         let mut wires = Vec::new();
         for _ in 0..=writers {
             wires.push(Wire::Single(open(&client).await?));
         }
-        let run = match wires.first_mut() {
-            Some(wire) => run_id(wire).await?,
-            None => "".into(),
-        };
-        Link::of(wires, run, master)
+        let mut run: Option<Box<str>> = None;
+        for wire in &mut wires {
+            let of_wire = run_id(wire).await?;
+            if *run.get_or_insert_with(|| of_wire.clone()) != of_wire {
+                let text = "its address leads to more than one server; name one in `state.redis.urls`, or use `topology`";
+                return Err(Fault::new(text));
+            }
+        }
+        Link::of(wires, run.unwrap_or_default(), master)
     }
 
     /// The Sentinels' addresses.
@@ -158,9 +173,10 @@ impl Connector {
 
     /// Opens a connection to a Sentinel.
     pub(super) async fn sentinel(&self, node: &Address) -> Result<MultiplexedConnection, Fault> {
-        let password = read_secret(self.settings.sentinel_password_file.as_deref())?;
+        let Files { password, certificates } =
+            self.files(self.settings.sentinel_password_file.clone()).await?;
         let user = self.settings.sentinel_username.as_deref();
-        open(&self.client(node, user, password.as_deref(), 0)?).await
+        open(&self.client(node, user, password.as_deref(), 0, certificates)?).await
     }
 
     fn client(
@@ -169,9 +185,10 @@ impl Connector {
         user: Option<&str>,
         password: Option<&str>,
         database: i64,
+        certificates: Option<TlsCertificates>,
     ) -> Result<Client, Fault> {
         let info = self.info(node, user, password, database)?;
-        let client = match self.certificates()? {
+        let client = match certificates {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
         };
@@ -202,7 +219,11 @@ impl Connector {
         Ok(info.set_redis_settings(redis))
     }
 
-    fn cluster(&self, password: Option<&str>) -> Result<ClusterClient, Fault> {
+    fn cluster(
+        &self,
+        password: Option<&str>,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<ClusterClient, Fault> {
         let user = self.settings.username.as_deref();
         let nodes: Result<Vec<_>, _> =
             self.settings.nodes.iter().map(|node| self.info(node, user, password, 0)).collect();
@@ -213,7 +234,7 @@ impl Connector {
         if self.settings.tls {
             builder = builder.tls(TlsMode::Secure);
         }
-        if let Some(certificates) = self.certificates()? {
+        if let Some(certificates) = certificates {
             builder = builder.certs(certificates);
         }
         builder.build().map_err(|error| Fault::from(&error))
@@ -229,14 +250,24 @@ impl Connector {
         opened.map_err(|_| Fault::slow(OPENS_WITHIN))?.map_err(|error| Fault::from(&error))
     }
 
-    /// The authority that vouches for the servers; without one the system's do.
-    fn certificates(&self) -> Result<Option<TlsCertificates>, Fault> {
-        let Some(path) = self.settings.ca_file.as_deref().filter(|_| self.settings.tls) else {
-            return Ok(None);
+    /// Reads a password, and the authority that vouches for the servers; without one the system's do. Not on the
+    /// runtime's threads, since a disk may hang.
+    async fn files(&self, password: Option<PathBuf>) -> Result<Files, Fault> {
+        let ca = self.settings.ca_file.clone().filter(|_| self.settings.tls);
+        let reading = async {
+            // One at a time, so that a disk that hangs holds one thread and not more with every attempt.
+            let turn = Arc::clone(&self.reading).lock_owned().await;
+            let read = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                read_files(password.as_deref(), ca.as_deref())
+            });
+            read.await.unwrap_or_else(|_| Err(Fault::new("its files can't be read")))
         };
-        let pem = std::fs::read(path)
-            .map_err(|error| Fault::new(format!("`{}` can't be read: {error}", path.display())))?;
-        Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(pem) }))
+        let slow = || {
+            let text = "the files of passwords and certificates can't be read in time; check their disk";
+            Err(Fault::new(text))
+        };
+        tokio::time::timeout(OPENS_WITHIN, reading).await.unwrap_or_else(|_| slow())
     }
 }
 
@@ -264,14 +295,43 @@ async fn run_id(wire: &mut Wire) -> Result<Box<str>, Fault> {
     let text = asked.map_err(|_| Fault::slow(OPENS_WITHIN))?.map_err(|error| Fault::from(&error))?;
     let line = text.lines().find_map(|line| line.strip_prefix("run_id:"));
     // Without it nobody would notice a restart.
-    line.map(|id| id.trim().into())
-        .filter(|id: &Box<str>| !id.is_empty())
+    line.map(str::trim)
+        .filter(|id| !id.is_empty())
+        .map(Into::into)
         .ok_or_else(|| Fault::new("it does not tell its `run_id`; allow its user `INFO`"))
 }
 
-fn read_secret(path: Option<&std::path::Path>) -> Result<Option<String>, Fault> {
-    let Some(path) = path else { return Ok(None) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Fault::new(format!("`{}` can't be read: {error}", path.display())))?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+fn read_files(password: Option<&Path>, ca: Option<&Path>) -> Result<Files, Fault> {
+    let read = |path: &Path| {
+        pem::read(path).map_err(|unreadable| Fault::new(format!("`{}` {unreadable}", path.display())))
+    };
+    let password = password.map(|path| -> Result<String, Fault> {
+        let text = String::from_utf8(read(path)?)
+            .map_err(|_| Fault::new(format!("`{}` is not UTF-8", path.display())))?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    });
+    let authority = ca.map(read).transpose()?;
+    let certificates = authority.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
+    Ok(Files { password: password.transpose()?, certificates })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To open a pipe would wait for its writer, for ever.
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (pipe, file) = (dir.path().join("pipe"), dir.path().join("file"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        std::fs::write(&file, "secret\n").expect("written");
+        for (password, ca) in [(Some(&*pipe), None), (Some(&*file), Some(&*pipe))] {
+            let fault = read_files(password, ca).err().expect("refused");
+            assert!(fault.text.contains("is not a file"), "{fault:?}");
+        }
+        let files = read_files(Some(&file), Some(&file)).map_err(|fault| fault.text).expect("read");
+        assert_eq!(files.password.as_deref(), Some("secret"));
+        assert!(files.certificates.is_some());
+    }
 }

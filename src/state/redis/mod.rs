@@ -1,4 +1,4 @@
-//! The state that several gateways share, in Redis 6.2 or later: one server, with Sentinels, or a cluster.
+//! The state that several gateways share, in Redis: one server, with Sentinels, or a cluster.
 //!
 //! - Every operation has one time limit. One that has not answered by then, or whose write too few replicas have
 //!   confirmed (`WAIT`), is unknown, and is never tried again: a proof then counts as spent.
@@ -42,6 +42,8 @@ use crate::telemetry::metrics;
 
 /// In a cluster keys are spread over so many hash tags; elsewhere one is enough.
 const BUCKETS: u8 = 16;
+/// So often the revocation table is read for one request, where it is not found whole at first.
+const READS: usize = 3;
 
 /// A [`State`] in Redis, shared by every gateway that names the same servers and prefix.
 #[derive(Clone)]
@@ -51,6 +53,8 @@ pub struct RedisState {
 
 struct Inner {
     settings: Arc<RedisSettings>,
+    /// This gateway's clock.
+    now: fn() -> i64,
     connector: Connector,
     names: Names,
     health: Health,
@@ -65,11 +69,18 @@ struct Inner {
     seen: Mutex<Revision>,
     /// Tells those who wait when that changes: the keeper looks every second, and every request on its way.
     revised: Revised,
+    /// Held by who mends the revocation table.
+    mending: tokio::sync::Mutex<()>,
 }
 
 impl RedisState {
     /// A store that connects in the background, on `runtime`, for as long as it lives.
     pub fn start(settings: RedisSettings, runtime: &Handle) -> Self {
+        Self::with_clock(settings, runtime, || jiff::Timestamp::now().as_second())
+    }
+
+    /// The same with a clock, which gives Unix seconds.
+    pub fn with_clock(settings: RedisSettings, runtime: &Handle, now: fn() -> i64) -> Self {
         let settings = Arc::new(settings);
         let buckets = if settings.topology == RedisTopology::Cluster { BUCKETS } else { 1 };
         let inner = Arc::new(Inner {
@@ -82,6 +93,8 @@ impl RedisState {
             epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
             seen: Mutex::default(),
             revised: Revised::default(),
+            mending: tokio::sync::Mutex::default(),
+            now,
             settings,
         });
         runtime.spawn(keeper::keep(Arc::downgrade(&inner)));
@@ -115,7 +128,7 @@ impl Inner {
     /// Builds a command for the connections there are and runs it as [`Self::confirmed`].
     async fn write<T: FromRedisValue>(&self, command: impl FnOnce(Told<'_>) -> Cmd) -> Option<T> {
         let link = self.link.load_full()?;
-        let command = command(Told { now: now(), run: &link.run });
+        let command = command(Told { now: (self.now)(), run: &link.run });
         self.noticed(self.confirmed(&link, command).await)
     }
 
@@ -131,34 +144,53 @@ impl Inner {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Compares the revocation table's revision with what was seen of it before; where it has lost something,
-    /// everything from before now is revoked.
-    async fn observe(&self, link: &Link, found: Option<&str>) -> Result<(), Fault> {
+    /// Whether the revocation table has everything that was seen of it before.
+    fn is_whole(&self, found: Option<&str>) -> bool {
         let found = found.and_then(Revision::read).unwrap_or_default();
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_whole = seen.count == 0 || (found.lineage == seen.lineage && found.count >= seen.count);
-            if is_whole {
-                if found != *seen {
-                    *seen = found;
-                    self.revised.note();
-                }
-                return Ok(());
-            }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_whole = seen.count == 0 || (found.lineage == seen.lineage && found.count >= seen.count);
+        if is_whole && found != *seen {
+            *seen = found;
+            self.revised.note();
         }
+        is_whole
+    }
+
+    /// Looks again, in Redis, whether the table has lost something; if so, everything from before now is revoked.
+    async fn mend(&self, link: &Link) -> Result<(), Fault> {
         let before = self.seen();
-        let command = scripts::repair(&self.names.revision_and_floor(), &before, now(), &new_lineage());
+        // Whoever finds out at the same time waits, and finds it mended.
+        let _mending = self.mending.lock().await;
+        if self.seen() != before {
+            return Ok(());
+        }
+        let command =
+            scripts::repair(&self.names.revision_and_floor(), &before, (self.now)(), &new_lineage());
         let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
         self.adopt(&revision, lost == 1);
-        // The floor is not among what was read: whoever asked must ask again.
-        Err(Fault::new("it had lost revocations; every token from before now is refused"))
+        Ok(())
+    }
+
+    /// Revokes everything from before now: what was revoked may be gone without a trace.
+    async fn assume_loss(&self, link: &Link) -> Result<(), Fault> {
+        // No table has this lineage, so every table has lost it.
+        let nobodys = Revision { lineage: "none".into(), count: 1 };
+        let command =
+            scripts::repair(&self.names.revision_and_floor(), &nobodys, (self.now)(), &new_lineage());
+        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
+        self.adopt(&revision, lost == 1);
+        Ok(())
     }
 
     /// Takes over the revision that a script has written.
     fn adopt(&self, revision: &str, had_lost: bool) {
         if let Some(revision) = Revision::read(revision) {
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = revision;
-            self.revised.note();
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            // Answers overtake each other.
+            if revision.lineage != seen.lineage || revision.count > seen.count {
+                *seen = revision;
+                self.revised.note();
+            }
         }
         if had_lost {
             metrics().store_epochs.with_label_values(&["revocations"]).inc();
@@ -168,33 +200,29 @@ impl Inner {
         }
     }
 
-    /// Reads names of the revocation table, and whether the table is whole.
+    /// Reads names of the revocation table, and whether the table is whole; mends it where it isn't.
     async fn read_revocations(&self, link: &Link, keys: &[RevocationKey<'_>]) -> Result<Option<i64>, Fault> {
         let mut command = redis::cmd("MGET");
         command.arg(&self.names.revision_and_floor()[..]);
         for key in keys {
             command.arg(self.names.revoked(&revocation_name(key)));
         }
-        let answers: Vec<Option<String>> = within(self.settings.timeout, link.ask(&command)).await?;
-        let mut answers = answers.into_iter();
-        self.observe(link, answers.next().flatten().as_deref()).await?;
-        let mut latest = None;
-        for text in answers.flatten() {
-            let moment: i64 = text.parse().map_err(|_| Fault::new("its revocation table is damaged"))?;
-            latest = latest.max(Some(moment));
+        for _ in 0..READS {
+            let answers: Vec<Option<String>> = within(self.settings.timeout, link.ask(&command)).await?;
+            let mut answers = answers.into_iter();
+            if !self.is_whole(answers.next().flatten().as_deref()) {
+                // Or a revocation has overtaken this answer. Either way it must be read again.
+                self.mend(link).await?;
+                continue;
+            }
+            let mut latest = None;
+            for text in answers.flatten() {
+                let moment: i64 = text.parse().map_err(|_| Fault::new("its revocation table is damaged"))?;
+                latest = latest.max(Some(moment));
+            }
+            return Ok(latest);
         }
-        Ok(latest)
-    }
-
-    /// Looks whether the revocation table is whole, and mends it where it isn't.
-    async fn look_at_revocations(&self, keys: &[RevocationKey<'_>]) -> Result<(), Fault> {
-        let Some(link) = self.link.load_full() else { return Ok(()) };
-        let before = self.seen();
-        match self.read_revocations(&link, keys).await {
-            // Mended.
-            Err(_) if self.seen() != before => Ok(()),
-            other => other.map(drop),
-        }
+        Err(Fault::new("its revocation table changes faster than it can be read"))
     }
 }
 
@@ -216,8 +244,9 @@ impl State for RedisState {
         let Some(link) = self.inner.link.load_full() else {
             return counted("not_before", false, Lookup::Unavailable);
         };
-        let read = self.inner.read_revocations(&link, keys).await;
-        match self.inner.noticed(read) {
+        let limit = self.inner.settings.timeout;
+        let read = timeout(limit, self.inner.read_revocations(&link, keys)).await;
+        match self.inner.noticed(read.unwrap_or_else(|_| Err(Fault::slow(limit)))) {
             Some(Some(moment)) => counted("not_before", true, Lookup::Found(moment)),
             Some(None) => counted("not_before", true, Lookup::Absent),
             None => counted("not_before", false, Lookup::Unavailable),
@@ -288,10 +317,6 @@ async fn within<T>(
         Ok(done) => done.map_err(|error| Fault::from(&error)),
         Err(_) => Err(Fault::slow(limit)),
     }
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 /// A name for a revocation table that begins now.

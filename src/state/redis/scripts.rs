@@ -6,7 +6,9 @@
 //! which may have lost what was not yet on the disk, or a replica that took over, which may have been behind. In both
 //! cases a new epoch begins, and a proof from before it pays for nothing.
 //!
-//! The moment is the later of the server's and the gateway's clock, since gateways take no proof from the future.
+//! The moment is the later of the server's and the gateway's clock, since gateways take no proof from the future. It
+//! never goes back, so that a gateway whose clock is far ahead is not believed: it would refuse everybody's proofs until
+//! then, on every gateway.
 
 use redis::{Cmd, cmd};
 
@@ -21,6 +23,8 @@ if run == '' then
   run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 local start = 0
+local time = tonumber(redis.call('TIME')[1])
+local now = math.max(time, math.min(tonumber(ARGV[1]), time + 5))
 local is_known = false
 local epoch = redis.call('GET', KEYS[2])
 if epoch then
@@ -29,7 +33,7 @@ if epoch then
   is_known = of == run
 end
 if not is_known then
-  start = math.max(start, tonumber(redis.call('TIME')[1]), tonumber(ARGV[1]))
+  start = math.max(start, now)
   epoch = run .. ' ' .. string.format('%d', start)
   redis.call('SET', KEYS[2], epoch)
 end
@@ -70,19 +74,19 @@ return string.sub(kept, #of + 1)
 "
 );
 
-/// Writes, so that replicas have something to confirm. Gives the epoch's beginning and what Redis does when its memory
-/// is full.
+/// Writes, so that replicas have something to confirm. Gives the epoch's beginning, what Redis does when its memory is
+/// full, and how much it has evicted since it started. Where it may evict, an epoch begins with each probe: proofs may
+/// be gone while the epoch, which has no end, is kept.
 const PROBE: &str = with_epoch!(
     r"
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
-local policy = ''
-if ARGV[3] == '1' then
-  local memory = redis.call('INFO', 'memory')
-  if string.match(memory, 'maxmemory:(%d+)') ~= '0' then
-    policy = string.match(memory, 'maxmemory_policy:([%w%-]+)') or ''
-  end
+local policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w%-]+)') or ''
+if policy ~= '' and policy ~= 'noeviction' then
+  start = math.max(start, now)
+  redis.call('SET', KEYS[2], run .. ' ' .. string.format('%d', start))
 end
-return { start, policy }
+local evicted = tonumber(string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')) or 0
+return { start, policy, evicted }
 "
 );
 
@@ -110,8 +114,8 @@ return sum
 ";
 
 /// Finds out whether the revocation table has lost something: it belongs to another lineage than the caller has seen,
-/// or has counted less. Then everything from before now is revoked, since nobody knows what was. `KEYS[1]` is the
-/// revision, `KEYS[2]` the floor; `ARGV` is the lineage and count that were seen, the gateway's time, and a name for a
+/// or has counted less. Then everything from before now is revoked, since nobody knows what was. That counts like a
+/// revocation, so that the next loss is found as well. `KEYS[1]` is the revision, `KEYS[2]` the floor; `ARGV` is the lineage and count that were seen, the gateway's time, and a name for a
 /// new lineage.
 macro_rules! with_revision {
     ($($rest:literal)*) => {
@@ -127,10 +131,12 @@ local seen = tonumber(ARGV[2])
 local is_other = seen > 0 and ARGV[1] ~= lineage
 local lost = is_other or count < seen
 if lost then
-  local floor = math.max(tonumber(redis.call('TIME')[1]), tonumber(ARGV[3])) + 1
+  local time = tonumber(redis.call('TIME')[1])
+  local floor = math.max(time, math.min(tonumber(ARGV[3]), time + 5)) + 1
   floor = math.max(floor, tonumber(redis.call('GET', KEYS[2]) or '0'))
   redis.call('SET', KEYS[2], string.format('%d', floor))
   if not is_other then count = seen end
+  count = count + 1
 end
 ",
             $($rest,)*
@@ -195,11 +201,9 @@ pub(super) fn unseal(keys: &[String; 2], of: Told<'_>) -> Cmd {
     told(UNSEAL, keys, of)
 }
 
-pub(super) fn probe(keys: &[String; 2], of: Told<'_>, ask_policy: bool) -> Cmd {
+pub(super) fn probe(keys: &[String; 2], of: Told<'_>) -> Cmd {
     let [epoch, probe] = keys.clone();
-    let mut command = told(PROBE, &[probe, epoch], of);
-    command.arg(u8::from(ask_policy));
-    command
+    told(PROBE, &[probe, epoch], of)
 }
 
 pub(super) fn window(key: String, span_micros: u128) -> Cmd {

@@ -22,32 +22,33 @@ pub(super) async fn master(connector: &Connector, service: &str) -> Result<Addre
     let mut asked = JoinSet::new();
     for node in connector.sentinels() {
         let (connector, service) = (connector.clone(), service.to_owned());
-        asked.spawn(async move { timeout(PATIENCE, ask(&connector, &node, &service)).await.ok().flatten() });
+        asked.spawn(async move {
+            let answer = timeout(PATIENCE, ask(&connector, &node, &service)).await;
+            answer.unwrap_or_else(|_| Err(Fault::slow(PATIENCE)))
+        });
     }
     let mut latest: Option<(u64, Address)> = None;
-    let mut answers = 0;
+    let mut why = Fault::new("nobody was asked");
     while let Some(answer) = asked.join_next().await {
-        let Ok(Some((epoch, address))) = answer else { continue };
-        answers += 1;
-        if latest.as_ref().is_none_or(|(known, _)| epoch > *known) {
-            latest = Some((epoch, address));
+        match answer {
+            Ok(Ok((epoch, address))) if latest.as_ref().is_none_or(|(known, _)| epoch > *known) => {
+                latest = Some((epoch, address));
+            }
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(fault)) => why = fault,
         }
     }
-    latest.map(|(_, address)| address).ok_or_else(|| {
-        debug_assert!(answers == 0, "an answer is kept");
-        Fault::new(format!(
-            "no Sentinel names a master called `{service}`; check `state.redis.urls` and `service`"
-        ))
-    })
+    let none = || Fault::new(format!("no Sentinel names the master of `{service}`: {}", why.text));
+    latest.map(|(_, address)| address).ok_or_else(none)
 }
 
 /// The epoch of the last failover, and the master since.
-async fn ask(connector: &Connector, node: &Address, service: &str) -> Option<(u64, Address)> {
-    let mut connection = connector.sentinel(node).await.ok()?;
+async fn ask(connector: &Connector, node: &Address, service: &str) -> Result<(u64, Address), Fault> {
+    let mut connection = connector.sentinel(node).await?;
     let mut command = cmd("SENTINEL");
     command.arg("MASTER").arg(service);
-    let answer = connection.req_packed_command(&command).await.ok()?;
-    let fields: Vec<String> = redis::from_redis_value(answer).ok()?;
+    let answer = connection.req_packed_command(&command).await.map_err(|error| Fault::from(&error))?;
+    let fields: Vec<String> = redis::from_redis_value(answer).unwrap_or_default();
     let of = |wanted: &str| {
         let mut pairs = fields.chunks_exact(2);
         pairs.find_map(|pair| match pair {
@@ -55,6 +56,7 @@ async fn ask(connector: &Connector, node: &Address, service: &str) -> Option<(u6
             _ => None,
         })
     };
-    let port = of("port")?.parse().ok()?;
-    Some((of("config-epoch")?.parse().ok()?, (of("ip")?.to_owned(), port)))
+    let read =
+        || Some((of("config-epoch")?.parse().ok()?, (of("ip")?.to_owned(), of("port")?.parse().ok()?)));
+    read().ok_or_else(|| Fault::new("its answer can't be read; is it a Sentinel?"))
 }

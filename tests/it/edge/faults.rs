@@ -86,6 +86,16 @@ fn http1_faults() -> Vec<Fault> {
             say(stream, "HTTP/1.1 200 OK\r\n");
             read_on(stream);
         }),
+        // Each byte is within `timeouts.read`, the whole is not.
+        h1("dripping-head", Status(504), UNKNOWN, |stream| {
+            let mut other = stream.try_clone().expect("a handle");
+            let reader = std::thread::spawn(move || read_on(&mut other));
+            say(stream, "HTTP/1.1 200 OK\r\nX-Slow: ");
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            let _ = reader.join();
+        }),
         h1("half-close", Status(502), UNKNOWN, |stream| {
             let _ = stream.shutdown(Shutdown::Write);
             read_on(stream);

@@ -6,6 +6,7 @@ mod clients;
 mod drain;
 mod faults;
 mod frames;
+mod grpc;
 mod h2;
 pub mod pki;
 mod proxy_status;

@@ -130,8 +130,8 @@ fn changed_files_are_taken_and_broken_ones_are_not() {
 
     for (certificate, key, fault) in [
         (&third.pem, &second.key_pem, "is not the key of"),
-        (&"nothing".to_owned(), &third.key_pem, "holds no PEM certificate"),
-        (&third.pem, &String::new(), "holds no PEM private key"),
+        (&"nothing".to_owned(), &third.key_pem, "holds no certificate in PEM form"),
+        (&third.pem, &String::new(), "holds no private key in PEM form"),
     ] {
         secret.put(certificate, key);
         eventually(fault, limit, || notices().contains(fault));
@@ -335,14 +335,14 @@ fn files_that_can_not_be_used_are_said_at_start() {
                     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
                 std::fs::write(dir.join("tls.key"), text).expect("written");
             },
-            "holds no PEM private key",
+            "holds no private key in PEM form",
         ),
         (
             "half a certificate",
             &|dir| {
                 std::fs::write(dir.join("tls.crt"), &one.pem[..one.pem.len() / 2]).expect("written");
             },
-            "`tls.crt` holds broken PEM",
+            "`tls.crt` holds something that is no certificate",
         ),
         (
             "a leaf as authority",

@@ -159,3 +159,62 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_acknowledged() {
     }
     assert!(checked > 1_000 && opened >= usize::try_from(ROUNDS).expect("small") / 2, "{checked}, {opened}");
 }
+
+/// Not a test of its own: it runs where files may not grow, which holds for a whole process.
+#[test]
+#[ignore = "run by the test below, in a process of its own"]
+fn meets_a_full_disk() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let limit_files = |bytes: &str| {
+        let pid = std::process::id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+        assert!(set.expect("prlimit runs").success());
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let state = open(Path::new(&dir));
+        assert!(matches!(state.consume(&proof(1), HOUR).await, Consumed::Done(_)));
+        assert_eq!(state.revoke(&alice(), 5, HOUR).await, Lookup::Found(()));
+        let length = std::fs::metadata(Path::new(&dir).join("state.redb")).expect("a file").len();
+        limit_files(&(length + 4_096).to_string());
+        let mut kept = 0;
+        while state.seal(&kept.to_string(), &vec![1; 200_000], HOUR).await == Lookup::Found(()) {
+            kept += 1;
+            assert!(kept < 1_000, "the limit is no limit");
+        }
+        soon("it is told", AGAIN, async || {
+            let is_refused = matches!(state.consume(&proof(2), HOUR).await, Consumed::Unknown);
+            is_refused && state.trouble().is_some_and(|why| why.contains("state.data_dir"))
+        })
+        .await;
+        assert_eq!(state.not_before(&[alice()]).await, Lookup::Found(5), "what is revoked is still refused");
+        limit_files("unlimited");
+        soon("it goes on by itself", AGAIN, async || {
+            matches!(state.consume(&timeless("after"), HOUR).await, Consumed::Done(_))
+        })
+        .await;
+        assert_eq!(state.trouble(), None);
+        assert!(matches!(state.consume(&proof(1), HOUR).await, Consumed::Already));
+        for number in 0..kept {
+            assert!(matches!(state.unseal(&number.to_string()).await, Lookup::Found(_)), "{number}");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_heals() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "state::embedded::meets_a_full_disk", "--ignored", "--nocapture"])
+        .env(DIR, dir.path().join("state"))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

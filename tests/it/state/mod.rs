@@ -89,3 +89,13 @@ async fn is_out(state: &RedisState) -> bool {
         && state.revoke(&alice(), 1, HOUR).await == Lookup::Unavailable
         && state.seal("x", b"x", HOUR).await == Lookup::Unavailable
 }
+
+/// Waits until the store says that a proof is spent; it must never say anything else that it knows.
+async fn stays_spent(state: &RedisState, proof: &ProofKey) {
+    soon("the store knows that it is spent", AGAIN, async || match state.consume(proof, HOUR).await {
+        Consumed::Done(_) => panic!("it was spent twice"),
+        Consumed::Already => true,
+        Consumed::Unknown => false,
+    })
+    .await;
+}

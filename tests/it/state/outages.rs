@@ -1,7 +1,7 @@
 //! Redis slow, stopped, full, closed to us: nothing fails open, it is told, and it heals by itself.
 
 use super::*;
-use crate::support::redis::{Redis, file_in};
+use crate::support::redis::{Redis, Wire, file_in};
 
 /// What the outage looks like from inside, and that it is over without a restart.
 async fn outage(state: &RedisState, words: &str, begin: impl FnOnce(), end: impl FnOnce()) {
@@ -58,7 +58,30 @@ async fn an_outage_answers_at_once_when_it_is_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory() {
     let server = Redis::start(&[]);
-    let state = connected(server.settings()).await;
+    runs_out_of_memory(&server, server.settings()).await;
+}
+
+/// There the answers come in one piece with the replicas' confirmation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory_with_a_replica() {
+    let (server, _replica) = with_replica();
+    runs_out_of_memory(&server, confirmed(&server)).await;
+}
+
+fn with_replica() -> (Redis, Redis) {
+    let master = Redis::start(&[]);
+    let port = master.address.port().to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    (master, replica)
+}
+
+/// A write counts once a replica has it.
+fn confirmed(master: &Redis) -> RedisSettings {
+    RedisSettings { min_replicas: 1, ..master.settings() }
+}
+
+async fn runs_out_of_memory(server: &Redis, settings: RedisSettings) {
+    let state = connected(settings.clone()).await;
     assert_eq!(state.revoke(&alice(), 7, HOUR).await, Lookup::Found(()));
     assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]), "OK");
     assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "1mb"]), "OK");
@@ -68,7 +91,7 @@ async fn out_of_memory() {
     .await;
     assert_eq!(state.not_before(&[alice()]).await, Lookup::Found(7), "what it knows is still true");
     // A gateway that starts now can at least read.
-    let late = RedisState::start(server.settings(), &Handle::current());
+    let late = RedisState::start(settings, &Handle::current());
     soon("it reads", AGAIN, async || late.not_before(&[alice()]).await == Lookup::Found(7)).await;
     assert!(is_out(&late).await);
     assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
@@ -87,6 +110,51 @@ async fn a_server_that_may_forget_is_refused() {
     assert!(is_out(&state).await && !state.was_reached());
     assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]), "OK");
     usable(&state).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_begins_to_forget_is_given_up_and_what_it_forgot_stays_spent_and_revoked() {
+    let server = Redis::start(&[]);
+    let state = connected(server.settings()).await;
+    next_second().await;
+    let (spent, before) = (ProofKey::new(&["spent"], now()), now());
+    assert!(matches!(state.consume(&spent, HOUR).await, Consumed::Done(_)));
+    assert_eq!(state.revoke(&alice(), before, HOUR).await, Lookup::Found(()));
+    // It forgets what has an end, and keeps the epoch.
+    let begin = || {
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]), "OK");
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+        server.say(&["SET", "anything", "else"]);
+        assert_eq!(server.say(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
+        assert!(!server.say(&["INFO", "stats"]).contains("evicted_keys:0\r"), "something was evicted");
+    };
+    let end = || assert_eq!(server.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]), "OK");
+    outage(&state, "maxmemory-policy noeviction", begin, end).await;
+    assert!(matches!(state.consume(&spent, HOUR).await, Consumed::Already), "it is not remembered, but old");
+    let Lookup::Found(moment) = state.not_before(&[alice()]).await else { panic!("she is forgotten") };
+    assert!(moment > before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_without_replicas_says_so() {
+    let (master, replica) = with_replica();
+    let state = connected(confirmed(&master)).await;
+    let set = |count| assert_eq!(master.say(&["CONFIG", "SET", "min-replicas-to-write", count]), "OK");
+    outage(&state, "min-replicas-to-write", || set("2"), || set("1")).await;
+    drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_two_servers_is_refused() {
+    let servers = [Redis::start(&[]), Redis::start(&[])];
+    let balancer = Wire::to_each(servers.iter().map(|server| server.address).collect());
+    let nodes = vec![("127.0.0.1".to_owned(), balancer.address.port())];
+    let state = RedisState::start(RedisSettings { nodes, ..servers[0].settings() }, &Handle::current());
+    soon("it is refused", AGAIN, async || {
+        state.trouble().is_some_and(|why| why.contains("more than one server"))
+    })
+    .await;
+    assert!(is_out(&state).await && !state.was_reached());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,11 +185,8 @@ async fn a_server_that_becomes_a_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_replicas_are_an_outage() {
-    let master = Redis::start(&[]);
-    let port = master.address.port().to_string();
-    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
-    let settings =
-        RedisSettings { min_replicas: 1, timeout: Duration::from_millis(600), ..master.settings() };
+    let (master, replica) = with_replica();
+    let settings = RedisSettings { timeout: Duration::from_millis(600), ..confirmed(&master) };
     let state = connected(settings).await;
     let proof = timeless("unconfirmed");
     replica.freeze();

@@ -71,6 +71,50 @@ async fn a_flush_revives_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_does_the_next_flush() {
+    let server = Redis::start(&[]);
+    let state = connected(server.settings()).await;
+    assert_eq!(state.revoke(&alice(), 5, HOUR).await, Lookup::Found(()));
+    let revoked_at = now();
+    for flush in 1..=3 {
+        assert_eq!(server.say(&["FLUSHALL"]), "OK");
+        // Unavailable while it is mended.
+        let mut answer = state.not_before(&[alice()]).await;
+        while answer == Lookup::Unavailable {
+            answer = state.not_before(&[alice()]).await;
+        }
+        let Lookup::Found(moment) = answer else { panic!("flush {flush}: {answer:?}") };
+        assert!(moment > revoked_at, "flush {flush}: every token from before is refused");
+        usable(&state).await;
+    }
+}
+
+/// Neither the epoch nor the floor ever goes back: what a wrong clock made of them would stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_clock_is_wrong_is_not_believed() {
+    let server = Redis::start(&[]);
+    let years_ahead = || now() + 100_000_000;
+    let wrong = RedisState::with_clock(server.settings(), &Handle::current(), years_ahead);
+    usable(&wrong).await;
+    assert_eq!(wrong.revoke(&alice(), 5, HOUR).await, Lookup::Found(()));
+    assert_eq!(server.say(&["FLUSHALL"]), "OK");
+    soon(
+        "the loss is found",
+        AGAIN,
+        async || matches!(wrong.not_before(&[alice()]).await, Lookup::Found(moment) if moment > 5),
+    )
+    .await;
+    usable(&wrong).await;
+    drop(wrong);
+    let right = connected(server.settings()).await;
+    let bob = RevocationKey { value: "bob", ..alice() };
+    let Lookup::Found(floor) = right.not_before(&[bob]).await else { panic!("there is a floor") };
+    assert!(floor <= now() + 10, "people can sign in again soon: {floor}");
+    let proof = ProofKey::new(&["soon"], now() + 10);
+    assert!(matches!(right.consume(&proof, HOUR).await, Consumed::Done(_)), "and their proofs count");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_from_an_old_snapshot_revives_nothing() {
     let mut server = Redis::start(&[]);
     let state = connected(server.settings()).await;

@@ -43,6 +43,11 @@ impl Setup {
         }
     }
 
+    /// Changes its configuration.
+    pub fn change(&mut self, change: impl FnOnce(String) -> String) {
+        self.config = change(std::mem::take(&mut self.config));
+    }
+
     /// Logs what this filter lets pass.
     pub fn logging(mut self, filter: &str) -> Self {
         self.log_filter = filter.to_owned();

@@ -1,8 +1,10 @@
 //! Real Redis servers and Sentinels as child processes.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -39,13 +41,13 @@ impl Redis {
     }
 
     /// A Sentinel that watches a master by the name `wardgate`; two of them decide.
-    pub fn sentinel(master: &Redis) -> Self {
+    fn sentinel(master: SocketAddr) -> Self {
         let (address, dir) = (free_address(), TempDir::new().expect("a directory"));
         let text = format!(
             "port {}\nbind 127.0.0.1\nsentinel monitor wardgate 127.0.0.1 {} 2\n\
              sentinel down-after-milliseconds wardgate 600\nsentinel failover-timeout wardgate 2000\n",
             address.port(),
-            master.address.port()
+            master.port()
         );
         let path = file_in(dir.path(), "sentinel.conf", &text);
         let arguments = vec![path.to_str().expect("utf-8").to_owned()];
@@ -60,9 +62,7 @@ impl Redis {
     }
 
     fn wait_until_up(&self) {
-        eventually("Redis is up", Duration::from_secs(10), || {
-            std::net::TcpStream::connect(self.address).is_ok()
-        });
+        eventually("Redis is up", Duration::from_secs(10), || TcpStream::connect(self.address).is_ok());
     }
 
     /// Its directory.
@@ -161,18 +161,23 @@ pub struct Watched {
     pub master: Redis,
     pub replica: Redis,
     pub sentinels: Vec<Redis>,
+    /// The way on which the replica and the Sentinels reach the master. Who knows its own address goes past it.
+    pub wire: Wire,
 }
 
 impl Watched {
     pub fn start() -> Self {
-        let master = Redis::start(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]);
-        let port = master.address.port().to_string();
+        let master = Redis::start(&[]);
+        let wire = Wire::to(master.address);
+        let port = wire.address.port().to_string();
+        // Where the master says that it is found, also once it is a replica.
+        master.say(&["CONFIG", "SET", "replica-announce-port", &port]);
         let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
         eventually("the replica follows", Duration::from_secs(20), || {
             master.say(&["WAIT", "1", "100"]) == "1" && replica.say(&["ROLE"]).contains("connected")
         });
-        let sentinels: Vec<Redis> = (0..3).map(|_| Redis::sentinel(&master)).collect();
-        let watched = Self { master, replica, sentinels };
+        let sentinels: Vec<Redis> = (0..3).map(|_| Redis::sentinel(wire.address)).collect();
+        let watched = Self { master, replica, sentinels, wire };
         eventually("the Sentinels know everyone", Duration::from_secs(30), || {
             watched.sentinels.iter().all(|sentinel| {
                 sentinel.say(&["SENTINEL", "CKQUORUM", "wardgate"]).starts_with("OK 3")
@@ -253,5 +258,59 @@ pub async fn soon(what: &str, limit: Duration, mut holds: impl AsyncFnMut() -> b
     while !holds().await {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// A way to a server that can be cut, as networks are: what was open breaks, and nothing new comes through.
+pub struct Wire {
+    pub address: SocketAddr,
+    is_cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Wire {
+    pub fn to(target: SocketAddr) -> Self {
+        Self::to_each(vec![target])
+    }
+
+    /// Leads each connection to the next of some servers, as a balancer does.
+    pub fn to_each(targets: Vec<SocketAddr>) -> Self {
+        let listener = TcpListener::bind(free_address()).expect("an address");
+        let wire = Self {
+            address: listener.local_addr().expect("an address"),
+            is_cut: Arc::default(),
+            open: Arc::default(),
+        };
+        let (is_cut, open) = (Arc::clone(&wire.is_cut), Arc::clone(&wire.open));
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for (near, target) in listener.incoming().map_while(Result::ok).zip(targets.into_iter().cycle()) {
+                if is_cut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(far) = TcpStream::connect(target) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) =
+                        (from.try_clone().expect("a clone"), to.try_clone().expect("a clone"));
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                open.lock().expect("whole").extend([near, far]);
+            }
+        });
+        wire
+    }
+
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        for stream in self.open.lock().expect("whole").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn mend(&self) {
+        self.is_cut.store(false, Ordering::SeqCst);
     }
 }

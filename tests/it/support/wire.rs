@@ -181,11 +181,16 @@ impl Connection {
 
     fn more(&mut self) -> io::Result<()> {
         let mut chunk = [0u8; 65536];
-        match self.stream.read(&mut chunk)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.pending.extend_from_slice(&chunk[..count]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.pending.extend_from_slice(&chunk[..count]);
+                    return Ok(());
+                }
+                // A process that was stopped and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
