@@ -1,6 +1,7 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
 mod operations;
+mod operators;
 mod program;
 mod pseudonym_key;
 mod reload;
@@ -116,12 +117,9 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let upstreams = Arc::new(upstreams.map_err(StartError)?);
     let policy = Arc::new(policy);
     let store = Arc::new(Store::open(&settings.state, background.handle(), predecessor.is_some())?);
-    let gate = Arc::new(Gate::new(
-        store.state(),
-        Arc::clone(&journal) as _,
-        Arc::new(LocalRates::default()),
-        pseudonyms,
-    ));
+    let rates = Arc::new(LocalRates::default());
+    let gate = Gate::new(store.state(), Arc::clone(&journal) as _, rates, pseudonyms);
+    let gate = Arc::new(gate.with_nonces(store.nonces()?));
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         policy: &policy.version,
@@ -134,6 +132,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         )));
     }
     background.spawn(record_floods(Arc::clone(&gate)));
+    background.spawn(Arc::clone(&gate).watch());
     let encryption = open_tls(&settings)?;
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;
@@ -149,7 +148,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let parts = Parts { gate: &gate, current: &current, draining: &draining, tracer: &tracer };
     add_listeners(&mut server, &settings, &encryption, &parts, &sockets)?;
     let upgrade_fault = operations::Fault::default();
-    add_telemetry(
+    let readiness = add_telemetry(
         &mut server,
         &settings,
         Telemetry {
@@ -164,8 +163,13 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         },
         &sockets,
     )?;
-    let unix_sockets = UnixSockets::of(&settings.listeners);
+    let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
     leave_when_idle(shutdown, &draining, &journal, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
+    let for_operators = settings.operators.as_deref().map(|path| {
+        let parts = operators::Parts { gate: Arc::clone(&gate), current: Arc::clone(&current), readiness };
+        operators::serve(path, &sockets, background.handle(), parts)
+    });
+    let for_operators = for_operators.transpose()?;
     let reloader = Reloader::new(reload::Beginning {
         path: launch.config,
         gate: Arc::clone(&gate),
@@ -191,6 +195,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let operations = Operator {
         gate: Arc::clone(&gate),
         background: background.handle().clone(),
+        for_operators,
         ask,
         heir: Arc::new(operations::Heir {
             program,
@@ -305,7 +310,7 @@ fn add_listeners(
                 Door::new(listener, Arc::clone(parts.gate)),
                 listener,
                 tls.clone(),
-                parts.draining.clone(),
+                (parts.draining.clone(), Arc::clone(parts.gate.streams())),
             ),
         );
         let buffer = L4BufferSettings::default().read(READ_BUFFER);
@@ -383,5 +388,6 @@ fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), S
 /// Every address that is listened on.
 fn addresses(settings: &Settings) -> Vec<ListenAddress> {
     let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
-    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).collect()
+    let operators = settings.operators.clone().map(ListenAddress::Unix);
+    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).chain(operators).collect()
 }

@@ -78,6 +78,12 @@ pub struct Metrics {
     pub proofs: IntCounterVec,
     /// `wardgate_session_events_total{what,result}`: sign-ins, refreshes and sign-outs, and why they failed.
     pub sessions: IntCounterVec,
+    /// `wardgate_key_proofs_total{result}`: proofs of possession (DPoP) that were good, refused and why, or unknown.
+    pub key_proofs: IntCounterVec,
+    /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.
+    pub revocations: IntCounterVec,
+    /// `wardgate_streams_ended_total{why}`: requests that were ended while they ran, `revoked` or `expired`.
+    pub streams_ended: IntCounterVec,
     /// `wardgate_store_up`: 1 while the state store can be used, for everything.
     pub store_up: IntGauge,
     /// `wardgate_store_outages_total`: times it began to fail.
@@ -278,6 +284,13 @@ impl Metrics {
                 "Sign-ins, refreshes and sign-outs, by what became of them.",
                 &["what", "result"],
             ),
+            revocations: counters(
+                "wardgate_revocations_total",
+                "Names that were revoked here, by who asked and what came of it.",
+                &["source", "result"],
+            ),
+            streams_ended: counters("wardgate_streams_ended_total", "Requests that were cut.", &["why"]),
+            key_proofs: counters("wardgate_key_proofs_total", "DPoP proofs, by result.", &["result"]),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
             store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),
             store_operations: counters(

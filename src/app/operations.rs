@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::program::{self, Program};
 use super::reload::Status;
@@ -23,6 +24,8 @@ use crate::telemetry::metrics;
 pub struct Operator {
     pub gate: Arc<Gate>,
     pub background: Handle,
+    /// What serves the operators' socket.
+    pub for_operators: Option<AbortHandle>,
     /// Asks the reloader.
     pub ask: Sender<()>,
     pub heir: Arc<Heir>,
@@ -80,6 +83,8 @@ impl Operations for Operator {
 
     fn close_listeners(&self) {
         self.heir.sockets.close();
+        // A successor has the socket too; what is called from now on, it must answer.
+        self.for_operators.as_ref().inspect(|task| task.abort());
     }
 }
 

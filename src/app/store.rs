@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use super::{StartError, secret_file};
 use crate::config::encryption_keys;
 use crate::config::settings::{EncryptionKeySettings, StateSettings, StoreSettings};
-use crate::enforce::ports::State;
+use crate::enforce::ports::{Nonces, State};
 use crate::state::embedded::{EmbeddedLimits, EmbeddedState};
 use crate::state::memory::MemoryState;
 use crate::state::redis::RedisState;
-use crate::state::ring::{KeyRing, SealedState};
+use crate::state::ring::{KeyRing, RingNonces, SealedState};
 use crate::telemetry::metrics;
 
 /// The key that an embedded store makes for itself, in its directory.
@@ -74,6 +74,25 @@ impl Store {
     /// The store as the gate sees it.
     pub fn state(&self) -> Arc<dyn State> {
         Arc::clone(&self.state)
+    }
+
+    /// The nonces of proofs of possession: those of the ring, or this process's own where nothing is shared.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn nonces(&self) -> Result<Arc<dyn Nonces>, StartError> {
+        let ring = match &self.ring {
+            Some(ring) => Arc::clone(ring),
+            None => {
+                let mut key = [0; 32];
+                aws_lc_rs::rand::fill(&mut key).map_err(|_| {
+                    StartError("no key for nonces could be made: the system gives no randomness".to_owned())
+                })?;
+                let ring = KeyRing::new(&[("process".into(), key)]).map_err(StartError::new)?;
+                Arc::new(ArcSwap::from_pointee(ring))
+            }
+        };
+        Ok(Arc::new(RingNonces(ring)))
     }
 
     /// Leaves what happens after `moment` (Unix seconds) to the program that takes over.

@@ -14,7 +14,7 @@ use crate::audit::file::FileJournal;
 use crate::config::settings::Settings;
 use crate::serve::Current;
 use crate::serve::shutdown::Draining;
-use crate::serve::telemetry_listener::TelemetryListener;
+use crate::serve::telemetry_listener::{Readiness, TelemetryListener};
 use crate::serve::tls::ListenerTls;
 
 /// What the telemetry listener tells.
@@ -43,13 +43,12 @@ pub fn add_telemetry(
     settings: &Settings,
     tells: Telemetry,
     sockets: &Sockets,
-) -> Result<(), StartError> {
-    let Some(address) = settings.telemetry else { return Ok(()) };
+) -> Result<Readiness, StartError> {
     let Telemetry { status, upgrade_fault, draining, journal, store, encryption, current, keys } = tells;
     let observed = Arc::clone(&current);
     let configuration = status.clone();
     let kept = Arc::clone(&store);
-    let readiness = move || {
+    let readiness: Readiness = Arc::new(move || {
         observed.load().upstreams.observe();
         let mut missing = status.unready();
         missing.extend(journal.trouble());
@@ -58,7 +57,8 @@ pub fn add_telemetry(
             missing.push("the gateway is stopping".to_owned());
         }
         missing
-    };
+    });
+    let Some(address) = settings.telemetry else { return Ok(readiness) };
     let details = move || {
         let mut details = serde_json::Map::new();
         configuration.tell(&mut details);
@@ -74,7 +74,7 @@ pub fn add_telemetry(
     let mut service = Service::new(
         "telemetry".to_owned(),
         TelemetryListener {
-            readiness: Arc::new(readiness),
+            readiness: Arc::clone(&readiness),
             details: Arc::new(details),
             jwks: serde_json::json!({ "keys": keys }).to_string(),
         },
@@ -83,5 +83,5 @@ pub fn add_telemetry(
     service.add_tcp(&address.to_string());
     server.add_service(sockets.accepting(service)?);
     tracing::info!(%address, "telemetry");
-    Ok(())
+    Ok(readiness)
 }

@@ -70,6 +70,18 @@ pub enum Event<'e> {
         /// The findings, each with its code and place; the first few of many.
         findings: &'e [String],
     },
+    /// Somebody's tokens are refused from now on, or were meant to be.
+    Revocation(RevocationEvent<'e>),
+    /// A call on the operators' socket was refused.
+    OperatorRefused {
+        /// `connect` or `revoke`.
+        action: &'static str,
+        /// The user id of the process that called; absent where the system did not say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// `peer`: this user may not. `malformed`: the call can't be understood.
+        why: &'static str,
+    },
     /// An attempt to let a new program take over.
     Upgrade {
         /// `handed_over` or `failed`.
@@ -95,6 +107,8 @@ impl Event<'_> {
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
+            Self::Revocation(_) => "revocation",
+            Self::OperatorRefused { .. } => "operator_refused",
         }
     }
 
@@ -110,6 +124,8 @@ impl Event<'_> {
             | Self::Stopping
             | Self::Reloaded { .. }
             | Self::ReloadRefused { .. }
+            | Self::Revocation(_)
+            | Self::OperatorRefused { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
@@ -183,6 +199,26 @@ pub struct SessionEvent<'e> {
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,
+}
+
+/// A revocation.
+#[derive(Debug, Serialize)]
+pub struct RevocationEvent<'e> {
+    /// `operator` or `shared_signals`.
+    pub source: &'static str,
+    /// The user id of the operator's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The issuer's configured name.
+    pub issuer: &'e str,
+    /// `sub`, `sid`, `jti` or `client`.
+    pub claim: &'static str,
+    /// The pseudonym of what was revoked, or the client's id.
+    pub name: &'e str,
+    /// Tokens issued before this moment (Unix seconds) are refused.
+    pub not_before: i64,
+    /// `stored`, or `unavailable` where the state store did not confirm it.
+    pub result: &'static str,
 }
 
 /// What came of an intent.

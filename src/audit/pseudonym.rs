@@ -20,6 +20,8 @@ pub enum Kind {
     Patient,
     /// A sign-in session.
     Session,
+    /// A single token.
+    Token,
     /// A client's address.
     Address,
 }
@@ -30,6 +32,7 @@ impl Kind {
             Self::Subject => "s_",
             Self::Patient => "p_",
             Self::Session => "n_",
+            Self::Token => "t_",
             Self::Address => "a_",
         }
     }

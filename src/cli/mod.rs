@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod revoke;
 mod routes;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +68,10 @@ enum Command {
     ///
     /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
     Explain(explain::Arguments),
+    /// Refuse somebody's tokens, at every gateway that shares the state, and end what runs with them.
+    ///
+    /// Asks the running gateway on its operators' socket. Exits with 0 once the state store has it.
+    Revoke(revoke::Arguments),
 }
 
 /// Runs the program.
@@ -75,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
+        Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Explain(arguments) => {
             with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))
         }

@@ -181,6 +181,10 @@ codes! {
     "WG165" Error BadBranding "a colour or picture that pages can't show";
     "WG166" Warning PagesWithoutSignIn "pages are described, and nobody signs in";
     "WG167" Error SessionsNotShared "sign-in with a store that other gateways don't share, and nothing says that there are none";
+    // Proof of possession, revocation.
+    "WG170" Warning KeyProofForAnyHost "a route that takes key-bound tokens whatever host their proof was made for";
+    "WG171" Error RoleEndsWithoutRoles "a claim that ends roles where no claim gives any";
+    "WG172" Error NotAUnixSocket "operators can be listened to on a Unix socket only";
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Question, Reason, Revocation, Step,
-    step,
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Possession, Question, Reason,
+    Revocation, Step, step,
 };
 use crate::identity::{Caller, Subject};
 use crate::policy::{Match, Policy};
 use crate::request::body::BodyFacts;
+use crate::request::certificate::Thumbprint;
+use crate::request::credentials::{KeyBound, Presented, ShownProof, Token};
 use crate::request::facts::{Hop, RawRequest, Reading};
 use crate::request::{Facts, PathReading, Unreadable};
 
@@ -61,6 +63,10 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             return refused(Reason::Unreadable(why), None);
         }
     };
+    if let Some(presented) = key_bound(&rehearsal.identity) {
+        facts.presented = presented;
+        trace.note(Stage::Authenticate, || "the proof of the token's key is taken as shown".to_owned());
+    }
     if let Ok(path) = facts.target.path_as(PathReading::STRICT) {
         trace
             .note(Stage::Canonicalise, || format!("the path reads `{path}`, host `{}`", facts.host.as_str()));
@@ -104,6 +110,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
         // Only the last pass is told: the earlier ones stop half-way and would tell the same again.
         match step(&question, &evidence, rehearsal.now, &mut Silent) {
             Step::Need(Need::Identity) => evidence.identity = Some(rehearsal.identity.clone()),
+            Step::Need(Need::Possession) => evidence.possession = Some(Possession::Proven),
             Step::Need(Need::Revocation) => evidence.revocation = Some(Revocation::Valid),
             Step::Need(Need::Body) => {
                 evidence.body =
@@ -118,6 +125,14 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
         Step::Decided(decision, findings) => Rehearsed { decision, findings, route: Some(index) },
         Step::Need(_) => refused(Reason::KeysUnavailable, Some(index)),
     }
+}
+
+/// How a subject whose token is bound to a key comes.
+fn key_bound(identity: &Identity) -> Option<Presented> {
+    let Identity::Known(subject) = identity else { return None };
+    subject.bound_key?;
+    let token = Token::new("rehearsed")?;
+    Some(Presented::Dpop(Box::new(KeyBound { token, proof: ShownProof::Missing })))
 }
 
 fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
@@ -218,6 +233,9 @@ fn subject(policy: &Policy, caller: &Persona, now: i64) -> Subject {
         token_id: Some("case".into()),
         session: None,
         bound_to: None,
+        // Whoever speaks of a caller means one who comes as the issuer's callers must.
+        bound_key: issuer.filter(|issuer| issuer.dpop.required).map(|_| Thumbprint::of(b"a case's key")),
+        changes_at: None,
         claims: Arc::new(claims),
     }
 }

@@ -13,6 +13,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     let Settings {
         listeners,
         telemetry,
+        operators,
         traces,
         proxy_status,
         issuers: _,
@@ -28,6 +29,8 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     check_listeners(file, listeners, &running.listeners, report);
     let place = file.telemetry.as_ref().map(Place::from);
     differs(*telemetry != running.telemetry, "telemetry", place, report);
+    let place = file.operators.as_ref().and_then(|it| it.value.address.as_ref()).map(Place::from);
+    differs(*operators != running.operators, "operators", place, report);
     let place = file.telemetry.as_ref().and_then(|it| it.value.traces.as_ref()).map(Place::from);
     differs(*traces != running.traces, "telemetry.traces", place, report);
     let schema = file.proxy_status.as_ref();
@@ -138,6 +141,7 @@ routes: [{ id: home, match: { path: '/', methods: [GET] }, upstream: app, access
             ),
             ("threads: 2", "threads: 2\nproxy_status: { name: edge-2 }", "proxy_status", ":5:23"),
             ("threads: 2", "threads: 3", "threads", ":4:10"),
+            ("threads: 2", "threads: 2\noperators: { address: 'unix:/run/o.sock' }", "operators", ":5:23"),
             ("dir: trail", "dir: other", "audit.dir", ":5:15"),
             ("lame_duck: 1s", "lame_duck: 3s", "shutdown.lame_duck", ":6:24"),
             ("grace: 2s", "grace: 3s", "shutdown.grace", ":6:35"),

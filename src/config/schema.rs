@@ -120,6 +120,7 @@ maps! {
         version: Text,
         listeners: Items<Listener>,
         telemetry: Spanned<Telemetry>,
+        operators: Spanned<Operators>,
         proxy_status: ProxyStatus,
         threads: Text,
         shutdown: Shutdown,
@@ -179,6 +180,8 @@ maps! {
     RateLimit { name: Text, per: Text, requests: Text, r#in: Text, burst: Text, routes: Texts, }
     /// Health and metrics.
     Telemetry { address: Text, traces: Spanned<Traces>, }
+    /// The operators' API.
+    Operators { address: Text, }
     /// Spans for a collector.
     Traces { otlp: Text, sample: Text, }
     /// `Proxy-Status` (RFC 9209).
@@ -200,6 +203,8 @@ maps! {
         callers: Text,
         token_types: Texts,
         max_token_lifetime: Text,
+        dpop: Text,
+        dpop_nonce: Text,
         assurance: Entries<Spanned<Assurance>>,
         claims: Claims,
     }
@@ -220,7 +225,7 @@ maps! {
     /// Values of `acr` and `amr`.
     Words { acr: Texts, amr: Texts, }
     /// Which of its claims hold what.
-    Claims { patient: Text, roles: Text, }
+    Claims { patient: Text, roles: Text, role_ends: Text, }
     /// Every safe default that is given up by name.
     Insecure { plain_http_issuers: Texts, plain_redis: Spanned<bool>, }
 
@@ -239,7 +244,7 @@ maps! {
         service: Spanned<Service>,
     }
     /// What a tier asks of machines.
-    Service { max_token_age: Text, }
+    Service { max_token_age: Text, sender_constrained: Text, }
     /// A floor for a kind of data.
     DataClass { assurance: Text, }
 

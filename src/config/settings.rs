@@ -33,6 +33,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Health and metrics.
     pub telemetry: Option<SocketAddr>,
+    /// The operators' Unix socket.
+    pub operators: Option<PathBuf>,
     /// Spans for a collector.
     pub traces: Option<TraceSettings>,
     /// How the gateway names itself in answers.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::identity::{Subject, TokenFault};
+use crate::identity::{DpopFault, Subject, TokenFault};
 use crate::request::body::BodyFacts;
 
 /// The answer of something outside: an outage is data that must be answered, never an absent value.
@@ -44,6 +44,17 @@ pub enum Revocation {
     Unknown,
 }
 
+/// What became of the proof that the caller holds the token's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Possession {
+    /// It was shown, for the first time, with the key that the token is bound to.
+    Proven,
+    /// It was refused.
+    Refused(DpopFault),
+    /// The state store did not say whether it was shown before.
+    Unknown,
+}
+
 /// What could be read of the body.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BodyReading {
@@ -67,6 +78,8 @@ pub struct Evidence {
     pub identity: Option<Identity>,
     /// Whether the keys behind it are too old for the riskier tiers.
     pub keys_too_stale: bool,
+    /// From the `DPoP` header.
+    pub possession: Option<Possession>,
     /// From the state store.
     pub revocation: Option<Revocation>,
     /// From the client.
@@ -78,6 +91,8 @@ pub struct Evidence {
 pub enum Need {
     /// The caller's identity.
     Identity,
+    /// Whether the caller holds the token's key.
+    Possession,
     /// Whether it was revoked.
     Revocation,
     /// The body.

@@ -50,6 +50,9 @@ struct CallerInput<'i> {
     scopes: &'i [Box<str>],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     actor: bool,
+    /// Whether the token is bound to a key or a certificate.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sender_constrained: bool,
 }
 
 impl<'i> DecisionInput<'i> {
@@ -104,6 +107,7 @@ impl<'i> CallerInput<'i> {
             roles: &subject.roles,
             scopes: &subject.scopes,
             actor: subject.actor.is_some(),
+            sender_constrained: subject.is_sender_constrained(),
         }
     }
 }

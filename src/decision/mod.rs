@@ -9,12 +9,13 @@ pub mod cors;
 pub mod evidence;
 pub mod input;
 mod outcome;
+mod possession;
 mod presentation;
 pub mod reason;
 mod step;
 pub mod trace;
 
-pub use evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
+pub use evidence::{BodyReading, Evidence, Identity, Lookup, Need, Possession, Revocation};
 pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

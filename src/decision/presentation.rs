@@ -1,7 +1,6 @@
-//! How an identity may be shown: a session by the application's own pages, a bound token beside its certificate.
+//! From where a session may be shown: by the application's own pages.
 
 use super::Reason;
-use crate::identity::{Subject, TokenFault};
 use crate::policy::Route;
 use crate::request::Facts;
 use crate::request::credentials::Presented;
@@ -20,15 +19,4 @@ pub(super) fn check_cross_site(route: &Route, facts: &Facts) -> Result<(), Reaso
         .zip(facts.origin.as_deref())
         .is_some_and(|(cors, origin)| cors.origins.iter().any(|known| known.as_ref() == origin));
     if is_named { Ok(()) } else { Err(Reason::CrossSite) }
-}
-
-/// A token that is bound to a certificate counts only beside that certificate (RFC 8705 §3). This is asked of every
-/// request: a token that was verified before may be in other hands now.
-pub(super) fn check_binding(facts: &Facts, subject: &Subject) -> Result<(), TokenFault> {
-    match (&subject.bound_to, &facts.certificate) {
-        (None, _) => Ok(()),
-        (Some(_), None) => Err(TokenFault::ProofOfKeyMissing),
-        (Some(wanted), Some(shown)) if wanted.matches(&shown.thumbprint) => Ok(()),
-        (Some(_), Some(_)) => Err(TokenFault::WrongCertificate),
-    }
 }

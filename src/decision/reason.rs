@@ -1,6 +1,6 @@
 //! Every reason a request can be answered with, and in one place what each means outward and for operators.
 
-use crate::identity::TokenFault;
+use crate::identity::{DpopFault, TokenFault};
 use crate::policy::requirement::Unmet;
 use crate::request::Unreadable;
 
@@ -43,8 +43,12 @@ pub enum Reason {
     CrossSite,
     /// The token was refused.
     TokenRefused(TokenFault),
+    /// The proof that the caller holds the token's key was refused.
+    KeyProofRefused(DpopFault),
     /// The token was revoked.
     TokenRevoked,
+    /// What the token allows came to its end while its stream was open.
+    TokenEnded,
     /// The issuer's keys can't be had, or are too old for this tier.
     KeysUnavailable,
     /// The state store does not answer.
@@ -75,6 +79,8 @@ pub enum Reason {
     ServiceNotAllowed,
     /// A machine's token is too old for this tier.
     ServiceTokenTooOld,
+    /// A machine's token is bound to nothing that only the machine holds.
+    ServiceNotSenderConstrained,
     /// The authentication is too weak or too old.
     StepUpRequired(Unmet),
     /// The authentication event was already spent on another action.
@@ -225,6 +231,16 @@ impl Reason {
                 SIGN_IN,
                 "compare the token's claims with the issuer's section of the configuration",
             ),
+            Self::KeyProofRefused(fault) => {
+                (fault.code(), 401, "The proof of possession is not accepted", fault.remedy(), fault.hint())
+            }
+            Self::TokenEnded => (
+                "token_ended",
+                401,
+                REFUSED,
+                SIGN_IN,
+                "the token, or a role in it, ended while the stream was open",
+            ),
             Self::TokenRevoked => (
                 "token_revoked",
                 401,
@@ -311,6 +327,13 @@ impl Reason {
                 "Get a new token and repeat the request.",
                 "the machine's token is older than the tier's `service.max_token_age`",
             ),
+            Self::ServiceNotSenderConstrained => (
+                "service_not_sender_constrained",
+                401,
+                REFUSED,
+                "Get a token that is bound to a key of yours (DPoP) or to your client certificate.",
+                "the tier says `service: { sender_constrained: required }`, and the machine's token is bound to nothing",
+            ),
             Self::StepUpRequired(unmet) => {
                 let (code, operator) = match unmet {
                     Unmet::Level => (
@@ -327,6 +350,9 @@ impl Reason {
                     ),
                     Unmet::ServiceNotAllowed => ("service_not_allowed", "the tier has no `service:` rule"),
                     Unmet::ServiceTokenAge => ("service_token_too_old", "the machine's token is too old"),
+                    Unmet::ServiceNotSenderConstrained => {
+                        ("service_not_sender_constrained", "the machine's token is bound to nothing")
+                    }
                 };
                 (code, 401, STRONGER, CONFIRM, operator)
             }

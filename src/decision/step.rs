@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
-use super::presentation::{check_binding, check_cross_site};
+use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
-use super::{Reason, authorize, classify};
+use super::{Reason, authorize, classify, possession};
 use crate::identity::{Caller, Subject, TokenFault};
 use crate::policy::condition::Inputs;
 use crate::policy::requirement::{Requirement, Unmet};
@@ -110,7 +110,7 @@ fn judge<T: Trace>(
         return Err(Reason::MethodOverride.into());
     }
     check_cross_site(route, facts)?;
-    let subject = authenticate(facts, evidence, trace)?;
+    let subject = authenticate(question, evidence, trace)?;
     let revocation = evidence.revocation.ok_or(Stop::Need(Need::Revocation))?;
     if revocation == Revocation::Revoked {
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
@@ -147,7 +147,7 @@ fn judge<T: Trace>(
 }
 
 fn authenticate<'e, T: Trace>(
-    facts: &Facts,
+    question: &Question<'_>,
     evidence: &'e Evidence,
     trace: &mut T,
 ) -> Result<&'e Arc<Subject>, Stop> {
@@ -165,11 +165,14 @@ fn authenticate<'e, T: Trace>(
         Identity::SessionUnavailable => Err(Reason::StoreUnavailable.into()),
         Identity::Known(subject) => {
             trace.note(Stage::Authenticate, || format!("a subject of issuer `{}`", subject.issuer));
-            check_binding(facts, subject).map_err(|fault| {
-                trace.note(Stage::Authenticate, || format!("the token was refused: {}", fault.code()));
-                Stop::from(Reason::TokenRefused(fault))
-            })?;
-            Ok(subject)
+            match possession::check(question, subject, evidence) {
+                Ok(None) => Ok(subject),
+                Ok(Some(need)) => Err(Stop::Need(need)),
+                Err(reason) => {
+                    trace.note(Stage::Authenticate, || format!("the token was refused: {}", reason.code()));
+                    Err(reason.into())
+                }
+            }
         }
     }
 }
@@ -279,6 +282,7 @@ fn challenge(
     match unmet.first() {
         Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
         Some(Unmet::ServiceTokenAge) => return Reason::ServiceTokenTooOld.into(),
+        Some(Unmet::ServiceNotSenderConstrained) => return Reason::ServiceNotSenderConstrained.into(),
         _ if tier.step_up.is_empty() => return Reason::StepUpImpossible.into(),
         _ => {}
     }

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::flood::Flood;
 use super::gather::BodySource;
 use super::limits::check_size;
-use super::ports::{Journal, Rates, State};
+use super::ports::{Journal, Nonces, Rates, State};
 use super::record::OpenIntent;
+use super::streams::OpenStreams;
 use super::{Admission, Generation, settle};
 use crate::audit::pseudonym::Pseudonyms;
 use crate::decision::{Challenge, Denial, Question, Reason, cors};
@@ -22,6 +23,8 @@ pub struct Gate {
     pub(super) state: Arc<dyn State>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) rates: Arc<dyn Rates>,
+    pub(super) streams: Arc<OpenStreams>,
+    pub(super) nonces: Option<Arc<dyn Nonces>>,
     pub(super) flood: Flood,
     pub(super) pseudonyms: Pseudonyms,
 }
@@ -90,7 +93,25 @@ impl Gate {
         rates: Arc<dyn Rates>,
         pseudonyms: Pseudonyms,
     ) -> Self {
-        Self { state, journal, rates, flood: Flood::default(), pseudonyms }
+        let (streams, flood) = (Arc::default(), Flood::default());
+        Self { state, journal, rates, streams, nonces: None, flood, pseudonyms }
+    }
+
+    /// What runs.
+    pub fn streams(&self) -> &Arc<OpenStreams> {
+        &self.streams
+    }
+
+    /// The same gate with nonces to give out; without them no proof can hold one.
+    #[must_use]
+    pub fn with_nonces(mut self, nonces: Arc<dyn Nonces>) -> Self {
+        self.nonces = Some(nonces);
+        self
+    }
+
+    /// The nonce for the next proof of possession (RFC 9449 §8.2). `now` is in Unix seconds.
+    pub fn nonce(&self, now: i64) -> Option<String> {
+        self.nonces.as_ref()?.current(now)
     }
 
     /// Takes one request to its outcome, under one version of the configuration. Every request, also an unreadable

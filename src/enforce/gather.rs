@@ -5,16 +5,16 @@ use bytes::Bytes;
 
 use super::Generation;
 use super::gate::{Arrival, Gate};
-use super::ports::{RevocationClaim, RevocationKey};
+use super::ports::{Identities, RevocationClaim, RevocationKey};
 use crate::decision::trace::Silent;
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Question, Reason, Revocation,
-    Step, step,
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
+    Revocation, Step, step,
 };
 use crate::identity::Subject;
 use crate::request::Facts;
 use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
-use crate::request::credentials::Presented;
+use crate::request::credentials::{Presented, Token};
 use crate::request::framing::BodyLength;
 
 /// Why a body could not be collected.
@@ -65,7 +65,20 @@ impl Gate {
                         return (decision, findings, evidence);
                     }
                 }
-                Step::Need(Need::Revocation) => evidence.revocation = Some(self.revocation(&evidence).await),
+                Step::Need(Need::Possession) => {
+                    evidence.possession = match &evidence.identity {
+                        Some(Identity::Known(subject)) => {
+                            Some(self.possession(question, arrival, subject).await)
+                        }
+                        _ => Some(Possession::Unknown),
+                    };
+                }
+                Step::Need(Need::Revocation) => {
+                    evidence.revocation = match &evidence.identity {
+                        Some(Identity::Known(subject)) => Some(self.revocation(subject).await),
+                        _ => Some(Revocation::Unknown),
+                    };
+                }
                 Step::Need(Need::Body) => match read_body(question, arrival.body_bytes, body).await {
                     Ok(reading) => evidence.body = Some(reading),
                     Err(reason) => {
@@ -84,14 +97,12 @@ impl Gate {
         arrival: &Arrival<'_>,
         evidence: &mut Evidence,
     ) {
+        let identities = generation.identities.as_ref();
         let identity = match &facts.presented {
             Presented::Nothing => Identity::Nobody,
             Presented::Malformed(why) => Identity::Malformed(why),
-            Presented::Bearer(token) => {
-                let identified = generation.identities.identify(token, arrival.now).await;
-                evidence.keys_too_stale = identified.too_stale_for_critical;
-                identified.identity
-            }
+            Presented::Bearer(token) => known(identities, token, arrival.now, evidence).await,
+            Presented::Dpop(bound) => known(identities, &bound.token, arrival.now, evidence).await,
             Presented::Session(id) => match &generation.sessions {
                 Some(sessions) => {
                     let resumed = sessions.resume(id, facts.host.as_str(), arrival.now).await;
@@ -109,10 +120,7 @@ impl Gate {
         evidence.identity = Some(identity);
     }
 
-    async fn revocation(&self, evidence: &Evidence) -> Revocation {
-        let Some(Identity::Known(subject)) = &evidence.identity else {
-            return Revocation::Unknown;
-        };
+    pub(super) async fn revocation(&self, subject: &Subject) -> Revocation {
         match self.state.not_before(&revocation_keys(subject)).await {
             Lookup::Absent => Revocation::Valid,
             Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
@@ -120,6 +128,12 @@ impl Gate {
             Lookup::Unavailable => Revocation::Unknown,
         }
     }
+}
+
+async fn known(identities: &dyn Identities, token: &Token, now: i64, evidence: &mut Evidence) -> Identity {
+    let identified = identities.identify(token, now).await;
+    evidence.keys_too_stale = identified.too_stale_for_critical;
+    identified.identity
 }
 
 /// Every name by which this token may have been revoked.

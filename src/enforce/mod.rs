@@ -11,10 +11,14 @@ mod gather;
 mod generation;
 mod limits;
 pub mod ports;
+mod possession;
 mod record;
+pub mod revoke;
 pub mod sessions;
 mod settle;
+pub mod streams;
 mod visit;
+mod watch;
 
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};

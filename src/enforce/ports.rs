@@ -75,6 +75,10 @@ pub trait State: Send + Sync {
     /// `remember`, which must outlast the longest token. `Absent` never comes back; `Found` says it is stored.
     async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()>;
 
+    /// Waits until something may have been revoked, here or at another replica, since `seen`; gives what to wait for
+    /// next. The first call, with 0, may answer at once. Never says what it was: a store may not know.
+    async fn revised(&self, seen: u64) -> u64;
+
     /// Counts one event under `key` and gives how many there were in the last `span`, this one included.
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64>;
 
@@ -88,6 +92,15 @@ pub trait State: Send + Sync {
     /// Reads sealed bytes and leaves them where they are. A store whose servers changed may give bytes that were taken
     /// out before the change: only what the revocation table guards too may be kept for reading.
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>>;
+}
+
+/// The nonces that proofs of possession must hold (RFC 9449 §9), the same at every gateway. Implementations never wait.
+pub trait Nonces: Send + Sync {
+    /// The nonce to give out at `now` (Unix seconds): visible ASCII.
+    fn current(&self, now: i64) -> Option<String>;
+
+    /// Whether it was given out in the last minutes.
+    fn accepts(&self, nonce: &str, now: i64) -> bool;
 }
 
 /// Whose bucket a request is taken from.

@@ -19,7 +19,7 @@ use crate::request::{Unreadable, client};
 use crate::telemetry::metrics;
 
 /// An intent that waits for its outcome.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct OpenIntent {
     decision: Uuid,
     sequence: u64,

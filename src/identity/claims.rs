@@ -31,7 +31,7 @@ pub fn subject(
 ) -> Result<Subject, TokenFault> {
     let reader = Reader(&claims);
     reader.refuse_other_tokens(profile)?;
-    let bound_to = reader.bound_to()?;
+    let (bound_to, bound_key) = reader.bindings()?;
     let issued_at = reader.check_times(rules, profile, now)?;
     let expires_at = reader.seconds("exp")?.ok_or(TokenFault::MissingClaim)?;
     reader.check_audience(rules)?;
@@ -49,6 +49,7 @@ pub fn subject(
     if auth_time.is_some_and(|at| at > now.saturating_add(CLOCK_SKEW)) {
         return Err(TokenFault::NotYetValid);
     }
+    let (roles, changes_at) = reader.roles(rules, now)?;
     Ok(Subject {
         issuer: Arc::clone(&rules.name),
         issuer_index: rules.index,
@@ -59,10 +60,7 @@ pub fn subject(
             Some(name) => reader.text_at(name)?.map(identifier).transpose()?,
             None => None,
         },
-        roles: match &rules.claims.roles {
-            Some(name) => reader.texts_at(name)?,
-            None => Vec::new(),
-        },
+        roles,
         scopes: reader.scopes()?,
         level: rules.assurance.level(reader.text("acr")?, &methods),
         // A machine's token has no authentication event, whatever it claims.
@@ -74,6 +72,8 @@ pub fn subject(
         session: reader.text("sid")?.map(Into::into),
         id,
         bound_to,
+        bound_key,
+        changes_at,
         claims: Arc::new(claims),
     })
 }
@@ -97,29 +97,75 @@ impl<'c> Reader<'c> {
         if other_use || other_kind || marks.iter().any(|name| self.0.contains_key(*name)) {
             return Err(TokenFault::NotAnAccessToken);
         }
-        let wrong_kind = self.text("token_type")?.is_some_and(|kind| {
-            !kind.eq_ignore_ascii_case("bearer") && !kind.eq_ignore_ascii_case("access_token")
-        });
-        if profile == Profile::Introspection && wrong_kind {
+        let kind = self.text("token_type")?.filter(|_| profile == Profile::Introspection);
+        let is = |word: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(word));
+        // RFC 9449 §6.2: what is said to be bound to a key must name the key.
+        let is_bound = is("dpop") && self.names_key();
+        if kind.is_some() && !is("bearer") && !is("access_token") && !is_bound {
             return Err(TokenFault::ProofOfKeyMissing);
         }
         Ok(())
     }
 
-    /// The certificate the token is bound to. Whether it was shown is for the decision to say, with every request.
-    fn bound_to(&self) -> Result<Option<Thumbprint>, TokenFault> {
+    fn names_key(&self) -> bool {
+        self.0.get("cnf").and_then(|confirmation| confirmation.get("jkt")).is_some()
+    }
+
+    /// The certificate and the key that the token is bound to. Whether they were shown is for the decision to say, with
+    /// every request.
+    fn bindings(&self) -> Result<(Option<Thumbprint>, Option<Thumbprint>), TokenFault> {
         let Some(confirmation) = self.0.get("cnf") else {
-            return Ok(None);
+            return Ok((None, None));
         };
-        match confirmation {
-            Value::Object(members) if members.len() == 1 => match members.get("x5t#S256") {
-                Some(Value::String(text)) => Thumbprint::parse(text).map(Some).ok_or(TokenFault::BadClaim),
-                Some(_) => Err(TokenFault::BadClaim),
-                None => Err(TokenFault::ProofOfKeyMissing),
-            },
-            // Of two ways to prove a key none may be left out, and others than this one can't be proven here.
-            _ => Err(TokenFault::ProofOfKeyMissing),
+        let Value::Object(members) = confirmation else { return Err(TokenFault::ProofOfKeyMissing) };
+        let (mut certificate, mut key) = (None, None);
+        for (name, value) in members {
+            let place = match name.as_str() {
+                "x5t#S256" => &mut certificate,
+                "jkt" => &mut key,
+                // Of several ways to prove a key none may be left out, and others than these can't be proven here.
+                _ => return Err(TokenFault::ProofOfKeyMissing),
+            };
+            let thumbprint = value.as_str().and_then(Thumbprint::parse).ok_or(TokenFault::BadClaim)?;
+            *place = Some(thumbprint);
         }
+        if members.is_empty() { Err(TokenFault::ProofOfKeyMissing) } else { Ok((certificate, key)) }
+    }
+
+    /// The roles that hold at `now` (Unix seconds), and when the next of them ends.
+    pub(super) fn roles(
+        &self,
+        rules: &IssuerRules,
+        now: i64,
+    ) -> Result<(Vec<Box<str>>, Option<i64>), TokenFault> {
+        let mut roles = match &rules.claims.roles {
+            Some(name) => self.texts_at(name)?,
+            None => Vec::new(),
+        };
+        let changes_at = match &rules.claims.role_ends {
+            Some(name) => self.end_roles(name, &mut roles, now)?,
+            None => None,
+        };
+        Ok((roles, changes_at))
+    }
+
+    /// Takes roles away whose time is over by `now`, and gives the next moment at which one ends.
+    fn end_roles(&self, claim: &str, roles: &mut Vec<Box<str>>, now: i64) -> Result<Option<i64>, TokenFault> {
+        let ends = match self.at(claim)? {
+            None => return Ok(None),
+            Some(Value::Object(ends)) => ends,
+            Some(_) => return Err(TokenFault::BadClaim),
+        };
+        let mut next: Option<i64> = None;
+        for (role, end) in ends {
+            let end = seconds(end)?;
+            if end <= now {
+                roles.retain(|held| held.as_ref() != role);
+            } else if roles.iter().any(|held| held.as_ref() == role) {
+                next = Some(next.map_or(end, |next| next.min(end)));
+            }
+        }
+        Ok(next)
     }
 
     fn check_times(&self, rules: &IssuerRules, profile: Profile, now: i64) -> Result<i64, TokenFault> {
@@ -179,17 +225,7 @@ impl<'c> Reader<'c> {
     }
 
     pub(super) fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
-        match self.0.get(name) {
-            None => Ok(None),
-            Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
-                (Some(seconds), _) if seconds >= 0 => Ok(Some(seconds)),
-                // NumericDate may have a fraction (RFC 7519 §2); 2^53 is far beyond any date.
-                #[allow(clippy::cast_possible_truncation, reason = "bounded on the line itself")]
-                (None, Some(seconds)) if (0.0..9.0e15).contains(&seconds) => Ok(Some(seconds.floor() as i64)),
-                _ => Err(TokenFault::BadClaim),
-            },
-            Some(_) => Err(TokenFault::BadClaim),
-        }
+        self.0.get(name).map(seconds).transpose()
     }
 
     pub(super) fn text(&self, name: &str) -> Result<Option<&'c str>, TokenFault> {
@@ -224,6 +260,18 @@ impl<'c> Reader<'c> {
             rest = beneath;
         }
         Ok(object.get(rest))
+    }
+}
+
+/// A `NumericDate`, which may have a fraction (RFC 7519 §2).
+fn seconds(value: &Value) -> Result<i64, TokenFault> {
+    let Value::Number(number) = value else { return Err(TokenFault::BadClaim) };
+    match (number.as_i64(), number.as_f64()) {
+        (Some(seconds), _) if seconds >= 0 => Ok(seconds),
+        // 2^53 is far beyond any date.
+        #[allow(clippy::cast_possible_truncation, reason = "bounded on the line itself")]
+        (None, Some(seconds)) if (0.0..9.0e15).contains(&seconds) => Ok(seconds.floor() as i64),
+        _ => Err(TokenFault::BadClaim),
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Frame<'f> {
     pub began_at: i64,
     /// When it ends at the latest, in Unix seconds.
     pub ends_at: i64,
+    /// The time, in Unix seconds.
+    pub now: i64,
 }
 
 /// Reads a session's subject from the claims of its ID token.
@@ -148,6 +150,7 @@ pub fn subject(
 ) -> Result<Subject, TokenFault> {
     let reader = Reader(claims);
     let methods = reader.texts("amr")?;
+    let (roles, changes_at) = reader.roles(rules, frame.now)?;
     Ok(Subject {
         issuer: Arc::clone(&rules.name),
         issuer_index: rules.index,
@@ -159,10 +162,7 @@ pub fn subject(
             Some(name) => reader.text_at(name)?.map(identifier).transpose()?,
             None => None,
         },
-        roles: match &rules.claims.roles {
-            Some(name) => reader.texts_at(name)?,
-            None => Vec::new(),
-        },
+        roles,
         scopes: reader.scopes()?,
         level: rules.assurance.level(reader.text("acr")?, &methods),
         auth_time: reader.seconds("auth_time")?,
@@ -172,6 +172,8 @@ pub fn subject(
         token_id: Some(frame.name.into()),
         session: reader.text("sid")?.map(Into::into),
         bound_to: None,
+        bound_key: None,
+        changes_at,
         claims: Arc::clone(claims),
     })
 }

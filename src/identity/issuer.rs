@@ -25,10 +25,27 @@ pub struct IssuerRules {
     pub plain_jwt: bool,
     /// The longest time between `iat` and `exp`, in seconds.
     pub max_token_lifetime: Option<i64>,
+    /// Whether its tokens must be bound to a key (RFC 9449).
+    pub dpop: KeyProofRule,
     /// From `acr` and `amr` to levels.
     pub assurance: AssuranceMap,
     /// Which claims hold what.
     pub claims: ClaimNames,
+}
+
+/// What an issuer's tokens show of a key (DPoP, RFC 9449).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyProofRule {
+    /// Whether a token that is bound to no key is refused.
+    pub required: bool,
+    /// Whether each proof must hold a nonce of the gateway's (§9).
+    pub needs_nonce: bool,
+}
+
+impl Default for KeyProofRule {
+    fn default() -> Self {
+        Self { required: false, needs_nonce: true }
+    }
 }
 
 /// Where an issuer puts what Wardgate needs; dots step into nested claims.
@@ -38,4 +55,6 @@ pub struct ClaimNames {
     pub patient: Option<Box<str>>,
     /// The claim with the roles: a list of strings, or one string that is one role.
     pub roles: Option<Box<str>>,
+    /// The claim that says when roles end: an object from a role's name to a `NumericDate` (RFC 7519 §2).
+    pub role_ends: Option<Box<str>>,
 }

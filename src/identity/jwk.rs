@@ -6,6 +6,7 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
 use super::algorithm::{KeyKind, SignatureAlgorithm};
+use crate::request::certificate::Thumbprint;
 use crate::request::json;
 
 /// More keys than any issuer has; a longer set is refused.
@@ -135,6 +136,32 @@ impl KeySet {
     }
 }
 
+/// What only a private or a shared key holds (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Reads a single public key that came with what it has signed, for this algorithm, and its thumbprint (RFC 7638).
+/// `None` where it can't be used so, or where somebody gave a private part of it away.
+pub fn shown_key(
+    jwk: &serde_json::Map<String, serde_json::Value>,
+    algorithm: SignatureAlgorithm,
+) -> Option<(VerifyKey, Thumbprint)> {
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+        return None;
+    }
+    let members: &[&str] = match jwk.get("kty")?.as_str()? {
+        "RSA" => &["e", "kty", "n"],
+        "EC" => &["crv", "kty", "x", "y"],
+        "OKP" => &["crv", "kty", "x"],
+        _ => return None,
+    };
+    // A map of this kind keeps its members in the order of their names, as RFC 7638 §3.3 asks.
+    let required: std::collections::BTreeMap<&str, &str> =
+        members.iter().map(|name| Some((*name, jwk.get(*name)?.as_str()?))).collect::<Option<_>>()?;
+    let thumbprint = Thumbprint::of(serde_json::to_string(&required).ok()?.as_bytes());
+    let key = read_key(serde_json::from_value(serde_json::Value::Object(jwk.clone())).ok()?)?;
+    key.suits(algorithm).then_some((key, thumbprint))
+}
+
 fn read_key(raw: RawKey) -> Option<VerifyKey> {
     let for_signatures = raw.usage.as_deref().is_none_or(|usage| usage == "sig")
         && raw.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
@@ -218,6 +245,27 @@ mod tests {
         ] {
             assert!(matches!(set(&[format!("{EC}{extra}}}")]), Err(KeySetError::NoUsableKey(1))), "{extra}");
         }
+    }
+
+    #[test]
+    fn thumbprints_are_those_of_the_standard() {
+        // The example of RFC 7638 §3.1.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let key =
+            serde_json::json!({ "kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" });
+        let (_, thumbprint) =
+            shown_key(key.as_object().expect("a map"), SignatureAlgorithm::RS256).expect("a key");
+        assert_eq!(thumbprint.to_string(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        for (name, value) in [("d", "AQAB"), ("k", "AQAB"), ("kty", "oct"), ("alg", "PS256"), ("use", "enc")]
+        {
+            let mut other = key.clone();
+            other[name] = value.into();
+            assert!(
+                shown_key(other.as_object().expect("a map"), SignatureAlgorithm::RS256).is_none(),
+                "{name}"
+            );
+        }
+        assert!(shown_key(key.as_object().expect("a map"), SignatureAlgorithm::ES256).is_none());
     }
 
     #[test]

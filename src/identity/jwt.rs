@@ -41,6 +41,10 @@ pub enum TokenFault {
     LifetimeTooLong,
     /// It is bound to a key (`cnf`) whose proof was not shown.
     ProofOfKeyMissing,
+    /// It is bound to no key, and its issuer's tokens must be (`dpop: required`).
+    NotKeyBound,
+    /// It came in the `DPoP` scheme and is bound to no key (RFC 9449 §7.1).
+    SchemeNeedsKey,
     /// It is bound to another client certificate than the one shown (RFC 8705 §3).
     WrongCertificate,
     /// The issuer says that it is not active (RFC 7662).
@@ -67,6 +71,8 @@ impl TokenFault {
             Self::WrongAudience => "token_wrong_audience",
             Self::LifetimeTooLong => "token_lifetime_too_long",
             Self::ProofOfKeyMissing => "token_proof_of_key_missing",
+            Self::NotKeyBound => "token_not_key_bound",
+            Self::SchemeNeedsKey => "token_scheme_needs_key",
             Self::WrongCertificate => "token_wrong_certificate",
             Self::Inactive => "token_inactive",
             Self::SessionEnded => "session_ended",
@@ -243,11 +249,11 @@ pub fn believed(claims: Map<String, Value>, rules: &IssuerRules, now: i64) -> Re
     claims::subject(claims, rules, claims::Profile::Rfc9068, now)
 }
 
-fn part(text: &str) -> Result<Vec<u8>, TokenFault> {
+pub(super) fn part(text: &str) -> Result<Vec<u8>, TokenFault> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenFault::Malformed)
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, TokenFault> {
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, TokenFault> {
     match json::parse(&part(text)?) {
         Ok(Value::Object(map)) => Ok(map),
         _ => Err(TokenFault::Malformed),

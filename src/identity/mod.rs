@@ -6,15 +6,18 @@
 pub mod algorithm;
 pub mod assurance;
 mod claims;
+pub mod dpop;
 pub mod id_token;
 pub mod issuer;
 pub mod jwk;
 pub mod jwt;
+pub mod nonce;
 pub mod subject;
 #[cfg(test)]
 pub mod testing;
 
 pub use assurance::Level;
+pub use dpop::DpopFault;
 pub use issuer::IssuerRules;
 pub use jwt::TokenFault;
 pub use subject::{Caller, Subject};

@@ -54,6 +54,12 @@ pub struct Subject {
     /// The client certificate that the token is bound to (`cnf.x5t#S256`, RFC 8705 §3.1): whoever shows the token must
     /// have shown that certificate on the same connection.
     pub bound_to: Option<Thumbprint>,
+    /// The thumbprint of the key that the token is bound to (`cnf.jkt`, RFC 9449 §6.1): whoever shows the token must
+    /// prove with each request that they hold the key.
+    pub bound_key: Option<Thumbprint>,
+    /// When the first of the roles ends that end before the token, in Unix seconds: from then on this is another
+    /// subject.
+    pub changes_at: Option<i64>,
     /// Every claim, for conditions.
     pub claims: Arc<Map<String, Value>>,
 }
@@ -76,6 +82,17 @@ impl Subject {
     /// The subject's name in audit keys and injected headers: never ambiguous, since issuer names hold no colon.
     pub fn qualified_id(&self) -> String {
         format!("{}:{}", self.issuer, self.id)
+    }
+
+    /// Whether something that only the caller holds was proven beside the token: a key (RFC 9449) or a certificate
+    /// (RFC 8705).
+    pub fn is_sender_constrained(&self) -> bool {
+        self.bound_to.is_some() || self.bound_key.is_some()
+    }
+
+    /// Until when this holds, in Unix seconds: the token's end, or that of a role.
+    pub fn holds_until(&self) -> i64 {
+        self.changes_at.map_or(self.expires_at, |at| at.min(self.expires_at))
     }
 
     /// Seconds since the person last authenticated; `None` where the issuer did not say.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::algorithm::SignatureAlgorithm;
 use super::assurance::{AssuranceMap, LevelWords, Levels};
-use super::issuer::{ClaimNames, IssuerRules};
+use super::issuer::{ClaimNames, IssuerRules, KeyProofRule};
 use super::subject::Caller;
 
 /// The issuer that [`rules`] trusts and [`claims`] come from.
@@ -103,10 +103,11 @@ pub fn rules() -> IssuerRules {
         callers: Caller::Person,
         plain_jwt: false,
         max_token_lifetime: None,
+        dpop: KeyProofRule::default(),
         assurance: AssuranceMap::new(vec![
             (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),
             (level("aal2"), LevelWords { acr: vec!["loa2".into()], amr: vec![] }),
         ]),
-        claims: ClaimNames { patient: Some("patient".into()), roles: Some("roles".into()) },
+        claims: ClaimNames { patient: Some("patient".into()), roles: Some("roles".into()), role_ends: None },
     }
 }

@@ -155,7 +155,7 @@ impl Introspector {
     fn remembered(&self, digest: &TokenDigest, now: i64) -> Option<Identity> {
         let verified = self.cache.get(digest)?;
         let is_current = matches!(verified.basis, Basis::Answer { until } if Instant::now() < until);
-        (is_current && now < verified.subject.expires_at).then_some(Identity::Known(verified.subject))
+        (is_current && now < verified.subject.holds_until()).then_some(Identity::Known(verified.subject))
     }
 
     async fn ask(&self, token: &str, digest: TokenDigest, now: i64) -> Identity {

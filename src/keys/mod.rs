@@ -122,7 +122,8 @@ impl Verifier {
     /// A verdict from before, if it still holds: of the claims only `exp` can have changed its meaning since.
     fn remembered(&self, token: &TokenDigest, now: i64) -> Option<Identified> {
         let Verified { subject, basis, .. } = self.cache.get(token)?;
-        if subject.expires_at <= now {
+        // A role that has ended makes another subject of the same token.
+        if subject.holds_until() <= now {
             return None;
         }
         let too_stale_for_critical = match (basis, &self.issuers.get(subject.issuer_index)?.proof) {

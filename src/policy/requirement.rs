@@ -18,6 +18,8 @@ pub enum Unmet {
     ServiceNotAllowed,
     /// A machine's token is too old.
     ServiceTokenAge,
+    /// A machine's token is bound to nothing.
+    ServiceNotSenderConstrained,
 }
 
 /// The combined demand on one request.
@@ -54,6 +56,9 @@ impl<'p> Requirement<'p> {
         if subject.caller == Caller::Service {
             match self.tier.service {
                 None => unmet.push(Unmet::ServiceNotAllowed),
+                Some(rule) if rule.sender_constrained && !subject.is_sender_constrained() => {
+                    unmet.push(Unmet::ServiceNotSenderConstrained)
+                }
                 Some(rule) if now.saturating_sub(subject.issued_at) > rule.max_token_age => {
                     unmet.push(Unmet::ServiceTokenAge)
                 }

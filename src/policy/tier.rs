@@ -47,6 +47,8 @@ pub enum StepUp {
 pub struct ServiceRule {
     /// The oldest a machine's token may be, in seconds since `iat`.
     pub max_token_age: i64,
+    /// Whether the token must be bound to a key (RFC 9449) or a certificate (RFC 8705).
+    pub sender_constrained: bool,
 }
 
 /// The most that `max_age` may be, in seconds, where each action needs a new proof. A spent proof is remembered for

@@ -1,4 +1,5 @@
-//! How a request presents a token (RFC 6750), or the session that a browser holds.
+//! How a request presents a token (RFC 6750), with it the proof that it holds the token's key (RFC 9449 §7.1), or the
+//! session that a browser holds.
 
 use std::fmt;
 
@@ -19,24 +20,48 @@ pub enum Presented {
     Bearer(Token),
     /// One session of a browser.
     Session(SessionId),
+    /// One token that is bound to a key, in the `DPoP` scheme.
+    Dpop(Box<KeyBound>),
     /// Something that can't be used: two ways at once, a token in the query, an unknown scheme.
     Malformed(&'static str),
 }
 
-/// A bearer token as it came. `Debug` hides it.
+/// A token, and what stands in the `DPoP` header beside it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBound {
+    /// The token.
+    pub token: Token,
+    /// The proof.
+    pub proof: ShownProof,
+}
+
+/// What stands in the `DPoP` header.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ShownProof {
+    /// There is none.
+    Missing,
+    /// There are several (RFC 9449 §4.3 takes one only).
+    Repeated,
+    /// One proof, as it came.
+    One(HeaderValue),
+}
+
+/// An access token as it came. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(HeaderValue);
 
 impl Token {
     /// Wraps a token that did not come from a header, for tests and the command line.
     pub fn new(token: &str) -> Option<Self> {
-        let presented = from_value(&HeaderValue::from_str(&format!("Bearer {token}")).ok()?);
-        if let Presented::Bearer(token) = presented { Some(token) } else { None }
+        let (_, token) = from_value(&HeaderValue::from_str(&format!("Bearer {token}")).ok()?).ok()?;
+        Some(token)
     }
 
     /// The token's exact bytes; always visible ASCII.
     pub fn as_str(&self) -> &str {
-        let token = self.0.as_bytes().get(SCHEME.len()..).unwrap_or_default();
+        let value = self.0.as_bytes();
+        let scheme = memchr::memchr(b' ', value).unwrap_or(value.len());
+        let token = value.get(scheme..).unwrap_or_default();
         std::str::from_utf8(token.trim_ascii_start()).unwrap_or_default()
     }
 }
@@ -79,12 +104,28 @@ impl fmt::Debug for Presented {
             Self::Nothing => formatter.write_str("Nothing"),
             Self::Bearer(_) => formatter.write_str("Bearer(hidden)"),
             Self::Session(_) => formatter.write_str("Session(hidden)"),
+            Self::Dpop(_) => formatter.write_str("Dpop(hidden)"),
             Self::Malformed(why) => write!(formatter, "Malformed({why})"),
         }
     }
 }
 
-const SCHEME: &str = "Bearer ";
+/// The header that proofs of possession stand in (RFC 9449 §4.1).
+pub const PROOF_HEADER: &str = "dpop";
+
+/// How a token is said to be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    Dpop,
+}
+
+impl Presented {
+    /// Whether a token came in the `DPoP` scheme, whatever became of its proof.
+    pub fn is_key_bound(&self) -> bool {
+        matches!(self, Self::Dpop(_))
+    }
+}
 
 /// Reads the token from `Authorization`, or the session from its cookie; a token in the query makes the request
 /// malformed (RFC 6750 §2.3, §5.3), and so do a token and a session at once: which of the two would count?
@@ -93,12 +134,17 @@ pub fn presented(headers: &HeaderMap, target: &Target) -> Presented {
         return Presented::Malformed("the token stands in the query, where logs would keep it");
     }
     let session = session(headers);
-    match (headers.get(header::AUTHORIZATION), session) {
+    match (headers.get(header::AUTHORIZATION).map(from_value), session) {
         (None, session) => session,
         (Some(_), Presented::Session(_)) => {
             Presented::Malformed("a token and a session are presented at once: which of the two would count?")
         }
-        (Some(value), _) => from_value(value),
+        (Some(Err(why)), _) => Presented::Malformed(why),
+        // A proof beside a bearer token says nothing: whether the token may come so is for the decision.
+        (Some(Ok((Scheme::Bearer, token))), _) => Presented::Bearer(token),
+        (Some(Ok((Scheme::Dpop, token))), _) => {
+            Presented::Dpop(Box::new(KeyBound { token, proof: shown_proof(headers) }))
+        }
     }
 }
 
@@ -115,21 +161,37 @@ fn session(headers: &HeaderMap) -> Presented {
     SessionId::parse(value).map_or(Presented::Nothing, Presented::Session)
 }
 
-fn from_value(value: &HeaderValue) -> Presented {
-    let bytes = value.as_bytes();
-    // The scheme is case-insensitive (RFC 9110 §11.1); the token is b64token (RFC 6750 §2.1).
-    let is_bearer =
-        bytes.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME.as_bytes()));
-    if !is_bearer {
-        return Presented::Malformed("only the Bearer scheme is accepted");
+fn shown_proof(headers: &HeaderMap) -> ShownProof {
+    let mut values = headers.get_all(PROOF_HEADER).iter();
+    match (values.next(), values.next()) {
+        (None, _) => ShownProof::Missing,
+        (Some(proof), None) => {
+            let mut proof = proof.clone();
+            proof.set_sensitive(true);
+            ShownProof::One(proof)
+        }
+        (Some(_), Some(_)) => ShownProof::Repeated,
     }
-    let token = bytes.get(SCHEME.len()..).unwrap_or_default().trim_ascii_start();
+}
+
+fn from_value(value: &HeaderValue) -> Result<(Scheme, Token), &'static str> {
+    let bytes = value.as_bytes();
+    // The scheme is case-insensitive (RFC 9110 §11.1); the token is b64token (RFC 6750 §2.1), or token68.
+    let begins = |scheme: &str| {
+        bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    let (scheme, length) = match (begins("Bearer "), begins("DPoP ")) {
+        (true, _) => (Scheme::Bearer, "Bearer ".len()),
+        (_, true) => (Scheme::Dpop, "DPoP ".len()),
+        _ => return Err("only the Bearer and DPoP schemes are accepted"),
+    };
+    let token = bytes.get(length..).unwrap_or_default().trim_ascii_start();
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES || !is_b64token(token) {
-        return Presented::Malformed("the token is empty, too long or holds characters that no token has");
+        return Err("the token is empty, too long or holds characters that no token has");
     }
     let mut value = value.clone();
     value.set_sensitive(true);
-    Presented::Bearer(Token(value))
+    Ok((scheme, Token(value)))
 }
 
 /// Looks at every byte without a branch, so that many are looked at at a time: tokens are long.
@@ -193,12 +255,44 @@ mod tests {
     }
 
     #[test]
+    fn a_key_bound_token_comes_with_one_proof() {
+        let target = Target::parse(b"/").expect("target");
+        for (proofs, expected) in [
+            (&[][..], ShownProof::Missing),
+            (&["a.b.c"], ShownProof::One(HeaderValue::from_static("a.b.c"))),
+            (&["a.b.c", "a.b.c"], ShownProof::Repeated),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static("dpop  a.b-c"));
+            proofs.iter().for_each(|proof| {
+                headers.append(PROOF_HEADER, HeaderValue::from_static(proof));
+            });
+            let Presented::Dpop(bound) = presented(&headers, &target) else { panic!("{proofs:?}") };
+            assert_eq!(bound.token.as_str(), "a.b-c");
+            assert!(bound.proof == expected, "{proofs:?}");
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer a.b-c"));
+            assert!(matches!(presented(&headers, &target), Presented::Bearer(_)));
+        }
+    }
+
+    #[test]
     fn everything_else_is_malformed() {
-        for value in ["Bearer", "Bearer ", "Basic abc", "Bearer a b", "Bearer a,b", "Bearer a\u{7f}"] {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "DPoP",
+            "DPoP ",
+            "DPoPabc",
+            "DPoP a b",
+            "Basic abc",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer a\u{7f}",
+        ] {
             let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
                 continue;
             };
-            assert!(matches!(from_value(&value), Presented::Malformed(_)));
+            assert!(from_value(&value).is_err());
         }
         assert!(matches!(read("Bearer abc", "/x?access_token=abc"), Presented::Malformed(_)));
         assert!(matches!(read("Bearer abc", "/x?%61ccess_token=abc"), Presented::Malformed(_)));

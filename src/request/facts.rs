@@ -74,6 +74,8 @@ pub struct Facts {
     pub target: Target,
     /// The host asked for.
     pub host: Host,
+    /// The port asked for, where the client named one.
+    pub port: Option<u16>,
     /// Where the client is, if that can be known.
     pub client: Option<IpAddr>,
     /// Whether the client came by TLS: to this listener, or as a trusted proxy says.
@@ -124,6 +126,10 @@ impl Facts {
         };
         headers::check(raw.headers)?;
         let host = if is_http2 { http2_host(raw)? } else { host(raw.headers)? };
+        let authority = raw.hop.authority.filter(|_| is_http2).map(str::as_bytes);
+        let port = authority
+            .or_else(|| raw.headers.get(header::HOST).map(http::HeaderValue::as_bytes))
+            .and_then(super::host::port);
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
             || (!target.query().is_empty() && target.query_names().any(|name| names_method(&name)));
@@ -141,6 +147,7 @@ impl Facts {
             method_override,
             target,
             host,
+            port,
         })
     }
 }

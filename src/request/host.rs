@@ -8,6 +8,11 @@ use super::Unreadable;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host(Box<str>);
 
+/// The port of a `Host` field value that was read; `None` where it names none.
+pub fn port(value: &[u8]) -> Option<u16> {
+    split_port(std::str::from_utf8(value).ok()?)?.1.parse().ok()
+}
+
 impl Host {
     /// Reads a `Host` field value: `name`, `address` or `[v6]`, with an optional port (RFC 9110 §7.2).
     ///

@@ -212,6 +212,9 @@ async fn pass_on(
     loop {
         match upstream.read_response_body().await {
             Ok(Some(chunk)) => {
+                if let Some(open) = &context.open {
+                    open.passes(chunk.len());
+                }
                 if session.write_response_body(Some(chunk), false).await.is_err() {
                     return Sent::ClientGone;
                 }

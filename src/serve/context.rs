@@ -11,6 +11,7 @@ use super::delivery::Delivery;
 use super::edge::Running;
 use super::live::Live;
 use super::proxy_status::ProxyError;
+use super::running::Open;
 use super::trace::Trace;
 use super::upstream::Departure;
 use crate::audit::event::OutcomeResult;
@@ -36,6 +37,10 @@ pub struct Context {
     /// The most bytes of its body.
     pub(super) body_bytes: u64,
     pub(super) running: Option<Running>,
+    /// How often something had been revoked before it was decided.
+    pub(super) changes: u64,
+    /// What is to be recorded where it is dropped while it runs.
+    pub(super) open: Option<Open>,
     /// Its place in a trace, once its headers were seen.
     pub(super) trace: Option<Trace>,
     /// How long after its beginning it set out for the upstream.
@@ -64,8 +69,8 @@ impl Drop for InFlight {
 }
 
 impl Context {
-    /// A request that has just begun.
-    pub(super) fn new(live: Arc<Live>) -> Self {
+    /// A request that has just begun; so often something had been revoked before.
+    pub(super) fn new(live: Arc<Live>, changes: u64) -> Self {
         // One reading of the clock for all that is dated.
         let now = jiff::Timestamp::now();
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
@@ -83,6 +88,8 @@ impl Context {
             stopped: None,
             body_bytes: u64::MAX,
             running: None,
+            changes,
+            open: None,
             trace: None,
             sent_after: None,
             fault: None,

@@ -22,10 +22,12 @@ use super::h2_watch;
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::request_line::RequestLine;
+use super::running;
 use super::shutdown::Draining;
 use super::tls::ListenerTls;
 use super::watched::{Observer, Watched};
 use crate::config::settings::ListenerSettings;
+use crate::enforce::streams::{Line, OpenStreams};
 use crate::request::certificate::ClientCertificate;
 
 /// Connections may finish the request they are reading for this long after the listener closed; without it Pingora
@@ -44,6 +46,7 @@ pub struct Edge {
     h2c: bool,
     header_bytes: usize,
     draining: Draining,
+    streams: Arc<OpenStreams>,
 }
 
 impl Edge {
@@ -53,16 +56,22 @@ impl Edge {
         door: Door,
         listener: &ListenerSettings,
         tls: Option<Arc<ListenerTls>>,
-        draining: Draining,
+        (draining, streams): (Draining, Arc<OpenStreams>),
     ) -> Self {
         let header_bytes = listener.reading.header_bytes;
-        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining }
+        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining, streams }
     }
 
     /// The stream behind its watcher.
-    fn watched(&self, stream: Stream, connection: &Arc<Connection>, observer: Observer) -> Option<Stream> {
+    fn watched(
+        &self,
+        stream: Stream,
+        connection: &Arc<Connection>,
+        observer: Observer,
+        line: Option<Arc<Line>>,
+    ) -> Option<Stream> {
         let pace = Pace::new(*self.door.limits());
-        let goodbye = Goodbye::new(self.draining.clone());
+        let goodbye = Goodbye::new(self.draining.clone(), line);
         Some(Box::new(Watched::new(stream, Arc::clone(connection), observer, pace, goodbye)?))
     }
 
@@ -75,15 +84,15 @@ impl Edge {
     ) -> bool {
         let watch = Arc::new(h2_watch::Watch::default());
         let observer = Observer::Http2(Box::new(h2_watch::Observer::new(Arc::clone(&watch))));
-        let Some(stream) = self.watched(stream, connection, observer) else { return false };
+        let Some(stream) = self.watched(stream, connection, observer, None) else { return false };
         let limits = h2::Limits {
             header_bytes: self.header_bytes,
             streams: usize::try_from(self.door.limits().h2_streams).unwrap_or(usize::MAX),
             first_request_time: self.door.limits().header_deadline,
             idle_time: self.door.limits().keep_alive,
         };
-        let (life, draining) = (&connection.life, &self.draining);
-        let service = h2::Service { proxy: &self.proxy, limits, watch: &watch, life, draining };
+        let (life, draining, streams) = (&connection.life, &self.draining, &self.streams);
+        let service = h2::Service { proxy: &self.proxy, limits, watch: &watch, life, draining, streams };
         h2::serve(service, stream, shutdown).await > 0
     }
 
@@ -95,17 +104,22 @@ impl Edge {
         shutdown: &ShutdownWatch,
     ) -> bool {
         let observer = Observer::Http1(RequestLine::default());
-        let Some(stream) = self.watched(stream, connection, observer) else { return false };
+        let entry = self.streams.enter();
+        let line = Some(Arc::clone(entry.line()));
+        let Some(stream) = self.watched(stream, connection, observer, line) else { return false };
         // What Pingora's own loop does, without the memory of the protocols that it would ask about first.
-        let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive((!*shutdown.borrow()).then_some(KEEP_ALIVE));
-        while let Some(reused) = self.proxy.process_new_http(session, shutdown).await {
-            let (stream, settings) = reused.consume();
-            session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
+        let requests = async {
+            let mut session = ServerSession::new_http1(stream);
+            session.set_keepalive((!*shutdown.borrow()).then_some(KEEP_ALIVE));
+            while let Some(reused) = self.proxy.process_new_http(session, shutdown).await {
+                let (stream, settings) = reused.consume();
+                session = ServerSession::new_http1(stream);
+                if let Some(settings) = settings {
+                    settings.apply_to_session(&mut session);
+                }
             }
-        }
+        };
+        running::serve(entry.line(), requests).await;
         connection.refused_by_parser.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,5 @@
-//! The gateway's own last word on a WebSocket: a close frame with 1001, "going away" (RFC 6455 §7.4.1).
+//! The gateway's own last word on a WebSocket: a close frame with 1001, "going away", where the gateway leaves, and
+//! with 1008, "policy violation", where its caller was revoked or its token ended (RFC 6455 §7.4.1).
 //!
 //! Frames pass through Pingora as plain bytes, so this counts where one ends and the next begins, in the direction
 //! of the client. There, and only there, a frame of the gateway's own may stand. What the upstream sends after it is
@@ -6,6 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pingora::protocols::Stream;
@@ -13,17 +15,24 @@ use tokio::io::AsyncWrite as _;
 use tokio::sync::futures::OwnedNotified;
 
 use super::shutdown::Draining;
+use crate::enforce::streams::Line;
 
 /// A final, unmasked close frame whose payload is the code 1001.
-const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// The same with the code 1008.
+const NOT_ALLOWED: [u8; 4] = [0x88, 0x02, 0x03, 0xf0];
 /// An answer's head of more bytes than this is nobody's handshake.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
 
 /// What is known of the bytes that go to one client.
 pub(super) struct Goodbye {
     draining: Draining,
+    /// What the connection serves; none in HTTP/2, which has no WebSockets here.
+    line: Option<Arc<Line>>,
     place: Place,
-    told: Option<Pin<Box<OwnedNotified>>>,
+    told: Option<[Pin<Box<OwnedNotified>>; 2]>,
+    /// What is said, once that has begun.
+    close: [u8; 4],
     progress: Progress,
 }
 
@@ -48,8 +57,18 @@ enum Progress {
 }
 
 impl Goodbye {
-    pub(super) fn new(draining: Draining) -> Self {
-        Self { draining, place: Place::Elsewhere, told: None, progress: Progress::Open }
+    pub(super) fn new(draining: Draining, line: Option<Arc<Line>>) -> Self {
+        let (place, progress) = (Place::Elsewhere, Progress::Open);
+        Self { draining, line, place, told: None, close: GOING_AWAY, progress }
+    }
+
+    /// Whether the caller may not go on: nothing more of theirs is to go upstream.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.place, Place::Frames(_)) && self.line.as_ref().is_some_and(|line| line.is_ending())
+    }
+
+    fn is_due(&self) -> bool {
+        self.draining.is_farewell() || self.line.as_ref().is_some_and(|line| line.is_ending())
     }
 
     /// A handshake was forwarded: the answer may open a WebSocket.
@@ -70,10 +89,20 @@ impl Goodbye {
         if !matches!(self.place, Place::Frames(_)) || self.progress == Progress::Sent {
             return;
         }
-        if !self.draining.is_farewell() {
-            let told = self.told.get_or_insert_with(|| Box::pin(self.draining.farewell()));
-            // It may have been told between the two looks; afterwards the waker is registered.
-            if told.as_mut().poll(context).is_pending() && !self.draining.is_farewell() {
+        if !self.is_due() {
+            let told = self.told.get_or_insert_with(|| {
+                let farewell = || Box::pin(self.draining.farewell());
+                [farewell(), self.line.as_ref().map_or_else(farewell, |line| Box::pin(line.told()))]
+            });
+            // It may have been told between the two looks; afterwards the wakers are registered. A word that was for an
+            // earlier request of this connection has been used up: another is waited for.
+            let heard =
+                told.iter_mut().fold(false, |heard, told| told.as_mut().poll(context).is_ready() || heard);
+            if heard {
+                self.told = None;
+                context.waker().wake_by_ref();
+            }
+            if !self.is_due() {
                 return;
             }
         }
@@ -89,7 +118,7 @@ impl Goodbye {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut allowed = bytes;
-        if self.draining.is_farewell()
+        if self.is_due()
             && let Place::Frames(frames) = &self.place
         {
             if frames.is_at_boundary() && !frames.is_closed {
@@ -124,19 +153,21 @@ impl Goodbye {
             match self.progress {
                 Progress::Open => match &self.place {
                     Place::Frames(frames) if frames.is_at_boundary() && !frames.is_closed => {
+                        let is_over = self.line.as_ref().is_some_and(|line| line.is_ending());
+                        self.close = if is_over { NOT_ALLOWED } else { GOING_AWAY };
                         self.progress = Progress::Sending(0);
                     }
                     _ => return Poll::Ready(Ok(())),
                 },
                 Progress::Sending(done) => {
-                    let rest = CLOSE.get(done..).unwrap_or_default();
+                    let rest = self.close.get(done..).unwrap_or_default();
                     let written = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
                     if written == 0 {
                         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                     }
                     let done = done + written;
                     self.progress =
-                        if done < CLOSE.len() { Progress::Sending(done) } else { Progress::Flushing };
+                        if done < self.close.len() { Progress::Sending(done) } else { Progress::Flushing };
                 }
                 Progress::Flushing => {
                     ready!(Pin::new(&mut *stream).poll_flush(context))?;
@@ -302,7 +333,7 @@ mod tests {
 
     #[test]
     fn only_after_a_101_there_are_frames() {
-        let mut goodbye = Goodbye::new(Draining::default());
+        let mut goodbye = Goodbye::new(Draining::default(), None);
         goodbye.count(b"HTTP/1.1 101 \r\n\r\n");
         assert!(!goodbye.is_expected());
         for (answer, switches) in [
@@ -313,7 +344,7 @@ mod tests {
             ("HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nfull", false),
         ] {
             for step in [1, 5, answer.len()] {
-                let mut goodbye = Goodbye::new(Draining::default());
+                let mut goodbye = Goodbye::new(Draining::default(), None);
                 goodbye.expect();
                 answer.as_bytes().chunks(step).for_each(|piece| goodbye.count(piece));
                 let in_frame = matches!(&goodbye.place, Place::Frames(frames) if !frames.is_at_boundary());

@@ -19,7 +19,9 @@ use tokio::sync::Notify;
 use super::h2_watch::Watch;
 use super::pace::{Life, Stop};
 use super::proxy::Gateway;
+use super::running;
 use super::shutdown::Draining;
+use crate::enforce::streams::OpenStreams;
 
 /// How long a connection is kept to tell a client that it is given up.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -98,11 +100,13 @@ pub(super) struct Service<'s> {
     /// Told why it is ended.
     pub(super) life: &'s Life,
     pub(super) draining: &'s Draining,
+    /// Where each of its requests is entered.
+    pub(super) streams: &'s Arc<OpenStreams>,
 }
 
 /// Serves a connection until it ends; gives the number of requests that were refused before they were any.
 pub(super) async fn serve(service: Service<'_>, stream: Stream, shutdown: &ShutdownWatch) -> usize {
-    let Service { proxy, limits, watch, life, draining } = service;
+    let Service { proxy, limits, watch, life, draining, streams } = service;
     // The process doesn't leave before the last answer has been written.
     let _hold = draining.hold();
     let digest = Arc::new(Digest {
@@ -147,9 +151,11 @@ pub(super) async fn serve(service: Service<'_>, stream: Stream, shutdown: &Shutd
                 requests += 1;
                 let slot = Slot::take(&running);
                 let (proxy, shutdown) = (Arc::clone(proxy), shutdown.clone());
+                let entry = streams.enter();
                 tokio::spawn(async move {
                     let _slot = slot;
-                    proxy.process_new_http(ServerSession::new_http2(*session), &shutdown).await;
+                    let session = ServerSession::new_http2(*session);
+                    running::serve(entry.line(), proxy.process_new_http(session, &shutdown)).await;
                 });
             }
             Next::Malformed => {

@@ -1,6 +1,7 @@
 //! The proxy front: intake, gate, then either an upstream or a reply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,6 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
-use uuid::Uuid;
 
 use super::buffered;
 use super::context::Context;
@@ -24,12 +24,11 @@ use super::limits;
 use super::live::Current;
 use super::own;
 use super::proxy_status::{ProxyError, ProxyStatus};
-use super::reply::{Reply, UpstreamFault, allow_origin};
+use super::reply::{Reply, UpstreamFault};
+use super::running::{self, Open};
 use super::shutdown::Draining;
 use super::trace::{self, Tracer};
-use super::upstream::{
-    DECISION_HEADER, Destination, Line, WEBSOCKET_SILENCE, prepare_response, prepare_trailers,
-};
+use super::upstream::{Destination, Line, WEBSOCKET_SILENCE, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
 use crate::config::settings::ListenerSettings;
 use crate::decision::Reason;
@@ -63,7 +62,7 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.current.load())
+        Context::new(self.current.load(), self.gate.streams().changes())
     }
 
     async fn early_request_filter(
@@ -223,6 +222,19 @@ impl ProxyHttp for Gateway {
         framing::suit_client(response, session.req_header())
     }
 
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        if let (Some(open), Some(body)) = (&context.open, body) {
+            open.passes(body.len());
+        }
+        Ok(None)
+    }
+
     fn upstream_response_trailer_filter(
         &self,
         _: &mut Session,
@@ -290,12 +302,14 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        let ended = context.open.take().and_then(Open::close);
         let Some(settled) = &context.settled else { return };
         let took = context.started.elapsed();
         metrics().request_duration.of(settled.verdict).observe(took.as_secs_f64());
         let status = session.response_written().map(|response| response.status.as_u16());
         if let Some(intent) = &settled.intent {
-            let stopped = context.stopped.or(edge::was_too_slow(session).then_some(Reason::ClientTooSlow));
+            let too_slow = edge::was_too_slow(session).then_some(Reason::ClientTooSlow);
+            let stopped = context.stopped.or(ended).or(too_slow);
             let result = match (context.ending, error) {
                 _ if stopped.is_some() => OutcomeResult::NotCompleted,
                 (Some(ending), _) => ending,
@@ -360,6 +374,10 @@ impl Gateway {
         }
         let reply = match outcome {
             Outcome::Admitted(admission) => {
+                let (line, websocket) = ((running::line(), context.changes), context.websocket());
+                let subject = admission.permit().subject();
+                let record = (settled.intent, context.started);
+                context.open = Some(Open::begin(&self.gate, line, subject, websocket, record));
                 context.admission = Some(admission);
                 context.settled = Some(settled);
                 if context.websocket() {
@@ -387,23 +405,12 @@ impl Gateway {
             }
             Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
         };
+        let proves_key = facts.is_some_and(|facts| facts.presented.is_key_bound());
+        let reply = if proves_key { reply.to_key_holder(self.gate.nonce(context.now))? } else { reply };
         let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
         context.settled = Some(settled);
         Box::pin(reply.send(session)).await?;
         Ok(true)
-    }
-
-    /// The last touch to an upstream's answer.
-    pub(super) fn finish_response(
-        &self,
-        response: &mut ResponseHeader,
-        context: &Context,
-    ) -> pingora::Result<()> {
-        self.proxy_status.clean(response);
-        let mut buffer = Uuid::encode_buffer();
-        response
-            .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
-        allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
 }

@@ -12,11 +12,15 @@ use uuid::Uuid;
 use super::pages::Rendered;
 use super::proxy_status::{ProxyError, ProxyStatus};
 use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
+use crate::identity::dpop::ALGORITHMS;
+use crate::identity::{DpopFault, TokenFault};
 use crate::policy::Route;
 use crate::request::Facts;
 
 /// How long a client should wait after a passing fault, in seconds.
 const RETRY_AFTER: u16 = 5;
+/// The header with the nonce for the next proof (RFC 9449 §8.1).
+const NONCE_HEADER: &str = "dpop-nonce";
 
 /// What went wrong behind the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +122,7 @@ impl Reply {
             max_age: None,
         };
         let mut reply = Self::problem(status, id, &problem)?;
-        if let Some(challenge) = bearer_challenge(denial) {
+        if let Some(challenge) = challenge(denial) {
             reply.header.insert_header(http::header::WWW_AUTHENTICATE, challenge)?;
         }
         if !allow.is_empty() {
@@ -262,6 +266,19 @@ impl Reply {
         Ok(self)
     }
 
+    /// Speaks to a client that proves its key (RFC 9449 §7.1): in its scheme, and with the nonce for its next proof.
+    pub fn to_key_holder(mut self, nonce: Option<String>) -> pingora::Result<Self> {
+        let asked = self.header.headers.get(http::header::WWW_AUTHENTICATE).and_then(|it| it.to_str().ok());
+        if let Some(parameters) = asked.and_then(|challenge| challenge.strip_prefix("Bearer")) {
+            let parameters = parameters.trim_start();
+            let comma = if parameters.is_empty() { "" } else { ", " };
+            let value = format!(r#"DPoP {parameters}{comma}algs="{ALGORITHMS}""#);
+            self.header.insert_header(http::header::WWW_AUTHENTICATE, value)?;
+        }
+        give_nonce(&mut self.header, nonce)?;
+        Ok(self)
+    }
+
     fn problem(status: StatusCode, id: Uuid, problem: &Problem<'_>) -> pingora::Result<Self> {
         // The problem is made of strings and numbers, which JSON can always hold; an empty body would still be safe.
         let mut body = serde_json::to_vec(problem).unwrap_or_default();
@@ -332,6 +349,11 @@ pub fn allow_origin(
     header.append_header(http::header::VARY, "Origin")?;
     if let (Some(_), Some(origin)) = (cors::allowed(route, facts), facts.origin.as_deref()) {
         header.insert_header(http::header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
+        // A page could not read the nonce otherwise (RFC 9449 §8).
+        if facts.presented.is_key_bound() {
+            header
+                .insert_header(http::header::ACCESS_CONTROL_EXPOSE_HEADERS, "dpop-nonce, www-authenticate")?;
+        }
     }
     Ok(())
 }
@@ -363,6 +385,8 @@ fn public_name(reason: Reason) -> &'static str {
     match (reason, reason.wording().status) {
         (Reason::CredentialsMissing, _) => "authentication_required",
         (Reason::ScopeMissing, _) => "insufficient_scope",
+        (Reason::KeyProofRefused(DpopFault::NonceNeeded), _) => "use_dpop_nonce",
+        (Reason::KeyProofRefused(_), _) => "invalid_dpop_proof",
         (_, 400) => "invalid_request",
         (_, 401) => "invalid_token",
         (_, 404) => "not_found",
@@ -375,14 +399,26 @@ fn public_name(reason: Reason) -> &'static str {
     }
 }
 
-/// The `WWW-Authenticate` value of a refusal (RFC 6750 §3): bare where nothing was presented.
-fn bearer_challenge(denial: &Denial) -> Option<String> {
+/// Gives a client the nonce for its next proof (RFC 9449 §8.2).
+pub fn give_nonce(header: &mut ResponseHeader, nonce: Option<String>) -> pingora::Result<()> {
+    match nonce {
+        Some(nonce) => header.insert_header(NONCE_HEADER, nonce),
+        None => Ok(()),
+    }
+}
+
+/// The `WWW-Authenticate` value of a refusal (RFC 6750 §3, RFC 9449 §7.1): bare where nothing was presented.
+fn challenge(denial: &Denial) -> Option<String> {
+    let key_bound = |error: &str| Some(format!(r#"DPoP error="{error}", algs="{ALGORITHMS}""#));
     match (denial.reason, denial.reason.wording().status) {
         (Reason::CredentialsMissing, _) => Some("Bearer".to_owned()),
         (Reason::CredentialsMalformed, _) => Some(r#"Bearer error="invalid_request""#.to_owned()),
         (Reason::ScopeMissing, _) => {
             Some(format!(r#"Bearer error="insufficient_scope", scope="{}""#, denial.scopes.join(" ")))
         }
+        (Reason::KeyProofRefused(DpopFault::NonceNeeded), _) => key_bound("use_dpop_nonce"),
+        (Reason::KeyProofRefused(_), _) => key_bound("invalid_dpop_proof"),
+        (Reason::TokenRefused(TokenFault::NotKeyBound), _) => key_bound("invalid_token"),
         (_, 401) => {
             Some(r#"Bearer error="invalid_token", error_description="The token is not accepted""#.to_owned())
         }

@@ -74,6 +74,13 @@ impl UnixSockets {
         Self(paths.collect())
     }
 
+    /// These, and another one.
+    #[must_use]
+    pub fn and(mut self, path: Option<PathBuf>) -> Self {
+        self.0.extend(path);
+        self
+    }
+
     /// Removes those on which nobody listens any more; a successor's are left alone.
     pub fn remove(&self) {
         for path in &self.0 {

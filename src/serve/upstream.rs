@@ -36,6 +36,7 @@ use crate::enforce::Admission;
 use crate::identity::Subject;
 use crate::identity::assurance::Levels;
 use crate::policy::route::UpstreamTimeouts;
+use crate::request::credentials::PROOF_HEADER;
 use crate::request::headers::{HopByHop, IdentityHeaders};
 use crate::request::{Facts, client, cookies};
 use crate::telemetry::metrics;
@@ -123,7 +124,7 @@ impl Upstreams {
             }
             self.identity_headers.contains(name.as_str())
                 || hop_by_hop.contains(name.as_str())
-                || (*name == header::AUTHORIZATION && !settings.pass_bearer)
+                || (!settings.pass_bearer && (*name == header::AUTHORIZATION || *name == PROOF_HEADER))
         });
         for name in &unwanted {
             request.remove_header(name);

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -142,6 +142,14 @@ impl AsyncRead for Watched {
         let this = &mut *self;
         if this.goodbye.is_expected() {
             this.goodbye.poll(&mut this.inner, context);
+        }
+        // What a caller still says who may not go on is heard by nobody.
+        while this.goodbye.is_over() {
+            ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            buffer.set_filled(before);
         }
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {

@@ -174,7 +174,7 @@ impl BrowserSessions {
                 .map(|span| now.saturating_add(span)),
         };
         let rules = self.providers.rules(offer.position).ok_or(Stop::Outage("issuer_unavailable"))?;
-        let frame = Frame { client_id: &record.client_id, name: "new", began_at: now, ends_at: now };
+        let frame = Frame { client_id: &record.client_id, name: "new", began_at: now, ends_at: now, now };
         let subject =
             id_token::subject(&record.claims, rules, &frame).map_err(|fault| Stop::Refused(fault.code()))?;
         let oldest = seconds(offer.settings.session.absolute).saturating_add(SKEW);

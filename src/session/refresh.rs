@@ -68,7 +68,7 @@ impl BrowserSessions {
             session: live.subject.session.clone(),
         };
         let (refreshed, result) = match done {
-            Done::Renewed(record) => match self.remember(name, Record::clone(&record)) {
+            Done::Renewed(record) => match self.remember(name, Record::clone(&record), now) {
                 Some(live) if live.subject.id == self.subject_of(&record) => (Refreshed::Renewed(live), "ok"),
                 _ => (Refreshed::Ended, "claims_refused"),
             },

@@ -25,7 +25,7 @@ const NOTES_PER_IDLE: i64 = 8;
 impl BrowserSessions {
     pub(super) async fn resumed(&self, id: &SessionId, host: &str, now: i64) -> Resumed {
         let name = record::name_of(id.as_str());
-        let live = match self.live(&name).await {
+        let live = match self.live(&name, now).await {
             Lookup::Found(live) => live,
             Lookup::Absent => return ended(),
             Lookup::Unavailable => return known(Identity::SessionUnavailable, false),
@@ -57,12 +57,15 @@ impl BrowserSessions {
     }
 
     /// The session of this name, whatever its limits say.
-    async fn live(&self, name: &str) -> Lookup<Arc<Live>> {
-        if let Some(live) = self.known.get(name).filter(|live| live.read_at.elapsed() < REMEMBERED_FOR) {
+    async fn live(&self, name: &str, now: i64) -> Lookup<Arc<Live>> {
+        let holds = |live: &Arc<Live>| {
+            live.read_at.elapsed() < REMEMBERED_FOR && live.subject.changes_at.is_none_or(|at| now < at)
+        };
+        if let Some(live) = self.known.get(name).filter(holds) {
             return Lookup::Found(live);
         }
         match understood::<Record>(self.state.peek(&session_key(name)).await) {
-            Lookup::Found(record) => self.remember(name, record).map_or(Lookup::Absent, Lookup::Found),
+            Lookup::Found(record) => self.remember(name, record, now).map_or(Lookup::Absent, Lookup::Found),
             Lookup::Absent => Lookup::Absent,
             Lookup::Unavailable => Lookup::Unavailable,
         }
@@ -70,14 +73,14 @@ impl BrowserSessions {
 
     /// Judges a session by the rules in force and remembers it; `None` where its issuer is gone, or its claims are none
     /// any more.
-    pub(super) fn remember(&self, name: &str, record: Record) -> Option<Arc<Live>> {
+    pub(super) fn remember(&self, name: &str, record: Record, now: i64) -> Option<Arc<Live>> {
         let position = self.issuers.iter().position(|issuer| issuer.name == record.issuer)?;
         let settings = self.issuers.get(position)?.sign_in.as_ref()?;
         if settings.client_id != record.client_id {
             return None;
         }
         let ends_at = record.began_at.saturating_add(seconds(settings.session.absolute));
-        let frame = Frame { client_id: &record.client_id, name, began_at: record.began_at, ends_at };
+        let frame = Frame { client_id: &record.client_id, name, began_at: record.began_at, ends_at, now };
         let mut subject = id_token::subject(&record.claims, self.providers.rules(position)?, &frame).ok()?;
         subject.session.get_or_insert_with(|| name.into());
         let live = Arc::new(Live { record, subject: Arc::new(subject), position, read_at: Instant::now() });
@@ -94,7 +97,7 @@ impl BrowserSessions {
         let record = Record { seen_at: now, ..live.record.clone() };
         // Where it can't be kept the session goes on till its idle limit: the store says that it fails by itself.
         keep(self.state.as_ref(), &session_key(name), &record, limits.idle + record::MARGIN).await;
-        self.remember(name, record).unwrap_or(live)
+        self.remember(name, record, now).unwrap_or(live)
     }
 
     /// The session that a visit's browser presents, within its limits and not revoked.
@@ -116,7 +119,7 @@ impl BrowserSessions {
     pub(super) async fn presented(&self, visit: &Visit<'_>) -> Option<(Box<str>, Record)> {
         let Presented::Session(id) = &visit.facts.presented else { return None };
         let name = record::name_of(id.as_str());
-        match self.live(&name).await {
+        match self.live(&name, visit.now).await {
             Lookup::Found(live) => Some((name, live.record.clone())),
             Lookup::Absent | Lookup::Unavailable => None,
         }

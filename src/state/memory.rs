@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::expiring::{Entry, Expiring, Full, Key};
+use super::revised::Revised;
 use super::spent::{ProofKey, Spent};
 use super::window::Window;
 use crate::decision::evidence::Lookup;
@@ -51,6 +52,7 @@ pub struct MemoryState {
     /// Proofs after this moment are another process's to spend.
     last: AtomicI64,
     anything_revoked: AtomicBool,
+    revised: Revised,
     proofs: Expiring<()>,
     revoked: Expiring<i64>,
     windows: Expiring<Window>,
@@ -71,6 +73,7 @@ impl MemoryState {
             epoch: AtomicI64::new(jiff::Timestamp::now().as_second()),
             last: AtomicI64::new(i64::MAX),
             anything_revoked: AtomicBool::new(false),
+            revised: Revised::default(),
             proofs: Expiring::new(limits.proofs),
             revoked: Expiring::new(limits.revocations),
             windows: Expiring::new(limits.windows),
@@ -96,14 +99,16 @@ impl MemoryState {
     pub(super) fn revoke_name(&self, name: Key, moment: i64, remember: Duration) -> Result<(), Full> {
         self.anything_revoked.store(true, Ordering::Release);
         let now = Instant::now();
-        self.revoked.change(name, now, |entry| {
+        let done = self.revoked.change(name, now, |entry| {
             let new = Entry::new(moment, now, remember);
             *entry = Some(match entry.take() {
                 // Neither an earlier moment nor a shorter memory undoes what was revoked before.
                 Some(old) => Entry { value: old.value.max(moment), ends: old.ends.max(new.ends) },
                 None => new,
             });
-        })
+        });
+        self.revised.note();
+        done
     }
 
     /// Room for `bytes`, if need be after what has ended was thrown away.
@@ -191,6 +196,10 @@ impl State for MemoryState {
 
     async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
         found_if(self.revoke_name(revocation_name(key), moment, remember))
+    }
+
+    async fn revised(&self, seen: u64) -> u64 {
+        self.revised.since(seen).await
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {

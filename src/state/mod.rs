@@ -9,6 +9,7 @@ mod health;
 pub mod memory;
 pub mod rates;
 pub mod redis;
+mod revised;
 pub mod ring;
 pub mod spent;
 mod window;

@@ -15,10 +15,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 
 use super::spent::ProofKey;
 use crate::decision::evidence::Lookup;
-use crate::enforce::ports::{Consumed, RevocationKey, State};
+use crate::enforce::ports::{Consumed, Nonces, RevocationKey, State};
+use crate::identity::nonce::NonceKeys;
 use crate::telemetry::metrics;
 
 const VERSION: u8 = 1;
@@ -50,7 +52,12 @@ pub enum OpenFailure {
 /// Keys by their ids; the first one seals.
 pub struct KeyRing {
     keys: Vec<(Box<str>, RandomizedNonceKey)>,
+    /// The keys of nonces for proofs of possession, in the same order.
+    nonces: NonceKeys,
 }
+
+/// What the keys of nonces are derived with, so that no key serves two purposes.
+const NONCE_PURPOSE: &[u8] = b"wardgate: nonces of proofs of possession, version 1";
 
 impl KeyRing {
     /// A ring of keys in this order.
@@ -70,7 +77,8 @@ impl KeyRing {
             let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| RingError::BadKey)?;
             ring.push((id.clone(), key));
         }
-        Ok(Self { keys: ring })
+        let derived: Vec<[u8; 32]> = keys.iter().map(|(_, key)| derive(key, NONCE_PURPOSE)).collect();
+        Ok(Self { keys: ring, nonces: NonceKeys::new(&derived) })
     }
 
     /// Seals bytes that will be kept under `name`; `None` where the system gives no randomness.
@@ -103,6 +111,27 @@ impl KeyRing {
             .len();
         plain.truncate(length);
         Ok(plain)
+    }
+}
+
+/// A key for one purpose (the first block of HKDF-Expand, RFC 5869 §2.3).
+fn derive(key: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
+    let info = [purpose, &[1]].concat();
+    let mut derived = [0; 32];
+    derived.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &info).as_ref());
+    derived
+}
+
+/// The nonces of a ring that may be exchanged: gateways that share its keys know each other's.
+pub struct RingNonces(pub Arc<ArcSwap<KeyRing>>);
+
+impl Nonces for RingNonces {
+    fn current(&self, now: i64) -> Option<String> {
+        self.0.load().nonces.current(now)
+    }
+
+    fn accepts(&self, nonce: &str, now: i64) -> bool {
+        self.0.load().nonces.accepts(nonce, now)
     }
 }
 
@@ -151,6 +180,10 @@ impl State for SealedState {
 
     async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
         self.inner.revoke(key, moment, remember).await
+    }
+
+    async fn revised(&self, seen: u64) -> u64 {
+        self.inner.revised(seen).await
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
@@ -255,6 +288,14 @@ mod tests {
         assert_eq!(KeyRing::new(&[key("")]).err(), Some(RingError::BadId));
         assert_eq!(KeyRing::new(&[key(&"x".repeat(256))]).err(), Some(RingError::BadId));
         assert_eq!(KeyRing::new(&[key("a"), key("a")]).err(), Some(RingError::BadId));
+    }
+
+    #[test]
+    fn gateways_with_one_key_know_each_others_nonces() {
+        let nonces = |ids: &[&str]| RingNonces(Arc::new(ArcSwap::from_pointee(ring(ids))));
+        let nonce = nonces(&["k1"]).current(1_000).expect("a nonce");
+        assert!(nonces(&["k2", "k1"]).accepts(&nonce, 1_000), "a rotation under way");
+        assert!(!nonces(&["k2"]).accepts(&nonce, 1_000));
     }
 
     fn sealed_state() -> (Arc<MemoryState>, Arc<ArcSwap<KeyRing>>, SealedState) {

@@ -69,6 +69,10 @@ impl State for World {
         self.store().revoke(key, moment, remember).await
     }
 
+    async fn revised(&self, _: u64) -> u64 {
+        std::future::pending().await
+    }
+
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
         self.store().window(key, span).await
     }
@@ -172,6 +176,7 @@ async fn a_gate_does_what_the_matrix_says() {
             .into_iter()
             .filter(|need| match need {
                 Need::Identity => is_bearer,
+                Need::Possession => false,
                 Need::Revocation => true,
                 Need::Body => world_asked.contains(&Need::Body),
             })

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use wardgate::config::Compiled;
 use wardgate::decision::trace::Silent;
-use wardgate::decision::{Decision, Evidence, Findings, Need, Question, Revocation, Step, step};
+use wardgate::decision::{Decision, Evidence, Findings, Need, Possession, Question, Revocation, Step, step};
 use wardgate::policy::requirement::Unmet;
 use wardgate::policy::{Access, Match, PatientSource, Policy, Route};
 use wardgate::request::Facts;
@@ -149,6 +149,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                         (evidence.identity, evidence.keys_too_stale) =
                             (Some(known.identity.clone()), known.keys_too_stale)
                     }
+                    Need::Possession => evidence.possession = Some(Possession::Proven),
                     Need::Revocation => evidence.revocation = Some(known.revocation),
                     Need::Body => evidence.body = Some(known.body.clone()),
                 }
@@ -253,6 +254,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
     let (asked, decision, findings) = decide(&question, &row.known(&question));
     let letters = asked.iter().map(|need| match need {
         Need::Identity => 'i',
+        Need::Possession => 'p',
         Need::Revocation => 'r',
         Need::Body => 'b',
     });
@@ -296,5 +298,6 @@ fn word(unmet: Unmet) -> &'static str {
         Unmet::Methods => "methods",
         Unmet::ServiceNotAllowed => "service rule",
         Unmet::ServiceTokenAge => "token age",
+        Unmet::ServiceNotSenderConstrained => "binding",
     }
 }

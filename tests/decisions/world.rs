@@ -205,6 +205,8 @@ pub fn person(policy: &Policy, issuer: usize, id: &str, client: &str) -> Subject
         token_id: Some("j1".into()),
         session: None,
         bound_to: None,
+        bound_key: None,
+        changes_at: None,
         claims: Arc::default(),
     }
 }
@@ -224,6 +226,7 @@ impl Known {
         Evidence {
             identity: Some(self.identity.clone()),
             keys_too_stale: self.keys_too_stale,
+            possession: None,
             revocation: Some(self.revocation),
             body: Some(self.body.clone()),
         }
@@ -235,6 +238,7 @@ impl Known {
         Evidence {
             identity: all.identity.filter(|_| identity),
             keys_too_stale: identity && self.keys_too_stale,
+            possession: None,
             revocation: all.revocation.filter(|_| revocation),
             body: all.body.filter(|_| body),
         }

@@ -11,9 +11,11 @@
 mod support;
 
 mod basics;
+mod dpop;
 mod edge;
 mod hostile;
 mod operate;
 mod real;
+mod revocation;
 mod session;
 mod state;

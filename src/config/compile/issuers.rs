@@ -15,7 +15,7 @@ use crate::config::settings::IssuerSettings;
 use crate::config::values::{self, Names};
 use crate::identity::algorithm::SignatureAlgorithm;
 use crate::identity::assurance::Levels;
-use crate::identity::issuer::ClaimNames;
+use crate::identity::issuer::{ClaimNames, KeyProofRule};
 use crate::identity::{Caller, IssuerRules};
 
 /// The algorithms where the file names none: what almost every issuer signs with.
@@ -92,6 +92,7 @@ fn issuer<'s>(
         callers: values::choice(report, &schema.callers, &callers, Caller::Person),
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
+        dpop: key_proof_rule(report, schema),
         assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
     };
@@ -103,6 +104,15 @@ fn issuer<'s>(
         sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
     };
     Issuer { rules, settings, mapping }
+}
+
+fn key_proof_rule(report: &mut Report<'_>, schema: &Schema) -> KeyProofRule {
+    let words = [("required", true), ("optional", false)];
+    let usual = KeyProofRule::default();
+    KeyProofRule {
+        required: values::choice(report, &schema.dpop, &words, usual.required),
+        needs_nonce: values::choice(report, &schema.dpop_nonce, &words, usual.needs_nonce),
+    }
 }
 
 fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
@@ -155,5 +165,19 @@ fn claims(report: &mut Report<'_>, schema: Option<&Claims>) -> ClaimNames {
         return ClaimNames::default();
     };
     let mut claim = |given: &Given<Text>| given.as_ref().map(|text| values::filled(report, text).into());
-    ClaimNames { patient: claim(&schema.patient), roles: claim(&schema.roles) }
+    let names = ClaimNames {
+        patient: claim(&schema.patient),
+        roles: claim(&schema.roles),
+        role_ends: claim(&schema.role_ends),
+    };
+    if let (None, Some(ends)) = (&names.roles, schema.role_ends.as_ref()) {
+        let message = "there are no roles that could end";
+        report.add(
+            Code::RoleEndsWithoutRoles,
+            ends,
+            message,
+            "name the claim with the roles: `roles: groups`",
+        );
+    }
+    names
 }

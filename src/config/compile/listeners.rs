@@ -23,6 +23,7 @@ const MOST_HEADERS: usize = 256;
 pub(super) struct Listening {
     pub(super) listeners: Vec<ListenerSettings>,
     pub(super) telemetry: Option<SocketAddr>,
+    pub(super) operators: Option<PathBuf>,
     pub(super) shutdown: ShutdownSettings,
     pub(super) upgrade: UpgradeSettings,
     pub(super) threads: Option<usize>,
@@ -53,9 +54,21 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
         let address = report.required(&map.value.address, "address", map.into(), "\"127.0.0.1:9901\"")?;
         taken.address(address, report)
     });
+    let operators = file.operators.as_ref().and_then(|map| {
+        let report = &mut report.within("operators", None);
+        let example = "\"unix:/run/wardgate/operators.sock\"";
+        let address = report.required(&map.value.address, "address", map.into(), example)?;
+        let Some(path) = address.value.strip_prefix("unix:") else {
+            let message =
+                format!("`{}` is no Unix socket, and whoever reaches it could revoke", address.value);
+            report.add(Code::NotAUnixSocket, address, message, format!("write `address: {example}`"));
+            return None;
+        };
+        taken.path(path, address, report)
+    });
     let threads = values::count(report, &file.threads, 1..=1024);
     let (shutdown, upgrade) = (shutdown(file, report), upgrade(file, report));
-    Listening { listeners, telemetry, shutdown, upgrade, threads }
+    Listening { listeners, telemetry, operators, shutdown, upgrade, threads }
 }
 
 fn listener<'s>(

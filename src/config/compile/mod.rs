@@ -17,6 +17,7 @@ mod listeners;
 mod matching;
 mod observing;
 mod paths;
+mod possession;
 mod reach;
 mod routes;
 mod rules;
@@ -62,6 +63,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let mut drafts = routes::compile(file, &known, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
     reach::check(file, &drafts, &known, report);
+    let state = state::compile(file, base_dir, report);
+    possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
@@ -74,7 +77,6 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
     let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
-    let state = state::compile(file, base_dir, report);
     sign_in::check(file, &state, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
@@ -91,6 +93,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let mut settings = Settings {
         listeners: listening.listeners,
         telemetry: listening.telemetry,
+        operators: listening.operators,
         traces: observing::traces(file, report),
         proxy_status: observing::proxy_status(file.proxy_status.as_ref(), report),
         issuers: sources,

@@ -83,7 +83,7 @@ fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Repor
         report.add(Code::BuiltInTiers, place, message, "write `tiers` with levels of your own");
         return Vec::new();
     };
-    let machines = Some(ServiceRule { max_token_age: 600 });
+    let machines = Some(ServiceRule { max_token_age: 600, sender_constrained: false });
     let tier = |name: &str, assurance: Level, max_age, audit| Tier {
         name: name.into(),
         assurance,
@@ -146,9 +146,15 @@ fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mu
 }
 
 fn service_rule(schema: &Spanned<Service>, report: &mut Report<'_>) -> Option<ServiceRule> {
+    let words = [("required", true), ("optional", false)];
+    let sender_constrained = values::choice(report, &schema.value.sender_constrained, &words, false);
+    // A token that only its owner can use may be as old as its issuer lets it be.
+    if sender_constrained && schema.value.max_token_age.is_none() {
+        return Some(ServiceRule { max_token_age: i64::MAX, sender_constrained });
+    }
     report.required(&schema.value.max_token_age, "max_token_age", schema.into(), "10m")?;
     values::whole_seconds(report, &schema.value.max_token_age)
-        .map(|max_token_age| ServiceRule { max_token_age })
+        .map(|max_token_age| ServiceRule { max_token_age, sender_constrained })
 }
 
 /// Compiles the top-level `step_up`; without it there is `api`, which tells API clients what is missing.

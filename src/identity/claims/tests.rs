@@ -136,8 +136,6 @@ fn other_tokens_are_told_apart() {
     }
     assert!(plain(json!({ "token_use": "access", "typ": "Bearer" })).is_ok());
     assert_eq!(plain(json!({ "token_use": 1 })), Err(TokenFault::BadClaim));
-    let bound = json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } });
-    assert_eq!(strict(&bound).map(|subject| subject.id), Err(TokenFault::ProofOfKeyMissing));
     assert_eq!(plain(json!({ "cnf": {} })), Err(TokenFault::ProofOfKeyMissing));
 }
 
@@ -157,7 +155,7 @@ fn one_string_is_one_role() {
 #[test]
 fn nested_claims_are_found_by_steps_and_never_guessed() {
     let nested = IssuerRules {
-        claims: ClaimNames { patient: None, roles: Some("realm.access.roles".into()) },
+        claims: ClaimNames { patient: None, roles: Some("realm.access.roles".into()), role_ends: None },
         ..rules()
     };
     let roles = |change: Value| read(&change, &nested, Profile::Rfc9068).map(|subject| subject.roles);
@@ -217,7 +215,8 @@ fn a_token_is_bound_to_one_certificate_or_refused() {
     for (cnf, fault) in [
         (json!({ "x5t#S256": "short" }), TokenFault::BadClaim),
         (json!({ "x5t#S256": 1 }), TokenFault::BadClaim),
-        (json!({ "x5t#S256": thumbprint, "jkt": "x" }), TokenFault::ProofOfKeyMissing),
+        (json!({ "x5t#S256": thumbprint, "jkt": "x" }), TokenFault::BadClaim),
+        (json!({ "x5t#S256": thumbprint, "jwk": {} }), TokenFault::ProofOfKeyMissing),
         (json!({ "x5t": thumbprint }), TokenFault::ProofOfKeyMissing),
         (json!(null), TokenFault::ProofOfKeyMissing),
         (json!("x"), TokenFault::ProofOfKeyMissing),
@@ -227,5 +226,52 @@ fn a_token_is_bound_to_one_certificate_or_refused() {
         let Value::Object(claims) = claims else { unreachable!() };
         let read = subject(claims, &rules(), Profile::Rfc9068, NOW);
         assert_eq!(read.map(|subject| subject.id), Err(fault), "{cnf}");
+    }
+}
+
+#[test]
+fn a_token_can_be_bound_to_a_key_and_to_a_certificate_too() {
+    let thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let read = |cnf: Value| strict(&json!({ "cnf": cnf })).expect("read");
+    let (key, both) =
+        (read(json!({ "jkt": thumbprint })), read(json!({ "jkt": thumbprint, "x5t#S256": thumbprint })));
+    assert_eq!(key.bound_key.map(|key| key.to_string()).as_deref(), Some(thumbprint));
+    assert!(key.bound_to.is_none() && both.bound_to.is_some() && both.bound_key.is_some());
+    assert!(key.is_sender_constrained() && !strict(&json!({})).expect("read").is_sender_constrained());
+}
+
+#[test]
+fn an_introspection_answer_that_speaks_of_a_key_must_name_it() {
+    let ask = |change: Value| read(&change, &rules(), Profile::Introspection).map(|subject| subject.id);
+    let key = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    assert_eq!(ask(json!({ "token_type": "DPoP" })), Err(TokenFault::ProofOfKeyMissing));
+    assert!(ask(json!({ "token_type": "DPoP", "cnf": { "jkt": key } })).is_ok());
+    assert!(ask(json!({ "token_type": "Bearer" })).is_ok());
+    assert_eq!(ask(json!({ "token_type": "mac" })), Err(TokenFault::ProofOfKeyMissing));
+}
+
+#[test]
+fn a_role_ends_when_its_time_is_over() {
+    let mut rules = rules();
+    rules.claims.role_ends = Some("until".into());
+    let ask = |until: Value, now: i64| {
+        let Value::Object(claims) = testing::claims(&json!({ "roles": ["nurse", "locum"], "until": until }))
+        else {
+            unreachable!()
+        };
+        subject(claims, &rules, Profile::Rfc9068, now)
+    };
+    let held = |until: Value, now: i64| {
+        ask(until, now).map(|subject| (subject.roles.join(","), subject.changes_at.map(|at| at - NOW)))
+    };
+    let until = json!({ "locum": NOW + 10, "surgeon": NOW + 5, "nurse": 1_790_000_020.5 });
+    assert_eq!(held(until.clone(), NOW + 9), Ok(("nurse,locum".to_owned(), Some(10))));
+    assert_eq!(held(until.clone(), NOW + 10), Ok(("nurse".to_owned(), Some(20))));
+    assert_eq!(held(until, NOW + 20), Ok((String::new(), None)));
+    assert_eq!(held(Value::Null, NOW), Ok(("nurse,locum".to_owned(), None)), "the claim is not there");
+    for wrong in
+        [json!([]), json!("x"), json!({ "locum": "soon" }), json!({ "locum": null }), json!({ "locum": -1 })]
+    {
+        assert_eq!(held(wrong.clone(), NOW), Err(TokenFault::BadClaim), "{wrong}");
     }
 }

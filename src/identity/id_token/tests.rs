@@ -65,7 +65,8 @@ fn only_an_id_token_for_this_very_request_counts() {
 
 #[test]
 fn a_sessions_subject_is_read_like_a_tokens() {
-    let frame = Frame { client_id: "portal", name: "session-1", began_at: NOW, ends_at: NOW + 3_600 };
+    let frame =
+        Frame { client_id: "portal", name: "session-1", began_at: NOW, ends_at: NOW + 3_600, now: NOW };
     let read = |change: &Value| subject(&Arc::new(id_token(change)), &rules(), &frame);
     let alice = read(&json!({})).expect("a subject");
     assert_eq!((alice.id.as_ref(), alice.patient.as_deref(), alice.roles.len()), ("alice", Some("p1"), 1));

@@ -190,6 +190,10 @@ impl State for EmbeddedState {
         counted("revoke", stored, if stored { Lookup::Found(()) } else { Lookup::Unavailable })
     }
 
+    async fn revised(&self, seen: u64) -> u64 {
+        self.memory.revised(seen).await
+    }
+
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
         self.memory.window(key, span).await
     }

@@ -33,6 +33,7 @@ use self::names::Names;
 use self::scripts::{Revision, Told};
 use super::health::{Health, counted};
 use super::memory::revocation_name;
+use super::revised::Revised;
 use super::spent::{ProofKey, Spent};
 use crate::config::settings::{RedisSettings, RedisTopology};
 use crate::decision::evidence::Lookup;
@@ -66,6 +67,8 @@ struct Inner {
     epochs: Vec<AtomicI64>,
     /// How much of the revocation table this gateway has seen.
     seen: Mutex<Revision>,
+    /// Tells those who wait when that changes: the keeper looks every second, and every request on its way.
+    revised: Revised,
     /// Held by who mends the revocation table.
     mending: tokio::sync::Mutex<()>,
 }
@@ -89,6 +92,7 @@ impl RedisState {
             was_reached: AtomicBool::new(false),
             epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
             seen: Mutex::default(),
+            revised: Revised::default(),
             mending: tokio::sync::Mutex::default(),
             now,
             settings,
@@ -147,6 +151,7 @@ impl Inner {
         let is_whole = seen.count == 0 || (found.lineage == seen.lineage && found.count >= seen.count);
         if is_whole && found != *seen {
             *seen = found;
+            self.revised.note();
         }
         is_whole
     }
@@ -184,6 +189,7 @@ impl Inner {
             // Answers overtake each other.
             if revision.lineage != seen.lineage || revision.count > seen.count {
                 *seen = revision;
+                self.revised.note();
             }
         }
         if had_lost {
@@ -263,6 +269,10 @@ impl State for RedisState {
             }
             None => counted("revoke", false, Lookup::Unavailable),
         }
+    }
+
+    async fn revised(&self, seen: u64) -> u64 {
+        self.inner.revised.since(seen).await
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {

@@ -85,6 +85,24 @@ impl Idp {
         self.order("/claims", &json!({"account": account, "claims": claims}));
     }
 
+    /// A machine's token that is bound to the key of a proof (RFC 9449 §5).
+    pub fn bound_client_token(&self, audience: &str, proof: &str) -> String {
+        let form = format!("grant_type=client_credentials&scope=feed&resource=urn:wardgate-test:{audience}");
+        let headers = [
+            ("Host", &*self.address.to_string()),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            // lab-feed:lab-feed-secret
+            ("Authorization", "Basic bGFiLWZlZWQ6bGFiLWZlZWQtc2VjcmV0"),
+            ("DPoP", proof),
+        ];
+        let answer =
+            http::send(self.address, "POST", "/token", &headers, form.as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer = answer.json();
+        assert_eq!(answer["token_type"], "DPoP", "{answer}");
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
     /// New keys sign from now on; `retire` takes the old ones out.
     pub fn rotate(&self, retire: bool) {
         self.order("/rotate", &json!({"retire": retire}));

@@ -4,6 +4,7 @@ pub mod gateway;
 pub mod http;
 pub mod idp;
 pub mod orthanc;
+pub mod possession;
 pub mod redis;
 pub mod tokens;
 pub mod upstream;
