@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 /// How long the gateway may take to answer.
 const TIME: Duration = Duration::from_secs(15);
 
-/// What to revoke.
+/// Where, and what to revoke.
 #[derive(Debug, clap::Args)]
-#[group(id = "what", required = true, multiple = false, args = ["subject", "session", "token_id", "client"])]
 pub struct Arguments {
     /// The gateway's socket: `operators.address` of its configuration, without `unix:`.
     #[arg(long, value_name = "PATH")]
@@ -19,6 +18,17 @@ pub struct Arguments {
     /// The issuer's name in the configuration.
     #[arg(long, value_name = "NAME")]
     issuer: String,
+    #[command(flatten)]
+    named: Named,
+    /// Refuse only tokens that were issued before this moment, in Unix seconds.
+    #[arg(long, value_name = "SECONDS")]
+    not_before: Option<i64>,
+}
+
+/// Whose tokens.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Named {
     /// A subject: every token issued to them until now (`sub`).
     #[arg(long, value_name = "SUB")]
     subject: Option<String>,
@@ -31,9 +41,6 @@ pub struct Arguments {
     /// A client: every token issued to it until now (`client_id`, `azp`).
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
-    /// Refuse only tokens that were issued before this moment, in Unix seconds.
-    #[arg(long, value_name = "SECONDS")]
-    not_before: Option<i64>,
 }
 
 /// Revokes.
@@ -51,7 +58,8 @@ pub fn revoke(arguments: &Arguments) -> ExitCode {
 }
 
 fn ask(arguments: &Arguments) -> Result<Value, String> {
-    let Arguments { socket, issuer, subject, session, token_id, client, not_before } = arguments;
+    let Arguments { socket, issuer, named, not_before } = arguments;
+    let Named { subject, session, token_id, client } = named;
     let mut order = json!({ "issuer": issuer });
     let members = [("subject", subject), ("session", session), ("token_id", token_id), ("client", client)];
     if let Value::Object(order) = &mut order {
