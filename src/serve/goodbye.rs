@@ -96,9 +96,8 @@ impl Goodbye {
             });
             // It may have been told between the two looks; afterwards the wakers are registered. A word that was for an
             // earlier request of this connection has been used up: another is waited for.
-            let heard =
-                told.iter_mut().fold(false, |heard, told| told.as_mut().poll(context).is_ready() || heard);
-            if heard {
+            let heard = told.each_mut().map(|told| told.as_mut().poll(context).is_ready());
+            if heard.contains(&true) {
                 self.told = None;
                 context.waker().wake_by_ref();
             }

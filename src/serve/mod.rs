@@ -22,6 +22,7 @@ mod limits;
 mod live;
 pub mod operators;
 pub mod otlp;
+mod outcome;
 mod own;
 mod pace;
 pub mod pages;

@@ -1,5 +1,7 @@
 //! The only writer of the gateway's own answers: plain status, RFC 9457 problem, RFC 6750 and RFC 9470 challenges.
 
+mod browser;
+
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -9,8 +11,8 @@ use pingora::proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::pages::Rendered;
 use super::proxy_status::{ProxyError, ProxyStatus};
+use super::upstream::DECISION_HEADER;
 use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
 use crate::identity::dpop::ALGORITHMS;
 use crate::identity::{DpopFault, TokenFault};
@@ -177,7 +179,7 @@ impl Reply {
     /// A preflight's answer, or that to `OPTIONS *` where there is no route.
     pub fn preflight(id: Uuid, route: Option<&Route>, facts: Option<&Facts>) -> pingora::Result<Self> {
         let mut header = ResponseHeader::build(StatusCode::NO_CONTENT, Some(8))?;
-        header.insert_header("x-wardgate-decision", id.to_string())?;
+        header.insert_header(DECISION_HEADER, id.to_string())?;
         if let (Some(route), Some(settings)) =
             (route, route.zip(facts).and_then(|(route, facts)| cors::allowed(route, facts)))
         {
@@ -212,62 +214,8 @@ impl Reply {
         Ok(reply)
     }
 
-    /// One of the gateway's own pages.
-    pub fn page(id: Uuid, page: Rendered) -> pingora::Result<Self> {
-        let status = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut header = ResponseHeader::build(status, Some(12))?;
-        header.insert_header("x-wardgate-decision", id.to_string())?;
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
-        }
-        Self { header, body: Bytes::new() }.shown_as(page)
-    }
-
-    /// The same answer for somebody who reads it in a browser: status and challenges stay.
-    pub fn shown_as(self, page: Rendered) -> pingora::Result<Self> {
-        let Self { mut header, .. } = self;
-        let body = Bytes::from(page.html);
-        header.insert_header(http::header::CONTENT_TYPE, "text/html; charset=utf-8")?;
-        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
-        header.insert_header(http::header::CONTENT_LANGUAGE, page.language)?;
-        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
-        header.insert_header(http::header::CONTENT_SECURITY_POLICY, page.content_policy)?;
-        header.insert_header(http::header::X_FRAME_OPTIONS, "DENY")?;
-        // Not `no-referrer`: then a form of the page's own would come without its origin (Fetch standard).
-        header.insert_header(http::header::REFERRER_POLICY, "same-origin")?;
-        header.insert_header("cross-origin-opener-policy", "same-origin")?;
-        header.insert_header("x-content-type-options", "nosniff")?;
-        Ok(Self { header, body })
-    }
-
-    /// The browser goes on to another address, by `GET`.
-    pub fn go_to(id: Uuid, address: &str) -> pingora::Result<Self> {
-        let mut reply = Self::bare(id, 303)?;
-        reply.header.insert_header(http::header::LOCATION, address)?;
-        // What the address holds is for nobody but the page there.
-        reply.header.insert_header(http::header::REFERRER_POLICY, "no-referrer")?;
-        Ok(reply)
-    }
-
-    /// A status and nothing else.
-    pub fn bare(id: Uuid, status: u16) -> pingora::Result<Self> {
-        let mut header = ResponseHeader::build(status, Some(8))?;
-        header.insert_header(http::header::CONTENT_LENGTH, 0)?;
-        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
-        header.insert_header("x-wardgate-decision", id.to_string())?;
-        Ok(Self { header, body: Bytes::new() })
-    }
-
-    /// Gives the browser cookies, as whole `Set-Cookie` lines.
-    pub fn with_cookies(mut self, lines: &[String]) -> pingora::Result<Self> {
-        for line in lines {
-            self.header.append_header(http::header::SET_COOKIE, line.as_str())?;
-        }
-        Ok(self)
-    }
-
     /// Speaks to a client that proves its key (RFC 9449 §7.1): in its scheme, and with the nonce for its next proof.
-    pub fn to_key_holder(mut self, nonce: Option<String>) -> pingora::Result<Self> {
+    pub fn for_key_holder(mut self, nonce: Option<String>) -> pingora::Result<Self> {
         let asked = self.header.headers.get(http::header::WWW_AUTHENTICATE).and_then(|it| it.to_str().ok());
         if let Some(parameters) = asked.and_then(|challenge| challenge.strip_prefix("Bearer")) {
             let parameters = parameters.trim_start();
@@ -289,7 +237,7 @@ impl Reply {
         header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
         header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
         header.insert_header("x-content-type-options", "nosniff")?;
-        header.insert_header("x-wardgate-decision", id.to_string())?;
+        header.insert_header(DECISION_HEADER, id.to_string())?;
         Ok(Self { header, body })
     }
 

@@ -65,9 +65,9 @@ fn nonce(answer: &Answer) -> String {
 
 fn last_reason(gateway: &Gateway) -> Value {
     let records = gateway.audit();
-    let decisions =
+    let mut decisions =
         records.iter().filter(|record| record["event"] == "decision" || record["event"] == "intent");
-    decisions.last().expect("a decision")["reason"].clone()
+    decisions.next_back().expect("a decision")["reason"].clone()
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn scripts_streams_and_sockets_get_no_page() {
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ("Sec-Fetch-Mode", "websocket"),
     ];
-    let cases: [(&str, &str, &[(&str, &str)]); 6] = [
+    type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)]);
+    let cases: [Case<'_>; 6] = [
         ("GET", RESULTS, &super::browser::SCRIPT),
         ("GET", RESULTS, &[("Accept", "text/event-stream"), ("Sec-Fetch-Mode", "cors")]),
         ("GET", RESULTS, &[("Accept", "application/json")]),

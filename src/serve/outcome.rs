@@ -1,0 +1,79 @@
+//! From what was decided to what the client gets: the request goes upstream, or the gateway answers by itself.
+
+use bytes::Bytes;
+use pingora::proxy::Session;
+
+use super::buffered;
+use super::context::Context;
+use super::edge;
+use super::intake;
+use super::proxy::Gateway;
+use super::reply::Reply;
+use super::running::{self, Open};
+use super::upstream::WEBSOCKET_SILENCE;
+use crate::enforce::{Outcome, Settled};
+
+impl Gateway {
+    /// Carries an outcome out; says whether the client has been answered.
+    pub(super) async fn carry_out(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        settled: Settled,
+        body: Option<Bytes>,
+    ) -> pingora::Result<bool> {
+        let Settled { policy, route, outcome, allow, intent, verdict } = settled;
+        context.body_bytes =
+            route.and_then(|index| policy.route(index)).map_or(self.listener.limits.body_bytes, |route| {
+                route.body_limit(self.listener.limits.body_bytes)
+            });
+        let settled =
+            Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
+        let (id, facts) = (context.id, context.facts.as_ref());
+        let forwards = matches!(outcome, Outcome::Admitted(_));
+        if !forwards && !Box::pin(intake::drain(session, facts, body.as_ref())).await {
+            // What follows on this connection can't be trusted, or is not worth reading.
+            session.set_keepalive(None);
+        }
+        let reply = match outcome {
+            Outcome::Admitted(admission) => {
+                let (line, websocket) = ((running::line(), context.changes), context.websocket());
+                let subject = admission.permit().subject();
+                let record = (settled.intent, context.started);
+                context.open = Some(Open::begin(&self.gate, line, subject, websocket, record));
+                context.admission = Some(admission);
+                context.settled = Some(settled);
+                if context.websocket() {
+                    session.set_read_timeout(Some(WEBSOCKET_SILENCE));
+                    edge::websocket_may_begin(session);
+                }
+                return match body {
+                    None => Ok(false),
+                    // Boxed, so that requests that stream need not carry room for it.
+                    Some(body) => {
+                        Box::pin(buffered::deliver(self, session, context, body)).await.map(|()| true)
+                    }
+                };
+            }
+            Outcome::Challenged(challenge) => {
+                context.reason = Some(challenge.reason.code());
+                let label = settled.route().and_then(|route| route.label.as_deref());
+                let reply = Reply::challenge(id, &challenge, label)?;
+                self.challenge_page(context, reply, &session.req_header().headers)?
+            }
+            Outcome::Refused(denial) => {
+                context.reason = Some(denial.reason.code());
+                let headers = &session.req_header().headers;
+                self.refusal(context, facts, settled.route(), (&denial, &allow), headers)?
+            }
+            Outcome::Preflight => Reply::preflight(id, settled.route(), facts)?,
+        };
+        let proves_key = facts.is_some_and(|facts| facts.presented.is_key_bound());
+        let reply = if proves_key { reply.for_key_holder(self.gate.nonce(context.now))? } else { reply };
+        let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
+        tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
+        context.settled = Some(settled);
+        Box::pin(reply.send(session)).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,66 @@
+//! Answers for people: pages, and where the browser goes on.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::ResponseHeader;
+use uuid::Uuid;
+
+use super::{RETRY_AFTER, Reply};
+use crate::serve::pages::Rendered;
+use crate::serve::upstream::DECISION_HEADER;
+
+impl Reply {
+    /// One of the gateway's own pages.
+    pub fn page(id: Uuid, page: Rendered) -> pingora::Result<Self> {
+        let status = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut header = ResponseHeader::build(status, Some(12))?;
+        header.insert_header(DECISION_HEADER, id.to_string())?;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?;
+        }
+        Self { header, body: Bytes::new() }.shown_as(page)
+    }
+
+    /// The same answer for somebody who reads it in a browser: status and challenges stay.
+    pub fn shown_as(self, page: Rendered) -> pingora::Result<Self> {
+        let Self { mut header, .. } = self;
+        let body = Bytes::from(page.html);
+        header.insert_header(http::header::CONTENT_TYPE, "text/html; charset=utf-8")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        header.insert_header(http::header::CONTENT_LANGUAGE, page.language)?;
+        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        header.insert_header(http::header::CONTENT_SECURITY_POLICY, page.content_policy)?;
+        header.insert_header(http::header::X_FRAME_OPTIONS, "DENY")?;
+        // Not `no-referrer`: then a form of the page's own would come without its origin (Fetch standard).
+        header.insert_header(http::header::REFERRER_POLICY, "same-origin")?;
+        header.insert_header("cross-origin-opener-policy", "same-origin")?;
+        header.insert_header("x-content-type-options", "nosniff")?;
+        Ok(Self { header, body })
+    }
+
+    /// The browser goes on to another address, by `GET`.
+    pub fn go_to(id: Uuid, address: &str) -> pingora::Result<Self> {
+        let mut reply = Self::bare(id, 303)?;
+        reply.header.insert_header(http::header::LOCATION, address)?;
+        // What the address holds is for nobody but the page there.
+        reply.header.insert_header(http::header::REFERRER_POLICY, "no-referrer")?;
+        Ok(reply)
+    }
+
+    /// A status and nothing else.
+    pub fn bare(id: Uuid, status: u16) -> pingora::Result<Self> {
+        let mut header = ResponseHeader::build(status, Some(8))?;
+        header.insert_header(http::header::CONTENT_LENGTH, 0)?;
+        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        header.insert_header(DECISION_HEADER, id.to_string())?;
+        Ok(Self { header, body: Bytes::new() })
+    }
+
+    /// Gives the browser cookies, as whole `Set-Cookie` lines.
+    pub fn with_cookies(mut self, lines: &[String]) -> pingora::Result<Self> {
+        for line in lines {
+            self.header.append_header(http::header::SET_COOKIE, line.as_str())?;
+        }
+        Ok(self)
+    }
+}
