@@ -1,0 +1,316 @@
+//! The words of every reason: to the caller, and to operators.
+
+use super::Reason;
+use crate::identity::TokenFault;
+use crate::policy::requirement::Unmet;
+
+/// What a reason means to the outside and to operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wording {
+    /// The stable name in audit records, metrics, traces and the configuration's `cases`.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The problem's title (RFC 9457): says nothing that helps an attacker.
+    pub title: &'static str,
+    /// What the caller can do now.
+    pub remedy: &'static str,
+    /// What an operator should know or do; never sent to the caller.
+    pub operator: &'static str,
+}
+
+impl Reason {
+    /// The one place where each reason chooses its status and its words. There is no catch-all, so a new reason
+    /// can't go without.
+    pub const fn wording(self) -> Wording {
+        const FORBIDDEN: &str = "You may not do this";
+        const ASK: &str = "If you should be able to do this, contact support and quote the decision id.";
+        const UNAVAILABLE: &str = "Temporarily unavailable";
+        const RETRY: &str = "This is a passing fault. Try again in a few seconds; nothing has been changed.";
+        const REFUSED: &str = "The token is not accepted";
+        const SIGN_IN: &str = "Sign in again and repeat the request with the new token.";
+        const STRONGER: &str = "Stronger proof is needed";
+        const CONFIRM: &str =
+            "Confirm that it is you: sign in again as the challenge asks, then repeat the request.";
+        let (code, status, title, remedy, operator) = match self {
+            Self::Permitted => ("permitted", 200, "Permitted", "", "a rule of `any_of` allows it"),
+            Self::PublicRoute => ("public_route", 200, "Permitted", "", "the route is `access: public`"),
+            Self::PreflightAllowed => {
+                ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`")
+            }
+            Self::ServerOptions => {
+                ("server_options", 204, "Permitted", "", "`OPTIONS *` is about the gateway itself")
+            }
+            Self::Unreadable(why) => (
+                why.code(),
+                why.status(),
+                "The request can't be read",
+                if why.status() == 431 {
+                    "Send fewer and shorter headers."
+                } else {
+                    "Send a plain HTTP request: no dot segments, no encoded delimiters, one Host, one way of framing the body."
+                },
+                "two servers could read this request differently, so no rule can be sure of it",
+            ),
+            Self::NoRoute => (
+                "no_route",
+                404,
+                "Not found",
+                "Check the address.",
+                "no route matches host and path, or only in another spelling (trailing slash, letter case): add one if this should be reachable",
+            ),
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                405,
+                "Method not allowed",
+                "Use one of the methods in the Allow header.",
+                "the most specific route for this path does not list the method; broader routes are not tried",
+            ),
+            Self::MethodOverride => (
+                "method_override",
+                400,
+                "The method can't be overridden",
+                "Send the request with the method that is meant.",
+                "a header, parameter or form field names another method, which the application might obey",
+            ),
+            Self::FormNotInspectable => (
+                "form_not_inspectable",
+                413,
+                "The body can't be inspected",
+                "Send it uncompressed, in UTF-8 and smaller, or the data in another format.",
+                "forms and JSON are searched for `_method`; if this application never honours it say `method_override: never` on its upstream",
+            ),
+            Self::BodyTooLarge => (
+                "body_too_large",
+                413,
+                "The body is too large",
+                "Send less in one request.",
+                "it is larger than `body_bytes` of the route or listener, or than the 256 KiB that a route's rules read",
+            ),
+            Self::BodyIncomplete => (
+                "body_incomplete",
+                400,
+                "The body ended early",
+                "Send the request again, whole.",
+                "the client stopped sending, or broke the framing",
+            ),
+            Self::ClientTooSlow => (
+                "client_too_slow",
+                408,
+                "The request came too slowly",
+                "Send it again over a better connection.",
+                "the client was slower than `limits.body_min_rate` for longer than `limits.body_grace`",
+            ),
+            Self::RateLimited => (
+                "rate_limited",
+                429,
+                "Too many requests",
+                "Wait as long as Retry-After says, then go on more slowly.",
+                "one of `rate_limits` is used up; the RateLimit-Policy header names it",
+            ),
+            Self::PreflightRefused => {
+                ("preflight_refused", 403, FORBIDDEN, ASK, "the origin is none of the route's `cors.origins`")
+            }
+            Self::CredentialsMissing => (
+                "credentials_missing",
+                401,
+                "Sign in first",
+                "Send an access token in the Authorization header.",
+                "nothing was presented on a protected route",
+            ),
+            Self::CredentialsMalformed => (
+                "credentials_malformed",
+                400,
+                "The credentials can't be used",
+                "Send exactly one access token, as `Authorization: Bearer`.",
+                "the token came in another way than one `Authorization: Bearer` header",
+            ),
+            Self::CrossSite => (
+                "cross_site",
+                403,
+                FORBIDDEN,
+                "Use the application's own pages for this.",
+                "a session's cookie came with a request that changes something, and the browser does not say that it is from this origin: name the other page's origin in the route's `cors.origins`, if it is meant",
+            ),
+            Self::TokenRefused(TokenFault::SessionEnded) => (
+                TokenFault::SessionEnded.code(),
+                401,
+                "The session has ended",
+                "Sign in again.",
+                "it was signed out, was idle for too long, has reached its longest time, or the store has lost it",
+            ),
+            Self::TokenRefused(fault) => (
+                fault.code(),
+                401,
+                REFUSED,
+                SIGN_IN,
+                "compare the token's claims with the issuer's section of the configuration",
+            ),
+            Self::KeyProofRefused(fault) => {
+                (fault.code(), 401, "The proof of possession is not accepted", fault.remedy(), fault.hint())
+            }
+            Self::TokenEnded => (
+                "token_ended",
+                401,
+                REFUSED,
+                SIGN_IN,
+                "the token, or a role in it, ended while the stream was open",
+            ),
+            Self::TokenRevoked => (
+                "token_revoked",
+                401,
+                REFUSED,
+                SIGN_IN,
+                "the subject, session, client or token was revoked after it was issued",
+            ),
+            Self::KeysUnavailable => (
+                "keys_unavailable",
+                503,
+                UNAVAILABLE,
+                RETRY,
+                "the issuer's keys are missing, or older than `stale_for` (`stale_for_critical`): check that the issuer can be reached",
+            ),
+            Self::StoreUnavailable => (
+                "store_unavailable",
+                503,
+                UNAVAILABLE,
+                RETRY,
+                "the state store did not answer: check it, or the tier's `when_store_down`",
+            ),
+            Self::AuditUnavailable => (
+                "audit_unavailable",
+                503,
+                UNAVAILABLE,
+                RETRY,
+                "the audit directory can't be written: check its disk and permissions",
+            ),
+            Self::ActorNotAllowed => (
+                "actor_not_allowed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the token has an `act` claim, and no rule lets anybody act for another",
+            ),
+            Self::IssuerNotAllowed => {
+                ("issuer_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this issuer")
+            }
+            Self::ClientNotAllowed => {
+                ("client_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this client")
+            }
+            Self::RoleMissing => {
+                ("role_missing", 403, FORBIDDEN, ASK, "no rule of the route is for the caller's roles")
+            }
+            Self::ScopeMissing => (
+                "scope_missing",
+                403,
+                "The token does not cover this",
+                "Ask for a token with the scopes named in the challenge.",
+                "the token lacks scopes that the closest rule asks for",
+            ),
+            Self::PatientUnresolved => (
+                "patient_unresolved",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the route's `patient.from` found nothing, or more than one value",
+            ),
+            Self::NoRelation => ("no_relation", 403, FORBIDDEN, ASK, "the record is not the caller's own"),
+            Self::ConditionNotMet => {
+                ("condition_not_met", 403, FORBIDDEN, ASK, "the closest rule's `when` does not hold")
+            }
+            Self::ConditionFailed => (
+                "condition_failed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "a `when` could not be evaluated on this request: see the trace of `wardgate explain`",
+            ),
+            Self::DeniedByRule => {
+                ("denied_by_rule", 403, FORBIDDEN, ASK, "one of the route's `deny` rules holds")
+            }
+            Self::ServiceNotAllowed => (
+                "service_not_allowed",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the tier has no `service:` rule, so no machine may use it",
+            ),
+            Self::ServiceTokenTooOld => (
+                "service_token_too_old",
+                401,
+                REFUSED,
+                "Get a new token and repeat the request.",
+                "the machine's token is older than the tier's `service.max_token_age`",
+            ),
+            Self::ServiceNotSenderConstrained => (
+                "service_not_sender_constrained",
+                401,
+                REFUSED,
+                "Get a token that is bound to a key of yours (DPoP) or to your client certificate.",
+                "the tier says `service: { sender_constrained: required }`, and the machine's token is bound to nothing",
+            ),
+            Self::StepUpRequired(unmet) => {
+                let (code, operator) = match unmet {
+                    Unmet::Level => (
+                        "level_too_low",
+                        "the token's level is below the tier's, or its `acr` and `amr` are not mapped",
+                    ),
+                    Unmet::Age => (
+                        "authentication_too_old",
+                        "`auth_time` is older than the tier's `max_age`, or missing",
+                    ),
+                    Unmet::Methods => (
+                        "method_not_strong_enough",
+                        "none of the tier's `require_methods` is in the token's `amr`",
+                    ),
+                    Unmet::ServiceNotAllowed => ("service_not_allowed", "the tier has no `service:` rule"),
+                    Unmet::ServiceTokenAge => ("service_token_too_old", "the machine's token is too old"),
+                    Unmet::ServiceNotSenderConstrained => {
+                        ("service_not_sender_constrained", "the machine's token is bound to nothing")
+                    }
+                };
+                (code, 401, STRONGER, CONFIRM, operator)
+            }
+            Self::ProofAlreadySpent => (
+                "proof_already_spent",
+                401,
+                STRONGER,
+                "Each of these actions needs its own confirmation: sign in again, then repeat the request.",
+                "this authentication event has paid for another action",
+            ),
+            Self::StepUpImpossible => (
+                "step_up_impossible",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the tier asks for more than the token shows, and lists no `step_up`",
+            ),
+        };
+        Wording { code, status, title, remedy, operator }
+    }
+
+    /// The stable name.
+    pub const fn code(self) -> &'static str {
+        self.wording().code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_look_alike_outward() {
+        let reasons = [
+            Reason::NoRelation,
+            Reason::RoleMissing,
+            Reason::PatientUnresolved,
+            Reason::ConditionNotMet,
+            Reason::DeniedByRule,
+            Reason::ActorNotAllowed,
+        ];
+        let outward =
+            |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
+        assert!(reasons.iter().all(|reason| outward(*reason) == outward(Reason::NoRelation)));
+    }
+}
