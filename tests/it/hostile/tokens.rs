@@ -257,9 +257,11 @@ fn ways_to_present_a_token() {
         for scheme in ["Bearer", "bearer", "BEARER", "Bearer "] {
             cases.push(Case::new(&format!("scheme `{scheme}`"), ask(&format!("Authorization: {scheme} {token}\r\n")), forwarded()));
         }
+        // Bound to no key, so that no proof could be good.
+        cases.push(Case::new("scheme `DPoP`", ask(&format!("Authorization: DPoP {token}\r\n")), refused(401, "token_scheme_needs_key")));
         let with = |value: &str| value.replace('$', &token);
         for value in [
-            "", "Bearer", "$", "Basic $", "Basic dTpw", "DPoP $", "Negotiate YII=", "Token $", "Bearer=$", "Bearer:$", "Bearer\t$", "Bearer,$",
+            "", "Bearer", "$", "Basic $", "Basic dTpw", "Negotiate YII=", "Token $", "Bearer=$", "Bearer:$", "Bearer\t$", "Bearer,$",
             "Bearer $ x", "Bearer $,", "Bearer $, Bearer $", "Bearer $;", "Bearer $;x=1", "Bearer \"$\"", "Bearer $\u{e9}", "Bearer {$}",
             "BearerBearer $", "Bearer Bearer $",
         ] {
