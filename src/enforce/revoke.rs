@@ -11,7 +11,9 @@ use crate::policy::Policy;
 use crate::telemetry::metrics;
 
 /// How long is remembered what can't be bounded by the life of a token: longer than tokens and sessions live.
-const LONGEST: Duration = Duration::from_secs(400 * 24 * 3_600);
+pub const LONGEST: Duration = Duration::from_secs(400 * 24 * 3_600);
+/// A browser's session outlives its tokens: the longest that the configuration may allow.
+const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Remembered beyond the life of the longest token: clocks differ.
 const MARGIN: Duration = Duration::from_secs(3_600);
 
@@ -95,7 +97,7 @@ pub const fn claim_name(claim: RevocationClaim) -> &'static str {
 
 /// A token and a session that were revoked never come back. A subject and a client may sign in again, but what was
 /// issued in this very second may have been issued before.
-fn moment(claim: RevocationClaim, now: i64, remember: Duration) -> i64 {
+pub fn moment(claim: RevocationClaim, now: i64, remember: Duration) -> i64 {
     match claim {
         RevocationClaim::Subject | RevocationClaim::Client => now.saturating_add(1),
         RevocationClaim::Session | RevocationClaim::TokenId => {
@@ -110,7 +112,7 @@ fn remember(policy: &Policy, key: &RevocationKey<'_>) -> Duration {
     let life = issuer.and_then(|issuer| issuer.max_token_lifetime).and_then(|life| u64::try_from(life).ok());
     match (key.claim, life) {
         (RevocationClaim::Session, _) | (_, None) => LONGEST,
-        (_, Some(life)) => Duration::from_secs(life).saturating_add(MARGIN),
+        (_, Some(life)) => Duration::from_secs(life).max(LONGEST_SESSION).saturating_add(MARGIN),
     }
 }
 

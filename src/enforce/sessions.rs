@@ -21,7 +21,7 @@ pub const OWN_PATH: &str = "/_wardgate";
 pub enum Place {
     /// Where a sign-in begins.
     SignIn,
-    /// Where the issuer sends the browser back to.
+    /// Where an issuer sends the browser back to; issuers that don't name themselves each have a place below it.
     Callback,
     /// Where a session is ended.
     SignOut,
@@ -45,6 +45,10 @@ impl Place {
 
     /// The page at a path.
     pub fn find(path: &str) -> Option<Self> {
+        let issuer = path.strip_prefix(Self::Callback.path()).and_then(|rest| rest.strip_prefix('/'));
+        if issuer.is_some_and(|issuer| !issuer.is_empty() && !issuer.contains('/')) {
+            return Some(Self::Callback);
+        }
         [Self::SignIn, Self::Callback, Self::SignOut, Self::SignedOut, Self::BackChannelLogout]
             .into_iter()
             .find(|place| place.path() == path)

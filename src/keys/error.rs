@@ -68,6 +68,9 @@ pub enum FetchError {
     /// Any other status but 200.
     #[error("`{address}` answers with status {status}")]
     Status { address: Box<str>, status: u16 },
+    /// What was to be exchanged for tokens is not good, or not any more (RFC 6749 §5.2).
+    #[error("`{address}` answers that the grant is invalid")]
+    InvalidGrant { address: Box<str> },
     /// More bytes than any such answer has.
     #[error("`{address}` answers with more than 512 KiB")]
     TooLarge { address: Box<str> },
@@ -90,6 +93,7 @@ impl FetchError {
             Self::TooSlow { .. } => "too_slow",
             Self::Redirected { .. } => "redirected",
             Self::Status { .. } => "status",
+            Self::InvalidGrant { .. } => "invalid_grant",
             Self::TooLarge { .. } => "too_large",
             Self::Unusable { .. } => "unusable",
             Self::WrongIssuer { .. } => "wrong_issuer",
@@ -107,6 +111,7 @@ impl FetchError {
             Self::TooSlow { .. } => "check the issuer's load and the network, or raise the timeout",
             Self::Redirected { .. } => "configure the address it redirects to, if you trust it",
             Self::Status { .. } => "check the address, and the issuer's own logs",
+            Self::InvalidGrant { .. } => "nothing: whoever it is about signs in again",
             Self::TooLarge { .. } => "check that the address is the right one",
             Self::Unusable { .. } => {
                 "check that the address is the right one, and that no proxy or login page answers there"

@@ -3,9 +3,11 @@
 use http::{StatusCode, header};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{FetchError, StartError, with_causes};
+use crate::request::json;
 
 /// Larger answers are refused while they come in. Key sets and metadata are a few KiB.
 pub const MAX_ANSWER_BYTES: usize = 512 * 1024;
@@ -94,16 +96,29 @@ async fn answer(request: RequestBuilder, address: &Url, deadline: Instant) -> Re
     let request = request.header(header::ACCEPT, "application/json");
     let whole = async {
         let response = request.send().await.map_err(|error| unreachable_at(address, error))?;
-        body(check_status(response, address)?, address).await
+        match check_status(&response, address) {
+            Ok(()) => body(response, address).await,
+            Err(FetchError::Status { status: 400, .. })
+                if is_invalid_grant(&body(response, address).await?) =>
+            {
+                Err(FetchError::InvalidGrant { address: address.as_str().into() })
+            }
+            Err(error) => Err(error),
+        }
     };
     timeout_at(deadline, whole)
         .await
         .unwrap_or_else(|_| Err(FetchError::TooSlow { address: address.as_str().into() }))
 }
 
-fn check_status(response: Response, address: &Url) -> Result<Response, FetchError> {
+/// Whether a token endpoint says that what it was given is not good, and not that it can't or won't look (RFC 6749 §5.2).
+fn is_invalid_grant(text: &[u8]) -> bool {
+    matches!(json::parse(text), Ok(Value::Object(members)) if members.get("error") == Some(&"invalid_grant".into()))
+}
+
+fn check_status(response: &Response, address: &Url) -> Result<(), FetchError> {
     match response.status() {
-        StatusCode::OK => Ok(response),
+        StatusCode::OK => Ok(()),
         status if status.is_redirection() => Err(FetchError::Redirected { address: address.as_str().into() }),
         status => Err(FetchError::Status { address: address.as_str().into(), status: status.as_u16() }),
     }

@@ -131,6 +131,7 @@ impl SignIn {
     async fn exchange(&self, grant: Grant<'_>) -> Result<Tokens, ProviderFault> {
         let pages = self.pages.usable().await.ok_or(ProviderFault::Unavailable)?;
         let address = pages.snapshot.value.token.clone();
+        let is_refresh = matches!(grant, Grant::Refresh(_));
         let (form, http) = (form(grant), self.access.http.clone());
         let (credentials, limit) = (self.credentials.clone(), self.access.timeout);
         // On the runtime of the connections, and to its end even where the browser goes away: a code counts once.
@@ -139,8 +140,13 @@ impl SignIn {
         });
         let answer = asked.outcome(limit).await.ok_or(ProviderFault::Unavailable)?;
         let text = answer.map_err(|error| match error {
-            FetchError::Status { status: 400..=403, .. } => {
-                tracing::warn!(%error, "the issuer refuses a code or a refresh token; where it refuses all, check `client_id` and its secret");
+            FetchError::InvalidGrant { .. } => {
+                tracing::info!(%error, "the issuer refuses a code or a refresh token");
+                ProviderFault::Refused
+            }
+            // About us, or about nobody. It ends a sign-in, which can be begun again, and no session.
+            FetchError::Status { status: 400..=403, .. } if !is_refresh => {
+                tracing::warn!(%error, "the issuer refuses us; check `client_id` and its secret");
                 ProviderFault::Refused
             }
             error => {

@@ -10,12 +10,13 @@ pub const OWN_PREFIX: &str = "__Host-wardgate-";
 /// The session.
 pub const SESSION: &str = "__Host-wardgate-session";
 
-/// The name and value of every cookie of a request.
+/// The name and value of every cookie of a request that is text.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let lines =
-        headers.get_all(header::COOKIE).iter().filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
-    lines.flat_map(|line| line.split(';')).filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
+    let lines = headers.get_all(header::COOKIE).iter();
+    // Each by itself: another program's cookie in Latin-1 must not hide what stands beside it.
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| {
+        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
         Some((name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t'])))
     })
 }
@@ -54,9 +55,11 @@ pub fn without_own(headers: &HeaderMap) -> Option<Vec<HeaderValue>> {
     Some(left)
 }
 
-/// Whether an upstream tries to set a cookie of the gateway's (`Set-Cookie`, RFC 6265 §4.1).
+/// Whether an upstream tries to set a cookie of the gateway's (`Set-Cookie`, RFC 6265 §4.1). Of one without a name some
+/// browsers send back the value alone, which then reads as a name (RFC 6265bis §5.7).
 pub fn sets_own(line: &[u8]) -> bool {
-    is_own_piece(line.trim_ascii())
+    let line = line.trim_ascii();
+    is_own_piece(line) || line.strip_prefix(b"=").is_some_and(|value| is_own_piece(value.trim_ascii()))
 }
 
 fn is_own_piece(piece: &[u8]) -> bool {
@@ -95,9 +98,12 @@ mod tests {
 
     #[test]
     fn nobody_else_sets_them() {
-        for line in
-            ["__Host-wardgate-session=x; Path=/", " __HOST-wardgate-session =x", "__Host-wardgate-tx-1="]
-        {
+        for line in [
+            "__Host-wardgate-session=x; Path=/",
+            " __HOST-wardgate-session =x",
+            "__Host-wardgate-tx-1=",
+            "=__Host-wardgate-session=x",
+        ] {
             assert!(sets_own(line.as_bytes()), "{line}");
         }
         for line in ["session=__Host-wardgate-session", "__Host-other=x", ""] {
@@ -109,5 +115,9 @@ mod tests {
     fn every_value_of_a_name_is_seen() {
         let headers = lines(&["a=1; b=2;a=3", "a = 4 ; x"]);
         assert_eq!(values(&headers, "a").collect::<Vec<_>>(), ["1", "3", "4"]);
+        let mut headers = HeaderMap::new();
+        let line = HeaderValue::from_bytes(b"name=M\xfcller; a=1; b=\xe9").expect("a value");
+        headers.insert(header::COOKIE, line);
+        assert_eq!(values(&headers, "a").collect::<Vec<_>>(), ["1"], "beside another's in Latin-1");
     }
 }

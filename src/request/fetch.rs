@@ -71,11 +71,10 @@ fn from<'h>(
         return From::Unknown;
     };
     let host = authority.or_else(|| text("host"));
-    // Whether the page came by TLS is not compared: behind a proxy that ends it nobody here can know. Who could answer
-    // for this host without TLS can read and change everything already.
+    // The session's cookie is for pages that came by TLS, so their origin says so, whoever ends TLS. Who answers for this
+    // host without it, on a ward's wireless network for instance, is somebody else.
     let same = origin.to_str().ok().zip(host).is_some_and(|(origin, host)| {
-        let named = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-        named.is_some_and(|named| named.eq_ignore_ascii_case(host))
+        origin.strip_prefix("https://").is_some_and(|named| named.eq_ignore_ascii_case(host))
     });
     if same { From::Own } else { From::Other }
 }
@@ -132,6 +131,7 @@ mod tests {
             &[host, ("origin", "https://portal.example")],
             &[host, ("origin", "https://portal.example:8443.evil.example")],
             &[host, ("origin", "https://evil.example")],
+            &[host, ("origin", "http://portal.example:8443")],
             &[("origin", "https://portal.example")],
         ] {
             assert_eq!(from(other), From::Other, "{other:?}");

@@ -12,7 +12,8 @@ use super::proxy::Gateway;
 use super::reply::Reply;
 use crate::decision::{Denial, Reason};
 use crate::enforce::sessions::{Answer, OWN_PATH, Place, Sessions, Visit, Visited, is_own_path};
-use crate::enforce::{BodySource as _, VisitSettled};
+use crate::enforce::{BodyFault, BodySource as _, VisitSettled};
+use crate::identity::TokenFault;
 use crate::policy::Route;
 use crate::request::credentials::Presented;
 use crate::request::{Facts, PathReading};
@@ -53,7 +54,7 @@ impl Gateway {
     async fn visited(
         &self,
         session: &mut Session,
-        context: &Context,
+        context: &mut Context,
         sessions: &dyn Sessions,
         (facts, headers): (&Facts, &HeaderMap),
     ) -> Result<Visited, (Denial, Vec<Method>)> {
@@ -69,11 +70,22 @@ impl Gateway {
         }
         let form = if facts.method == Method::POST {
             let mut body = SessionBody::new(session);
-            let Ok(form) = body.collect(FORM_BYTES).await else {
-                session.set_keepalive(None);
-                return Err((self.gate.refuse_visit(&arrival, Reason::BodyTooLarge).await, Vec::new()));
-            };
-            Some(form)
+            let collected = body.collect(FORM_BYTES).await;
+            if let Some(running) = &mut context.running {
+                running.has_body();
+            }
+            match collected {
+                Ok(form) => Some(form),
+                Err(fault) => {
+                    session.set_keepalive(None);
+                    let reason = match fault {
+                        BodyFault::TooLarge => Reason::BodyTooLarge,
+                        BodyFault::Incomplete => Reason::BodyIncomplete,
+                        BodyFault::TooSlow => Reason::ClientTooSlow,
+                    };
+                    return Err((self.gate.refuse_visit(&arrival, reason).await, Vec::new()));
+                }
+            }
         } else {
             if !intake::drain(session, Some(facts), None).await {
                 session.set_keepalive(None);
@@ -113,7 +125,7 @@ impl Gateway {
         let reply = Reply::refusal(id, denial, allow)?;
         let Some((facts, sessions)) = person(live, facts) else { return Ok(reply) };
         let host = facts.host.as_str();
-        if reply.status() == 401 && !matches!(denial.reason, Reason::ServiceTokenTooOld) {
+        if reply.status() == 401 && is_cured_by_signing_in(denial.reason, &facts.presented) {
             let mut issuers = route.into_iter().flat_map(|route| &route.any_of).map(|entry| entry.issuer);
             if let Some(link) = sessions.sign_in(host, &mut issuers, facts.target.raw()) {
                 return Reply::go_to(id, &link);
@@ -138,6 +150,12 @@ impl Gateway {
             None => Ok(reply),
         }
     }
+}
+
+/// Whether a new session would be let in; else the browser would be sent back and forth.
+fn is_cured_by_signing_in(reason: Reason, presented: &Presented) -> bool {
+    let has_ended = matches!(reason, Reason::TokenRevoked | Reason::TokenRefused(TokenFault::SessionEnded));
+    has_ended || !matches!(presented, Presented::Session(_))
 }
 
 /// Whether a person waits for the answer, at a host where people sign in. Who shows a token is a program.

@@ -90,6 +90,7 @@ impl ProxyHttp for Gateway {
                 (Box::pin(self.gate.server_options(&live.generation, &arrival)).await, None)
             }
             Intake::Request(facts) => {
+                limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 if let Ok(facts) = facts.as_ref()
                     && let Some(sessions) = own::addressed(&live, facts)
                 {
@@ -97,7 +98,6 @@ impl ProxyHttp for Gateway {
                         .await
                         .map(|()| true);
                 }
-                limits::expect_body(session, context, facts.as_ref().as_ref().ok());
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
                 let settled = self.gate.admit(&live.generation, &arrival, &mut source).await;

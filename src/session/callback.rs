@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::record::{self, Begun, Pending, Record, keep, pending_key, refresh_key, session_key, understood};
 use super::resume::seconds;
-use super::start::{PATIENCE, link, redirect_uri};
+use super::start::{PATIENCE, link};
 use super::{BrowserSessions, Offer, cookie, secret};
 use crate::decision::Lookup;
+use crate::enforce::revocation_keys;
 use crate::enforce::sessions::{Answer, Grant, Page, ProviderFault, SessionFact, Tokens, Visit, Visited};
 use crate::identity::id_token::{self, Expected, Frame, IdTokenFault};
 use crate::request::cookies;
@@ -72,11 +73,12 @@ impl BrowserSessions {
     /// The sign-in that this browser began; it is found once.
     async fn begun(&self, state_digest: &str, binding: &str) -> Result<Pending, Stop> {
         let key = pending_key(state_digest);
-        let pending = match understood(self.state.unseal(&key).await) {
-            Lookup::Found(pending) => pending,
-            Lookup::Absent => return Err(Stop::Stale),
-            Lookup::Unavailable => return Err(Stop::Outage("store_unavailable")),
+        let found = |found| match understood(found) {
+            Lookup::Found(pending) => Ok(pending),
+            Lookup::Absent => Err(Stop::Stale),
+            Lookup::Unavailable => Err(Stop::Outage("store_unavailable")),
         };
+        let pending = found(self.state.peek(&key).await)?;
         let expected = match &pending {
             Pending::Begun(begun) => &begun.binding,
             Pending::Done { binding, .. } => binding,
@@ -84,11 +86,11 @@ impl BrowserSessions {
         if !secret::has_digest(binding, expected) {
             return Err(Stop::Refused("other_browser"));
         }
-        if matches!(pending, Pending::Done { .. }) {
-            // It may be asked for again: a browser goes back and forth.
-            keep(self.state.as_ref(), &key, &pending, PATIENCE).await;
+        match pending {
+            // Only now is it used up: who has merely seen the address can't undo somebody's sign-in.
+            Pending::Begun(_) => found(self.state.unseal(&key).await),
+            done @ Pending::Done { .. } => Ok(done),
         }
-        Ok(pending)
     }
 
     async fn stopped(&self, visit: &Visit<'_>, begun: Option<&Begun>, stop: Stop) -> Visited {
@@ -111,9 +113,13 @@ impl BrowserSessions {
             return Err(Stop::Refused("other_host"));
         }
         let offer = self.offer(host, &begun.issuer).ok_or(Stop::Stale)?;
+        let came_to = visit.facts.target.raw().split('?').next().unwrap_or_default();
+        if begun.redirect_uri.strip_prefix(&*offer.origin.text) != Some(came_to) {
+            // Another issuer's answer.
+            return Err(Stop::Refused("other_issuer"));
+        }
         let code = self.code(visit, offer).await?;
-        let grant =
-            Grant::Code { code: &code, verifier: &begun.verifier, redirect_uri: &redirect_uri(offer) };
+        let grant = Grant::Code { code: &code, verifier: &begun.verifier, redirect_uri: &begun.redirect_uri };
         let tokens = self.providers.tokens(offer.position, grant).await?;
         let record = self.record(visit, begun, offer, &tokens).await?;
         self.begin(visit, begun, offer, (record, tokens), state_digest).await
@@ -197,7 +203,22 @@ impl BrowserSessions {
         let outage = Stop::Outage("store_unavailable");
         let Some(id) = secret::new() else { return Err(Stop::Outage("no_randomness")) };
         let (name, limits) = (record::name_of(&id), offer.settings.session);
-        if let Some(old) = self.presented(visit).await
+        let subject = self.subject(&name, &record, offer.position, visit.now);
+        let subject = subject.ok_or(Stop::Refused("claims_refused"))?;
+        // A session that was ended at the issuer, or here, does not begin again because its code came late. Else the
+        // browser would be sent back and forth, too.
+        match self.state.not_before(&revocation_keys(&subject)).await {
+            Lookup::Absent => {}
+            Lookup::Found(moment) if subject.issued_at >= moment => {}
+            Lookup::Found(_) => return Err(Stop::Refused("revoked")),
+            Lookup::Unavailable => return Err(outage),
+        }
+        let old = match self.presented(visit).await {
+            Lookup::Found(old) => Some(old),
+            Lookup::Absent => None,
+            Lookup::Unavailable => return Err(outage),
+        };
+        if let Some(old) = old
             && !self.end(&old.0, &old.1.issuer, limits.absolute, visit.now).await
         {
             return Err(outage);

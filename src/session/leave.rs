@@ -9,6 +9,7 @@ use super::record::MARGIN;
 use super::{BrowserSessions, Issuer, cookie};
 use crate::decision::Lookup;
 use crate::enforce::ports::{Consumed, RevocationClaim, RevocationKey};
+use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, ProviderFault, SessionFact, Visit, Visited};
 use crate::identity::id_token::{self, Logout};
 use crate::identity::jwt::UnverifiedJwt;
@@ -27,22 +28,32 @@ impl BrowserSessions {
         if *visit.method == Method::GET {
             // A link on another's page must not sign anybody out.
             return match presented {
-                Some((_, record)) => {
+                Lookup::Found((_, record)) => {
                     let leads_to = self
                         .end_session(&record.issuer)
                         .await
                         .map(|url| url.origin().ascii_serialization().into());
                     Page::ConfirmSignOut { leads_to }.into()
                 }
-                None => Page::SignedOut.into(),
+                Lookup::Absent => Page::SignedOut.into(),
+                Lookup::Unavailable => Page::Outage(Place::SignOut.path().to_owned()).into(),
             };
         }
         if visit.facts.fetch.from != From::Own {
             return Page::Malformed.into();
         }
         let gone = vec![cookie::gone(cookies::SESSION)];
-        let Some((name, record)) = presented else {
-            return Visited { cookies: gone, ..Answer::GoTo(Place::SignedOut.path().to_owned()).into() };
+        let (name, record) = match presented {
+            Lookup::Found(found) => found,
+            Lookup::Absent => {
+                return Visited { cookies: gone, ..Answer::GoTo(Place::SignedOut.path().to_owned()).into() };
+            }
+            Lookup::Unavailable => {
+                // Nobody can promise that the session has ended: the browser keeps it, to try again.
+                let fact =
+                    SessionFact { what: "sign_out", result: "store_unavailable", ..SessionFact::default() };
+                return Visited { fact: Some(fact), ..Page::Outage(Place::SignOut.path().to_owned()).into() };
+            }
         };
         let absolute = self.issuer(&record.issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
         let absolute = absolute.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute);
@@ -144,10 +155,13 @@ impl BrowserSessions {
     /// Ends the session named, or all of the subject's; says whether that is kept in mind.
     async fn log_out(&self, issuer: &str, logout: &Logout, now: i64) -> bool {
         let sign_in = self.issuer(issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
-        let remember = sign_in.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute) + MARGIN;
+        let absolute = sign_in.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute) + MARGIN;
         let (claim, value, moment) = match (&logout.session, &logout.subject) {
             // A session of that name never begins again.
-            (Some(session), _) => (RevocationClaim::Session, session, now.saturating_add(1)),
+            (Some(session), _) => {
+                let claim = RevocationClaim::Session;
+                (claim, session, revoke::moment(claim, now, revoke::LONGEST))
+            }
             (None, Some(subject)) => {
                 let proof = ProofKey::new(&["logout", issuer, &logout.token_id], now);
                 let moment = match self.state.consume(&proof, REMEMBER_TOKEN).await {
@@ -161,6 +175,7 @@ impl BrowserSessions {
             (None, None) => return false,
         };
         let key = RevocationKey { issuer, claim, value };
-        self.state.revoke(&key, moment, remember).await == Lookup::Found(())
+        // Access tokens of the same session may live longer than it does here.
+        self.state.revoke(&key, moment, absolute.max(revoke::LONGEST)).await == Lookup::Found(())
     }
 }

@@ -85,6 +85,8 @@ pub struct Begun {
     pub nonce: Box<str>,
     /// The secret behind the code's challenge (RFC 7636).
     pub verifier: Box<str>,
+    /// Where the issuer sends the browser back to.
+    pub redirect_uri: Box<str>,
     /// Where the person goes on to.
     pub to: Box<str>,
     /// When it began, in Unix seconds.

@@ -1,7 +1,8 @@
 //! Claims that are too old: the issuer is asked again, once however many requests wait, on however many gateways.
 //!
-//! The refresh token lies apart from the session, and whoever takes it out of the store is the one who asks. Others find
-//! it gone, and wait for the session to be renewed.
+//! The refresh token lies apart from the session, and who gets the lease on it is the one who asks. Others wait for the
+//! session to be renewed. The token stays where it is until a newer one takes its place: whoever breaks off loses nothing
+//! but time.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,17 +13,23 @@ use super::BrowserSessions;
 use super::record::{self, Live, Record, keep, refresh_key, session_key, understood};
 use crate::decision::Lookup;
 use crate::enforce::flight::Flight;
-use crate::enforce::ports::State;
+use crate::enforce::ports::{Consumed, State};
 use crate::enforce::sessions::{Grant, ProviderFault, Providers, SessionFact, Tokens};
+use crate::identity::TokenFault;
 use crate::identity::id_token::{self, Expected};
+use crate::state::spent::ProofKey;
 
 /// How long a request waits for it.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long, and how often, it is looked whether another gateway has done it.
 const OTHERS: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long one who asks has for it, before another may.
+const LEASE: Duration = Duration::from_secs(15);
 /// After a failure nobody asks again for so long.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How often it is tried to keep what the issuer has given.
+const STORE_TRIES: usize = 5;
 /// More refreshes than this are not remembered.
 const MOST: usize = 10_000;
 
@@ -136,10 +143,18 @@ struct Job {
 
 impl Job {
     async fn run(self) -> Done {
-        let key = refresh_key(&self.name);
-        let token = match self.state.unseal(&key).await {
+        // One for each time that the claims grow old.
+        let generation = self.record.fresh_until.unwrap_or_default().to_string();
+        let lease = ProofKey::new(&["refresh", &self.name, &generation], self.now);
+        match self.state.consume(&lease, LEASE).await {
+            Consumed::Done(_) => {}
+            Consumed::Already => return self.done_by_another().await,
+            Consumed::Unknown => return Done::Later,
+        }
+        let token = match self.state.peek(&refresh_key(&self.name)).await {
             Lookup::Found(token) => token,
-            Lookup::Absent => return self.done_by_another().await,
+            // Nobody can renew it any more: whoever uses it signs in again.
+            Lookup::Absent => return self.ended("refresh_token_gone").await,
             Lookup::Unavailable => return Done::Later,
         };
         let Ok(text) = std::str::from_utf8(&token) else { return Done::Refused("refresh_token") };
@@ -151,11 +166,9 @@ impl Job {
             Ok((record, tokens)) => {
                 self.stored(record, tokens.refresh_token.as_deref().unwrap_or(text)).await
             }
-            Err(ProviderFault::Unavailable) => {
-                // Back, so that it can be tried again.
-                self.state.seal(&key, &token, self.absolute + record::MARGIN).await;
-                Done::Later
-            }
+            Err(ProviderFault::Unavailable) => Done::Later,
+            // The issuer has new keys, and they could not be fetched yet.
+            Err(ProviderFault::Token(TokenFault::UnknownKey)) => Done::Later,
             Err(ProviderFault::Refused) => self.ended("refresh_refused").await,
             Err(ProviderFault::Token(fault)) => self.ended(fault.code()).await,
         }
@@ -175,17 +188,23 @@ impl Job {
             authenticated_since: None,
             now: self.now,
         };
-        id_token::check(media, &claims, &expected)
-            .map_err(|_| ProviderFault::Token(crate::identity::TokenFault::BadClaim))?;
+        id_token::check(media, &claims, &expected).map_err(|_| ProviderFault::Token(TokenFault::BadClaim))?;
         record.claims = Arc::new(merged(&record.claims, claims));
         record.id_token = id_token.into();
         Ok(record)
     }
 
     async fn stored(&self, record: Record, token: &str) -> Done {
-        // The token first: a session without it would look as if another gateway were at work.
+        // The token first: the old one may be worth nothing any more.
         let key = refresh_key(&self.name);
-        let kept = self.state.seal(&key, token.as_bytes(), self.absolute + record::MARGIN).await;
+        let mut kept = Lookup::Unavailable;
+        for _ in 0..STORE_TRIES {
+            kept = self.state.seal(&key, token.as_bytes(), self.absolute + record::MARGIN).await;
+            if kept == Lookup::Found(()) {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         let session = session_key(&self.name);
         let ttl = self.idle + record::MARGIN;
         if kept != Lookup::Found(()) || !keep(self.state.as_ref(), &session, &record, ttl).await {
@@ -204,7 +223,7 @@ impl Job {
         Done::Refused(why)
     }
 
-    /// Another gateway has the token: its work shows in the session.
+    /// Another gateway has the lease: its work shows in the session.
     async fn done_by_another(&self) -> Done {
         let until = tokio::time::Instant::now() + OTHERS;
         while tokio::time::Instant::now() < until {

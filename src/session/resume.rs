@@ -12,6 +12,7 @@ use crate::decision::{Identity, Lookup};
 use crate::enforce::ports::Identified;
 use crate::enforce::revocation_keys;
 use crate::enforce::sessions::{Resumed, Visit};
+use crate::identity::Subject;
 use crate::identity::TokenFault;
 use crate::identity::id_token::{self, Frame};
 use crate::request::credentials::{Presented, SessionId};
@@ -75,17 +76,29 @@ impl BrowserSessions {
     /// any more.
     pub(super) fn remember(&self, name: &str, record: Record, now: i64) -> Option<Arc<Live>> {
         let position = self.issuers.iter().position(|issuer| issuer.name == record.issuer)?;
+        let subject = Arc::new(self.subject(name, &record, position, now)?);
+        let live = Arc::new(Live { record, subject, position, read_at: Instant::now() });
+        self.known.insert(name.into(), Arc::clone(&live));
+        Some(live)
+    }
+
+    /// Whom a session speaks for by the rules in force; `None` where they no longer are about this issuer, our name there
+    /// or this host: a configured name may mean somebody else today.
+    pub(super) fn subject(&self, name: &str, record: &Record, position: usize, now: i64) -> Option<Subject> {
         let settings = self.issuers.get(position)?.sign_in.as_ref()?;
-        if settings.client_id != record.client_id {
+        let rules = self.providers.rules(position)?;
+        let says = |claim: &str| record.claims.get(claim).and_then(serde_json::Value::as_str);
+        let is_same = settings.client_id == record.client_id
+            && settings.origin(&record.host).is_some()
+            && says("iss") == Some(&rules.issuer);
+        if !is_same {
             return None;
         }
         let ends_at = record.began_at.saturating_add(seconds(settings.session.absolute));
         let frame = Frame { client_id: &record.client_id, name, began_at: record.began_at, ends_at, now };
-        let mut subject = id_token::subject(&record.claims, self.providers.rules(position)?, &frame).ok()?;
+        let mut subject = id_token::subject(&record.claims, rules, &frame).ok()?;
         subject.session.get_or_insert_with(|| name.into());
-        let live = Arc::new(Live { record, subject: Arc::new(subject), position, read_at: Instant::now() });
-        self.known.insert(name.into(), Arc::clone(&live));
-        Some(live)
+        Some(subject)
     }
 
     /// Writes now and then that the session is used, so that it does not end as idle.
@@ -94,7 +107,11 @@ impl BrowserSessions {
         if now.saturating_sub(live.record.seen_at) < every {
             return live;
         }
-        let record = Record { seen_at: now, ..live.record.clone() };
+        // Another gateway may have renewed the claims meanwhile: only the moment is this one's to say.
+        let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session_key(name)).await) else {
+            return live;
+        };
+        let record = Record { seen_at: now.max(newest.seen_at), ..newest };
         // Where it can't be kept the session goes on till its idle limit: the store says that it fails by itself.
         keep(self.state.as_ref(), &session_key(name), &record, limits.idle + record::MARGIN).await;
         self.remember(name, record, now).unwrap_or(live)
@@ -102,7 +119,7 @@ impl BrowserSessions {
 
     /// The session that a visit's browser presents, within its limits and not revoked.
     pub(super) async fn alive(&self, visit: &Visit<'_>) -> Option<Arc<Live>> {
-        let (name, _) = self.presented(visit).await?;
+        let Lookup::Found((name, _)) = self.presented(visit).await else { return None };
         let Presented::Session(id) = &visit.facts.presented else { return None };
         let resumed = self.resumed(id, visit.facts.host.as_str(), visit.now).await;
         let Identity::Known(subject) = resumed.identified.identity else { return None };
@@ -116,12 +133,13 @@ impl BrowserSessions {
     }
 
     /// The session that a visit's browser presents, whatever its limits say, with its name.
-    pub(super) async fn presented(&self, visit: &Visit<'_>) -> Option<(Box<str>, Record)> {
-        let Presented::Session(id) = &visit.facts.presented else { return None };
+    pub(super) async fn presented(&self, visit: &Visit<'_>) -> Lookup<(Box<str>, Record)> {
+        let Presented::Session(id) = &visit.facts.presented else { return Lookup::Absent };
         let name = record::name_of(id.as_str());
         match self.live(&name, visit.now).await {
-            Lookup::Found(live) => Some((name, live.record.clone())),
-            Lookup::Absent | Lookup::Unavailable => None,
+            Lookup::Found(live) => Lookup::Found((name, live.record.clone())),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Unavailable => Lookup::Unavailable,
         }
     }
 }

@@ -63,7 +63,10 @@ impl BrowserSessions {
         let (state, nonce) = (secret::new()?, secret::new()?);
         let (verifier, binding) = (secret::new()?, secret::new()?);
         let state_digest = secret::digest(&state);
-        let leave = Leave { offer, state: &state, nonce: &nonce, challenge: secret::digest(&verifier), anew };
+        let redirect_uri = self.redirect_uri(visit.facts.host.as_str(), offer, &provider);
+        let challenge = secret::digest(&verifier);
+        let leave =
+            Leave { offer, state: &state, nonce: &nonce, challenge, redirect_uri: &redirect_uri, anew };
         let address = leave.address(&provider)?;
         let begun = Pending::Begun(Begun {
             issuer: offer.name.into(),
@@ -71,6 +74,7 @@ impl BrowserSessions {
             binding: secret::digest(&binding).into(),
             nonce: nonce.into(),
             verifier: verifier.into(),
+            redirect_uri: redirect_uri.into(),
             to: to.into(),
             began_at: visit.now,
             anew,
@@ -85,6 +89,18 @@ impl BrowserSessions {
             cookies::pairs(visit.headers).map(|(name, _)| name).filter(|name| name.starts_with(&prefix));
         set.extend(others.skip(cookie::MOST_PENDING - 1).map(cookie::gone));
         Some(Visited { answer: Answer::GoTo(address), cookies: set, fact: None })
+    }
+
+    /// Where the issuer sends the browser back to; it must know this address. Where people choose among several, an
+    /// issuer that does not say who it is (RFC 9207) has an address of its own, so that none can pass on another's code
+    /// (RFC 9700 §4.4.2.2).
+    fn redirect_uri(&self, host: &str, offer: Offer<'_>, provider: &Provider) -> String {
+        let (origin, callback) = (&offer.origin.text, Place::Callback.path());
+        if provider.names_itself || self.offers(host).count() == 1 {
+            format!("{origin}{callback}")
+        } else {
+            format!("{origin}{callback}/{}", offer.name)
+        }
     }
 }
 
@@ -102,6 +118,7 @@ struct Leave<'l> {
     state: &'l str,
     nonce: &'l str,
     challenge: String,
+    redirect_uri: &'l str,
     anew: bool,
 }
 
@@ -110,12 +127,11 @@ impl Leave<'_> {
     fn address(&self, provider: &Provider) -> Option<String> {
         let settings = self.offer.settings;
         let mut address = Url::parse(&provider.authorization).ok()?;
-        let redirect = redirect_uri(self.offer);
         address
             .query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &settings.client_id)
-            .append_pair("redirect_uri", &redirect)
+            .append_pair("redirect_uri", self.redirect_uri)
             .append_pair("scope", &settings.scopes.join(" "))
             .append_pair("state", self.state)
             .append_pair("nonce", self.nonce)
@@ -132,9 +148,4 @@ impl Leave<'_> {
         }
         Some(address.into())
     }
-}
-
-/// Where the issuer sends the browser back to; it must know this address.
-pub fn redirect_uri(offer: Offer<'_>) -> String {
-    format!("{}{}", offer.origin.text, Place::Callback.path())
 }
