@@ -139,6 +139,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let draining = Draining::default();
     let sessions = reload::sessions(&settings, &verifier, &store, background.handle());
     let current = Arc::new(Current::new(reload::live(&policy, &settings, &verifier, &upstreams, sessions)));
+    let looked_at = Arc::clone(&current);
+    background.spawn(Arc::clone(&gate).keep_sessions(move || looked_at.load().generation.sessions.clone()));
     let status = Status::default();
     let version = policy.version.clone();
     let shutdown = settings.shutdown;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::Generation;
 use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey};
+use super::sessions::Use;
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
@@ -105,7 +106,7 @@ impl Gate {
             Presented::Dpop(bound) => known(identities, &bound.token, arrival.now, evidence).await,
             Presented::Session(id) => match &generation.sessions {
                 Some(sessions) => {
-                    let resumed = sessions.resume(id, facts.host.as_str(), arrival.now).await;
+                    let resumed = sessions.resume(id, facts.host.as_str(), Use::Request, arrival.now).await;
                     if let Some(fact) = &resumed.fact {
                         // The session goes on or has ended already; a failure to record is counted and logged by the
                         // journal.

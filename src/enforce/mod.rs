@@ -17,6 +17,7 @@ pub mod revoke;
 pub mod sessions;
 mod settle;
 pub mod streams;
+mod upkeep;
 mod visit;
 mod watch;
 

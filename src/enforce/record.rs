@@ -1,5 +1,6 @@
 //! From decisions to audit records and metrics: pseudonyms here, names nowhere.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -242,18 +243,24 @@ impl Gate {
 
     /// Records what happened to a session; says whether that worked.
     pub(super) async fn record_session(&self, arrival: &Arrival<'_>, fact: &SessionFact) -> bool {
+        let client = arrival.facts.ok().and_then(|facts| facts.client);
+        self.record_session_at((arrival.id, arrival.listener, client), fact).await
+    }
+
+    /// The same for what happens to a session while something runs for it.
+    pub(super) async fn record_session_at(
+        &self,
+        (id, listener, address): (Uuid, &str, Option<IpAddr>),
+        fact: &SessionFact,
+    ) -> bool {
         let issuer = fact.issuer.as_deref().unwrap_or_default();
         let name = |kind, value: Option<&str>| value.map(|value| self.pseudonyms.of(kind, issuer, value));
         let subject = name(Kind::Subject, fact.subject.as_deref());
         let session = name(Kind::Session, fact.session.as_deref());
-        let address = arrival
-            .facts
-            .ok()
-            .and_then(|facts| facts.client)
-            .map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
+        let address = address.map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
         let event = SessionEvent {
-            decision: arrival.id,
-            listener: arrival.listener,
+            decision: id,
+            listener,
             what: fact.what,
             result: fact.result,
             issuer: fact.issuer.as_deref(),
@@ -262,7 +269,7 @@ impl Gate {
             address: address.as_deref(),
         };
         metrics().sessions.with_label_values(&[fact.what, fact.result]).inc();
-        if fact.result != "ok" && !self.flood.is_recorded(arrival.listener, fact.result) {
+        if fact.result != "ok" && !self.flood.is_recorded(listener, fact.result) {
             return true;
         }
         self.journal.append(&Event::Session(event), Durability::Written).await.is_ok()

@@ -237,6 +237,29 @@ impl From<Page> for Visited {
     }
 }
 
+/// What a session is wanted for. Requests count as use of it; so does an open WebSocket, unless others use the browser
+/// too: a visit by video must not end because nobody clicks. A stream that only tells counts as none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A request.
+    Request,
+    /// A WebSocket that is open.
+    Socket,
+    /// A stream of events that is open.
+    Stream,
+}
+
+/// A session by which a request was shown to be somebody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The session's name.
+    pub id: SessionId,
+    /// The host that it belongs to.
+    pub host: Box<str>,
+    /// The listener that the request came to.
+    pub listener: Box<str>,
+}
+
 /// Whom a session speaks for, and what happened to it meanwhile.
 #[derive(Debug)]
 pub struct Resumed {
@@ -262,7 +285,7 @@ pub trait Sessions: Send + Sync {
     ) -> Option<String>;
 
     /// Whom a session speaks for. Never waits longer than its own configured limits.
-    async fn resume(&self, id: &SessionId, host: &str, now: i64) -> Resumed;
+    async fn resume(&self, id: &SessionId, host: &str, wanted: Use, now: i64) -> Resumed;
 
     /// Answers a request to one of the gateway's own pages.
     async fn visit(&self, visit: &Visit<'_>) -> Visited;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use super::sessions::Ticket;
 use crate::decision::Reason;
 use crate::identity::Subject;
 
@@ -65,6 +66,8 @@ struct Held {
     serial: u64,
     subject: Option<Arc<Subject>>,
     lasting: Option<Lasting>,
+    /// By which session its subject was shown, where by one.
+    ticket: Option<Arc<Ticket>>,
     ending: Option<Reason>,
 }
 
@@ -119,6 +122,24 @@ impl OpenStreams {
         found
     }
 
+    /// Every stream that runs for a session.
+    pub(super) fn of_sessions(&self) -> Vec<Running> {
+        let mut found = Vec::new();
+        for part in &self.parts {
+            for line in part.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                let held = line.held();
+                let Some(lasting) = held.lasting.filter(|lasting| *lasting > Lasting::Answer) else {
+                    continue;
+                };
+                if let (Some(subject), Some(ticket)) = (&held.subject, &held.ticket) {
+                    let (subject, ticket) = (Arc::clone(subject), Arc::clone(ticket));
+                    found.push(Running { line: Arc::clone(line), subject, ticket, lasting });
+                }
+            }
+        }
+        found
+    }
+
     /// Ends the streams whose token, or a role of it, has ended by `now` (Unix seconds); says how many.
     pub(super) fn end_expired(&self, now: i64) -> usize {
         let mut count = 0;
@@ -142,6 +163,15 @@ impl OpenStreams {
     }
 }
 
+/// A stream that runs for a session.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) line: Arc<Line>,
+    pub(super) subject: Arc<Subject>,
+    pub(super) ticket: Arc<Ticket>,
+    pub(super) lasting: Lasting,
+}
+
 impl Entry {
     /// The line.
     pub fn line(&self) -> &Arc<Line> {
@@ -158,6 +188,11 @@ impl Drop for Entry {
 impl Line {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request that it serves was shown to be its subject's by a session.
+    pub fn came_by(&self, ticket: Ticket) {
+        self.held().ticket = Some(Arc::new(ticket));
     }
 
     /// The answer turned out to be a stream.

@@ -11,7 +11,10 @@ use super::proxy::Gateway;
 use super::reply::Reply;
 use super::running::{self, Open};
 use super::upstream::WEBSOCKET_SILENCE;
+use crate::enforce::sessions::Ticket;
 use crate::enforce::{Outcome, Settled};
+use crate::request::Facts;
+use crate::request::credentials::Presented;
 
 impl Gateway {
     /// Carries an outcome out; says whether the client has been answered.
@@ -40,7 +43,8 @@ impl Gateway {
                 let (line, websocket) = ((running::line(), context.changes), context.websocket());
                 let subject = admission.permit().subject();
                 let record = (settled.intent, context.started);
-                context.open = Some(Open::begin(&self.gate, line, subject, websocket, record));
+                let ticket = facts.and_then(|facts| self.ticket(facts));
+                context.open = Some(Open::begin(&self.gate, line, (subject, ticket), websocket, record));
                 context.admission = Some(admission);
                 context.settled = Some(settled);
                 if context.websocket() {
@@ -75,5 +79,15 @@ impl Gateway {
         context.settled = Some(settled);
         Box::pin(reply.send(session)).await?;
         Ok(true)
+    }
+
+    /// The session by which a request was shown to be somebody's.
+    fn ticket(&self, facts: &Facts) -> Option<Ticket> {
+        let Presented::Session(id) = &facts.presented else { return None };
+        Some(Ticket {
+            id: id.clone(),
+            host: facts.host.as_str().into(),
+            listener: self.listener.name.as_ref().into(),
+        })
     }
 }

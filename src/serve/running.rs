@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use crate::audit::event::OutcomeResult;
+use crate::enforce::sessions::Ticket;
 use crate::enforce::streams::{Lasting, Line};
 use crate::enforce::{Ending, Gate, OpenIntent};
 use crate::identity::Subject;
@@ -51,13 +52,16 @@ impl Open {
     pub fn begin(
         gate: &Arc<Gate>,
         (line, changes): (Option<Arc<Line>>, u64),
-        subject: Option<&Arc<Subject>>,
+        (subject, ticket): (Option<&Arc<Subject>>, Option<Ticket>),
         websocket: bool,
         (intent, started): (Option<OpenIntent>, Instant),
     ) -> Self {
         if let (Some(line), Some(subject)) = (&line, subject) {
             let lasting = if websocket { Lasting::WebSocket } else { Lasting::Answer };
             gate.streams().bind(line, subject, lasting, changes);
+            if let Some(ticket) = ticket {
+                line.came_by(ticket);
+            }
         }
         Self {
             gate: Arc::clone(gate),

@@ -27,7 +27,7 @@ use self::record::Live;
 use self::refresh::Refreshing;
 use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
-use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Visit, Visited};
+use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::request::credentials::SessionId;
 
 /// So many sessions are remembered for a moment, so that a page with many parts reads its session once.
@@ -139,8 +139,8 @@ impl Sessions for BrowserSessions {
         }
     }
 
-    async fn resume(&self, id: &SessionId, host: &str, now: i64) -> Resumed {
-        self.resumed(id, host, now).await
+    async fn resume(&self, id: &SessionId, host: &str, wanted: Use, now: i64) -> Resumed {
+        self.resumed(id, host, wanted, now).await
     }
 
     async fn visit(&self, visit: &Visit<'_>) -> Visited {

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const OTHERS: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long one who asks has for it, before another may.
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(10);
 /// After a failure nobody asks again for so long.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often it is tried to keep what the issuer has given.

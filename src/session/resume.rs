@@ -11,7 +11,7 @@ use crate::config::settings::SessionLimits;
 use crate::decision::{Identity, Lookup};
 use crate::enforce::ports::Identified;
 use crate::enforce::revocation_keys;
-use crate::enforce::sessions::{Resumed, Visit};
+use crate::enforce::sessions::{Resumed, Use, Visit};
 use crate::identity::Subject;
 use crate::identity::TokenFault;
 use crate::identity::id_token::{self, Frame};
@@ -24,7 +24,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 const NOTES_PER_IDLE: i64 = 8;
 
 impl BrowserSessions {
-    pub(super) async fn resumed(&self, id: &SessionId, host: &str, now: i64) -> Resumed {
+    pub(super) async fn resumed(&self, id: &SessionId, host: &str, wanted: Use, now: i64) -> Resumed {
         let name = record::name_of(id.as_str());
         let live = match self.live(&name, now).await {
             Lookup::Found(live) => live,
@@ -53,7 +53,12 @@ impl BrowserSessions {
                 }
             },
         };
-        let live = self.noted(&name, live, settings.session, now).await;
+        let is_used = match wanted {
+            Use::Request => true,
+            Use::Socket => !settings.shared_workstation,
+            Use::Stream => false,
+        };
+        let live = if is_used { self.noted(&name, live, settings.session, now).await } else { live };
         Resumed { fact, ..known(Identity::Known(Arc::clone(&live.subject)), is_stale) }
     }
 
@@ -121,7 +126,7 @@ impl BrowserSessions {
     pub(super) async fn alive(&self, visit: &Visit<'_>) -> Option<Arc<Live>> {
         let Lookup::Found((name, _)) = self.presented(visit).await else { return None };
         let Presented::Session(id) = &visit.facts.presented else { return None };
-        let resumed = self.resumed(id, visit.facts.host.as_str(), visit.now).await;
+        let resumed = self.resumed(id, visit.facts.host.as_str(), Use::Request, visit.now).await;
         let Identity::Known(subject) = resumed.identified.identity else { return None };
         // As every other request asks: else the two would send each other a browser with a revoked session for ever.
         match self.state.not_before(&revocation_keys(&subject)).await {

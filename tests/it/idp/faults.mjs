@@ -14,6 +14,8 @@ const json = { 'content-type': 'application/json' };
 
 export const FAULTS = {
   refuse: (_req, res) => res.writeHead(400, json).end('{"error":"invalid_grant"}'),
+  // As where our secret has been changed there.
+  unauthorized: (_req, res) => res.writeHead(401, json).end('{"error":"invalid_client"}'),
   500: (_req, res) => res.writeHead(500).end('broken on purpose\n'),
   // Stays unanswered after the endpoint is mended, too.
   hang: () => {},

@@ -3,6 +3,7 @@
 mod attacks;
 mod browser;
 mod leaving;
+mod outages;
 mod signing_in;
 
 use std::net::SocketAddr;

@@ -1,0 +1,179 @@
+//! Sessions for which something runs: nobody asks about them with a request, so the gateway does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::gate::Gate;
+use super::sessions::{SessionFact, Sessions, Use};
+use super::streams::{Lasting, Running};
+use crate::decision::{Identity, Reason};
+use crate::identity::Subject;
+use crate::telemetry::metrics;
+
+/// How often sessions are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// So many are looked at at a time.
+const AT_A_TIME: usize = 32;
+
+impl Gate {
+    /// Ends streams whose session has ended, or no longer speaks for the same person in the same roles; drop the future
+    /// to stop. `sessions` gives those of the configuration in force.
+    ///
+    /// Who reconnects is decided about anew. While the store or an issuer can't be asked, what runs goes on.
+    pub async fn keep_sessions(
+        self: Arc<Self>,
+        sessions: impl Fn() -> Option<Arc<dyn Sessions>> + Send + 'static,
+    ) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let running = self.streams().of_sessions();
+            let (share, sessions) = (running.len().div_ceil(AT_A_TIME).max(1), sessions());
+            let mut looking = JoinSet::new();
+            for part in running.chunks(share) {
+                let (gate, part, sessions) = (Arc::clone(&self), part.to_vec(), sessions.clone());
+                looking.spawn(async move {
+                    for stream in part {
+                        gate.look_after(sessions.as_deref(), &stream).await;
+                    }
+                });
+            }
+            while looking.join_next().await.is_some() {}
+        }
+    }
+
+    async fn look_after(&self, sessions: Option<&dyn Sessions>, stream: &Running) {
+        let (stands, fact) = match sessions {
+            Some(sessions) => stands(sessions, stream).await,
+            None => (false, None),
+        };
+        if let Some(fact) = fact {
+            // What can't be recorded is counted and logged by the journal.
+            self.record_session_at((Uuid::now_v7(), &stream.ticket.listener, None), &fact).await;
+        }
+        if !stands && stream.line.end(Some(&stream.subject), Reason::TokenEnded) {
+            metrics().streams_ended.with_label_values(&["session"]).inc();
+        }
+    }
+}
+
+/// Whether a stream may go on, and what happened to its session.
+async fn stands(sessions: &dyn Sessions, stream: &Running) -> (bool, Option<SessionFact>) {
+    let wanted = if stream.lasting == Lasting::WebSocket { Use::Socket } else { Use::Stream };
+    let now = jiff::Timestamp::now().as_second();
+    let resumed = sessions.resume(&stream.ticket.id, &stream.ticket.host, wanted, now).await;
+    let stands = match &resumed.identified.identity {
+        Identity::Known(subject) => may_the_same(&stream.subject, subject),
+        Identity::Unavailable | Identity::SessionUnavailable => true,
+        Identity::Nobody | Identity::Malformed(_) | Identity::Refused(_) => false,
+    };
+    (stands, resumed.fact)
+}
+
+/// Whether what was decided for the one holds for the other.
+fn may_the_same(one: &Subject, other: &Subject) -> bool {
+    one.issuer == other.issuer
+        && one.id == other.id
+        && one.patient == other.patient
+        && one.actor == other.actor
+        && one.roles == other.roles
+        && one.scopes == other.scopes
+        && one.level == other.level
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde_json::json;
+
+    use super::*;
+    use crate::enforce::ports::Identified;
+    use crate::enforce::sessions::{Resumed, Ticket, Visit, Visited};
+    use crate::enforce::streams::OpenStreams;
+    use crate::identity::TokenFault;
+    use crate::identity::jwt::believed;
+    use crate::identity::testing::{NOW, claims, rules};
+    use crate::request::credentials::SessionId;
+
+    /// Says the same of every session.
+    struct Says(Box<dyn Fn(Use) -> Identity + Send + Sync>);
+
+    #[async_trait]
+    impl Sessions for Says {
+        fn serves(&self, _: &str) -> bool {
+            true
+        }
+        fn sign_in(&self, _: &str, _: &mut dyn Iterator<Item = Option<usize>>, _: &str) -> Option<String> {
+            None
+        }
+        async fn resume(&self, _: &SessionId, _: &str, wanted: Use, _: i64) -> Resumed {
+            let identified = Identified { identity: (self.0)(wanted), too_stale_for_critical: false };
+            Resumed { identified, fact: None }
+        }
+        async fn visit(&self, _: &Visit<'_>) -> Visited {
+            unreachable!("nobody visits")
+        }
+    }
+
+    fn subject(change: &serde_json::Value) -> Arc<Subject> {
+        let serde_json::Value::Object(claims) = claims(change) else { panic!("claims") };
+        Arc::new(believed(claims, &rules(), NOW).expect("a subject"))
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_session_and_with_what_it_was_allowed_by() {
+        let alice = subject(&json!({}));
+        let same = subject(&json!({ "jti": "renewed" }));
+        let demoted = subject(&json!({ "scope": "less" }));
+        type Answer = Box<dyn Fn(Use) -> Identity + Send + Sync>;
+        let known = |subject: &Arc<Subject>| {
+            let subject = Arc::clone(subject);
+            Box::new(move |_| Identity::Known(Arc::clone(&subject))) as Answer
+        };
+        let only_sockets = |wanted| match wanted {
+            Use::Socket => Identity::SessionUnavailable,
+            _ => Identity::Refused(TokenFault::SessionEnded),
+        };
+        for (what, says, lasting, ends) in [
+            ("goes on", known(&same), Lasting::Stream, false),
+            ("may do less now", known(&demoted), Lasting::Stream, true),
+            (
+                "has ended",
+                Box::new(|_| Identity::Refused(TokenFault::SessionEnded)),
+                Lasting::WebSocket,
+                true,
+            ),
+            ("nobody knows", Box::new(|_| Identity::SessionUnavailable), Lasting::Stream, false),
+            ("idle, and only tells", Box::new(only_sockets), Lasting::Stream, true),
+            ("in use", Box::new(only_sockets), Lasting::WebSocket, false),
+        ] {
+            let streams = Arc::new(OpenStreams::default());
+            let entry = streams.enter();
+            streams.bind(entry.line(), &alice, lasting, 0);
+            let id = SessionId::parse(&"A".repeat(SessionId::LENGTH)).expect("a name");
+            entry.line().came_by(Ticket { id, host: "portal.example".into(), listener: "portal".into() });
+            let running = streams.of_sessions();
+            assert_eq!(running.len(), 1);
+            let (stands, _) = stands(&Says(says), &running[0]).await;
+            assert_eq!(stands, !ends, "a session that {what}");
+        }
+    }
+
+    #[test]
+    fn a_download_is_left_alone() {
+        let (streams, alice) = (Arc::new(OpenStreams::default()), subject(&json!({})));
+        let entry = streams.enter();
+        streams.bind(entry.line(), &alice, Lasting::Answer, 0);
+        let id = SessionId::parse(&"A".repeat(SessionId::LENGTH)).expect("a name");
+        entry.line().came_by(Ticket { id, host: "portal.example".into(), listener: "portal".into() });
+        assert!(streams.of_sessions().is_empty());
+        entry.line().lasts();
+        assert_eq!(streams.of_sessions().len(), 1);
+        entry.line().release();
+        assert!(streams.of_sessions().is_empty(), "the next request on this line is another's");
+    }
+}
