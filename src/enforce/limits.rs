@@ -1,5 +1,8 @@
 //! Limits on a request's size and rate: asked before anything costly is done for it.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use super::gate::Gate;
 use super::ports::RateKey;
 use crate::decision::{Denial, Exceeded, Reason};
@@ -8,7 +11,23 @@ use crate::policy::{Access, CountedBy, Policy, RateLimit, Route};
 use crate::request::Facts;
 use crate::request::framing::BodyLength;
 
+/// Sign-ins that may begin from one address; each lies in the store for a while. A hospital may have one address for
+/// everybody, and a shift begins for all at once.
+static SIGN_INS: LazyLock<RateLimit> = LazyLock::new(|| RateLimit {
+    name: "wardgate_sign_in".into(),
+    per: CountedBy::Address,
+    requests: 300,
+    window: 60,
+    burst: 300,
+    everywhere: false,
+});
+
 impl Gate {
+    /// The limit that holds for sign-ins, whatever is configured: anybody may begin one.
+    pub(super) fn limit_sign_ins(&self, facts: &Facts) -> Result<(), Denial> {
+        self.rates.take(&SIGN_INS, RateKey::Address(facts.client)).map_err(|wait| exceeded(&SIGN_INS, wait))
+    }
+
     /// The limits that hold whoever asks: before a token is looked at, so that guessing tokens is limited too.
     /// `route` is `None` where none matches.
     pub(super) fn limit_anybody(
@@ -47,10 +66,7 @@ impl Gate {
         key: impl Fn(&RateLimit) -> Option<RateKey<'k>>,
     ) -> Result<(), Denial> {
         let take = |limit: &RateLimit| match key(limit) {
-            Some(key) => self.rates.take(limit, key).map_err(|wait| Denial {
-                exceeded: Some(Box::new(Exceeded::new(limit, wait))),
-                ..Denial::new(Reason::RateLimited)
-            }),
+            Some(key) => self.rates.take(limit, key).map_err(|wait| exceeded(limit, wait)),
             None => Ok(()),
         };
         match route {
@@ -62,6 +78,10 @@ impl Gate {
             None => policy.rate_limits.iter().filter(|limit| limit.everywhere).try_for_each(take),
         }
     }
+}
+
+fn exceeded(limit: &RateLimit, wait: Duration) -> Denial {
+    Denial { exceeded: Some(Box::new(Exceeded::new(limit, wait))), ..Denial::new(Reason::RateLimited) }
 }
 
 /// Refuses a body that is announced to be larger than allowed (RFC 9110 §15.5.14).

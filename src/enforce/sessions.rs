@@ -221,13 +221,15 @@ pub struct Visited {
     pub answer: Answer,
     /// `Set-Cookie` lines.
     pub cookies: Vec<String>,
+    /// Whether the browser is to forget everything of this host, for the next person.
+    pub clears_browser: bool,
     /// What happened.
     pub fact: Option<SessionFact>,
 }
 
 impl From<Answer> for Visited {
     fn from(answer: Answer) -> Self {
-        Self { answer, cookies: Vec::new(), fact: None }
+        Self { answer, cookies: Vec::new(), clears_browser: false, fact: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request to one of the gateway's own pages: limited and recorded like any other.
 
 use super::gate::{Arrival, Gate};
-use super::sessions::{Answer, Page, Sessions, Visit, Visited};
+use super::sessions::{Answer, Page, Place, Sessions, Visit, Visited};
 use crate::decision::{Denial, Reason};
 use crate::policy::Policy;
 
@@ -23,7 +23,11 @@ impl Gate {
         arrival: &Arrival<'_>,
         visit: &Visit<'_>,
     ) -> VisitSettled {
-        if let Err(denial) = self.limit_anybody(policy, None, visit.facts) {
+        let begins = visit.place == Place::SignIn;
+        let limited = self
+            .limit_anybody(policy, None, visit.facts)
+            .and_then(|()| if begins { self.limit_sign_ins(visit.facts) } else { Ok(()) });
+        if let Err(denial) = limited {
             self.record_refused_visit(arrival, denial.reason).await;
             return VisitSettled::Refused(denial);
         }

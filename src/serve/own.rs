@@ -109,7 +109,8 @@ impl Gateway {
             Answer::LogoutRefused => Reply::bare(id, 400),
             Answer::LogoutUnavailable => Reply::bare(id, 503),
         };
-        reply?.with_cookies(&visited.cookies)
+        let reply = reply?.with_cookies(&visited.cookies)?;
+        if visited.clears_browser { reply.clearing_browser() } else { Ok(reply) }
     }
 
     /// A refusal: for people, where this host has pages, the way to sign in, or a page; else a problem (RFC 9457).

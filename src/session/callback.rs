@@ -245,6 +245,6 @@ impl BrowserSessions {
             session: text("sid").or(Some(name)),
         };
         let answer = Answer::GoTo(begun.to.clone().into());
-        Ok(Visited { answer, cookies: vec![cookie::session(&id)], fact: Some(fact) })
+        Ok(Visited { cookies: vec![cookie::session(&id)], fact: Some(fact), ..answer.into() })
     }
 }

@@ -55,8 +55,8 @@ impl BrowserSessions {
                 return Visited { fact: Some(fact), ..Page::Outage(Place::SignOut.path().to_owned()).into() };
             }
         };
-        let absolute = self.issuer(&record.issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
-        let absolute = absolute.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute);
+        let sign_in = self.issuer(&record.issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
+        let absolute = sign_in.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute);
         let has_ended = self.end(&name, &record.issuer, absolute, visit.now).await;
         let text = |claim: &str| record.claims.get(claim).and_then(|value| value.as_str()).map(Box::from);
         let fact = SessionFact {
@@ -73,7 +73,9 @@ impl BrowserSessions {
             Answer::Page(Page::Outage(Place::SignOut.path().to_owned()))
         };
         let cookies = if has_ended { gone } else { Vec::new() };
-        Visited { answer, cookies, fact: Some(fact) }
+        // The application's own cookies and pages are the last person's, too.
+        let clears_browser = has_ended && sign_in.is_some_and(|sign_in| sign_in.shared_workstation);
+        Visited { answer, cookies, clears_browser, fact: Some(fact) }
     }
 
     /// Where the browser goes on: to the issuer, so that it signs out there too (RP-Initiated Logout 1.0 §2).

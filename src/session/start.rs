@@ -88,7 +88,7 @@ impl BrowserSessions {
         let others =
             cookies::pairs(visit.headers).map(|(name, _)| name).filter(|name| name.starts_with(&prefix));
         set.extend(others.skip(cookie::MOST_PENDING - 1).map(cookie::gone));
-        Some(Visited { answer: Answer::GoTo(address), cookies: set, fact: None })
+        Some(Visited { cookies: set, ..Answer::GoTo(address).into() })
     }
 
     /// Where the issuer sends the browser back to; it must know this address. Where people choose among several, an

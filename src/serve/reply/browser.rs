@@ -56,6 +56,12 @@ impl Reply {
         Ok(Self { header, body: Bytes::new() })
     }
 
+    /// Has the browser forget what it keeps of this host (Clear Site Data §3.1).
+    pub fn clearing_browser(mut self) -> pingora::Result<Self> {
+        self.header.insert_header("clear-site-data", r#""cache", "cookies", "storage""#)?;
+        Ok(self)
+    }
+
     /// Gives the browser cookies, as whole `Set-Cookie` lines.
     pub fn with_cookies(mut self, lines: &[String]) -> pingora::Result<Self> {
         for line in lines {

@@ -130,3 +130,22 @@ fn a_stream_ends_when_its_session_is_idle() {
     assert!(said.starts_with("HTTP/1.1 200") && said.contains("still here"), "{said}");
     assert_eq!(gateway.metric("wardgate_streams_ended_total{why=\"session\"}"), 1.0);
 }
+
+#[test]
+fn nobody_fills_the_store_with_sign_ins_that_never_end() {
+    let idp = Idp::shared();
+    let (gateway, _upstream) = super::start(idp, "desk", "");
+    let target = portal("/_wardgate/sign-in?to=%2F");
+    let mut statuses = Vec::new();
+    for _ in 0..400 {
+        // A new browser each time: nothing but the address tells that it is one.
+        let answer = Browser::new(gateway.address, "alice").step(&target);
+        statuses.push(answer.status);
+        if answer.status == 429 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            break;
+        }
+    }
+    assert_eq!(statuses.last(), Some(&429), "{} were begun", statuses.len());
+    assert!(statuses.len() > 300 && statuses[..300].iter().all(|status| *status == 303), "{statuses:?}");
+}
