@@ -82,6 +82,17 @@ pub enum Event<'e> {
         /// `peer`: this user may not. `malformed`: the call can't be understood.
         why: &'static str,
     },
+    /// The state store began to fail, for everything or for a part of what is asked of it, or can be used again.
+    StoreOutage {
+        /// `begun` or `ended`.
+        phase: &'static str,
+        /// What is wrong, in words that hold no keys, names or secrets.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'e str>,
+        /// How long it took, in seconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
     /// An attempt to let a new program take over.
     Upgrade {
         /// `handed_over` or `failed`.
@@ -109,6 +120,7 @@ impl Event<'_> {
             Self::Upgrade { .. } => "upgrade",
             Self::Revocation(_) => "revocation",
             Self::OperatorRefused { .. } => "operator_refused",
+            Self::StoreOutage { .. } => "store_outage",
         }
     }
 
@@ -126,6 +138,7 @@ impl Event<'_> {
             | Self::ReloadRefused { .. }
             | Self::Revocation(_)
             | Self::OperatorRefused { .. }
+            | Self::StoreOutage { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }

@@ -1,16 +1,33 @@
 //! Whether a store can be used: told once when that changes, not once for each request that finds out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
 
 use crate::telemetry::metrics;
 
+/// A store's outages.
+#[derive(Debug, Clone, Default)]
+pub struct Outages {
+    /// How many have begun.
+    pub begun: u64,
+    /// What is wrong now, in words for the operator, without keys, names or secrets; `None` while the store can be
+    /// used.
+    pub why: Option<String>,
+}
+
 /// What is wrong with a store now, if anything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
-    trouble: Mutex<Option<String>>,
+    outages: watch::Sender<Outages>,
     /// Some of what is asked is refused while the rest is done.
     is_overloaded: AtomicBool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { outages: watch::Sender::new(Outages::default()), is_overloaded: AtomicBool::new(false) }
+    }
 }
 
 impl Health {
@@ -39,7 +56,7 @@ impl Health {
     /// The store can't be used, or not for everything. `why` holds no keys, names or secrets.
     pub(super) fn ill(&self, why: &str) {
         metrics().store_up.set(0);
-        if self.replace(Some(why.to_owned())).is_none() {
+        if self.replace(Some(why)).is_none() {
             metrics().store_outages.inc();
             tracing::error!(%why, "the state store can't be used");
         }
@@ -47,11 +64,25 @@ impl Health {
 
     /// What is wrong, in words for the operator.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.outages.borrow().why.clone()
     }
 
-    fn replace(&self, now: Option<String>) -> Option<String> {
-        std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), now)
+    /// Tells when that changes.
+    pub(super) fn outages(&self) -> watch::Receiver<Outages> {
+        self.outages.subscribe()
+    }
+
+    /// Gives what was wrong before. Nobody is told who knows already: requests find out again and again.
+    fn replace(&self, now: Option<&str>) -> Option<String> {
+        let mut before = None;
+        self.outages.send_if_modified(|outages| {
+            before = outages.why.take();
+            outages.why = now.map(str::to_owned);
+            let has_begun = before.is_none() && now.is_some();
+            outages.begun += u64::from(has_begun);
+            has_begun || (before.is_some() && now.is_none())
+        });
+        before
     }
 }
 

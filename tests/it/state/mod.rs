@@ -1,5 +1,6 @@
 //! The stores that last, against real servers and a real disk.
 
+mod announcements;
 mod cluster;
 mod embedded;
 mod gateways;
