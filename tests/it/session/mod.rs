@@ -2,7 +2,9 @@
 
 mod attacks;
 mod browser;
+mod killed;
 mod leaving;
+mod rotation;
 mod signing_in;
 
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ mod gateways;
 mod outages;
 mod redis;
 mod sentinel;
+mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
