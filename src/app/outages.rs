@@ -23,18 +23,18 @@ pub fn keep_on_record(store: &Store, gate: &Arc<Gate>, runtime: &Handle) {
 async fn record(gate: Arc<Gate>, mut outages: watch::Receiver<Outages>) {
     let (mut recorded, mut begun_at) = (0, None);
     loop {
-        let Outages { begun, why } = outages.borrow_and_update().clone();
+        let Outages { begun, lasts, why } = outages.borrow_and_update().clone();
         let is_another = begun > recorded;
-        if is_another || why.is_none() {
-            end(&gate, begun_at.take()).await;
+        if is_another || !lasts {
+            end(&gate, begun_at.take(), &why).await;
         }
         if is_another {
             recorded = begun;
-            let begin = Event::StoreOutage { phase: "begun", why: why.as_deref(), seconds: None };
+            let begin = Event::StoreOutage { phase: "begun", why: &why, seconds: None };
             gate.record_own(&begin).await;
             begun_at = Some(Instant::now());
-            if why.is_none() {
-                end(&gate, begun_at.take()).await;
+            if !lasts {
+                end(&gate, begun_at.take(), &why).await;
             }
         }
         if outages.changed().await.is_err() {
@@ -43,10 +43,10 @@ async fn record(gate: Arc<Gate>, mut outages: watch::Receiver<Outages>) {
     }
 }
 
-async fn end(gate: &Gate, begun_at: Option<Instant>) {
+async fn end(gate: &Gate, begun_at: Option<Instant>, why: &str) {
     if let Some(begun_at) = begun_at {
         let seconds = Some(begun_at.elapsed().as_secs());
         // It is over; a failure to record is counted and logged by the journal.
-        gate.record_own(&Event::StoreOutage { phase: "ended", why: None, seconds }).await;
+        gate.record_own(&Event::StoreOutage { phase: "ended", why, seconds }).await;
     }
 }

@@ -86,9 +86,8 @@ pub enum Event<'e> {
     StoreOutage {
         /// `begun` or `ended`.
         phase: &'static str,
-        /// What is wrong, in words that hold no keys, names or secrets.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        why: Option<&'e str>,
+        /// What is wrong, or was in the end, in words that hold no keys, names or secrets.
+        why: &'e str,
         /// How long it took, in seconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,

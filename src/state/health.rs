@@ -11,9 +11,10 @@ use crate::telemetry::metrics;
 pub struct Outages {
     /// How many have begun.
     pub begun: u64,
-    /// What is wrong now, in words for the operator, without keys, names or secrets; `None` while the store can be
-    /// used.
-    pub why: Option<String>,
+    /// Whether the last one still lasts.
+    pub lasts: bool,
+    /// What is wrong, or was wrong when the last one ended, in words for the operator, without keys, names or secrets.
+    pub why: String,
 }
 
 /// What is wrong with a store now, if anything.
@@ -64,7 +65,8 @@ impl Health {
 
     /// What is wrong, in words for the operator.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.outages.borrow().why.clone()
+        let outages = self.outages.borrow();
+        outages.lasts.then(|| outages.why.clone())
     }
 
     /// Tells when that changes.
@@ -76,11 +78,13 @@ impl Health {
     fn replace(&self, now: Option<&str>) -> Option<String> {
         let mut before = None;
         self.outages.send_if_modified(|outages| {
-            before = outages.why.take();
-            outages.why = now.map(str::to_owned);
-            let has_begun = before.is_none() && now.is_some();
-            outages.begun += u64::from(has_begun);
-            has_begun || (before.is_some() && now.is_none())
+            before = outages.lasts.then(|| outages.why.clone());
+            outages.lasts = now.is_some();
+            if let Some(now) = now {
+                now.clone_into(&mut outages.why);
+            }
+            outages.begun += u64::from(before.is_none() && now.is_some());
+            before.is_some() != now.is_some()
         });
         before
     }

@@ -185,8 +185,8 @@ fn killed_at_any_moment_a_gateway_has_lost_nothing_that_it_acknowledged() {
             let chance =
                 u64::from_be_bytes(uuid::Uuid::now_v7().as_bytes()[8..].try_into().expect("8 bytes"));
             // Now and then long enough for several sign-ins.
-            let most = if round % 5 == 0 { 1_500_000 } else { 250_000 };
-            std::thread::sleep(Duration::from_micros(chance % most));
+            let (least, most) = if round % 5 == 0 { (500_000, 2_500_000) } else { (0, 250_000) };
+            std::thread::sleep(Duration::from_micros(least + chance % (most - least)));
             gateway.signal("KILL");
             is_over.store(true, Ordering::SeqCst);
         });
@@ -202,7 +202,7 @@ fn killed_at_any_moment_a_gateway_has_lost_nothing_that_it_acknowledged() {
         count(|it| it.signed_in.len()),
         count(|it| it.signed_out.len()),
     ];
-    assert!(counts.iter().zip([100, 100, 3, 3]).all(|(count, least)| *count >= least), "{counts:?}");
+    assert!(counts.iter().zip([100, 100, 3, 1]).all(|(count, least)| *count >= least), "{counts:?}");
     // Neither before a kill nor after it was any action forwarded more than once.
     let mut actions: Vec<String> =
         upstream.requests().iter().map(|request| request.target().to_owned()).collect();
