@@ -212,7 +212,7 @@ async fn a_stream_ends_with_its_token_and_a_download_does_not() {
     let (upstream, signer, video) = (talkative(), Signer::new(), echoing().await);
     let gateway = setup(upstream.address, video, &signer, ALONE).start();
     let (_, mut claims) = session_token(&signer, "alice", "s1");
-    claims["exp"] = (jiff::Timestamp::now().as_second() + 4).into();
+    claims["exp"] = (jiff::Timestamp::now().as_second() + 8).into();
     let bearer = format!("Bearer {}", signer.sign(&claims));
     let mut socket = join(&gateway, &bearer).await;
     let (events, mut download) =

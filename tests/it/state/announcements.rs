@@ -151,6 +151,16 @@ async fn a_cluster_carries_announcements_from_node_to_node() {
     let two = connected(settings).await;
     subscribed(&two).await;
     is_announced(&one, &two).await;
+    // One that hangs, where no connection breaks, is left for another. It is none of the cluster's, which goes on.
+    let stranger = Redis::start(&[]);
+    let mut settings = cluster.settings();
+    settings.nodes.insert(0, ("127.0.0.1".to_owned(), stranger.address.port()));
+    let two = connected(settings).await;
+    subscribed(&two).await;
+    assert_eq!(stranger.say(&["PUBSUB", "NUMSUB", "wardgate:revised"]), "wardgate:revised\n1");
+    stranger.freeze();
+    is_announced(&one, &two).await;
+    stranger.thaw();
     // The node where it is subscribed goes, and comes back.
     let hears = |node: &Redis| !node.say(&["PUBSUB", "NUMSUB", "wardgate:revised"]).ends_with("\n0");
     let three = connected(RedisSettings {
