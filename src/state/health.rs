@@ -96,3 +96,35 @@ pub(super) fn counted<T>(operation: &'static str, answered: bool, result: T) -> 
     metrics().store_operations.with_label_values(&[operation, answer]).inc();
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_when_it_begins_and_ends_and_not_in_between() {
+        let health = Health::default();
+        let mut told = health.outages();
+        let is_told = |told: &mut watch::Receiver<Outages>| {
+            let is_told = told.has_changed().expect("there");
+            told.borrow_and_update();
+            is_told
+        };
+        health.well();
+        assert!(!is_told(&mut told), "it was well before");
+        health.ill("slow");
+        assert!(is_told(&mut told));
+        health.ill("gone");
+        health.ill("gone");
+        assert!(!is_told(&mut told), "not with every request");
+        assert_eq!(health.trouble().as_deref(), Some("gone"));
+        health.well();
+        assert!(is_told(&mut told));
+        let Outages { begun, lasts, why } = told.borrow().clone();
+        assert_eq!((begun, lasts, why.as_str(), health.trouble()), (1, false, "gone", None));
+        // Over before anybody looked: it counts all the same.
+        health.ill("slow");
+        health.well();
+        assert_eq!(told.borrow().begun, 2);
+    }
+}

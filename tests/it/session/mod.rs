@@ -4,6 +4,7 @@ mod attacks;
 mod browser;
 mod killed;
 mod leaving;
+mod replicas;
 mod rotation;
 mod signing_in;
 
