@@ -86,6 +86,8 @@ pub enum Event<'e> {
     StoreOutage {
         /// `begun` or `ended`.
         phase: &'static str,
+        /// Which one since the start, counted from 1.
+        number: u64,
         /// What is wrong, or was in the end, in words that hold no keys, names or secrets.
         why: &'e str,
         /// How long it took, in seconds.

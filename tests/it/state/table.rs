@@ -142,6 +142,8 @@ fn the_table_of_outages_holds_and_each_heals_by_itself() {
     for row in &rows {
         assert!(said.iter().any(|why| why.contains(row.says)), "{}: {said:?}", row.what);
     }
+    let pairs: Vec<u64> = outages.clone().filter_map(|record| record["number"].as_u64()).collect();
+    assert!(pairs.chunks(2).all(|pair| pair[0] == pair[1]) && pairs.is_sorted(), "{pairs:?}");
     let mut ended = outages.filter(|record| record["phase"] == "ended");
     assert!(ended.all(|record| record["seconds"].is_u64()));
 }
