@@ -46,6 +46,10 @@ trap 'rm -r "$work"' EXIT
 render() { "$helm" template demo "$chart" --namespace clinic "$@"; }
 render >"$work/default.yaml"
 render --set keyFiles.secretName=keys --set auditVolume.existingClaim=audit >"$work/volumes.yaml"
+render --set replicaCount=3 --set gateway.state.store=redis --set auditVolume.existingClaim=audit \
+  --set gateway.audit.pseudonyms.key_file=/secrets/pseudonyms >"$work/replicas.yaml"
+grep --quiet 'replicas: 3' "$work/replicas.yaml" && grep --quiet 'subPathExpr: $(POD_NAME)' "$work/replicas.yaml" \
+  && grep --quiet 'type: RollingUpdate' "$work/replicas.yaml" || { echo "FAILED: three replicas" >&2; exit 1; }
 "$python" -m kubernetes_validate --strict --quiet "$work"/*.yaml
 
 # refused TEXT ARGS...: rendering with ARGS must fail and say TEXT.
@@ -55,6 +59,8 @@ refused() {
   grep --quiet --fixed-strings -- "$text" "$work/out" || { echo "FAILED: no '$text' for: $*" >&2; cat "$work/out" >&2; exit 1; }
 }
 refused "replicaCount must be 1, not 2" --set replicaCount=2
+refused "replicaCount must be 1, not 2" --set replicaCount=2 --set gateway.state.store=embedded
+refused "gateway.audit.pseudonyms.key_file must name a key" --set replicaCount=2 --set gateway.state.store=redis
 refused "nothing outside the pod can reach" --set gateway.telemetry.address=127.0.0.1:9901
 refused "resourcs" --set resourcs.limits.memory=1Gi
 

@@ -2,6 +2,7 @@
 
 mod operations;
 mod operators;
+mod outages;
 mod program;
 mod pseudonym_key;
 mod reload;
@@ -133,6 +134,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     }
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
+    outages::keep_on_record(&store, &gate, background.handle());
     let encryption = open_tls(&settings)?;
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;

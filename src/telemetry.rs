@@ -88,6 +88,10 @@ pub struct Metrics {
     pub store_up: IntGauge,
     /// `wardgate_store_outages_total`: times it began to fail.
     pub store_outages: IntCounter,
+    /// `wardgate_store_subscribed`: 1 while revocations at other gateways are announced to this one.
+    pub store_subscribed: IntGauge,
+    /// `wardgate_store_announcements_total`: revocations that an announcement made known here.
+    pub store_announcements: IntCounter,
     /// `wardgate_store_operations_total{operation,result}`: `answered` or `unavailable`.
     pub store_operations: IntCounterVec,
     /// `wardgate_store_unopened_total{why}`: sealed pieces that no key of the ring opens.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::{StartError, secret_file};
 use crate::config::encryption_keys;
 use crate::config::settings::{EncryptionKeySettings, StateSettings, StoreSettings};
 use crate::enforce::ports::{Nonces, State};
 use crate::state::embedded::{EmbeddedLimits, EmbeddedState};
+use crate::state::health::Outages;
 use crate::state::memory::MemoryState;
 use crate::state::redis::RedisState;
 use crate::state::ring::{KeyRing, RingNonces, SealedState};
@@ -146,6 +148,23 @@ impl Store {
             Kind::Redis(redis) => redis.trouble(),
         };
         trouble.map(|why| format!("state store: {why}"))
+    }
+
+    /// What does not keep it from being used, but should be mended.
+    pub fn notice(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Memory(_) | Kind::Embedded(_) => None,
+            Kind::Redis(redis) => redis.notice().map(|why| format!("state store: {why}")),
+        }
+    }
+
+    /// Tells when an outage begins or ends; memory has none.
+    pub fn outages(&self) -> Option<watch::Receiver<Outages>> {
+        match &self.kind {
+            Kind::Memory(_) => None,
+            Kind::Embedded(embedded) => Some(embedded.outages()),
+            Kind::Redis(redis) => Some(redis.outages()),
+        }
     }
 
     /// Puts another ring in place.

@@ -67,6 +67,7 @@ pub fn add_telemetry(
         let now = jiff::Timestamp::now().as_second();
         let mut notices = current.load().upstreams.down();
         notices.extend(store.trouble());
+        notices.extend(store.notice());
         notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
         details.insert("notices".to_owned(), notices.into());
         details

@@ -82,6 +82,18 @@ pub enum Event<'e> {
         /// `peer`: this user may not. `malformed`: the call can't be understood.
         why: &'static str,
     },
+    /// The state store began to fail, for everything or for a part of what is asked of it, or can be used again.
+    StoreOutage {
+        /// `begun` or `ended`.
+        phase: &'static str,
+        /// Which one since the start, counted from 1.
+        number: u64,
+        /// What is wrong, or was in the end, in words that hold no keys, names or secrets.
+        why: &'e str,
+        /// How long it took, in seconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
     /// An attempt to let a new program take over.
     Upgrade {
         /// `handed_over` or `failed`.
@@ -109,6 +121,7 @@ impl Event<'_> {
             Self::Upgrade { .. } => "upgrade",
             Self::Revocation(_) => "revocation",
             Self::OperatorRefused { .. } => "operator_refused",
+            Self::StoreOutage { .. } => "store_outage",
         }
     }
 
@@ -126,6 +139,7 @@ impl Event<'_> {
             | Self::ReloadRefused { .. }
             | Self::Revocation(_)
             | Self::OperatorRefused { .. }
+            | Self::StoreOutage { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }

@@ -5,7 +5,7 @@
 pub mod conformance;
 pub mod embedded;
 mod expiring;
-mod health;
+pub mod health;
 pub mod memory;
 pub mod rates;
 pub mod redis;

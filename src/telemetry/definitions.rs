@@ -172,6 +172,14 @@ impl Metrics {
             key_proofs: counters("wardgate_key_proofs_total", "DPoP proofs, by result.", &["result"]),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
             store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),
+            store_subscribed: gauge(
+                "wardgate_store_subscribed",
+                "1 while revocations at other gateways are announced to this one (Redis), else 0.",
+            ),
+            store_announcements: counter(
+                "wardgate_store_announcements_total",
+                "Revocations at other gateways that an announcement made known here.",
+            ),
             store_operations: counters(
                 "wardgate_store_operations_total",
                 "Operations of the state store by whether it answered.",

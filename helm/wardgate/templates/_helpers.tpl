@@ -21,10 +21,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- regexFind "[0-9]+$" . -}}
 {{- end }}
 
+{{/* "yes" where several gateways share their state. */}}
+{{- define "wardgate.isReplicated" -}}
+{{- $state := .Values.gateway.state | default dict -}}
+{{- if and (eq (toString $state.store) "redis") (ne (int .Values.replicaCount) 1) -}}yes{{- end -}}
+{{- end }}
+
 {{/* What would render but not work is refused here. */}}
 {{- define "wardgate.validate" -}}
-{{- if ne (int .Values.replicaCount) 1 -}}
-{{- fail (printf "replicaCount must be 1, not %d: what is revoked and what is used up is known to one gateway, in its memory, so a second one would honour what the first has refused" (int .Values.replicaCount)) -}}
+{{- if include "wardgate.isReplicated" . -}}
+{{- if not (dig "pseudonyms" "key_file" "" .Values.gateway.audit) -}}
+{{- fail "with more than one replica, gateway.audit.pseudonyms.key_file must name a key that they share (`openssl rand -hex 32`, in keyFiles): else each would give the same person another pseudonym" -}}
+{{- end -}}
+{{- else if ne (int .Values.replicaCount) 1 -}}
+{{- fail (printf "replicaCount must be 1, not %d, unless gateway.state.store is redis: what is revoked and what is used up is known to one gateway, so a second one would honour what the first has refused" (int .Values.replicaCount)) -}}
 {{- end -}}
 {{- $addresses := list (dict "of" "gateway.telemetry" "address" .Values.gateway.telemetry.address) -}}
 {{- range .Values.gateway.listeners -}}

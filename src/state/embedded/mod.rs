@@ -15,14 +15,14 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use self::file::{Change, Done};
 pub use self::opening::OpenError;
 use self::writer::{Message, Writer};
 use super::expiring::Key;
-use super::health::{Health, counted};
+use super::health::{Health, Outages, counted};
 use super::memory::{MemoryLimits, MemoryState, revocation_name};
 use super::spent::{ProofKey, Spent};
 use crate::decision::evidence::Lookup;
@@ -120,6 +120,11 @@ impl EmbeddedState {
             // nobody else gets the file, and will say so.
             let _ = answered.recv_timeout(CLOSES_WITHIN);
         }
+    }
+
+    /// Tells when an outage begins or ends.
+    pub fn outages(&self) -> watch::Receiver<Outages> {
+        self.health.outages()
     }
 
     /// What is wrong with it, in words for the operator.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::{
@@ -20,7 +20,7 @@ use crate::config::settings::{RedisSettings, RedisTopology};
 use crate::tls::pem;
 
 /// How long a connection may take to open, with TLS and sign-in.
-const OPENS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const OPENS_WITHIN: Duration = Duration::from_secs(2);
 /// `WAIT` holds up what follows on its connection, so writes that replicas confirm are spread over several.
 const WRITERS: usize = 4;
 
@@ -177,6 +177,29 @@ impl Connector {
             self.files(self.settings.sentinel_password_file.clone()).await?;
         let user = self.settings.sentinel_username.as_deref();
         open(&self.client(node, user, password.as_deref(), 0, certificates)?).await
+    }
+
+    /// Subscribes to a channel on a connection of its own: at the server that `link` leads to, or at one of a cluster's,
+    /// each of which hears everything; another one with another `attempt`.
+    pub(super) async fn subscribe(
+        &self,
+        link: &Link,
+        channel: &str,
+        attempt: usize,
+    ) -> Result<PubSub, Fault> {
+        let nodes = &self.settings.nodes;
+        let node = link.master.as_ref().or_else(|| nodes.get(attempt % nodes.len().max(1)));
+        let node = node.cloned().unwrap_or_default();
+        let Files { password, certificates } = self.files(self.settings.password_file.clone()).await?;
+        let user = self.settings.username.as_deref();
+        let client = self.client(&node, user, password.as_deref(), 0, certificates)?;
+        let subscribing = async {
+            let mut heard = client.get_async_pubsub().await?;
+            heard.subscribe(channel).await?;
+            Ok(heard)
+        };
+        let subscribed = tokio::time::timeout(OPENS_WITHIN, subscribing).await;
+        subscribed.map_err(|_| Fault::slow(OPENS_WITHIN))?.map_err(|error: RedisError| Fault::from(&error))
     }
 
     fn client(

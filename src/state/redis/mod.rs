@@ -4,11 +4,13 @@
 //!   confirmed (`WAIT`), is unknown, and is never tried again: a proof then counts as spent.
 //! - A memory that was emptied, rolled back or taken over begins a new epoch (see `scripts`), from before which no proof
 //!   pays; and where the revocation table has lost something, everything from before is revoked.
-//! - One task keeps the connections (see `keeper`). While there are none, every answer is "unavailable" at once.
+//! - One task keeps the connections (see `keeper`). While there are none, every answer is "unavailable" at once. Another
+//!   one hears at once what other gateways revoke (see `announcements`), which the first finds within a second anyway.
 //!
 //! `not_before` is read from Redis for every request. A cache of it would let a revoked token through for as long as it
 //! lasts, on every gateway but the one that was told.
 
+mod announcements;
 mod fault;
 mod keeper;
 mod link;
@@ -24,14 +26,15 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use self::announcements::Hearing;
 use self::fault::Fault;
 use self::link::{Connector, Link};
 use self::names::Names;
-use self::scripts::{Revision, Told};
-use super::health::{Health, counted};
+use self::scripts::{Changed, Revision, Table, Told};
+use super::health::{Health, Outages, counted};
 use super::memory::revocation_name;
 use super::revised::Revised;
 use super::spent::{ProofKey, Spent};
@@ -69,6 +72,7 @@ struct Inner {
     seen: Mutex<Revision>,
     /// Tells those who wait when that changes: the keeper looks every second, and every request on its way.
     revised: Revised,
+    hearing: Hearing,
     /// Held by who mends the revocation table.
     mending: tokio::sync::Mutex<()>,
 }
@@ -93,17 +97,39 @@ impl RedisState {
             epochs: (0..buckets).map(|_| AtomicI64::new(0)).collect(),
             seen: Mutex::default(),
             revised: Revised::default(),
+            hearing: Hearing::default(),
             mending: tokio::sync::Mutex::default(),
             now,
             settings,
         });
         runtime.spawn(keeper::keep(Arc::downgrade(&inner)));
+        runtime.spawn(announcements::listen(Arc::downgrade(&inner)));
         Self { inner }
+    }
+
+    /// Tells when an outage begins or ends.
+    pub fn outages(&self) -> watch::Receiver<Outages> {
+        self.inner.health.outages()
     }
 
     /// What is wrong with it, in words for the operator.
     pub fn trouble(&self) -> Option<String> {
         self.inner.health.trouble()
+    }
+
+    /// Whether what other gateways revoke is announced to this one; else it is noticed a second later.
+    pub fn is_subscribed(&self) -> bool {
+        self.inner.hearing.is_subscribed()
+    }
+
+    /// How many revocations at other gateways an announcement has made known here.
+    pub fn announcements(&self) -> u64 {
+        self.inner.hearing.heard()
+    }
+
+    /// What does not keep it from being used, but should be mended, in words for the operator.
+    pub fn notice(&self) -> Option<String> {
+        self.inner.hearing.trouble()
     }
 
     /// Whether it could be used at any time since the start.
@@ -164,26 +190,33 @@ impl Inner {
         if self.seen() != before {
             return Ok(());
         }
-        let command =
-            scripts::repair(&self.names.revision_and_floor(), &before, (self.now)(), &new_lineage());
-        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
-        self.adopt(&revision, lost == 1);
-        Ok(())
+        self.repair(link, &before).await
     }
 
     /// Revokes everything from before now: what was revoked may be gone without a trace.
     async fn assume_loss(&self, link: &Link) -> Result<(), Fault> {
         // No table has this lineage, so every table has lost it.
         let nobodys = Revision { lineage: "none".into(), count: 1 };
-        let command =
-            scripts::repair(&self.names.revision_and_floor(), &nobodys, (self.now)(), &new_lineage());
-        let (revision, lost): (String, i64) = self.confirmed(link, command).await?;
-        self.adopt(&revision, lost == 1);
+        self.repair(link, &nobodys).await
+    }
+
+    async fn repair(&self, link: &Link, seen: &Revision) -> Result<(), Fault> {
+        let lineage = new_lineage();
+        let changed = self.confirmed(link, scripts::repair(&self.table(seen, &lineage))).await?;
+        self.adopt(&changed);
         Ok(())
     }
 
+    fn table<'t>(&'t self, seen: &'t Revision, new_lineage: &'t str) -> Table<'t> {
+        let keys = self.names.revision_and_floor();
+        Table { keys, channel: self.names.channel(), seen, now: (self.now)(), new_lineage }
+    }
+
     /// Takes over the revision that a script has written.
-    fn adopt(&self, revision: &str, had_lost: bool) {
+    fn adopt(&self, (revision, had_lost, announced): &Changed) {
+        if *announced >= 0 {
+            self.hearing.announced(*announced == 1);
+        }
         if let Some(revision) = Revision::read(revision) {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             // Answers overtake each other.
@@ -192,7 +225,7 @@ impl Inner {
                 self.revised.note();
             }
         }
-        if had_lost {
+        if *had_lost == 1 {
             metrics().store_epochs.with_label_values(&["revocations"]).inc();
             tracing::error!(
                 "the state store has lost revocations: every token from before now is refused, so people sign in again"
@@ -257,14 +290,12 @@ impl State for RedisState {
         let inner = &self.inner;
         let name = inner.names.revoked(&revocation_name(key));
         let seen = inner.seen();
-        let command = |told: Told<'_>| {
-            let what = (moment, millis(remember));
-            let table = inner.names.revision_and_floor();
-            scripts::revoke(table, name, &seen, told.now, &new_lineage(), what)
-        };
-        match inner.write::<(String, i64)>(command).await {
-            Some((revision, lost)) => {
-                inner.adopt(&revision, lost == 1);
+        let lineage = new_lineage();
+        let command =
+            |_: Told<'_>| scripts::revoke(&inner.table(&seen, &lineage), name, (moment, millis(remember)));
+        match inner.write::<Changed>(command).await {
+            Some(changed) => {
+                inner.adopt(&changed);
                 counted("revoke", true, Lookup::Found(()))
             }
             None => counted("revoke", false, Lookup::Unavailable),

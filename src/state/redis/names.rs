@@ -14,12 +14,19 @@ use crate::state::expiring::Key;
 pub(super) struct Names {
     prefix: Box<str>,
     buckets: u8,
+    channel: Box<str>,
 }
 
 impl Names {
     /// Names that are spread over so many hash tags.
     pub(super) fn new(prefix: &str, buckets: u8) -> Self {
-        Self { prefix: prefix.into(), buckets: buckets.max(1) }
+        let channel = format!("{prefix}:revised").into();
+        Self { prefix: prefix.into(), buckets: buckets.max(1), channel }
+    }
+
+    /// The channel on which changes of the revocation table are announced.
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
     }
 
     /// Every hash tag that proofs, counters and sealed pieces are spread over.

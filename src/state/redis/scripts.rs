@@ -115,8 +115,10 @@ return sum
 
 /// Finds out whether the revocation table has lost something: it belongs to another lineage than the caller has seen,
 /// or has counted less. Then everything from before now is revoked, since nobody knows what was. That counts like a
-/// revocation, so that the next loss is found as well. `KEYS[1]` is the revision, `KEYS[2]` the floor; `ARGV` is the lineage and count that were seen, the gateway's time, and a name for a
-/// new lineage.
+/// revocation, so that the next loss is found as well. `KEYS[1]` is the revision, `KEYS[2]` the floor; `ARGV` is the
+/// lineage and count that were seen, the gateway's time, a name for a new lineage, and the channel on which a change is
+/// announced. The announcement is the revision and nothing else. Whether it may be made never decides whether the
+/// change is: gateways find it by looking, too.
 macro_rules! with_revision {
     ($($rest:literal)*) => {
         concat!(
@@ -130,6 +132,7 @@ end
 local seen = tonumber(ARGV[2])
 local is_other = seen > 0 and ARGV[1] ~= lineage
 local lost = is_other or count < seen
+local has_changed = lost
 if lost then
   local time = tonumber(redis.call('TIME')[1])
   local floor = math.max(time, math.min(tonumber(ARGV[3]), time + 5)) + 1
@@ -143,7 +146,12 @@ end
             r"
 revision = lineage .. ' ' .. string.format('%d', count)
 redis.call('SET', KEYS[1], revision)
-return { revision, lost and 1 or 0 }
+local announced = -1
+if has_changed then
+  local sent = redis.pcall('PUBLISH', ARGV[5], revision)
+  announced = type(sent) == 'table' and sent.err and 0 or 1
+end
+return { revision, lost and 1 or 0, announced }
 "
         )
     };
@@ -151,7 +159,7 @@ return { revision, lost and 1 or 0 }
 
 const REVOKE: &str = with_revision!(
     r"
-local moment, keep = tonumber(ARGV[5]), tonumber(ARGV[6])
+local moment, keep = tonumber(ARGV[6]), tonumber(ARGV[7])
 local before = redis.call('GET', KEYS[3])
 if before then
   moment = math.max(moment, tonumber(before))
@@ -159,6 +167,7 @@ if before then
 end
 redis.call('SET', KEYS[3], string.format('%d', moment), 'PX', string.format('%d', keep))
 count = count + 1
+has_changed = true
 "
 );
 
@@ -241,25 +250,38 @@ impl Revision {
     }
 }
 
-fn revision(script: &str, keys: &[String], seen: &Revision, now: i64, new_lineage: &str) -> Cmd {
+/// What the scripts of the revocation table say: its revision as text, whether it had lost something (1), and whether
+/// a change was announced (1), could not be (0), or there was none (-1).
+pub(super) type Changed = (String, i64, i64);
+
+/// What the scripts of the revocation table work on, and what they are told.
+#[derive(Debug)]
+pub(super) struct Table<'t> {
+    /// The revision and the floor.
+    pub(super) keys: [String; 2],
+    /// Where a change is announced.
+    pub(super) channel: &'t str,
+    /// What the gateway has seen.
+    pub(super) seen: &'t Revision,
+    /// The gateway's time, in Unix seconds.
+    pub(super) now: i64,
+    /// A name for a lineage that begins now.
+    pub(super) new_lineage: &'t str,
+}
+
+fn revision(script: &str, keys: &[String], of: &Table<'_>) -> Cmd {
     let mut command = eval(script, keys);
-    command.arg(&*seen.lineage).arg(seen.count).arg(now).arg(new_lineage);
+    command.arg(&*of.seen.lineage).arg(of.seen.count).arg(of.now).arg(of.new_lineage).arg(of.channel);
     command
 }
 
-pub(super) fn revoke(
-    [revision_key, floor]: [String; 2],
-    name: String,
-    seen: &Revision,
-    now: i64,
-    new_lineage: &str,
-    (moment, keep_ms): (i64, u64),
-) -> Cmd {
-    let mut command = revision(REVOKE, &[revision_key, floor, name], seen, now, new_lineage);
+pub(super) fn revoke(of: &Table<'_>, name: String, (moment, keep_ms): (i64, u64)) -> Cmd {
+    let [revision_key, floor] = of.keys.clone();
+    let mut command = revision(REVOKE, &[revision_key, floor, name], of);
     command.arg(moment).arg(keep_ms);
     command
 }
 
-pub(super) fn repair(keys: &[String; 2], seen: &Revision, now: i64, new_lineage: &str) -> Cmd {
-    revision(REPAIR, keys, seen, now, new_lineage)
+pub(super) fn repair(of: &Table<'_>) -> Cmd {
+    revision(REPAIR, &of.keys, of)
 }

@@ -2,8 +2,11 @@
 
 mod attacks;
 mod browser;
+mod killed;
 mod leaving;
 mod outages;
+mod replicas;
+mod rotation;
 mod signing_in;
 
 use std::net::SocketAddr;

@@ -9,7 +9,7 @@ use crate::support::http::{self, Answer};
 use crate::support::redis::Redis;
 use crate::support::{Connection, Gateway, Recorder, Setup, Signer, eventually, tokens};
 
-const EXPORT: &str = "/patients/p1/export";
+pub(super) const EXPORT: &str = "/patients/p1/export";
 const READ: &str = "/patients/p1/results/1";
 const ROUTES: &str = r#"
   - { id: results.read, match: { path: "/patients/{patient}/results/**", methods: [GET] }, upstream: app,
@@ -19,7 +19,7 @@ const ROUTES: &str = r#"
 "#;
 const EMBEDDED: &str = "state: { data_dir: state, single_replica: true }";
 
-fn setup(upstream: &Recorder, signer: &Signer, state: &str) -> Setup {
+pub(super) fn setup(upstream: &Recorder, signer: &Signer, state: &str) -> Setup {
     let config = tokens::config(upstream.address, ROUTES).replace("state: { single_replica: true }", state);
     assert!(config.contains(state));
     Setup::new(&config, |dir| {
@@ -30,7 +30,7 @@ fn setup(upstream: &Recorder, signer: &Signer, state: &str) -> Setup {
 }
 
 /// One authentication event each, told apart by its subject's session.
-fn proof(signer: &Signer, client: &str) -> String {
+pub(super) fn proof(signer: &Signer, client: &str) -> String {
     let mut claims = Signer::claims("p1", "aal2", 0);
     claims["client_id"] = client.into();
     format!("Bearer {}", signer.sign(&claims))
@@ -106,11 +106,11 @@ fn two_gateways_forward_an_action_once() {
     let state = redis(&server);
     let setups = [setup(&upstream, &signer, &state), setup(&upstream, &signer, &state)];
     let gateways = [setups[0].start(), setups[1].start()];
-    for number in 0..10 {
+    for number in 0..40 {
         let proof = proof(&signer, &format!("client-{number}"));
         let forwarded = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for gateway in gateways.iter().cycle().take(8) {
+            for gateway in gateways.iter().cycle().take(32) {
                 scope.spawn(|| {
                     let answer = spend(gateway, &proof);
                     assert!(answer.status == 200 || is_spent(&answer), "{}: {}", answer.status, answer.body);
@@ -120,6 +120,7 @@ fn two_gateways_forward_an_action_once() {
         });
         assert_eq!(forwarded.into_inner(), 1);
     }
+    assert_eq!(upstream.count(), 40);
 }
 
 #[test]

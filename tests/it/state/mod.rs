@@ -1,11 +1,13 @@
 //! The stores that last, against real servers and a real disk.
 
+mod announcements;
 mod cluster;
 mod embedded;
 mod gateways;
 mod outages;
 mod redis;
 mod sentinel;
+mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

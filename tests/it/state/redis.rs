@@ -181,6 +181,7 @@ async fn tls_with_an_authority_of_ones_own() {
     let settings = RedisSettings { tls: true, ca_file: Some(ca.clone()), ..server.settings() };
     let state = connected(settings.clone()).await;
     assert!(matches!(state.consume(&timeless("tls"), HOUR).await, Consumed::Done(_)));
+    soon("it is subscribed", AGAIN, async || state.is_subscribed()).await;
     // Somebody else's authority, and none but the system's.
     for ca_file in [Some(other), None] {
         let stranger = RedisState::start(RedisSettings { ca_file, ..settings.clone() }, &Handle::current());
@@ -205,7 +206,10 @@ async fn the_documented_acl_is_enough() {
         password_file: Some(password),
         ..server.settings()
     };
-    wardgate::state::conformance::run(connected(settings).await).await;
+    let state = connected(settings).await;
+    wardgate::state::conformance::run(Arc::clone(&state) as _).await;
+    soon("it is subscribed", AGAIN, async || state.is_subscribed()).await;
+    assert_eq!(state.notice(), None, "and announces");
     let as_user = ["--user", "wardgate", "--pass", "PASSWORD", "--no-auth-warning"];
     for words in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["GET", "other:key"], &["KEYS", "*"]] {
         let said = server.say_as(&as_user, words);
