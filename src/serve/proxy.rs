@@ -27,6 +27,7 @@ use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::UpstreamFault;
 use super::running::Open;
 use super::shutdown::Draining;
+use super::signals;
 use super::trace::{self, Tracer};
 use super::upstream::{Destination, Line, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
@@ -90,6 +91,12 @@ impl ProxyHttp for Gateway {
                 (Box::pin(self.gate.server_options(&live.generation, &arrival)).await, None)
             }
             Intake::Request(facts) => {
+                if let Ok(facts) = facts.as_ref()
+                    && let Some((streams, position)) = signals::addressed(&live, facts)
+                {
+                    let pushed = self.pushed(session, context, (streams, position), facts);
+                    return Box::pin(pushed).await.map(|()| true);
+                }
                 if let Ok(facts) = facts.as_ref()
                     && let Some(sessions) = own::addressed(&live, facts)
                 {

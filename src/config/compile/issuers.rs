@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use super::assurance::{self, Mapping};
-use super::{keys, sign_in};
+use super::{keys, shared_signals, sign_in};
 use crate::config::codes::Code;
 use crate::config::insecure::PlainHttp;
 use crate::config::report::{Report, instead};
@@ -102,6 +102,7 @@ fn issuer<'s>(
         source: keys::source(report, schema, plain_http, base_dir),
         keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
         sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
+        signals: shared_signals::compile(schema, &rules.algorithms, plain_http, base_dir, report),
     };
     Issuer { rules, settings, mapping }
 }
@@ -115,7 +116,7 @@ fn key_proof_rule(report: &mut Report<'_>, schema: &Schema) -> KeyProofRule {
     }
 }
 
-fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
+pub(super) fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
     if schema.is_none() {
         return DEFAULT_ALGORITHMS.to_vec();
     }
