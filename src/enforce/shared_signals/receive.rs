@@ -53,7 +53,7 @@ impl Gate {
             Ok(signed) => signed,
             Err(Unsigned::Token(fault)) => return self.refuse_signal(account, Unusable::Token(fault)).await,
             Err(Unsigned::Unavailable) => {
-                self.record_signal(Account { result: "transmitter_unavailable", ..account }).await;
+                self.record_some(Account { result: "transmitter_unavailable", ..account }).await;
                 return Received::Later;
             }
         };
@@ -95,13 +95,18 @@ impl Gate {
     /// Refuses what came in the place of an event, before there was a stream to judge it by.
     async fn refuse_signal(&self, account: Account<'_>, why: Unusable) -> Received {
         let account = Account { result: why.code(), ..account };
-        // The same limit as for other refusals: anybody can send something.
-        if self.flood.is_recorded(&account.stream.issuer, why.code()) {
+        self.record_some(account).await;
+        Received::Refused(why.refusal())
+    }
+
+    /// Records what anybody can send: not all of a flood.
+    async fn record_some(&self, account: Account<'_>) {
+        if self.flood.is_recorded("shared_signals", account.result) {
+            // A refusal stands whether or not it can be recorded.
             self.record_signal(account).await;
         } else {
-            count(&account, why.code());
+            count(&account, account.result);
         }
-        Received::Refused(why.refusal())
     }
 
     /// Refuses a push that brings no event at all.
