@@ -230,6 +230,7 @@ fn gate(criterion: &mut Criterion) {
         policy: Arc::new(clinic.compiled().policy),
         identities: ports.0,
         sessions: None,
+        signals: None,
         search_forms: vec![true],
     };
     let token = clinic.signer.token("ES256", "weak", now);

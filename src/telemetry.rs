@@ -82,6 +82,12 @@ pub struct Metrics {
     pub key_proofs: IntCounterVec,
     /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.
     pub revocations: IntCounterVec,
+    /// `wardgate_shared_signals_total{issuer,event,result}`: security events, and what became of them.
+    pub shared_signals: IntCounterVec,
+    /// `wardgate_shared_signal_polls_total{issuer,result}`: requests for events.
+    pub shared_signal_polls: IntCounterVec,
+    /// `wardgate_shared_signals_up{issuer}`: 0 while it is known that no events come.
+    pub shared_signals_up: IntGaugeVec,
     /// `wardgate_streams_ended_total{why}`: requests that were ended while they ran, `revoked` or `expired`.
     pub streams_ended: IntCounterVec,
     /// `wardgate_store_up`: 1 while the state store can be used, for everything.

@@ -14,10 +14,12 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::signals;
 use super::store::{self, Store};
 use crate::audit::event::Event;
 use crate::config::{self, Compiled, Diagnostic, Settings};
 use crate::enforce::sessions::Sessions;
+use crate::enforce::shared_signals::Streams;
 use crate::enforce::{Gate, Generation};
 use crate::keys::Verifier;
 use crate::policy::Policy;
@@ -71,6 +73,12 @@ impl Status {
     pub fn unready(&self) -> Vec<String> {
         let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
         verifier.map_or_else(Vec::new, |verifier| verifier.unready())
+    }
+
+    /// What keeps security events from being verified, under the configuration in force.
+    pub fn signals_trouble(&self) -> Vec<String> {
+        let verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        verifier.map_or_else(Vec::new, |verifier| verifier.signals_trouble().collect())
     }
 
     /// The member `configuration` of `/readyz`.
@@ -138,6 +146,8 @@ pub struct Reloader {
     in_force: InForce,
     /// Keeps the verifier's keys fresh.
     freshness: JoinHandle<()>,
+    /// Fetches security events.
+    fetching: Option<JoinHandle<()>>,
     /// What was last read, taken or not.
     seen: Fingerprint,
 }
@@ -196,11 +206,13 @@ impl Reloader {
             store,
         } = from;
         let freshness = runtime.spawn(Arc::clone(&verifier).background());
+        let streams = current.load().generation.signals.clone();
+        let fetching = signals::fetch(&gate, &policy, streams.as_ref(), &runtime);
         status.accepted(&policy.version, &settings, &verifier);
         // What has changed since it was read is found at the first look.
         let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
         let in_force = InForce { policy, settings, verifier, upstreams, named };
-        Self { path, gate, current, draining, runtime, status, store, in_force, freshness, seen }
+        Self { path, gate, current, draining, runtime, status, store, in_force, freshness, fetching, seen }
     }
 
     /// Watches until the gateway leaves; each message asks for a reload at once.
@@ -295,8 +307,13 @@ impl Reloader {
                 tracing::warn!("insecure: {relaxation}");
             }
         }
-        let sessions = sessions(&next.settings, &next.verifier, &self.store, &self.runtime);
-        self.current.replace(live(&next.policy, &next.settings, &next.verifier, &next.upstreams, sessions));
+        let before = self.current.load().generation.signals.clone();
+        let store = (&*self.store, &self.runtime);
+        let own = own_parts(&next.settings, &next.verifier, store, before.as_ref());
+        let streams = own.1.clone();
+        self.fetching.take().inspect(JoinHandle::abort);
+        self.current.replace(live((&next.policy, &next.settings), &next.verifier, &next.upstreams, own));
+        self.fetching = signals::fetch(&self.gate, &next.policy, streams.as_ref(), &self.runtime);
         self.store.replace_ring(ring);
         if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
             self.freshness.abort();
@@ -328,31 +345,35 @@ impl Reloader {
     }
 }
 
-/// The sessions of browsers under a version of the configuration.
-pub fn sessions(
+/// What a version of the configuration answers itself: the pages of sessions, and pushes of security events.
+pub type OwnParts = (Option<Arc<dyn Sessions>>, Option<Arc<Streams>>);
+
+/// Makes them. What was known of the same streams under the version before goes on.
+pub fn own_parts(
     settings: &Settings,
     verifier: &Arc<Verifier>,
-    store: &Store,
-    runtime: &Handle,
-) -> Option<Arc<dyn Sessions>> {
+    (store, runtime): (&Store, &Handle),
+    before: Option<&Arc<Streams>>,
+) -> OwnParts {
     let providers = Arc::clone(verifier) as _;
-    let sessions = BrowserSessions::new(&settings.issuers, providers, store.state(), runtime.clone())?;
-    Some(sessions)
+    let sessions = BrowserSessions::new(&settings.issuers, providers, store.state(), runtime.clone());
+    let streams = signals::streams(settings, verifier, before);
+    (sessions.map(|sessions| sessions as _), streams)
 }
 
 /// The version as requests see it.
 pub fn live(
-    policy: &Arc<Policy>,
-    settings: &Settings,
+    (policy, settings): (&Arc<Policy>, &Settings),
     verifier: &Arc<Verifier>,
     upstreams: &Arc<Upstreams>,
-    sessions: Option<Arc<dyn Sessions>>,
+    (sessions, signals): OwnParts,
 ) -> Live {
     Live {
         generation: Generation {
             policy: Arc::clone(policy),
             identities: Arc::clone(verifier) as _,
             sessions,
+            signals,
             search_forms: settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect(),
         },
         upstreams: Arc::clone(upstreams),

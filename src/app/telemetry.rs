@@ -68,6 +68,8 @@ pub fn add_telemetry(
         let mut notices = current.load().upstreams.down();
         notices.extend(store.trouble());
         notices.extend(store.notice());
+        notices.extend(configuration.signals_trouble());
+        notices.extend(current.load().generation.signals.iter().flat_map(|streams| streams.trouble()));
         notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
         details.insert("notices".to_owned(), notices.into());
         details

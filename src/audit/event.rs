@@ -72,6 +72,8 @@ pub enum Event<'e> {
     },
     /// Somebody's tokens are refused from now on, or were meant to be.
     Revocation(RevocationEvent<'e>),
+    /// A security event came from a transmitter of shared signals.
+    SharedSignal(SharedSignalEvent<'e>),
     /// A call on the operators' socket was refused.
     OperatorRefused {
         /// `connect` or `revoke`.
@@ -120,6 +122,7 @@ impl Event<'_> {
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
             Self::Revocation(_) => "revocation",
+            Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
             Self::StoreOutage { .. } => "store_outage",
         }
@@ -138,6 +141,7 @@ impl Event<'_> {
             | Self::Reloaded { .. }
             | Self::ReloadRefused { .. }
             | Self::Revocation(_)
+            | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
@@ -233,6 +237,23 @@ pub struct RevocationEvent<'e> {
     pub not_before: i64,
     /// `stored`, or `unavailable` where the state store did not confirm it.
     pub result: &'static str,
+}
+
+/// What became of a security event. The names that it ended are in the records of the revocations before it.
+#[derive(Debug, Serialize)]
+pub struct SharedSignalEvent<'e> {
+    /// The configured name of the issuer whose tokens it is about.
+    pub issuer: &'e str,
+    /// `push` or `poll`.
+    pub delivery: &'static str,
+    /// The event's type, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<&'static str>,
+    /// `revoked`, or what else became of it.
+    pub result: &'static str,
+    /// The pseudonym of the event's own name (`jti`), where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'e str>,
 }
 
 /// What came of an intent.

@@ -185,6 +185,11 @@ codes! {
     "WG170" Warning KeyProofForAnyHost "a route that takes key-bound tokens whatever host their proof was made for";
     "WG171" Error RoleEndsWithoutRoles "a claim that ends roles where no claim gives any";
     "WG172" Error NotAUnixSocket "operators can be listened to on a Unix socket only";
+    // Shared signals.
+    "WG177" Error SignalDelivery "shared signals that are neither pushed nor fetched, or both";
+    "WG178" Error SignalsNotShared "shared signals with a store that other gateways don't share, and nothing says that there are none";
+    "WG179" Error BadAuthorization "a file that holds no value of an `Authorization` header";
+    "WG180" Error SameStream "two streams of shared signals whose events can't be told apart";
 }
 
 #[cfg(test)]

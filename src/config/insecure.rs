@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::codes::Code;
 use super::report::Report;
 use super::schema::{File, Text};
-use super::settings::{KeySource, RedisTopology, Settings, StoreSettings};
+use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, StoreSettings};
 use crate::policy::{Policy, StoreDown};
 use crate::request::PathReading;
 
@@ -69,7 +69,13 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             KeySource::Introspection { endpoint, .. } => endpoint.as_ref(),
             KeySource::File(_) | KeySource::Discovery => None,
         };
-        if addresses.into_iter().chain([&issuer.issuer]).any(|url| url.starts_with("http://")) {
+        let of_signals = issuer.signals.iter().flat_map(SignalSettings::addresses);
+        if addresses
+            .into_iter()
+            .chain([&issuer.issuer])
+            .chain(of_signals)
+            .any(|url| url.starts_with("http://"))
+        {
             found.push(format!("issuer `{}` is spoken to over plain HTTP", issuer.name));
         }
     }

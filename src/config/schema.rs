@@ -16,6 +16,7 @@ pub(super) use super::schema_routes::{
     AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
 };
 pub(super) use super::schema_sign_in::{Pages, Session, SignIn};
+pub(super) use super::schema_signals::{SharedSignals, SignalPoll, SignalPush};
 pub(super) use super::schema_state::{EncryptionKey, Redis, State};
 
 /// A single value as written, with its place.
@@ -200,6 +201,7 @@ maps! {
         jwks: Spanned<Jwks>,
         introspection: Spanned<Introspection>,
         sign_in: Spanned<SignIn>,
+        shared_signals: Spanned<SharedSignals>,
         callers: Text,
         token_types: Texts,
         max_token_lifetime: Text,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use super::settings_sign_in::*;
+pub use super::settings_signals::*;
 pub use super::settings_state::*;
 pub use super::settings_upstreams::*;
 
@@ -89,7 +90,12 @@ impl Settings {
         });
         let of_sign_in = self.issuers.iter().filter_map(|issuer| issuer.sign_in.as_ref());
         let of_sign_in = of_sign_in.map(|sign_in| sign_in.client_secret_file.as_path());
-        of_issuers.chain(of_sign_in).chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
+        let of_signals = self.issuers.iter().filter_map(|issuer| issuer.signals.as_ref());
+        let of_signals = of_signals.filter_map(|signals| signals.authorization_file.as_deref());
+        of_issuers
+            .chain(of_sign_in)
+            .chain(of_signals)
+            .chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
 }
 
@@ -125,6 +131,8 @@ pub struct IssuerSettings {
     pub keys: KeyLifetimes,
     /// How people sign in at it.
     pub sign_in: Option<SignInSettings>,
+    /// Whose security events are about its subjects.
+    pub signals: Option<SignalSettings>,
 }
 
 /// How tokens are verified.

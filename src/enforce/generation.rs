@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ports::Identities;
 use super::sessions::Sessions;
+use super::shared_signals::Streams;
 use crate::policy::Policy;
 
 /// The rules of one version of the configuration, and what only makes sense together with them: positions in the
@@ -17,6 +18,8 @@ pub struct Generation {
     pub identities: Arc<dyn Identities>,
     /// The sessions of browsers, where people sign in at all.
     pub sessions: Option<Arc<dyn Sessions>>,
+    /// Transmitters whose events end what was begun, where there are any.
+    pub signals: Option<Arc<Streams>>,
     /// By upstream: whether forms are searched for a field that overrides the method.
     pub search_forms: Vec<bool>,
 }

@@ -16,6 +16,7 @@ mod record;
 pub mod revoke;
 pub mod sessions;
 mod settle;
+pub mod shared_signals;
 pub mod streams;
 mod upkeep;
 mod visit;

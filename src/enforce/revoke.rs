@@ -7,6 +7,7 @@ use super::ports::{RevocationClaim, RevocationKey};
 use crate::audit::event::{Event, RevocationEvent};
 use crate::audit::pseudonym::Kind;
 use crate::decision::Lookup;
+use crate::identity::IssuerRules;
 use crate::policy::Policy;
 use crate::telemetry::metrics;
 
@@ -106,11 +107,20 @@ pub fn moment(claim: RevocationClaim, now: i64, remember: Duration) -> i64 {
     }
 }
 
-/// As long as a token with this name could live. A session's tokens are issued anew for as long as it lives.
+/// As long as a token with this name could live.
 fn remember(policy: &Policy, key: &RevocationKey<'_>) -> Duration {
     let issuer = policy.issuers.iter().find(|issuer| issuer.name.as_ref() == key.issuer);
-    let life = issuer.and_then(|issuer| issuer.max_token_lifetime).and_then(|life| u64::try_from(life).ok());
-    match (key.claim, life) {
+    remember_at(issuer, key.claim)
+}
+
+fn remember_at(issuer: Option<&IssuerRules>, claim: RevocationClaim) -> Duration {
+    // A session of the issuer's has tokens issued anew for as long as it lives; a browser's outlives the tokens that it
+    // began with, and may wait for the day on which its revocation is forgotten.
+    let longest = |issuer: &IssuerRules| {
+        Some(issuer.max_token_lifetime?.max(issuer.longest_session.unwrap_or_default()))
+    };
+    let life = issuer.and_then(longest).and_then(|life| u64::try_from(life).ok());
+    match (claim, life) {
         (RevocationClaim::Session, _) | (_, None) => LONGEST,
         (_, Some(life)) => Duration::from_secs(life).max(LONGEST_SESSION).saturating_add(MARGIN),
     }
@@ -127,5 +137,21 @@ mod tests {
         assert_eq!(moment(RevocationClaim::Client, 1_000, hour), 1_001);
         assert_eq!(moment(RevocationClaim::Session, 1_000, hour), 4_600);
         assert_eq!(moment(RevocationClaim::TokenId, 1_000, hour), 4_600);
+    }
+
+    #[test]
+    fn a_revocation_outlives_whatever_it_is_about() {
+        let rules = crate::identity::testing::rules;
+        let of = |token: Option<i64>, session: Option<i64>, claim| {
+            let rules = IssuerRules { max_token_lifetime: token, longest_session: session, ..rules() };
+            remember_at(Some(&rules), claim)
+        };
+        let (subject, hour) = (RevocationClaim::Subject, Duration::from_secs(3_600));
+        assert_eq!(of(Some(600), None, subject), Duration::from_secs(600) + hour);
+        assert_eq!(of(Some(600), Some(43_200), subject), 13 * hour);
+        assert_eq!(of(Some(600), Some(43_200), RevocationClaim::TokenId), 13 * hour);
+        assert_eq!(of(None, Some(43_200), subject), LONGEST);
+        assert_eq!(of(Some(600), Some(43_200), RevocationClaim::Session), LONGEST);
+        assert_eq!(remember_at(None, subject), LONGEST);
     }
 }

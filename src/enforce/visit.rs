@@ -48,7 +48,7 @@ impl Gate {
         Denial::new(reason)
     }
 
-    async fn record_refused_visit(&self, arrival: &Arrival<'_>, reason: Reason) {
+    pub(super) async fn record_refused_visit(&self, arrival: &Arrival<'_>, reason: Reason) {
         // A refusal stands whether or not it can be recorded: the failure is counted and logged by the journal.
         self.record_answer(arrival, None, "deny", reason).await;
     }

@@ -97,6 +97,8 @@ pub enum Media {
     AccessToken,
     /// `logout+jwt` (OpenID Connect Back-Channel Logout 1.0 §2.4).
     Logout,
+    /// `secevent+jwt` (RFC 8417 §2.3).
+    SecurityEvent,
     /// `JWT`, or nothing.
     Plain,
     /// Something else.
@@ -113,6 +115,7 @@ impl Media {
         match name {
             name if name.eq_ignore_ascii_case("at+jwt") => Self::AccessToken,
             name if name.eq_ignore_ascii_case("logout+jwt") => Self::Logout,
+            name if name.eq_ignore_ascii_case("secevent+jwt") => Self::SecurityEvent,
             name if name.is_empty() || name.eq_ignore_ascii_case("jwt") => Self::Plain,
             _ => Self::Other,
         }
@@ -183,9 +186,11 @@ impl<'t> UnverifiedJwt<'t> {
         let profile = match self.media {
             Media::AccessToken => claims::Profile::Rfc9068,
             Media::Plain if rules.plain_jwt => claims::Profile::PlainJwt,
-            Media::Plain | Media::Logout | Media::Other => return Err(TokenFault::NotAnAccessToken),
+            Media::Plain | Media::Logout | Media::SecurityEvent | Media::Other => {
+                return Err(TokenFault::NotAnAccessToken);
+            }
         };
-        self.check_signature(rules, keys)?;
+        self.check_signature(&rules.algorithms, keys)?;
         claims::subject(self.claims, rules, profile, now)
     }
 
@@ -198,15 +203,28 @@ impl<'t> UnverifiedJwt<'t> {
         rules: &IssuerRules,
         keys: &KeySet,
     ) -> Result<(Media, Map<String, Value>), TokenFault> {
-        if self.issuer() != Some(rules.issuer.as_ref()) {
+        self.signed_by(&rules.issuer, &rules.algorithms, keys)
+    }
+
+    /// The same for somebody who signs other tokens than those for access.
+    ///
+    /// # Errors
+    /// As [`Self::signed`].
+    pub fn signed_by(
+        self,
+        issuer: &str,
+        algorithms: &[SignatureAlgorithm],
+        keys: &KeySet,
+    ) -> Result<(Media, Map<String, Value>), TokenFault> {
+        if self.issuer() != Some(issuer) {
             return Err(TokenFault::UnknownIssuer);
         }
-        self.check_signature(rules, keys)?;
+        self.check_signature(algorithms, keys)?;
         Ok((self.media, self.claims))
     }
 
-    fn check_signature(&self, rules: &IssuerRules, keys: &KeySet) -> Result<(), TokenFault> {
-        if !rules.algorithms.contains(&self.algorithm) {
+    fn check_signature(&self, algorithms: &[SignatureAlgorithm], keys: &KeySet) -> Result<(), TokenFault> {
+        if !algorithms.contains(&self.algorithm) {
             return Err(TokenFault::AlgorithmNotAllowed);
         }
         let key = keys.find(self.key_id(), self.algorithm).ok_or(TokenFault::UnknownKey)?;

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod jwk;
 pub mod jwt;
 pub mod nonce;
+pub mod security_event;
 pub mod subject;
 #[cfg(test)]
 pub mod testing;

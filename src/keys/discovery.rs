@@ -37,8 +37,9 @@ pub struct Discovery {
     /// As configured; compared byte by byte.
     issuer: Box<str>,
     address: Url,
-    openid: Url,
-    oauth: Url,
+    /// Where the metadata is, or else in the second place.
+    first: Url,
+    second: Option<Url>,
 }
 
 impl Discovery {
@@ -47,6 +48,20 @@ impl Discovery {
     /// # Errors
     /// The issuer is not an address under which metadata can lie.
     pub fn new(name: &str, issuer: &str) -> Result<Self, StartError> {
+        let mut found = Self::transmitter(name, issuer)?;
+        let path = found.address.path().trim_end_matches('/').to_owned();
+        found.first.set_path(&format!("{path}/.well-known/openid-configuration"));
+        let mut second = found.address.clone();
+        second.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+        found.second = Some(second);
+        Ok(found)
+    }
+
+    /// The same for a transmitter of security events (SSF 1.0 §7.2).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn transmitter(name: &str, issuer: &str) -> Result<Self, StartError> {
         let refused = |why| StartError::BadAddress {
             what: "address",
             issuer: name.into(),
@@ -57,18 +72,9 @@ impl Discovery {
         if address.query().is_some() {
             return Err(refused("an issuer has no query (RFC 8414 §2); set `jwks` explicitly"));
         }
-        let path = address.path().trim_end_matches('/');
-        let at = |path: &str| {
-            let mut url = address.clone();
-            url.set_path(path);
-            url
-        };
-        Ok(Self {
-            issuer: issuer.into(),
-            openid: at(&format!("{path}/.well-known/openid-configuration")),
-            oauth: at(&format!("/.well-known/oauth-authorization-server{path}")),
-            address,
-        })
+        let mut first = address.clone();
+        first.set_path(&format!("/.well-known/ssf-configuration{}", address.path().trim_end_matches('/')));
+        Ok(Self { issuer: issuer.into(), first, second: None, address })
     }
 
     /// Asks the issuer where `member` is.
@@ -89,13 +95,13 @@ impl Discovery {
     /// # Errors
     /// There is no metadata, or it is somebody else's.
     pub async fn metadata(&self, http: &HttpClient, deadline: Instant) -> Result<Metadata, FetchError> {
-        let (address, text) = match http.get(&self.openid, deadline).await {
-            Ok(text) => (&self.openid, text),
+        let (address, text) = match (http.get(&self.first, deadline).await, &self.second) {
+            (Ok(text), _) => (&self.first, text),
             // Only where the document is not there: any other trouble would be the same for the second.
-            Err(FetchError::Status { status: 400..=499, .. }) => {
-                (&self.oauth, http.get(&self.oauth, deadline).await?)
+            (Err(FetchError::Status { status: 400..=499, .. }), Some(second)) => {
+                (second, http.get(second, deadline).await?)
             }
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
         };
         self.read(address, &text)
     }
@@ -137,6 +143,11 @@ impl Metadata {
             Ok(url) if url.origin() == self.issuer.origin() => Ok(url),
             _ => Err(FetchError::OtherOrigin { member, says: quoted(found) }),
         }
+    }
+
+    /// A member as it stands there.
+    pub fn member(&self, member: &str) -> Option<&Value> {
+        self.members.get(member)
     }
 
     /// Whether it has a member at all.
@@ -209,7 +220,15 @@ mod tests {
             ),
         ] {
             let discovery = Discovery::new("people", issuer).expect("issuer");
-            assert_eq!((discovery.openid.path(), discovery.oauth.path()), (openid, oauth));
+            let second = discovery.second.as_ref().expect("two places");
+            assert_eq!((discovery.first.path(), second.path()), (openid, oauth));
+        }
+        for (transmitter, path) in [
+            ("https://a.test/", "/.well-known/ssf-configuration"),
+            ("https://a.test/r", "/.well-known/ssf-configuration/r"),
+        ] {
+            let discovery = Discovery::transmitter("people", transmitter).expect("transmitter");
+            assert_eq!((discovery.first.path(), discovery.second), (path, None));
         }
     }
 

@@ -22,9 +22,13 @@ pub enum StartError {
              save the answer of the issuer's `jwks_uri` there", path.display())]
     BadKeys { issuer: Box<str>, path: PathBuf, why: KeySetError },
     /// A secret file has nothing in it.
-    #[error("the client secret file `{}` of issuer `{issuer}` is empty; \
-             write the client's secret into it", path.display())]
-    EmptySecret { issuer: Box<str>, path: PathBuf },
+    #[error("the {what} file `{}` of issuer `{issuer}` is empty; \
+             write what was agreed on into it", path.display())]
+    EmptySecret { what: &'static str, issuer: Box<str>, path: PathBuf },
+    /// A file holds no value of a header.
+    #[error("the {what} file `{}` of issuer `{issuer}` holds what no header can; \
+             write one line of plain letters into it", path.display())]
+    NoHeader { what: &'static str, issuer: Box<str>, path: PathBuf },
     /// An address can't be asked.
     #[error("the {what} `{address}` of issuer `{issuer}` can't be used: {why}")]
     BadAddress { what: &'static str, issuer: Box<str>, address: Box<str>, why: &'static str },
@@ -120,7 +124,9 @@ impl FetchError {
                 "write `issuer` exactly as the metadata has it, if you trust it: case, port and slashes count"
             }
             Self::OtherOrigin { member, .. } => match member.as_bytes() {
-                b"jwks_uri" => "set `jwks.url` to that address, if you trust it",
+                b"jwks_uri" => {
+                    "set `jwks.url` (of a transmitter, `shared_signals.jwks_url`) to that address, if you trust it"
+                }
                 b"authorization_endpoint" | b"token_endpoint" | b"end_session_endpoint" => {
                     "people can sign in only at an issuer whose pages are at its own scheme, host and port"
                 }

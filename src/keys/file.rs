@@ -7,6 +7,9 @@ use std::path::Path;
 use super::error::StartError;
 use super::http::MAX_ANSWER_BYTES;
 
+/// What the file with our secret at an issuer is called.
+pub const CLIENT_SECRET: &str = "client secret";
+
 /// Reads a whole file; `what` names it in errors.
 ///
 /// # Errors
@@ -23,20 +26,19 @@ pub fn read(what: &'static str, issuer: &str, path: &Path) -> Result<Vec<u8>, St
     Ok(bytes)
 }
 
-/// Reads a secret: the file's text without white space around it, since editors end files with a line break.
+/// Reads a secret, called `what` in errors: the file's text without white space around it, since editors end files with a line break.
 ///
 /// # Errors
 /// As [`read`], or there is nothing in it, or it is not UTF-8.
-pub fn read_secret(issuer: &str, path: &Path) -> Result<String, StartError> {
-    let text =
-        String::from_utf8(read("client secret", issuer, path)?).map_err(|_| StartError::Unreadable {
-            what: "client secret",
-            issuer: issuer.into(),
-            path: path.into(),
-            why: std::io::ErrorKind::InvalidData.into(),
-        })?;
+pub fn read_secret(what: &'static str, issuer: &str, path: &Path) -> Result<String, StartError> {
+    let text = String::from_utf8(read(what, issuer, path)?).map_err(|_| StartError::Unreadable {
+        what,
+        issuer: issuer.into(),
+        path: path.into(),
+        why: std::io::ErrorKind::InvalidData.into(),
+    })?;
     match text.trim() {
-        "" => Err(StartError::EmptySecret { issuer: issuer.into(), path: path.into() }),
+        "" => Err(StartError::EmptySecret { what, issuer: issuer.into(), path: path.into() }),
         secret => Ok(secret.to_owned()),
     }
 }
@@ -51,7 +53,7 @@ mod tests {
         let path = dir.path().join("secret");
         let read_back = |bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("write");
-            read_secret("people", &path).map_err(|error| error.to_string())
+            read_secret(CLIENT_SECRET, "people", &path).map_err(|error| error.to_string())
         };
         assert_eq!(read_back(b"s3cret \xc3\xa9\r\n"), Ok("s3cret é".into()));
         assert!(read_back(b"\n").is_err_and(|text| text.contains("is empty")));

@@ -1,6 +1,6 @@
 //! The one way in which issuers are asked: no redirects, no proxy, one deadline, bounded answers.
 
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -53,6 +53,26 @@ impl HttpClient {
     /// Anything but a complete answer of status 200 before the deadline.
     pub async fn get(&self, address: &Url, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         answer(self.0.get(address.clone()), address, deadline).await
+    }
+
+    /// Posts a JSON document with an `Authorization` header, and gets one.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_json(
+        &self,
+        address: &Url,
+        authorization: Option<HeaderValue>,
+        body: String,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, FetchError> {
+        let mut request =
+            self.0.post(address.clone()).header(header::CONTENT_TYPE, "application/json").body(body);
+        if let Some(mut value) = authorization {
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        answer(request, address, deadline).await
     }
 
     /// Posts a form with client credentials, and gets a JSON document.

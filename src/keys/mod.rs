@@ -20,6 +20,7 @@ mod start;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod transmitter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 use self::cache::{Basis, TokenCache, TokenDigest, Verified};
 use self::introspection::{Endpoint, Introspector};
 use self::jwks::Keys;
+use self::transmitter::Transmitter;
 use crate::config::settings::IssuerSettings;
 use crate::decision::evidence::Identity;
 use crate::enforce::ports::{Identified, Identities};
@@ -62,6 +64,8 @@ struct Issuer {
     proof: Proof,
     /// Where people sign in at it.
     sign_in: Option<provider::SignIn>,
+    /// Whose security events are about its subjects.
+    transmitter: Option<Transmitter>,
 }
 
 /// How an issuer's tokens are proven.
@@ -98,6 +102,9 @@ impl Verifier {
             }
             if let Some(sign_in) = &issuer.sign_in {
                 sign_in.keep_fresh(&mut tasks, &self.runtime);
+            }
+            if let Some(transmitter) = &issuer.transmitter {
+                transmitter.keep_fresh(&mut tasks);
             }
         }
         while tasks.join_next().await.is_some() {}

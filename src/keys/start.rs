@@ -1,8 +1,10 @@
 //! Making a [`Verifier`] from the configuration: reads files, checks addresses, asks nobody yet.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::runtime::Handle;
 
 use super::cache::TokenCache;
@@ -12,8 +14,9 @@ use super::introspection::{Endpoint, Introspector, Question, RemoteEndpoint};
 use super::jwks::{Keys, RemoteKeys};
 use super::provider::{Access, RemoteProvider, SignIn};
 use super::refreshed::Refreshed;
+use super::transmitter::{Polled, RemoteTransmitter, Transmitter};
 use super::{Issuer, OpaqueTokens, Proof, StartError, Verifier, file};
-use crate::config::settings::{IssuerSettings, KeySource};
+use crate::config::settings::{IssuerSettings, KeySource, SignalDelivery, SignalSettings};
 use crate::identity::IssuerRules;
 use crate::telemetry::metrics;
 
@@ -70,7 +73,8 @@ impl Verifier {
             let rules = Arc::new(rules);
             let proof = builder.proof(&rules, own.clone())?;
             let sign_in = builder.sign_in(&rules, &own, &proof)?;
-            issuers.push(Issuer { rules, settings: own, proof, sign_in });
+            let transmitter = builder.transmitter(&rules, &own)?;
+            issuers.push(Issuer { rules, settings: own, proof, sign_in, transmitter });
         }
         Ok(Self {
             opaque: OpaqueTokens::among(&issuers),
@@ -121,7 +125,7 @@ impl Builder<'_> {
     ) -> Result<Option<SignIn>, StartError> {
         let Some(own) = &settings.sign_in else { return Ok(None) };
         let (name, issuer) = (settings.name.as_ref(), settings.issuer.as_ref());
-        let secret = file::read_secret(name, &own.client_secret_file)?;
+        let secret = file::read_secret(file::CLIENT_SECRET, name, &own.client_secret_file)?;
         let credentials = ClientCredentials::new(&own.client_id, &secret);
         if let Some(before) = self.fetched_before(settings).and_then(|issuer| issuer.sign_in.as_ref()) {
             return Ok(Some(before.with_credentials(credentials)));
@@ -140,6 +144,43 @@ impl Builder<'_> {
         let access =
             Access { http: self.http.clone(), runtime: self.runtime.clone(), timeout: settings.keys.timeout };
         Ok(Some(SignIn::new(pages, own_keys, credentials, access)))
+    }
+
+    fn transmitter(
+        &self,
+        rules: &Arc<IssuerRules>,
+        settings: &IssuerSettings,
+    ) -> Result<Option<Transmitter>, StartError> {
+        let Some(own) = &settings.signals else { return Ok(None) };
+        let name = settings.name.as_ref();
+        let (what, path) = ("authorization", own.authorization_file.as_deref());
+        let secret = path.map(|path| file::read_secret(what, name, path)).transpose()?;
+        let announced = match self.fetched_before(settings).and_then(|issuer| issuer.transmitter.as_ref()) {
+            Some(before) => Arc::clone(&before.announced),
+            None => {
+                let keys = own.jwks_url.as_deref();
+                let keys = keys.map(|url| configured("`shared_signals.jwks_url`", name, url)).transpose()?;
+                let metadata = Discovery::transmitter(name, &own.rules.transmitter)?;
+                let remote = RemoteTransmitter { metadata, keys, http: self.http.clone() };
+                Refreshed::new(Arc::clone(&rules.name), remote, settings.keys, self.runtime.clone())
+            }
+        };
+        let (authorization, polled) = match (&own.delivery, secret) {
+            (SignalDelivery::Push(_), secret) => (secret.map(|secret| secret.into_bytes().into()), None),
+            (SignalDelivery::Poll { url, .. }, secret) => {
+                let value = secret.map(|secret| HeaderValue::from_str(&secret)).transpose();
+                let authorization = value.map_err(|_| StartError::NoHeader {
+                    what,
+                    issuer: name.into(),
+                    path: path.unwrap_or(Path::new("")).into(),
+                })?;
+                let url = configured("`shared_signals.poll.url`", name, url)?;
+                (None, Some(Polled { url, authorization }))
+            }
+        };
+        let access =
+            Access { http: self.http.clone(), runtime: self.runtime.clone(), timeout: settings.keys.timeout };
+        Ok(Some(Transmitter { rules: own.rules.clone(), announced, authorization, polled, access }))
     }
 
     fn proof(&self, rules: &Arc<IssuerRules>, settings: IssuerSettings) -> Result<Proof, StartError> {
@@ -183,8 +224,10 @@ impl Builder<'_> {
                         ))
                     }
                 };
-                let credentials =
-                    ClientCredentials::new(&client_id, &file::read_secret(name, &client_secret_file)?);
+                let credentials = ClientCredentials::new(
+                    &client_id,
+                    &file::read_secret(file::CLIENT_SECRET, name, &client_secret_file)?,
+                );
                 let question = Question { endpoint, credentials, remember: cache, timeout };
                 let (http, runtime) = (self.http.clone(), self.runtime.clone());
                 Proof::Answer(Introspector::new(
@@ -202,6 +245,10 @@ impl Builder<'_> {
 /// Whether an issuer is asked over TLS.
 fn needs_tls(settings: &IssuerSettings) -> bool {
     if settings.sign_in.is_some() && !settings.issuer.starts_with("http://") {
+        return true;
+    }
+    let mut of_signals = settings.signals.iter().flat_map(SignalSettings::addresses);
+    if of_signals.any(|address| !address.starts_with("http://")) {
         return true;
     }
     let address = match &settings.source {

@@ -198,6 +198,7 @@ impl Gateway {
             rules: vec![IssuerRules { issuer: issuer.into(), ..rules() }],
             settings: vec![IssuerSettings {
                 sign_in: None,
+                signals: None,
                 name: "people".into(),
                 issuer: issuer.into(),
                 source,
@@ -225,6 +226,7 @@ impl Gateway {
         let source = KeySource::File(self.file("other", keys));
         self.settings.push(IssuerSettings {
             sign_in: None,
+            signals: None,
             name: "other".into(),
             issuer: issuer.into(),
             source,

@@ -33,6 +33,7 @@ mod reply;
 mod request_line;
 mod running;
 pub mod shutdown;
+mod signals;
 pub mod sockets;
 pub mod telemetry_listener;
 pub mod tls;

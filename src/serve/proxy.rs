@@ -27,6 +27,7 @@ use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::UpstreamFault;
 use super::running::Open;
 use super::shutdown::Draining;
+use super::signals;
 use super::trace::{self, Tracer};
 use super::upstream::{Destination, Line, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
@@ -91,6 +92,12 @@ impl ProxyHttp for Gateway {
             }
             Intake::Request(facts) => {
                 limits::expect_body(session, context, facts.as_ref().as_ref().ok());
+                if let Ok(facts) = facts.as_ref()
+                    && let Some((streams, position)) = signals::addressed(&live, facts)
+                {
+                    let pushed = self.pushed(session, context, (streams, position), facts);
+                    return Box::pin(pushed).await.map(|()| true);
+                }
                 if let Ok(facts) = facts.as_ref()
                     && let Some(sessions) = own::addressed(&live, facts)
                 {

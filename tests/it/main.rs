@@ -18,4 +18,5 @@ mod operate;
 mod real;
 mod revocation;
 mod session;
+mod signals;
 mod state;

@@ -104,7 +104,7 @@ async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> CloseCode {
     }
 }
 
-fn session_token(signer: &Signer, sub: &str, sid: &str) -> (String, Value) {
+pub fn session_token(signer: &Signer, sub: &str, sid: &str) -> (String, Value) {
     let mut claims = Signer::claims("p1", "aal1", 5);
     (claims["sub"], claims["sid"]) = (sub.into(), sid.into());
     (format!("Bearer {}", signer.sign(&claims)), claims)
@@ -127,7 +127,7 @@ fn ask(gateway: &Gateway, bearer: &str) -> http::Answer {
 }
 
 /// Begins to read; the stream after its first words.
-fn begin(gateway: &Gateway, target: &str, bearer: &str) -> PlainStream {
+pub fn begin(gateway: &Gateway, target: &str, bearer: &str) -> PlainStream {
     let mut stream = PlainStream::connect(gateway.address).expect("a connection");
     stream.set_read_timeout(Some(SOON)).expect("a socket");
     let request = format!("GET {target} HTTP/1.1\r\nHost: portal.example\r\nAuthorization: {bearer}\r\n\r\n");
@@ -144,7 +144,7 @@ fn begin(gateway: &Gateway, target: &str, bearer: &str) -> PlainStream {
 }
 
 /// Reads to the end; whether there was one in time.
-fn ends(mut stream: PlainStream) -> bool {
+pub fn ends(mut stream: PlainStream) -> bool {
     let (limit, mut bytes) = (Instant::now() + SOON, [0; 4096]);
     while Instant::now() < limit {
         match stream.read(&mut bytes) {

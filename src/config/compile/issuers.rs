@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use super::assurance::{self, Mapping};
-use super::{keys, sign_in};
+use super::{keys, shared_signals, sign_in};
 use crate::config::codes::Code;
 use crate::config::insecure::PlainHttp;
 use crate::config::report::{Report, instead};
@@ -83,7 +83,7 @@ fn issuer<'s>(
     }
     let mapping = assurance::mapping(report, levels, &schema.assurance);
     let callers = [("people", Caller::Person), ("services", Caller::Service)];
-    let rules = IssuerRules {
+    let mut rules = IssuerRules {
         name: Arc::clone(&name),
         index,
         issuer: text(&schema.issuer).into(),
@@ -92,6 +92,7 @@ fn issuer<'s>(
         callers: values::choice(report, &schema.callers, &callers, Caller::Person),
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
+        longest_session: None,
         dpop: key_proof_rule(report, schema),
         assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
@@ -102,7 +103,10 @@ fn issuer<'s>(
         source: keys::source(report, schema, plain_http, base_dir),
         keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
         sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
+        signals: shared_signals::compile(schema, &rules.algorithms, plain_http, base_dir, report),
     };
+    let absolute = settings.sign_in.as_ref().map(|sign_in| sign_in.session.absolute.as_secs());
+    rules.longest_session = absolute.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
     Issuer { rules, settings, mapping }
 }
 
@@ -115,7 +119,7 @@ fn key_proof_rule(report: &mut Report<'_>, schema: &Schema) -> KeyProofRule {
     }
 }
 
-fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
+pub(super) fn algorithms(report: &mut Report<'_>, schema: &Given<Texts>) -> Vec<SignatureAlgorithm> {
     if schema.is_none() {
         return DEFAULT_ALGORITHMS.to_vec();
     }

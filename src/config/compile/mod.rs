@@ -21,6 +21,7 @@ mod possession;
 mod reach;
 mod routes;
 mod rules;
+mod shared_signals;
 mod sign_in;
 mod state;
 mod tiers;
@@ -78,8 +79,11 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let index = paths::index(&routes, &places, report);
     let audit = audit(file.audit.as_ref(), base_dir, report);
     sign_in::check(file, &state, report);
+    sign_in::check_own_paths(file, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-    let (rules, sources) = issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
+    let (rules, sources): (Vec<_>, Vec<_>) =
+        issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
+    shared_signals::check(file, &sources, &state, report);
     let policy = Policy {
         version,
         levels,

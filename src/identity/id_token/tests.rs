@@ -58,7 +58,7 @@ fn only_an_id_token_for_this_very_request_counts() {
     ] {
         assert_eq!(verdict(&change), Err(fault), "{change}");
     }
-    for media in [Media::AccessToken, Media::Logout, Media::Other] {
+    for media in [Media::AccessToken, Media::Logout, Media::SecurityEvent, Media::Other] {
         assert_eq!(check(media, &id_token(&json!({})), &expected()), Err(IdTokenFault::Type));
     }
 }
@@ -108,7 +108,7 @@ fn only_a_logout_token_for_us_logs_out() {
     ] {
         assert_eq!(verdict(&change), Err(fault), "{change}");
     }
-    for media in [Media::AccessToken, Media::Other] {
+    for media in [Media::AccessToken, Media::SecurityEvent, Media::Other] {
         assert_eq!(logout(media, &logout_token(&json!({})), "portal", NOW), Err(IdTokenFault::Type));
     }
     assert_eq!(

@@ -104,11 +104,7 @@ impl Forge {
 
     /// A token with an HMAC under a secret that everybody knows.
     pub fn hmac(&self, secret: &[u8]) -> String {
-        let input = Self::input("HS256");
-        format!(
-            "{input}.{}",
-            encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes()).as_ref())
-        )
+        hmac(secret, &Self::input("HS256"))
     }
 
     /// A token signed by somebody else.
@@ -130,6 +126,12 @@ impl Forge {
             encode(pair.sign(&SystemRandom::new(), input.as_bytes()).expect("signed").as_ref())
         )
     }
+}
+
+/// An HMAC under a signing input.
+pub fn hmac(secret: &[u8], input: &str) -> String {
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes());
+    format!("{input}.{}", encode(mac.as_ref()))
 }
 
 /// Unpadded base64url.

@@ -5,7 +5,7 @@
 
 mod answers;
 mod exchange;
-mod forge;
+pub mod forge;
 mod judge;
 mod property;
 
