@@ -130,6 +130,11 @@ impl Pages {
         Rendered { status, ..self.fill(says, accepts, decision, &[], again, own) }
     }
 
+    /// The page for a form that came without a session, or too late for it. `link` signs in and leads back to the form.
+    pub fn ended(&self, link: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
+        self.fill(Says::Ended, accepts, decision, &[], Some(link), "'self'".to_owned())
+    }
+
     fn fill(
         &self,
         says: Says,
