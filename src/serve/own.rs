@@ -113,7 +113,7 @@ impl Gateway {
         let reply = Reply::refusal(id, denial, allow)?;
         let Some((facts, sessions)) = person(live, facts) else { return Ok(reply) };
         let host = facts.host.as_str();
-        let back = if facts.fetch.form { page_of_form(headers) } else { facts.target.raw() };
+        let back = if facts.fetch.form { page_of_form(host, headers) } else { facts.target.raw() };
         if reply.status() == 401 && !matches!(denial.reason, Reason::ServiceTokenTooOld) {
             let mut issuers = route.into_iter().flat_map(|route| &route.any_of).map(|entry| entry.issuer);
             if let Some(link) = sessions.sign_in(host, &mut issuers, back) {
@@ -156,14 +156,17 @@ fn person<'l>(live: &'l Live, facts: Option<&'l Facts>) -> Option<(&'l Facts, &'
     (is_person && sessions.serves(facts.host.as_str())).then_some((facts, sessions))
 }
 
-/// The page from which a form was sent, where it is one of this host's: its path and query.
+/// The page from which a form was sent, where it is one of this host's, at whatever port: its path and query.
 ///
 /// Whoever signs in goes on to it only after it was read as strictly as any other target.
-fn page_of_form(headers: &HeaderMap) -> &str {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let path = text(header::REFERER).zip(text(header::HOST)).and_then(|(page, host)| {
+fn page_of_form<'h>(host: &str, headers: &'h HeaderMap) -> &'h str {
+    let page = headers.get(header::REFERER).and_then(|page| page.to_str().ok());
+    let path = page.and_then(|page| {
         let named = page.strip_prefix("https://").or_else(|| page.strip_prefix("http://"))?;
-        named.strip_prefix(host).filter(|rest| rest.starts_with('/'))
+        let rest = named.strip_prefix(host)?;
+        let path =
+            rest.strip_prefix(':').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+        path.starts_with('/').then_some(path)
     });
     path.unwrap_or("/")
 }

@@ -78,7 +78,8 @@ fn scripts_streams_and_sockets_get_no_page() {
     ] {
         let mut form = NAVIGATION.to_vec();
         form.extend([("Referer", from), ("Sec-Fetch-Site", "same-origin"), ("Host", "portal.example")]);
-        let late = http::send(gateway.address, "POST", "/patients/p1/notes", &form, b"a=b").expect("an answer");
+        let late =
+            http::send(gateway.address, "POST", "/patients/p1/notes", &form, b"a=b").expect("an answer");
         assert_eq!((late.status, late.header("content-type")), (401, Some("text/html; charset=utf-8")));
         assert_eq!((late.header("location"), late.header("www-authenticate")), (None, Some("Bearer")));
         let link = format!("href=\"/_wardgate/sign-in?issuer=patients&#38;to={back}\"");
