@@ -6,6 +6,10 @@ import { chromium } from 'playwright-core';
 
 export const PORTAL = 'https://portal.example';
 export const STAFF = 'https://staff.example';
+// Three that are nobody's whom the portal knows: one of its own site, two of others.
+export const SIBLING = 'https://other.portal.example';
+export const EVIL = 'https://evil.example';
+export const FORUM = 'https://forum.example';
 export const RESULT = `${PORTAL}/patients/p1/results/1`;
 
 // Patience with a busy machine: nothing waits this long where all is well.
@@ -24,7 +28,7 @@ export async function open({ gateway, certificate }) {
   const port = gateway.split(':').pop();
   const key = new X509Certificate(readFileSync(certificate)).publicKey;
   const digest = createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest('base64');
-  const hosts = [PORTAL, STAFF].map((origin) => `MAP ${new URL(origin).host}:443 127.0.0.1:${port}`);
+  const hosts = [PORTAL, STAFF, SIBLING, EVIL, FORUM].map((origin) => `MAP ${new URL(origin).host}:443 127.0.0.1:${port}`);
   return chromium.launch({
     executablePath: installed('chromium'),
     args: [

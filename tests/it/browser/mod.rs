@@ -3,6 +3,7 @@
 //! What it does stands in `people.mjs` and its neighbours; here is what it is given. The gateway has a certificate whose
 //! key the browser is told to trust, so the browser holds its cookies to every rule that it has for TLS.
 
+mod attacks;
 mod pages;
 mod people;
 
@@ -16,6 +17,11 @@ use serde_json::{Value, json};
 use crate::edge::pki::Authority;
 use crate::session;
 use crate::support::{Gateway, Idp};
+
+/// Whom the gateway's certificate speaks for. The last three serve others' pages: the browser must see them at an address
+/// like the portal's, or it would hold them back by itself.
+const HOSTS: [&str; 5] =
+    ["portal.example", "staff.example", "other.portal.example", "evil.example", "forum.example"];
 
 /// Everything that a browser meets.
 struct World {
@@ -48,7 +54,7 @@ impl World {
         let tls = r#"address: "$LISTEN", tls: { cert_file: tls.crt, key_file: tls.key } }"#;
         let gateway = Gateway::start(&text.replace(plain, tls), |dir| {
             std::fs::write(dir.join("secret"), "desk-secret\n").expect("written");
-            Authority::new("Test").issue(&["portal.example", "staff.example"]).write(dir, "tls");
+            Authority::new("Test").issue(&HOSTS).write(dir, "tls");
         });
         issuer.relay_to(gateway.address);
         Self { gateway, _app: app, issuer, other }

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod browser;
+mod careless;
 mod leaving;
 mod signing_in;
 

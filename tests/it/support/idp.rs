@@ -118,6 +118,11 @@ impl Idp {
         format!("http://{}", self.control)
     }
 
+    /// Lets its ID tokens say something else; a claim that is null is left out.
+    pub fn lie(&self, claims: &Value) {
+        self.order("/lie", &json!({ "claims": claims }));
+    }
+
     /// How often an endpoint was asked.
     pub fn asked(&self, endpoint: &str) -> u64 {
         let stats = http::get(self.control, "/stats").expect("statistics").json();
