@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make demo`, `make test`, `make bench` or `make flame` need on
 # Debian 12 or 13, beyond Rust, gcc and make.
-# Usage: scripts/setup.sh demo|test|bench|flame
+# Usage: scripts/setup.sh demo|test|bench|bench-micro|flame
 #
 # It may run any number of times: what is there already is left alone. Debian's
 # packages come from apt. All else goes into .tools/ and into node_modules/ of
@@ -193,6 +193,13 @@ target=${1:-}
 case $target in
   demo)
     need_basics
+    need_python
+    install_missing
+    setup_node
+    npm_packages "$IDP"
+    ;;
+  bench-micro)
+    need_basics
     install_missing
     ;;
   test)
@@ -233,7 +240,7 @@ case $target in
     install_missing
     ;;
   *)
-    fail "usage: scripts/setup.sh demo|test|bench|flame"
+    fail "usage: scripts/setup.sh demo|test|bench|bench-micro|flame"
     ;;
 esac
 say "ready for 'make $target'"

@@ -3,7 +3,8 @@
 //
 // When ready it prints one line of JSON, {"issuer": …, "control": …}; it
 // exits when its standard input closes, so it never outlives a test. IDP_PORT
-// sets the issuer's port, for coming back after a stop. Control API:
+// sets the issuer's port, for coming back after a stop; IDP_ORIGINS, parted by
+// commas, where browsers find the gateway. Control API:
 //
 //   POST /token        {"account", "level", "audience", "scope"?, "auth_age"?}
 //   POST /client-token {"audience", "scope"?}
