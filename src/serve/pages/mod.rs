@@ -18,21 +18,26 @@ use crate::config::settings::PagesSettings;
 use crate::enforce::sessions::{Choice, Page, Place};
 
 const STYLE: &str = "\
-:root{color-scheme:light;font:100%/1.5 system-ui,sans-serif}\
+:root{color-scheme:light dark;--ground:#f3f5f7;--card:#fff;--text:#1b1f23;--soft:#495057;--edge:#868e96;font:100%/1.5 system-ui,sans-serif}\
+@media(prefers-color-scheme:dark){:root{--ground:#121517;--card:#1e2327;--text:#eceff1;--soft:#b6bec5;--edge:#868e96}\
+.action{box-shadow:0 0 0 1px var(--edge)}header img{padding:.5rem;border-radius:.375rem;background:#fff}}\
 *{box-sizing:border-box}\
-body{margin:0;min-height:100vh;display:flex;flex-direction:column;align-items:center;background:#f3f5f7;color:#1b1f23}\
-header,main,footer{width:100%;max-width:32rem;padding:1rem}\
+body{margin:0;min-height:100vh;padding:0 1rem;display:flex;flex-direction:column;align-items:center;\
+background:var(--ground);color:var(--text)}\
+header,main,footer{width:100%;max-width:32rem}\
+header,footer{padding:1rem 0}\
 header p{margin:.5rem 0 0;font-weight:600}\
 header img{display:block;max-width:100%;max-height:4rem}\
-main{background:#fff;border:1px solid #868e96;border-radius:.5rem;padding:1.5rem}\
+main{padding:1.5rem;background:var(--card);border:1px solid var(--edge);border-radius:.5rem}\
 h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}\
 ul{list-style:none;margin:0;padding:0}\
 p,li{margin:0 0 1rem;overflow-wrap:anywhere}\
+main>:last-child,li:last-child,footer p{margin-bottom:0}\
 .action{display:block;width:100%;min-height:2.75rem;padding:.625rem 1rem;border:0;border-radius:.375rem;\
 background:COLOUR;color:#fff;font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}\
 .action:hover{text-decoration:underline}\
-.action:focus-visible{outline:3px solid #1b1f23;outline-offset:3px}\
-footer{font-size:.875rem;color:#495057}\
+.action:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
+footer{font-size:.875rem;color:var(--soft)}\
 code{font-family:ui-monospace,monospace}\
 @media(min-width:34rem){body{justify-content:center}}\
 @media(forced-colors:active){.action{border:1px solid}}";
@@ -128,6 +133,11 @@ impl Pages {
         };
         let again = (says == Says::Outage || says == Says::TooMany).then_some(again);
         Rendered { status, ..self.fill(says, accepts, decision, &[], again, own) }
+    }
+
+    /// The page for a form that came without a session, or too late for it. `link` signs in and leads back to the form.
+    pub fn ended(&self, link: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
+        self.fill(Says::Ended, accepts, decision, &[], Some(link), "'self'".to_owned())
     }
 
     fn fill(

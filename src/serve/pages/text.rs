@@ -11,6 +11,7 @@ pub enum Says {
     Expired,
     Failed,
     Denied,
+    Ended,
     MoreProof,
     NotFound,
     TooMany,
@@ -32,7 +33,7 @@ impl Says {
         match self {
             Self::Chooser | Self::ConfirmSignOut | Self::SignedOut => 200,
             Self::Expired | Self::Malformed => 400,
-            Self::MoreProof => 401,
+            Self::MoreProof | Self::Ended => 401,
             Self::Failed | Self::Denied => 403,
             Self::NotFound => 404,
             Self::TooMany => 429,
@@ -94,6 +95,16 @@ impl Says {
                 "No puede abrir esta página",
                 "Su cuenta no tiene acceso a ella. Si lo necesita, llame a soporte y dé el número de abajo.",
                 "",
+            ),
+            (Self::Ended, English) => (
+                "Your session has ended",
+                "For your protection a session ends when it has not been used for a while. What you just sent was not saved. Sign in to go back to where you sent it from.",
+                "Sign in",
+            ),
+            (Self::Ended, Spanish) => (
+                "Su sesión ha terminado",
+                "Para su protección, la sesión termina tras un tiempo sin uso. Lo que acaba de enviar no se ha guardado. Inicie sesión para volver a la página desde la que lo envió.",
+                "Iniciar sesión",
             ),
             (Self::MoreProof, English) => (
                 "This needs a stronger sign-in",

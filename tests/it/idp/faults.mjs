@@ -1,5 +1,6 @@
-// Ways in which an endpoint can misbehave, for POST /fail.
+// Ways in which an endpoint can misbehave, for POST /fail and POST /lie.
 import { Readable, pipeline } from 'node:stream';
+import { SignJWT, decodeJwt, decodeProtectedHeader, importJWK } from 'jose';
 
 const HUGE_BYTES = 64 * 1024 * 1024;
 
@@ -29,3 +30,24 @@ export const FAULTS = {
     pipeline(Readable.from(huge()), res, () => {});
   },
 };
+
+async function changed(answer, claims, keys) {
+  const { id_token, ...rest } = JSON.parse(answer);
+  if (!id_token) return answer;
+  const header = decodeProtectedHeader(id_token);
+  const said = { ...decodeJwt(id_token), ...claims };
+  for (const [name, value] of Object.entries(said)) if (value === null) delete said[name];
+  const key = await importJWK(keys.find(({ kid }) => kid === header.kid), header.alg);
+  return JSON.stringify({ ...rest, id_token: await new SignJWT(said).setProtectedHeader(header).sign(key) });
+}
+
+// The answer's ID token says something else, and is signed as it should be.
+export function lying(res, claims, keys) {
+  const end = res.end.bind(res);
+  res.end = (answer) => {
+    changed(String(answer), claims, keys).then((text) => {
+      res.setHeader('content-length', Buffer.byteLength(text));
+      end(text);
+    }, (error) => res.destroy(error));
+  };
+}

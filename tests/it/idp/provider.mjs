@@ -1,8 +1,10 @@
 // The OpenID Provider itself: who may sign in, which clients and audiences
 // there are, and what its tokens say. All state is in memory.
 import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { Provider, errors } from 'oidc-provider';
 import { memoryAdapter } from './memory.mjs';
+import { signInPage } from './page.mjs';
 
 export const ACCOUNTS = {
   alice: { patient_id: 'p1', groups: [] },
@@ -41,7 +43,7 @@ export const GATEWAY = { id: 'gw', secret: 'gw-secret' };
 // last, and one whose tokens are soon to be refreshed.
 export const DESK = { id: 'desk', secret: 'desk-secret' };
 export const DESK_SHORT = { id: 'desk-short', secret: 'desk-secret' };
-const DESK_HOSTS = ['portal.example', 'staff.example'];
+const DESK_ORIGINS = (process.env.IDP_ORIGINS ?? 'https://portal.example,https://staff.example').split(',');
 const SHORT_SECONDS = 2;
 
 // Fixed here, so that server.mjs can tell one endpoint from another.
@@ -62,9 +64,9 @@ const desk = ({ id, secret }) => ({
   client_secret: secret,
   token_endpoint_auth_method: 'client_secret_basic',
   grant_types: ['authorization_code', 'refresh_token'],
-  redirect_uris: DESK_HOSTS.map((host) => `https://${host}/_wardgate/callback`),
-  post_logout_redirect_uris: DESK_HOSTS.map((host) => `https://${host}/_wardgate/signed-out`),
-  backchannel_logout_uri: 'https://portal.example/_wardgate/back-channel-logout',
+  redirect_uris: DESK_ORIGINS.map((origin) => `${origin}/_wardgate/callback`),
+  post_logout_redirect_uris: DESK_ORIGINS.map((origin) => `${origin}/_wardgate/signed-out`),
+  backchannel_logout_uri: `${DESK_ORIGINS[0]}/_wardgate/back-channel-logout`,
   backchannel_logout_session_required: true,
 });
 
@@ -134,7 +136,7 @@ function extraTokenClaims(ctx, token) {
 function fetchFor(relay) {
   return (url, options) => {
     const { host, pathname } = new URL(url);
-    if (!DESK_HOSTS.includes(host)) return fetch(url, options);
+    if (!host.endsWith('.example')) return fetch(url, options);
     return new Promise((resolve, reject) => {
       const headers = { ...Object.fromEntries(new Headers(options.headers)), host };
       const sent = request(`http://${relay.to}${pathname}`, { method: options.method, headers }, (answer) => {
@@ -164,13 +166,21 @@ async function grantAll(ctx) {
   return grant;
 }
 
+const cookieNames = (port) => ({
+  session: `_session_${port}`,
+  interaction: `_interaction_${port}`,
+  resume: `_interaction_resume_${port}`,
+});
+
 export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
   return new Provider(issuer, {
     adapter: memoryAdapter(storage),
     jwks,
     clients: clients(redirectUri),
     routes: ROUTES,
-    cookies: { keys: ['loopback tests only'] },
+    // A browser does not tell the ports of a host apart, and several issuers
+    // may run on this one.
+    cookies: { keys: ['loopback tests only'], names: cookieNames(new URL(issuer).port) },
     interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },
     extraParams: ['auth_age'],
     acrValues: Object.values(LEVELS).map(({ acr }) => acr),
@@ -223,13 +233,20 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
   });
 }
 
-// Signs in whoever `login_hint` names, without a page. The level is the one
-// asked for by an essential `acr` claim or by `acr_values`, else the lowest.
-// `auth_age` moves the authentication that many seconds into the past.
+// Signs in whoever `login_hint` names, without a page; where it names nobody,
+// the person at the browser chooses, or cancels. The level is the one asked for
+// by an essential `acr` claim or by `acr_values`, else the lowest. `auth_age`
+// moves the authentication that many seconds into the past.
 export async function answerInteraction(provider, req, res) {
   const { params } = await provider.interactionDetails(req, res);
-  if (!Object.hasOwn(ACCOUNTS, params.login_hint ?? '')) {
-    res.writeHead(400).end('say with login_hint who signs in\n');
+  const account = params.login_hint ?? (await chosen(req));
+  if (account === 'nobody') {
+    await provider.interactionFinished(req, res, { error: 'access_denied' });
+    return;
+  }
+  if (!Object.hasOwn(ACCOUNTS, account ?? '')) {
+    res.writeHead(params.login_hint ? 400 : 200, { 'content-type': 'text/html; charset=utf-8' });
+    res.end(signInPage(Object.keys(ACCOUNTS)));
     return;
   }
   const acrClaim = JSON.parse(params.claims ?? '{}').id_token?.acr;
@@ -238,7 +255,8 @@ export async function answerInteraction(provider, req, res) {
     asked.map((acr) => Object.values(LEVELS).find((level) => level.acr === acr)).find(Boolean) ??
     LEVELS.aal1;
   const ts = Math.floor(Date.now() / 1000) - Number(params.auth_age ?? 0);
-  await provider.interactionFinished(req, res, {
-    login: { accountId: params.login_hint, acr, amr, ts },
-  });
+  await provider.interactionFinished(req, res, { login: { accountId: account, acr, amr, ts } });
 }
+
+const chosen = async (req) =>
+  req.method === 'POST' ? new URLSearchParams(await text(req)).get('account') : undefined;

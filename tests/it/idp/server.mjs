@@ -3,19 +3,22 @@
 //
 // When ready it prints one line of JSON, {"issuer": …, "control": …}; it
 // exits when its standard input closes, so it never outlives a test. IDP_PORT
-// sets the issuer's port, for coming back after a stop. Control API:
+// sets the issuer's port, for coming back after a stop; IDP_ORIGINS, parted by
+// commas, where browsers find the gateway. Control API:
 //
 //   POST /token        {"account", "level", "audience", "scope"?, "auth_age"?}
 //   POST /client-token {"audience", "scope"?}
 //   POST /rotate       {"retire"}: new keys sign from now on; retire drops the old
 //   POST /fail         {"endpoint", "mode"}: see faults.mjs; null mends it
+//   POST /lie          {"claims"}: what ID tokens say instead, signed as they
+//                      should be; a claim that is null is left out; null ends it
 //   POST /relay        {"to"}: where the gateway's hosts are, for messages to it
 //   POST /claims       {"account", "claims"}: what is known of an account now
 //   GET  /stats        how often each endpoint was asked
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
-import { FAULTS } from './faults.mjs';
+import { FAULTS, lying } from './faults.mjs';
 import { clientToken, signIn } from './flows.mjs';
 import { newSigningKeys } from './keys.mjs';
 import { ACCOUNTS, ROUTES, answerInteraction, createProvider } from './provider.mjs';
@@ -34,6 +37,7 @@ async function listen(handler, port = 0) {
 
 const stats = { moved: 0, ...Object.fromEntries(Object.keys(ENDPOINTS).map((name) => [name, 0])) };
 const faults = new Map();
+let lies = null;
 
 async function serveIssuer(req, res) {
   if (req.url.startsWith(MOVED)) {
@@ -45,6 +49,7 @@ async function serveIssuer(req, res) {
   const endpoint = Object.keys(ENDPOINTS).find((name) => ENDPOINTS[name] === pathname);
   if (endpoint) stats[endpoint] += 1;
   if (faults.has(endpoint)) return FAULTS[faults.get(endpoint)](req, res);
+  if (endpoint === 'token' && lies) lying(res, lies, keys);
   if (pathname.startsWith('/interaction/')) return answerInteraction(provider, req, res);
   return handle(req, res);
 }
@@ -63,6 +68,7 @@ const controls = {
     else throw new Error(`no such mode: ${mode}`);
     return Object.fromEntries(faults);
   },
+  'POST /lie': ({ claims }) => (lies = claims) ?? {},
   'POST /relay': ({ to }) => Object.assign(relay, { to }),
   'POST /claims': ({ account, claims }) => {
     if (!Object.hasOwn(ACCOUNTS, account)) throw new Error(`no such account: ${account}`);

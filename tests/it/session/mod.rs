@@ -2,6 +2,7 @@
 
 mod attacks;
 mod browser;
+mod careless;
 mod killed;
 mod leaving;
 mod outages;
@@ -33,7 +34,7 @@ const ROUTES: &str = r#"
 const RESULTS: &str = "/patients/p1/results/1";
 
 /// A gateway at which people sign in. `sign_in` is what else is to be said of that.
-fn config(issuer: &str, client: &str, sign_in: &str, upstream: SocketAddr) -> String {
+pub fn config(issuer: &str, client: &str, sign_in: &str, upstream: SocketAddr) -> String {
     format!(
         r#"version: 1
 listeners: [{{ name: portal, address: "$LISTEN" }}]
@@ -64,6 +65,26 @@ routes:
     )
 }
 
+/// The same with a second issuer, for staff, at two hosts.
+pub fn with_staff(config: &str, issuer: &str, label: &str) -> String {
+    let more = format!(
+        r#"  - name: workforce
+    issuer: {issuer}
+    audiences: [ehr]
+    assurance: {{ aal1: {{ any_of: {{ amr: [pwd] }} }} }}
+    claims: {{ roles: groups }}
+    sign_in:
+      client_id: desk
+      client_secret_file: $DIR/secret
+      origins: [https://portal.example, https://staff.example]
+      label: {label}
+pages:"#
+    );
+    let text = config.replacen("pages:", &more, 1);
+    let text = text.replace("plain_http_issuers: [patients]", "plain_http_issuers: [patients, workforce]");
+    text.replace("roles: [nurse] }]", "roles: [nurse] }, { issuer: workforce, roles: [nurse] }]")
+}
+
 fn start(idp: &Idp, client: &str, sign_in: &str) -> (Gateway, Recorder) {
     let upstream = Recorder::start();
     let text = config(&idp.issuer, client, sign_in, upstream.address);
@@ -84,7 +105,7 @@ fn signed_in(gateway: &Gateway, account: &str) -> Browser {
 }
 
 /// What the audit trail says of sessions: what, and how it went.
-fn events(gateway: &Gateway) -> Vec<(String, String)> {
+pub fn events(gateway: &Gateway) -> Vec<(String, String)> {
     let of = |record: &serde_json::Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
     let records = gateway.audit();
     let sessions = records.iter().filter(|record| record["event"] == "session");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::browser::{Browser, NAVIGATION, STAFF, portal};
-use super::{RESULTS, config, events, running, signed_in, start};
+use super::{RESULTS, config, events, running, signed_in, start, with_staff};
 use crate::support::{Idp, Recorder, eventually, http};
 
 #[test]
@@ -60,7 +60,7 @@ fn scripts_streams_and_sockets_get_no_page() {
             RESULTS,
             &[("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe"), ("Accept", "text/html")],
         ),
-        ("POST", "/patients/p1/notes", &NAVIGATION),
+        ("POST", "/patients/p1/notes", &super::browser::SCRIPT),
         ("GET", "/patients/p1/ws", &socket),
     ];
     for (method, target, headers) in cases {
@@ -68,6 +68,22 @@ fn scripts_streams_and_sockets_get_no_page() {
         assert_eq!(answer.status, 401, "{method} {target} {headers:?}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert_eq!((answer.header("location"), answer.header("www-authenticate")), (None, Some("Bearer")));
+    }
+    // A form that a person has sent gets a page, with the same status: a redirection would lose it. It leads back to the
+    // form, where that is one of this host's.
+    for (from, back) in [
+        ("https://portal.example/forms/new?a=1&b=%2F", "%2Fforms%2Fnew%3Fa%3D1%26b%3D%252F"),
+        ("https://portal.example.evil.example/forms", "%2F"),
+        ("https://evil.example/https://portal.example/forms", "%2F"),
+    ] {
+        let mut form = NAVIGATION.to_vec();
+        form.extend([("Referer", from), ("Sec-Fetch-Site", "same-origin"), ("Host", "portal.example")]);
+        let late =
+            http::send(gateway.address, "POST", "/patients/p1/notes", &form, b"a=b").expect("an answer");
+        assert_eq!((late.status, late.header("content-type")), (401, Some("text/html; charset=utf-8")));
+        assert_eq!((late.header("location"), late.header("www-authenticate")), (None, Some("Bearer")));
+        let link = format!("href=\"/_wardgate/sign-in?issuer=patients&#38;to={back}\"");
+        assert!(late.body.contains(&link), "{}", late.body);
     }
     // An old browser says no more than what it takes.
     let old = http::send(gateway.address, "GET", RESULTS, &[("Accept", "text/html,*/*;q=0.8")], b"");
@@ -103,23 +119,7 @@ fn where_several_issuers_serve_a_host_people_choose() {
     let other = Idp::shared();
     let upstream = Recorder::start();
     let text = config(&idp.issuer, "desk", "      label: Patients", upstream.address);
-    let more = format!(
-        r#"  - name: workforce
-    issuer: {}
-    audiences: [ehr]
-    assurance: {{ aal1: {{ any_of: {{ amr: [pwd] }} }} }}
-    claims: {{ roles: groups }}
-    sign_in:
-      client_id: desk
-      client_secret_file: $DIR/secret
-      origins: [https://portal.example, https://staff.example]
-      label: Staff <of> St. Anna
-pages:"#,
-        other.issuer
-    );
-    let text = text.replacen("pages:", &more, 1);
-    let text = text.replace("plain_http_issuers: [patients]", "plain_http_issuers: [patients, workforce]");
-    let text = text.replace("roles: [nurse] }]", "roles: [nurse] }, { issuer: workforce, roles: [nurse] }]");
+    let text = with_staff(&text, &other.issuer, "Staff <of> St. Anna");
     let gateway = running(&text);
     let mut nora = Browser::new(gateway.address, "nora");
     let page = nora.go(&portal("/ward"));

@@ -113,6 +113,16 @@ impl Idp {
         self.order("/fail", &json!({"endpoint": endpoint, "mode": mode}));
     }
 
+    /// Where its controls are: see `idp/server.mjs`.
+    pub fn control(&self) -> String {
+        format!("http://{}", self.control)
+    }
+
+    /// Lets its ID tokens say something else; a claim that is null is left out.
+    pub fn lie(&self, claims: &Value) {
+        self.order("/lie", &json!({ "claims": claims }));
+    }
+
     /// How often an endpoint was asked.
     pub fn asked(&self, endpoint: &str) -> u64 {
         let stats = http::get(self.control, "/stats").expect("statistics").json();
@@ -142,10 +152,15 @@ impl Drop for Idp {
     }
 }
 
+/// Node.js: the one that `scripts/setup.sh test` has installed, else the system's.
+pub fn node() -> Command {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/node");
+    Command::new(if own.exists() { own.as_path() } else { Path::new("node") })
+}
+
 fn launch(address: SocketAddr) -> (Child, SocketAddr) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = root.join(".tools/bin/node");
-    let mut process = Command::new(if own.exists() { own.as_path() } else { Path::new("node") })
+    let mut process = node()
         .arg(root.join("tests/it/idp/server.mjs"))
         .env("IDP_PORT", address.port().to_string())
         // It ends when this closes, so it never outlives the test.
