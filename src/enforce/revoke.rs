@@ -13,8 +13,8 @@ use crate::telemetry::metrics;
 
 /// How long is remembered what can't be bounded by the life of a token: longer than tokens and sessions live.
 pub const LONGEST: Duration = Duration::from_secs(400 * 24 * 3_600);
-/// A browser's session outlives its tokens: the longest that the configuration may allow.
-const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// The longest that a configuration may let a browser's session live, in seconds.
+const LONGEST_SESSION: i64 = 30 * 24 * 3_600;
 /// Remembered beyond the life of the longest token: clocks differ.
 const MARGIN: Duration = Duration::from_secs(3_600);
 
@@ -115,14 +115,15 @@ fn remember(policy: &Policy, key: &RevocationKey<'_>) -> Duration {
 
 fn remember_at(issuer: Option<&IssuerRules>, claim: RevocationClaim) -> Duration {
     // A session of the issuer's has tokens issued anew for as long as it lives; a browser's outlives the tokens that it
-    // began with, and may wait for the day on which its revocation is forgotten.
+    // began with, by as much as a later configuration may allow.
     let longest = |issuer: &IssuerRules| {
-        Some(issuer.max_token_lifetime?.max(issuer.longest_session.unwrap_or_default()))
+        let session = if issuer.has_sessions { LONGEST_SESSION } else { 0 };
+        Some(issuer.max_token_lifetime?.max(session))
     };
     let life = issuer.and_then(longest).and_then(|life| u64::try_from(life).ok());
     match (claim, life) {
         (RevocationClaim::Session, _) | (_, None) => LONGEST,
-        (_, Some(life)) => Duration::from_secs(life).max(LONGEST_SESSION).saturating_add(MARGIN),
+        (_, Some(life)) => Duration::from_secs(life).saturating_add(MARGIN),
     }
 }
 
@@ -142,16 +143,16 @@ mod tests {
     #[test]
     fn a_revocation_outlives_whatever_it_is_about() {
         let rules = crate::identity::testing::rules;
-        let of = |token: Option<i64>, session: Option<i64>, claim| {
-            let rules = IssuerRules { max_token_lifetime: token, longest_session: session, ..rules() };
+        let of = |token: Option<i64>, has_sessions: bool, claim| {
+            let rules = IssuerRules { max_token_lifetime: token, has_sessions, ..rules() };
             remember_at(Some(&rules), claim)
         };
         let (subject, hour) = (RevocationClaim::Subject, Duration::from_secs(3_600));
-        assert_eq!(of(Some(600), None, subject), Duration::from_secs(600) + hour);
-        assert_eq!(of(Some(600), Some(43_200), subject), 13 * hour);
-        assert_eq!(of(Some(600), Some(43_200), RevocationClaim::TokenId), 13 * hour);
-        assert_eq!(of(None, Some(43_200), subject), LONGEST);
-        assert_eq!(of(Some(600), Some(43_200), RevocationClaim::Session), LONGEST);
+        assert_eq!(of(Some(600), false, subject), Duration::from_secs(600) + hour);
+        assert_eq!(of(Some(600), true, subject), (30 * 24 + 1) * hour);
+        assert_eq!(of(Some(600), true, RevocationClaim::TokenId), (30 * 24 + 1) * hour);
+        assert_eq!(of(None, true, subject), LONGEST);
+        assert_eq!(of(Some(600), true, RevocationClaim::Session), LONGEST);
         assert_eq!(remember_at(None, subject), LONGEST);
     }
 }

@@ -25,8 +25,8 @@ pub struct IssuerRules {
     pub plain_jwt: bool,
     /// The longest time between `iat` and `exp`, in seconds.
     pub max_token_lifetime: Option<i64>,
-    /// How long a browser's session with it may last, in seconds; `None` where nobody signs in.
-    pub longest_session: Option<i64>,
+    /// Whether people sign in there, so that browsers hold sessions.
+    pub has_sessions: bool,
     /// Whether its tokens must be bound to a key (RFC 9449).
     pub dpop: KeyProofRule,
     /// From `acr` and `amr` to levels.

@@ -103,7 +103,7 @@ pub fn rules() -> IssuerRules {
         callers: Caller::Person,
         plain_jwt: false,
         max_token_lifetime: None,
-        longest_session: None,
+        has_sessions: false,
         dpop: KeyProofRule::default(),
         assurance: AssuranceMap::new(vec![
             (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),

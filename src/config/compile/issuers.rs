@@ -83,7 +83,7 @@ fn issuer<'s>(
     }
     let mapping = assurance::mapping(report, levels, &schema.assurance);
     let callers = [("people", Caller::Person), ("services", Caller::Service)];
-    let mut rules = IssuerRules {
+    let rules = IssuerRules {
         name: Arc::clone(&name),
         index,
         issuer: text(&schema.issuer).into(),
@@ -92,7 +92,7 @@ fn issuer<'s>(
         callers: values::choice(report, &schema.callers, &callers, Caller::Person),
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
-        longest_session: None,
+        has_sessions: schema.sign_in.is_some(),
         dpop: key_proof_rule(report, schema),
         assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
@@ -105,8 +105,6 @@ fn issuer<'s>(
         sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
         signals: shared_signals::compile(schema, &rules.algorithms, plain_http, base_dir, report),
     };
-    let absolute = settings.sign_in.as_ref().map(|sign_in| sign_in.session.absolute.as_secs());
-    rules.longest_session = absolute.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
     Issuer { rules, settings, mapping }
 }
 
