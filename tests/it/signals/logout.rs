@@ -150,3 +150,21 @@ fn a_logout_token_that_is_shown_again_ends_nothing_that_has_begun_since() {
     assert_eq!(post(&gateway, &token).status, 200, "taken, as the first time");
     assert_eq!((ask(&gateway, &since), ask(&gateway, &before)), (200, 401));
 }
+
+#[test]
+fn a_logout_token_that_comes_late_ends_nothing_that_has_begun_since() {
+    let (forge, upstream) = (Forge::new(), Recorder::start());
+    let gateway = start(&forge, &upstream);
+    gateway.wait_until_proofs_count();
+    let now = jiff::Timestamp::now().as_second();
+    let issued = |age: i64| {
+        let mut claims = Signer::claims("p1", "aal1", age);
+        (claims["iss"], claims["sub"], claims["iat"]) = (ISSUER.into(), "alice".into(), (now - age).into());
+        format!("Bearer {}", forge.sign(&Forge::header().to_string(), &claims.to_string()))
+    };
+    let (before, since) = (issued(150), issued(50));
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (200, 200));
+    let token = sign(&forge, &changed(&claims(), json!({ "sid": null, "iat": now - 100 })));
+    assert_eq!(post(&gateway, &token).status, 200);
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (401, 200));
+}
