@@ -235,7 +235,7 @@ fn at_a_shared_workstation_everybody_authenticates_anew() {
     let next = confirmed.header("location").expect("onward").to_owned();
     let next = if next.starts_with('/') { format!("{}{next}", idp.issuer) } else { next };
     let arrived = browser.go(&next);
-    assert_eq!(arrived.answer.status, 200, "{:#?}", arrived.way);
+    assert_eq!(arrived.answer.status, 200, "{:#?} {}", arrived.way, arrived.answer.body);
     assert_eq!(arrived.url, portal("/patients/p2/results/1"));
     assert_eq!(browser.fetch("GET", RESULTS).status, 403, "bob is not alice");
     let line = format!("__Host-wardgate-session={first}");

@@ -88,3 +88,23 @@ fn a_reload_goes_on_where_it_was() {
     transmitter.send("new", &transmitter.sign(&new));
     eventually("it is carried out", SOON, || ask(&gateway, &alice) == 401);
 }
+
+#[test]
+fn an_answer_that_never_comes_is_no_outage_while_others_do() {
+    let (upstream, signer, transmitter) = (Recorder::start(), Signer::new(), Transmitter::start());
+    transmitter.hang(Duration::from_secs(30));
+    let delivery = fetched(&transmitter).replace("wait: 2s", "wait: 1s");
+    let gateway = setup(&upstream, &signer, &transmitter, &delivery, ALONE).start();
+    let alice = bearer(&signer, "alice", "s1");
+    let up = "wardgate_shared_signals_up{issuer=\"patients\"}";
+    eventually("the transmitter answers", SOON, || gateway.metric(up) == 1.0);
+    // While a request hangs something happens: the next one, which need not wait, finds it.
+    let event = transmitter.claims(someone("alice"), "session-revoked", json!({}));
+    std::thread::sleep(Duration::from_secs(1));
+    transmitter.send("e1", &transmitter.sign(&event));
+    eventually("it is carried out", Duration::from_secs(30), || ask(&gateway, &alice) == 401);
+    assert!(
+        gateway.metric("wardgate_shared_signal_polls_total{issuer=\"patients\",result=\"too_slow\"}") >= 1.0
+    );
+    assert!(gateway.metric(up) == 1.0 && !notices(&gateway).1.contains("shared signals"));
+}

@@ -137,6 +137,8 @@ fn forged_logout_tokens_end_nothing() {
 fn a_logout_token_that_is_shown_again_ends_nothing_that_has_begun_since() {
     let (forge, upstream) = (Forge::new(), Recorder::start());
     let gateway = start(&forge, &upstream);
+    // Nobody knows what was shown before the store began.
+    gateway.wait_until_proofs_count();
     let token = sign(&forge, &changed(&claims(), json!({ "sid": null })));
     let before = bearer(&forge, "s1");
     assert_eq!(ask(&gateway, &before), 200);
@@ -147,4 +149,22 @@ fn a_logout_token_that_is_shown_again_ends_nothing_that_has_begun_since() {
     assert_eq!(ask(&gateway, &since), 200);
     assert_eq!(post(&gateway, &token).status, 200, "taken, as the first time");
     assert_eq!((ask(&gateway, &since), ask(&gateway, &before)), (200, 401));
+}
+
+#[test]
+fn a_logout_token_that_comes_late_ends_nothing_that_has_begun_since() {
+    let (forge, upstream) = (Forge::new(), Recorder::start());
+    let gateway = start(&forge, &upstream);
+    gateway.wait_until_proofs_count();
+    let now = jiff::Timestamp::now().as_second();
+    let issued = |age: i64| {
+        let mut claims = Signer::claims("p1", "aal1", age);
+        (claims["iss"], claims["sub"], claims["iat"]) = (ISSUER.into(), "alice".into(), (now - age).into());
+        format!("Bearer {}", forge.sign(&Forge::header().to_string(), &claims.to_string()))
+    };
+    let (before, since) = (issued(150), issued(50));
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (200, 200));
+    let token = sign(&forge, &changed(&claims(), json!({ "sid": null, "iat": now - 100 })));
+    assert_eq!(post(&gateway, &token).status, 200);
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (401, 200));
 }

@@ -70,6 +70,13 @@ fn bearer(signer: &Signer, sub: &str, sid: &str) -> String {
     crate::revocation::session_token(signer, sub, sid).0
 }
 
+/// The same that was issued so many seconds ago.
+fn earlier_bearer(signer: &Signer, sub: &str, age: i64) -> String {
+    let mut claims = Signer::claims("p1", "aal1", age);
+    (claims["sub"], claims["iat"]) = (sub.into(), (claims["iat"].as_i64().expect("a moment") - age).into());
+    format!("Bearer {}", signer.sign(&claims))
+}
+
 fn ask(gateway: &Gateway, bearer: &str) -> u16 {
     let header = [("Authorization", bearer)];
     http::send(gateway.address, "GET", "/patients/p1/none", &header, b"").expect("an answer").status

@@ -334,3 +334,15 @@ fn what_can_not_be_done_now_is_asked_for_again() {
     assert!(results.contains(&"store_unavailable".to_owned()), "{results:?}");
     assert_eq!(results.last().expect("recorded"), "revoked");
 }
+
+#[test]
+fn an_event_that_comes_late_ends_nothing_that_has_begun_since() {
+    let (upstream, signer, transmitter) = (Recorder::start(), Signer::new(), Transmitter::start());
+    let gateway = setup(&upstream, &signer, &transmitter, PUSHED, ALONE).start();
+    let (before, since) = (earlier_bearer(&signer, "alice", 150), earlier_bearer(&signer, "alice", 50));
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (200, 200));
+    let happened = jiff::Timestamp::now().as_second() - 100;
+    let members = json!({ "event_timestamp": happened });
+    assert_eq!(push(&gateway, &transmitter.event(someone("alice"), "session-revoked", members)).status, 202);
+    assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (401, 200));
+}

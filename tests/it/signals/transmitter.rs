@@ -26,6 +26,8 @@ struct Told {
     asked: Vec<Value>,
     /// Every request is answered with this status.
     broken: Option<u16>,
+    /// How much longer it holds a request than it should, events or not.
+    hangs: Duration,
 }
 
 /// The transmitter.
@@ -77,6 +79,11 @@ impl Transmitter {
     /// Answers everything with a status, or is well again.
     pub fn break_with(&self, status: Option<u16>) {
         self.told().broken = status;
+    }
+
+    /// Lets a request that may be held wait for so much longer, as a network that swallows answers would.
+    pub fn hang(&self, longer: Duration) {
+        self.told().hangs = longer;
     }
 
     /// The header of an honest event.
@@ -137,6 +144,10 @@ fn poll(request: &Recorded, told: &Mutex<Told>) -> String {
         refused || asked["ack"].as_array().is_some_and(|all| all.iter().any(|one| one == name))
     };
     let until = Instant::now() + HELD;
+    let hangs = told.lock().expect("whole").hangs;
+    if asked["returnImmediately"] == false {
+        std::thread::sleep(hangs);
+    }
     {
         let mut told = told.lock().expect("whole");
         told.pending.retain(|(name, _)| !done(name));
