@@ -138,7 +138,13 @@ impl Gateway {
                 };
             }
         }
-        let page = live.pages.refusal(reply.status(), back, accepts(headers), id);
+        let is_signed_in = matches!(facts.presented, Presented::Session(_));
+        let page = if reply.status() == 403 && is_signed_in {
+            let other = format!("{}?change=1&to={}", Place::SignIn.path(), encoded(back));
+            live.pages.denied(&other, accepts(headers), id)
+        } else {
+            live.pages.refusal(reply.status(), back, accepts(headers), id)
+        };
         reply.shown_as(page)
     }
 
@@ -188,6 +194,10 @@ fn page_of_form<'h>(host: &str, headers: &'h HeaderMap) -> &'h str {
         path.starts_with('/').then_some(path)
     });
     path.unwrap_or("/")
+}
+
+fn encoded(target: &str) -> String {
+    form_urlencoded::byte_serialize(target.as_bytes()).collect()
 }
 
 fn accepts(headers: &HeaderMap) -> Option<&str> {

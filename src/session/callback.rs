@@ -50,23 +50,26 @@ impl BrowserSessions {
         };
         let state_digest = secret::digest(&state);
         let cookie = cookie::pending_name(&state_digest);
-        let mut bindings = cookies::values(visit.headers, &cookie);
+        let mut kept = cookies::values(visit.headers, &cookie);
         // Another browser's sign-in is not even looked for: whoever made this one follow a link must not sign it in.
-        let begun = match (bindings.next(), bindings.next()) {
-            (Some(binding), None) => self.begun(&state_digest, binding).await,
-            _ => Err(Stop::Stale),
+        let (begun, going) = match (kept.next(), kept.next()) {
+            (Some(kept), None) => {
+                let (binding, going) = cookie::read_pending(kept);
+                (self.begun(&state_digest, binding).await, going)
+            }
+            _ => (Err(Stop::Stale), "/".to_owned()),
         };
         let begun = match begun {
             Ok(Pending::Begun(begun)) => begun,
             Ok(Pending::Done { to, .. }) if self.alive(visit).await.is_some() => {
                 return Answer::GoTo(to.into()).into();
             }
-            Ok(Pending::Done { .. }) => return self.stopped(visit, None, Stop::Stale).await,
-            Err(stop) => return self.stopped(visit, None, stop).await,
+            Ok(Pending::Done { to, .. }) => return self.stopped(visit, None, &to, Stop::Stale).await,
+            Err(stop) => return self.stopped(visit, None, &going, stop).await,
         };
         match self.signed_in(visit, &begun, &state_digest).await {
             Ok(visited) => visited,
-            Err(stop) => self.stopped(visit, Some(&begun), stop).await,
+            Err(stop) => self.stopped(visit, Some(&begun.issuer), &begun.to, stop).await,
         }
     }
 
@@ -93,16 +96,16 @@ impl BrowserSessions {
         }
     }
 
-    async fn stopped(&self, visit: &Visit<'_>, begun: Option<&Begun>, stop: Stop) -> Visited {
-        let again =
-            || link(begun.map(|begun| begun.issuer.as_ref()), begun.map_or("/", |begun| &begun.to), false);
+    /// Nobody is signed in. `to` is where the person was going.
+    async fn stopped(&self, visit: &Visit<'_>, issuer: Option<&str>, to: &str, stop: Stop) -> Visited {
+        let again = || link(issuer, to, false);
         let (page, result) = match stop {
-            Stop::Stale if self.alive(visit).await.is_some() => return Answer::GoTo("/".to_owned()).into(),
+            Stop::Stale if self.alive(visit).await.is_some() => return Answer::GoTo(to.to_owned()).into(),
             Stop::Stale => (Page::Expired(again()), "sign_in_expired"),
             Stop::Refused(why) => (Page::Failed(again()), why),
             Stop::Outage(why) => (Page::Outage(again()), why),
         };
-        let issuer = begun.map(|begun| begun.issuer.clone());
+        let issuer = issuer.map(Into::into);
         let fact = SessionFact { what: "sign_in", result, issuer, ..SessionFact::default() };
         Visited { fact: Some(fact), ..page.into() }
     }

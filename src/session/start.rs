@@ -82,8 +82,9 @@ impl BrowserSessions {
         if !keep(self.state.as_ref(), &pending_key(&state_digest), &begun, PATIENCE).await {
             return None;
         }
-        let mut set =
-            vec![cookie::pending(&cookie::pending_name(&state_digest), &binding, PATIENCE.as_secs())];
+        // At a shared workstation the next person need not find where the last one was going.
+        let remembered = if offer.settings.shared_workstation { "/" } else { to };
+        let mut set = vec![cookie::pending(&cookie::pending_name(&state_digest), &binding, remembered)];
         let prefix = cookie::pending_prefix();
         let others =
             cookies::pairs(visit.headers).map(|(name, _)| name).filter(|name| name.starts_with(&prefix));

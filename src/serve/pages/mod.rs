@@ -135,6 +135,11 @@ impl Pages {
         Rendered { status, ..self.fill(says, accepts, decision, &[], again, own) }
     }
 
+    /// The page in the place of what somebody who is signed in may not do. `other` lets them sign in as somebody else.
+    pub fn denied(&self, other: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
+        self.fill(Says::Denied, accepts, decision, &[], Some(other), "'self'".to_owned())
+    }
+
     /// The page for a form that came without a session, or too late for it. `link` signs in and leads back to the form.
     pub fn ended(&self, link: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
         self.fill(Says::Ended, accepts, decision, &[], Some(link), "'self'".to_owned())

@@ -89,12 +89,12 @@ impl Says {
             (Self::Denied, English) => (
                 "You can't open this page",
                 "Your account has no access to it. If you need it, contact support and give the number below.",
-                "",
+                "Use another account",
             ),
             (Self::Denied, Spanish) => (
                 "No puede abrir esta página",
                 "Su cuenta no tiene acceso a ella. Si lo necesita, llame a soporte y dé el número de abajo.",
-                "",
+                "Usar otra cuenta",
             ),
             (Self::Ended, English) => (
                 "Your session has ended",

@@ -158,6 +158,10 @@ export async function sharedWorkstation(chrome) {
   const before = await page.goto(RESULT);
   assert.equal(before.status(), 403);
   assert.equal(await text(page, 'h1'), "You can't open this page");
+  // The page leads on to somebody who may.
+  await page.getByRole('link', { name: 'Use another account' }).click();
+  await nameYourself(page, 'alice');
+  await page.waitForURL(RESULT);
   // Nor does the first one's session live on elsewhere.
   const copy = await profile(chrome);
   await copy.addCookies([first]);

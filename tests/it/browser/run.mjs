@@ -9,8 +9,12 @@ import { open } from './browser.mjs';
 const [file, name, world] = process.argv.slice(2);
 const { [name]: scenario } = await import(`./${file}.mjs`);
 const chrome = await open(JSON.parse(world));
-// The test that started this is gone: so is the browser.
-process.stdin.resume().on('end', () => chrome.close().finally(() => process.exit(1)));
+const giveUp = (why) => {
+  console.error(why);
+  chrome.close().finally(() => process.exit(1));
+};
+process.stdin.resume().on('end', () => giveUp('the test that started this is gone'));
+setTimeout(giveUp, 5 * 60_000, `${name} takes longer than five minutes`).unref();
 try {
   console.log(JSON.stringify((await scenario(chrome, JSON.parse(world))) ?? null));
 } catch (error) {

@@ -114,6 +114,30 @@ fn ten_tabs_at_once_each_arrive_where_they_were_going() {
 }
 
 #[test]
+fn who_comes_back_too_late_is_led_where_they_were_going() {
+    let idp = Idp::shared();
+    let (gateway, _upstream) = start(idp, "desk", "");
+    let mut browser = Browser::new(gateway.address, "alice");
+    let target = format!("{RESULTS}?year=2024");
+    let callback = browser.go_until_callback(&portal(&target));
+    // Somebody who has guessed the state takes the sign-in out of the store, and gets nothing for it. So it is gone, as
+    // it would be after ten minutes.
+    let mut other = browser.clone();
+    for (_, name, value) in &mut other.cookies {
+        if name.contains("-tx-") {
+            *value = value.replace(|c: char| c.is_ascii_alphanumeric(), "A");
+        }
+    }
+    assert_eq!((other.step(&callback).status, other.session()), (403, None));
+    let late = browser.step(&callback);
+    assert_eq!((late.status, browser.session()), (400, None));
+    let link = "href=\"/_wardgate/sign-in?to=%2Fpatients%2Fp1%2Fresults%2F1%3Fyear%3D2024\"";
+    assert!(late.body.contains("Please sign in again") && late.body.contains(link), "{}", late.body);
+    let arrived = browser.go(&portal("/_wardgate/sign-in?to=%2Fpatients%2Fp1%2Fresults%2F1%3Fyear%3D2024"));
+    assert_eq!((arrived.answer.status, arrived.url), (200, portal(&target)));
+}
+
+#[test]
 fn where_several_issuers_serve_a_host_people_choose() {
     let idp = Idp::start();
     let other = Idp::shared();
@@ -153,6 +177,8 @@ fn people_get_pages_in_their_language_and_programs_problems() {
     let denied = alice.ask("GET", &portal("/patients/p2/results/1"), &spanish, b"");
     assert_eq!((denied.status, denied.header("content-language")), (403, Some("es")));
     assert!(denied.body.contains("No puede abrir esta página") && denied.body.contains(denied.decision()));
+    let other = "href=\"/_wardgate/sign-in?change=1&#38;to=%2Fpatients%2Fp2%2Fresults%2F1\"";
+    assert!(denied.body.contains(other), "there is a way out: {}", denied.body);
     let policy = denied.header("content-security-policy").expect("a policy");
     assert!(
         policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
