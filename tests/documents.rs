@@ -73,7 +73,11 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 fn must_load(name: &str, text: &str) -> config::Compiled {
-    match config::load(name, text, root()) {
+    must_load_at(name, text, root())
+}
+
+fn must_load_at(name: &str, text: &str, dir: &Path) -> config::Compiled {
+    match config::load(name, text, dir) {
         Ok((compiled, _)) => compiled,
         Err(diagnostics) => {
             panic!("{}", diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -125,6 +129,11 @@ fn every_shipped_configuration_loads() {
     let gateway = fs::read_to_string(root().join("gateway.yaml")).expect("readable");
     let compiled = must_load("gateway.yaml", &gateway);
     assert!(!compiled.cases.is_empty(), "the shipped configuration tests its own policy");
+    let portal = fs::read_to_string(root().join("examples/demo/portal.yaml")).expect("readable");
+    // The demo puts its secret beside it, and so does this.
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("client-secret"), "desk-secret\n").expect("writable");
+    must_load_at("examples/demo/portal.yaml", &portal, dir.path());
     let values = fs::read_to_string(root().join("helm/wardgate/values.yaml")).expect("readable");
     let values: serde_json::Value = serde_saphyr::from_str(&values).expect("values are YAML");
     // JSON is YAML.

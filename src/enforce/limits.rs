@@ -23,8 +23,11 @@ static SIGN_INS: LazyLock<RateLimit> = LazyLock::new(|| RateLimit {
 });
 
 impl Gate {
-    /// The limit that holds for sign-ins, whatever is configured: anybody may begin one.
-    pub(super) fn limit_sign_ins(&self, facts: &Facts) -> Result<(), Denial> {
+    /// The limit that holds for sign-ins where none is configured for addresses everywhere: anybody may begin one.
+    pub(super) fn limit_sign_ins(&self, policy: &Policy, facts: &Facts) -> Result<(), Denial> {
+        if policy.rate_limits.iter().any(|limit| limit.everywhere && limit.per == CountedBy::Address) {
+            return Ok(());
+        }
         self.rates.take(&SIGN_INS, RateKey::Address(facts.client)).map_err(|wait| exceeded(&SIGN_INS, wait))
     }
 

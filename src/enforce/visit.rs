@@ -26,7 +26,7 @@ impl Gate {
         let begins = visit.place == Place::SignIn;
         let limited = self
             .limit_anybody(policy, None, visit.facts)
-            .and_then(|()| if begins { self.limit_sign_ins(visit.facts) } else { Ok(()) });
+            .and_then(|()| if begins { self.limit_sign_ins(policy, visit.facts) } else { Ok(()) });
         if let Err(denial) = limited {
             self.record_refused_visit(arrival, denial.reason).await;
             return VisitSettled::Refused(denial);

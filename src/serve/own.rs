@@ -9,7 +9,7 @@ use super::context::Context;
 use super::intake::{self, SessionBody};
 use super::live::Live;
 use super::proxy::Gateway;
-use super::reply::Reply;
+use super::reply::{Reply, UpstreamFault};
 use crate::decision::{Denial, Reason};
 use crate::enforce::sessions::{Answer, OWN_PATH, Place, Sessions, Visit, Visited, is_own_path};
 use crate::enforce::{BodyFault, BodySource as _, VisitSettled};
@@ -144,6 +144,27 @@ impl Gateway {
             live.pages.denied(&other, accepts(headers), id)
         } else {
             live.pages.refusal(reply.status(), back, accepts(headers), id)
+        };
+        reply.shown_as(page)
+    }
+
+    /// The answer where the service behind failed: for people a page, which says so where it is not known what was done.
+    pub(super) fn fault_page(
+        &self,
+        context: &Context,
+        reply: Reply,
+        fault: UpstreamFault,
+        headers: &HeaderMap,
+    ) -> pingora::Result<Reply> {
+        let Some((facts, _)) = person(&context.live, context.facts.as_ref()) else { return Ok(reply) };
+        let (pages, accepts, id) = (&context.live.pages, accepts(headers), context.id);
+        let was_sent = matches!(fault, UpstreamFault::TimedOut | UpstreamFault::Broken);
+        let page = if facts.fetch.form && was_sent {
+            pages.uncertain(reply.status(), accepts, id)
+        } else if facts.fetch.form {
+            pages.refusal(reply.status(), page_of_form(facts.host.as_str(), headers), accepts, id)
+        } else {
+            pages.refusal(reply.status(), facts.target.raw(), accepts, id)
         };
         reply.shown_as(page)
     }

@@ -140,6 +140,11 @@ impl Pages {
         self.fill(Says::Denied, accepts, decision, &[], Some(other), "'self'".to_owned())
     }
 
+    /// The page for a form that was passed on, and whose answer was lost. Nothing on it sends the form again.
+    pub fn uncertain(&self, status: u16, accepts: Option<&str>, decision: Uuid) -> Rendered {
+        Rendered { status, ..self.fill(Says::Uncertain, accepts, decision, &[], None, "'self'".to_owned()) }
+    }
+
     /// The page for a form that came without a session, or too late for it. `link` signs in and leads back to the form.
     pub fn ended(&self, link: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
         self.fill(Says::Ended, accepts, decision, &[], Some(link), "'self'".to_owned())

@@ -17,6 +17,7 @@ pub enum Says {
     TooMany,
     Malformed,
     Outage,
+    Uncertain,
 }
 
 /// A page's words.
@@ -38,6 +39,7 @@ impl Says {
             Self::NotFound => 404,
             Self::TooMany => 429,
             Self::Outage => 503,
+            Self::Uncertain => 502,
         }
     }
 
@@ -134,6 +136,16 @@ impl Says {
             (Self::Malformed, Spanish) => (
                 "No se puede responder a esta solicitud",
                 "Vuelva atrás e inténtelo desde la página anterior. No se ha cambiado nada.",
+                "",
+            ),
+            (Self::Uncertain, English) => (
+                "It is not certain that this was done",
+                "What you sent was passed on, but no answer came back. Look whether it was done before you send it again. If you can't tell, contact support and give the number below.",
+                "",
+            ),
+            (Self::Uncertain, Spanish) => (
+                "No es seguro que se haya hecho",
+                "Lo que envió se transmitió, pero no llegó respuesta. Compruebe si se hizo antes de enviarlo otra vez. Si no puede saberlo, llame a soporte y dé el número de abajo.",
                 "",
             ),
             (Self::Outage, English) => (

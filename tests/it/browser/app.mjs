@@ -36,6 +36,8 @@ const RESULT = `
 
 const server = createServer(async (req, res) => {
   const body = await text(req);
+  // Taken, perhaps done, and never answered.
+  if (body === 'note=lost') return req.socket.destroy();
   const { pathname } = new URL(req.url, 'http://app');
   const title = pathname.includes('/results/') ? `Result ${pathname.split('/').pop()}` : pathname;
   const more = pathname.includes('/results/') ? RESULT : `<p id="body">${escape(body)}</p>`;

@@ -6,7 +6,9 @@ use super::World;
 
 #[test]
 fn nobody_is_led_away_from_the_portal() {
-    let world = World::start("");
+    // Thousands of sign-ins begin here, from one address.
+    let many = "rate_limits: [{ name: many, per: address, requests: 10000, in: 1m }]\n";
+    let world = World::start_with("", many);
     let count = world.play("redirects", "openRedirects", &json!({}));
     let count = |name: &str| count[name].as_u64().expect("a count");
     // Both kinds are there in numbers: what a browser would read as another's address, and what is kept as it is.

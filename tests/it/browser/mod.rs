@@ -35,8 +35,13 @@ struct World {
 impl World {
     /// A gateway at one issuer. `sign_in` is what else is to be said of that.
     fn start(sign_in: &str) -> Self {
+        Self::start_with(sign_in, "")
+    }
+
+    /// The same with more of the configuration.
+    fn start_with(sign_in: &str, more: &str) -> Self {
         let (issuer, app) = (Idp::start(), App::start());
-        let text = session::config(&issuer.issuer, "desk", sign_in, app.address);
+        let text = session::config(&issuer.issuer, "desk", sign_in, app.address) + more;
         Self::running(&text, app, issuer, None)
     }
 

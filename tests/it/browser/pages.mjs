@@ -41,6 +41,12 @@ const WAYS = {
     await page.locator('#save').click();
     await page.waitForURL(/notes/);
   },
+  async uncertain(page) {
+    await signIn(page, 'alice');
+    await page.locator('input[name=note]').fill('lost');
+    await page.locator('#save').click();
+    await page.waitForURL(/notes/);
+  },
   async challenge(page) {
     await signIn(page, 'alice');
     await page.goto(`${PORTAL}/patients/p1/payments`);

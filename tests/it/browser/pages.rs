@@ -20,6 +20,7 @@ fn every_page_is_for_everybody() {
         "outage",
         "denied",
         "ended",
+        "uncertain",
         "challenge",
         "not-found",
         "confirm-sign-out",

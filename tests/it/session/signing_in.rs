@@ -245,6 +245,38 @@ fn while_the_issuer_is_away_nobody_is_led_into_the_void() {
 }
 
 #[test]
+fn while_the_application_is_away_people_read_so() {
+    let idp = Idp::shared();
+    // It takes what it is sent, and says nothing.
+    let upstream = Recorder::behaving(Arc::new(|_, _| false));
+    let gateway = running(&config(&idp.issuer, "desk", "", upstream.address));
+    let mut alice = Browser::new(gateway.address, "alice");
+    let callback = alice.go_until_callback(&portal(RESULTS));
+    assert_eq!(alice.step(&callback).status, 303);
+    let page = alice.step(&portal(RESULTS));
+    assert_eq!((page.status, page.header("content-type")), (502, Some("text/html; charset=utf-8")));
+    let again = format!("href=\"{RESULTS}\"");
+    assert!(page.body.contains("not available") && page.body.contains(&again), "{}", page.body);
+    // A form may have been acted on: nobody is told that nothing was changed, or offered to send it again.
+    let mut form = NAVIGATION.to_vec();
+    form.extend([("Sec-Fetch-Site", "same-origin"), ("Referer", "https://portal.example/form")]);
+    let lost = alice.ask("POST", &portal("/patients/p1/notes"), &form, b"a=b");
+    assert!(lost.status == 502 && lost.body.contains("It is not certain"), "{}", lost.body);
+    assert!(!lost.body.contains("Nothing has been changed") && !lost.body.contains("href="), "{}", lost.body);
+    let script = alice.fetch("GET", RESULTS);
+    assert_eq!((script.status, script.header("content-type")), (502, Some("application/problem+json")));
+    // What never got there is said to have changed nothing.
+    let nobody = crate::support::free_address();
+    let gateway = running(&config(&idp.issuer, "desk", "", nobody));
+    let mut alice = Browser::new(gateway.address, "alice");
+    let callback = alice.go_until_callback(&portal(RESULTS));
+    assert_eq!(alice.step(&callback).status, 303);
+    let unsent = alice.ask("POST", &portal("/patients/p1/notes"), &form, b"a=b");
+    assert!(unsent.status >= 502 && unsent.body.contains("Nothing has been changed"), "{}", unsent.body);
+    assert!(unsent.body.contains("href=\"/form\""), "back to the form: {}", unsent.body);
+}
+
+#[test]
 fn at_a_shared_workstation_everybody_authenticates_anew() {
     let idp = Idp::shared();
     let (gateway, _upstream) = start(idp, "desk", "      shared_workstation: true");
