@@ -56,10 +56,7 @@ pub fn subject(
         caller: rules.callers,
         client,
         actor: reader.actor()?,
-        patient: match &rules.claims.patient {
-            Some(name) => reader.text_at(name)?.map(identifier).transpose()?,
-            None => None,
-        },
+        patient: reader.patient(rules)?,
         roles,
         scopes: reader.scopes()?,
         level: rules.assurance.level(reader.text("acr")?, &methods),
@@ -130,6 +127,14 @@ impl<'c> Reader<'c> {
             *place = Some(thumbprint);
         }
         if members.is_empty() { Err(TokenFault::ProofOfKeyMissing) } else { Ok((certificate, key)) }
+    }
+
+    /// The patient whose record is the subject's own.
+    pub(super) fn patient(&self, rules: &IssuerRules) -> Result<Option<Box<str>>, TokenFault> {
+        match &rules.claims.patient {
+            Some(name) => self.text_at(name)?.map(identifier).transpose(),
+            None => Ok(None),
+        }
     }
 
     /// The roles that hold at `now` (Unix seconds), and when the next of them ends.

@@ -158,10 +158,7 @@ pub fn subject(
         caller: Caller::Person,
         client: Some(frame.client_id.into()),
         actor: reader.actor()?,
-        patient: match &rules.claims.patient {
-            Some(name) => reader.text_at(name)?.map(identifier).transpose()?,
-            None => None,
-        },
+        patient: reader.patient(rules)?,
         roles,
         scopes: reader.scopes()?,
         level: rules.assurance.level(reader.text("acr")?, &methods),
