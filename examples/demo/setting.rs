@@ -47,7 +47,14 @@ impl Setting {
         let listener = settings.listeners.first().ok_or("the configuration has no listener")?;
         let issuer = settings.issuers.first().ok_or("the configuration has no issuer")?;
         let audience = compiled.policy.issuers.first().and_then(|issuer| issuer.audiences.first());
-        let issuer_address = issuer.issuer.strip_prefix("http://").and_then(|rest| rest.parse().ok());
+        let issuer_address: Option<std::net::SocketAddr> =
+            issuer.issuer.strip_prefix("http://").and_then(|rest| rest.parse().ok());
+        if issuer_address.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(
+                "the demo signs tokens for anybody who asks: its issuer has to be on a loopback address"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             config: config.to_owned(),
             gateway: match listener.address {

@@ -29,6 +29,16 @@ pub enum BodyFault {
     TooSlow,
 }
 
+impl From<BodyFault> for Reason {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::BodyTooLarge,
+            BodyFault::Incomplete => Self::BodyIncomplete,
+            BodyFault::TooSlow => Self::ClientTooSlow,
+        }
+    }
+}
+
 /// Where a request's body comes from. The source keeps what it has read, so that it can be forwarded.
 #[async_trait]
 pub trait BodySource: Send {
@@ -168,11 +178,7 @@ async fn read_body(
         return Ok(BodyReading::Unreadable);
     }
     let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
-    let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(|fault| match fault {
-        BodyFault::TooLarge => Reason::BodyTooLarge,
-        BodyFault::Incomplete => Reason::BodyIncomplete,
-        BodyFault::TooSlow => Reason::ClientTooSlow,
-    })?;
+    let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(Reason::from)?;
     Ok(match BodyFacts::read(shape.media, &bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },

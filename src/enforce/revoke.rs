@@ -13,8 +13,8 @@ use crate::telemetry::metrics;
 
 /// How long is remembered what can't be bounded by the life of a token: longer than tokens and sessions live.
 pub const LONGEST: Duration = Duration::from_secs(400 * 24 * 3_600);
-/// The longest that a configuration may let a browser's session live, in seconds.
-const LONGEST_SESSION: i64 = 30 * 24 * 3_600;
+/// The longest that a configuration may let a browser's session live.
+pub const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Remembered beyond the life of the longest token: clocks differ.
 const MARGIN: Duration = Duration::from_secs(3_600);
 
@@ -52,7 +52,7 @@ impl Gate {
         now: i64,
         by: RevokedBy,
     ) -> Revoked {
-        let remember = remember(policy, key);
+        let remember = remember(policy, key, by);
         let not_before = from.unwrap_or_else(|| moment(key.claim, now, remember));
         let stored = self.state.revoke(key, not_before, remember).await == Lookup::Found(());
         let result = if stored { "stored" } else { "unavailable" };
@@ -108,22 +108,24 @@ pub fn moment(claim: RevocationClaim, now: i64, remember: Duration) -> i64 {
 }
 
 /// As long as a token with this name could live.
-fn remember(policy: &Policy, key: &RevocationKey<'_>) -> Duration {
+fn remember(policy: &Policy, key: &RevocationKey<'_>, by: RevokedBy) -> Duration {
     let issuer = policy.issuers.iter().find(|issuer| issuer.name.as_ref() == key.issuer);
-    remember_at(issuer, key.claim)
+    let remember = remember_at(issuer, key.claim);
+    // A session that its issuer has ended gets no more tokens there; and there is an event for each.
+    if by.source == "shared_signals" { remember.min(LONGEST_SESSION + MARGIN) } else { remember }
 }
 
 fn remember_at(issuer: Option<&IssuerRules>, claim: RevocationClaim) -> Duration {
     // A session of the issuer's has tokens issued anew for as long as it lives; a browser's outlives the tokens that it
     // began with, by as much as a later configuration may allow.
     let longest = |issuer: &IssuerRules| {
-        let session = if issuer.has_sessions { LONGEST_SESSION } else { 0 };
-        Some(issuer.max_token_lifetime?.max(session))
+        let token = Duration::from_secs(u64::try_from(issuer.max_token_lifetime?).ok()?);
+        Some(if issuer.has_sessions { token.max(LONGEST_SESSION) } else { token })
     };
-    let life = issuer.and_then(longest).and_then(|life| u64::try_from(life).ok());
+    let life = issuer.and_then(longest);
     match (claim, life) {
         (RevocationClaim::Session, _) | (_, None) => LONGEST,
-        (_, Some(life)) => Duration::from_secs(life).saturating_add(MARGIN),
+        (_, Some(life)) => life.saturating_add(MARGIN),
     }
 }
 

@@ -83,6 +83,14 @@ fn may_the_same(one: &Subject, other: &Subject) -> bool {
         && one.roles == other.roles
         && one.scopes == other.scopes
         && one.level == other.level
+        && lasting(one).eq(lasting(other))
+}
+
+/// The claims that conditions may ask for, without those that every token has anew.
+fn lasting(subject: &Subject) -> impl Iterator<Item = (&String, &serde_json::Value)> {
+    const OF_THE_TOKEN: [&str; 9] =
+        ["iat", "exp", "nbf", "jti", "at_hash", "c_hash", "s_hash", "nonce", "auth_time"];
+    subject.claims.iter().filter(|(name, _)| !OF_THE_TOKEN.contains(&name.as_str()))
 }
 
 #[cfg(test)]

@@ -118,8 +118,10 @@ async fn answer(request: RequestBuilder, address: &Url, deadline: Instant) -> Re
         let response = request.send().await.map_err(|error| unreachable_at(address, error))?;
         match check_status(&response, address) {
             Ok(()) => body(response, address).await,
-            Err(FetchError::Status { status: 400, .. })
-                if is_invalid_grant(&body(response, address).await?) =>
+            Err(FetchError::Status { status, .. })
+                // Some issuers choose another status than the standard's 400.
+                if matches!(status, 400 | 401 | 403)
+                    && is_invalid_grant(&body(response, address).await?) =>
             {
                 Err(FetchError::InvalidGrant { address: address.as_str().into() })
             }

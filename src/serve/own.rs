@@ -12,7 +12,7 @@ use super::proxy::Gateway;
 use super::reply::{Reply, UpstreamFault};
 use crate::decision::{Denial, Reason};
 use crate::enforce::sessions::{Answer, OWN_PATH, Place, Sessions, Visit, Visited, is_own_path};
-use crate::enforce::{BodyFault, BodySource as _, VisitSettled};
+use crate::enforce::{BodySource as _, VisitSettled};
 use crate::identity::TokenFault;
 use crate::policy::Route;
 use crate::request::credentials::Presented;
@@ -78,12 +78,7 @@ impl Gateway {
                 Ok(form) => Some(form),
                 Err(fault) => {
                     session.set_keepalive(None);
-                    let reason = match fault {
-                        BodyFault::TooLarge => Reason::BodyTooLarge,
-                        BodyFault::Incomplete => Reason::BodyIncomplete,
-                        BodyFault::TooSlow => Reason::ClientTooSlow,
-                    };
-                    return Err((self.gate.refuse_visit(&arrival, reason).await, Vec::new()));
+                    return Err((self.gate.refuse_visit(&arrival, fault.into()).await, Vec::new()));
                 }
             }
         } else {

@@ -59,7 +59,7 @@ impl Gateway {
     async fn taken(
         &self,
         session: &mut Session,
-        context: &Context,
+        context: &mut Context,
         (streams, position): (&Streams, usize),
         facts: &Facts,
     ) -> Result<Received, Denial> {
@@ -71,9 +71,16 @@ impl Gateway {
             return Err(self.gate.refuse_visit(&arrival, Reason::MethodNotAllowed).await);
         }
         let headers = session.req_header().headers.clone();
-        let Ok(body) = SessionBody::new(session).collect(BODY_BYTES).await else {
-            session.set_keepalive(None);
-            return Err(self.gate.refuse_visit(&arrival, Reason::BodyTooLarge).await);
+        let collected = SessionBody::new(session).collect(BODY_BYTES).await;
+        if let Some(running) = &mut context.running {
+            running.has_body();
+        }
+        let body = match collected {
+            Ok(body) => body,
+            Err(fault) => {
+                session.set_keepalive(None);
+                return Err(self.gate.refuse_visit(&arrival, fault.into()).await);
+            }
         };
         let push = Push {
             position,

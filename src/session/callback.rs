@@ -121,7 +121,7 @@ impl BrowserSessions {
             // Another issuer's answer.
             return Err(Stop::Refused("other_issuer"));
         }
-        let code = self.code(visit, offer).await?;
+        let code = self.code(visit, begun, offer)?;
         let grant = Grant::Code { code: &code, verifier: &begun.verifier, redirect_uri: &begun.redirect_uri };
         let tokens = self.providers.tokens(offer.position, grant).await?;
         let record = self.record(visit, begun, offer, &tokens).await?;
@@ -129,14 +129,13 @@ impl BrowserSessions {
     }
 
     /// The code, where the answer is from the issuer that was asked (RFC 9207).
-    async fn code(&self, visit: &Visit<'_>, offer: Offer<'_>) -> Result<String, Stop> {
+    fn code(&self, visit: &Visit<'_>, begun: &Begun, offer: Offer<'_>) -> Result<String, Stop> {
         let target = &visit.facts.target;
         let rules = self.providers.rules(offer.position).ok_or(Stop::Outage("issuer_unavailable"))?;
-        let provider = self.providers.provider(offer.position).await;
-        let provider = provider.ok_or(Stop::Outage("issuer_unavailable"))?;
         let names = target.query_pairs().filter(|(name, _)| name == "iss").count();
         match (names, target.query_once("iss")) {
-            (0, _) if !provider.names_itself => {}
+            // Its word of then: what it says today may be meant for this answer.
+            (0, _) if !begun.names_itself => {}
             (1, Some(issuer)) if *issuer == *rules.issuer => {}
             _ => return Err(Stop::Refused("other_issuer")),
         }
@@ -222,7 +221,7 @@ impl BrowserSessions {
             Lookup::Unavailable => return Err(outage),
         };
         if let Some(old) = old
-            && !self.end(&old.0, &old.1.issuer, limits.absolute, visit.now).await
+            && !self.end(&old.0, &old.1.issuer, visit.now).await
         {
             return Err(outage);
         }

@@ -6,9 +6,9 @@ use http::Method;
 use reqwest::Url;
 
 use super::record::MARGIN;
-use super::{BrowserSessions, Issuer, cookie};
+use super::{BrowserSessions, Issuer, cookie, secret};
 use crate::decision::Lookup;
-use crate::enforce::ports::{Consumed, RevocationClaim, RevocationKey};
+use crate::enforce::ports::{RevocationClaim, RevocationKey};
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, ProviderFault, SessionFact, Visit, Visited};
 use crate::identity::id_token::{self, Logout};
@@ -58,8 +58,7 @@ impl BrowserSessions {
             }
         };
         let sign_in = self.issuer(&record.issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
-        let absolute = sign_in.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute);
-        let has_ended = self.end(&name, &record.issuer, absolute, visit.now).await;
+        let has_ended = self.end(&name, &record.issuer, visit.now).await;
         let text = |claim: &str| record.claims.get(claim).and_then(|value| value.as_str()).map(Box::from);
         let fact = SessionFact {
             what: "sign_out",
@@ -158,32 +157,46 @@ impl BrowserSessions {
 
     /// Ends the session named, or all of the subject's; says whether that is kept in mind.
     async fn log_out(&self, issuer: &str, logout: &Logout, now: i64) -> bool {
-        let sign_in = self.issuer(issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
-        let absolute = sign_in.map_or(Duration::ZERO, |sign_in| sign_in.session.absolute) + MARGIN;
+        let key = ProofKey::new(&[issuer, &logout.token_id], 0);
+        let memory = format!("logout:{}", secret::digest(key.as_str()));
         let (claim, value, moment) = match (&logout.session, &logout.subject) {
             // A session of that name never begins again.
             (Some(session), _) => {
-                let claim = RevocationClaim::Session;
-                (claim, session, revoke::moment(claim, now, revoke::LONGEST))
+                let remember = revoke::LONGEST_SESSION;
+                (RevocationClaim::Session, session, revoke::moment(RevocationClaim::Session, now, remember))
             }
             (None, Some(subject)) => {
-                let proof = ProofKey::new(&["logout", issuer, &logout.token_id], now);
-                let moment = match self.state.consume(&proof, REMEMBER_TOKEN).await {
-                    // Also where a store that lost its memory takes one that was shown before: what began well after
-                    // the issuer said so stays.
-                    Consumed::Done(_) => {
-                        logout.issued_at.saturating_add(CLOCKS_DIFFER).min(now).saturating_add(1)
-                    }
+                if let Lookup::Found(_) = self.state.peek(&memory).await {
                     // Shown again it must not end what has begun since.
-                    Consumed::Already => logout.issued_at.saturating_add(1),
-                    Consumed::Unknown => return false,
-                };
+                    return true;
+                }
+                // Also where a store that lost its memory takes one that was shown before: what began well after the
+                // issuer said so stays.
+                let moment = logout.issued_at.saturating_add(CLOCKS_DIFFER).min(now).saturating_add(1);
                 (RevocationClaim::Subject, subject, moment)
             }
             (None, None) => return false,
         };
-        let key = RevocationKey { issuer, claim, value };
-        // Access tokens of the same session may live longer than it does here.
-        self.state.revoke(&key, moment, absolute.max(revoke::LONGEST)).await == Lookup::Found(())
+        let revocation = RevocationKey { issuer, claim, value };
+        if self.state.revoke(&revocation, moment, self.remember_logout(issuer)).await != Lookup::Found(()) {
+            return false;
+        }
+        if claim == RevocationClaim::Subject {
+            // Only now: what could not be kept in mind is to be told again. Where this fails it is done again.
+            let _ = self.state.seal(&memory, b"1", REMEMBER_TOKEN).await;
+        }
+        true
+    }
+
+    /// How long a logout is remembered: as long as a session or a token from before it could count. There is one for
+    /// every sign-out anywhere, so not for longer.
+    fn remember_logout(&self, issuer: &str) -> Duration {
+        let Some((position, configured)) = self.issuer(issuer) else { return revoke::LONGEST_SESSION };
+        let session = configured.sign_in.as_ref().map(|sign_in| sign_in.session.absolute);
+        let token = self.providers.rules(position).and_then(|rules| rules.max_token_lifetime);
+        let token = token.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+        let longest =
+            session.zip(token).map_or(revoke::LONGEST_SESSION, |(session, token)| session.max(token));
+        longest + MARGIN
     }
 }

@@ -27,6 +27,7 @@ use self::record::Live;
 use self::refresh::Refreshing;
 use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
+use crate::enforce::revoke;
 use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::request::credentials::SessionId;
 
@@ -101,7 +102,11 @@ impl BrowserSessions {
 
     /// Ends a session for good: whatever still lies in a store or a cache is refused from now on. Says whether that
     /// could be kept in mind.
-    async fn end(&self, name: &str, issuer: &str, absolute: Duration, now: i64) -> bool {
+    async fn end(&self, name: &str, issuer: &str, now: i64) -> bool {
+        let configured = self.issuers.iter().find(|known| *known.name == *issuer);
+        let absolute = configured
+            .and_then(|issuer| issuer.sign_in.as_ref())
+            .map_or(revoke::LONGEST_SESSION, |sign_in| sign_in.session.absolute);
         let key = RevocationKey { issuer, claim: RevocationClaim::TokenId, value: name };
         let moment = now.saturating_add(1);
         let revoked = self.state.revoke(&key, moment, absolute + record::MARGIN).await;

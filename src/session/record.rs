@@ -87,6 +87,8 @@ pub struct Begun {
     pub verifier: Box<str>,
     /// Where the issuer sends the browser back to.
     pub redirect_uri: Box<str>,
+    /// Whether the issuer has promised to name itself there (RFC 9207), when it began.
+    pub names_itself: bool,
     /// Where the person goes on to.
     pub to: Box<str>,
     /// When it began, in Unix seconds.

@@ -15,8 +15,7 @@ use crate::decision::Lookup;
 use crate::enforce::flight::Flight;
 use crate::enforce::ports::{Consumed, State};
 use crate::enforce::sessions::{Grant, ProviderFault, Providers, SessionFact, Tokens};
-use crate::identity::TokenFault;
-use crate::identity::id_token::{self, Expected};
+use crate::identity::id_token::{self, Expected, IdTokenFault};
 use crate::state::spent::ProofKey;
 
 /// How long a request waits for it.
@@ -24,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// How long, and how often, it is looked whether another gateway has done it.
 const OTHERS: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long one who asks has for it, before another may.
-const LEASE: Duration = Duration::from_secs(10);
+/// How long one who asks has for it, before another may: longer than the issuer, its keys and the store may take.
+const LEASE: Duration = Duration::from_secs(45);
 /// After a failure nobody asks again for so long.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How often it is tried to keep what the issuer has given.
-const STORE_TRIES: usize = 5;
+/// How long it is tried to keep what the issuer has given: a store may be changing its servers.
+const STORE_PATIENCE: Duration = Duration::from_secs(20);
 /// More refreshes than this are not remembered.
 const MOST: usize = 10_000;
 
@@ -129,6 +128,14 @@ impl BrowserSessions {
     }
 }
 
+/// Why there are no new claims.
+enum Verdict {
+    /// The session ends.
+    Ends(&'static str),
+    /// It may be tried again.
+    Later,
+}
+
 /// What a refresh needs, without the request that began it.
 struct Job {
     providers: Arc<dyn Providers>,
@@ -151,36 +158,60 @@ impl Job {
             Consumed::Already => return self.done_by_another().await,
             Consumed::Unknown => return Done::Later,
         }
+        // Whoever had the lease before may have come to its end meanwhile.
+        match understood::<Record>(self.state.peek(&session_key(&self.name)).await) {
+            Lookup::Found(record) if record.fresh_until != self.record.fresh_until => {
+                return Done::Renewed(Arc::new(record));
+            }
+            Lookup::Found(_) => {}
+            Lookup::Absent => return Done::Refused("ended_elsewhere"),
+            Lookup::Unavailable => return Done::Later,
+        }
         let token = match self.state.peek(&refresh_key(&self.name)).await {
             Lookup::Found(token) => token,
             // Nobody can renew it any more: whoever uses it signs in again.
             Lookup::Absent => return self.ended("refresh_token_gone").await,
             Lookup::Unavailable => return Done::Later,
         };
-        let Ok(text) = std::str::from_utf8(&token) else { return Done::Refused("refresh_token") };
-        let renewed = match self.providers.tokens(self.position, Grant::Refresh(text)).await {
-            Ok(tokens) => self.renewed(&tokens).await.map(|record| (record, tokens)),
-            Err(fault) => Err(fault),
+        let Ok(text) = std::str::from_utf8(&token) else { return self.ended("refresh_token_gone").await };
+        let tokens = match self.providers.tokens(self.position, Grant::Refresh(text)).await {
+            Ok(tokens) => tokens,
+            Err(ProviderFault::Refused) => return self.ended("refresh_refused").await,
+            Err(ProviderFault::Unavailable | ProviderFault::Token(_)) => return Done::Later,
         };
-        match renewed {
-            Ok((record, tokens)) => {
-                self.stored(record, tokens.refresh_token.as_deref().unwrap_or(text)).await
+        // Before anything else: the old one may be worth nothing any more.
+        if let Some(token) = &tokens.refresh_token
+            && !self.kept(token).await
+        {
+            return Done::Later;
+        }
+        match self.renewed(&tokens).await {
+            Ok(record) => self.stored(record).await,
+            Err(Verdict::Ends(why)) => self.ended(why).await,
+            Err(Verdict::Later) => Done::Later,
+        }
+    }
+
+    /// Keeps the newest refresh token, and tries for as long as the lease lasts: it is nowhere else.
+    async fn kept(&self, token: &str) -> bool {
+        let (key, until) = (refresh_key(&self.name), tokio::time::Instant::now() + STORE_PATIENCE);
+        loop {
+            let kept = self.state.seal(&key, token.as_bytes(), self.absolute + record::MARGIN).await;
+            if kept == Lookup::Found(()) || tokio::time::Instant::now() >= until {
+                return kept == Lookup::Found(());
             }
-            Err(ProviderFault::Unavailable) => Done::Later,
-            // The issuer has new keys, and they could not be fetched yet.
-            Err(ProviderFault::Token(TokenFault::UnknownKey)) => Done::Later,
-            Err(ProviderFault::Refused) => self.ended("refresh_refused").await,
-            Err(ProviderFault::Token(fault)) => self.ended(fault.code()).await,
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     /// The session with what the issuer says now. Whom it speaks of and how they authenticated stays.
-    async fn renewed(&self, tokens: &Tokens) -> Result<Record, ProviderFault> {
+    async fn renewed(&self, tokens: &Tokens) -> Result<Record, Verdict> {
         let mut record = self.record.clone();
         record.fresh_until = Some(self.now.saturating_add(tokens.expires_in.unwrap_or(60).max(1)));
-        record.seen_at = record.seen_at.max(self.now);
         let Some(id_token) = tokens.id_token.as_deref() else { return Ok(record) };
-        let (media, claims) = self.providers.signed(self.position, id_token).await?;
+        // Keys that can't be fetched, or are newer than ours, say nothing of the person.
+        let signed = self.providers.signed(self.position, id_token).await;
+        let (media, claims) = signed.map_err(|_| Verdict::Later)?;
         let expected = Expected {
             client_id: &record.client_id,
             nonce: None,
@@ -188,29 +219,26 @@ impl Job {
             authenticated_since: None,
             now: self.now,
         };
-        id_token::check(media, &claims, &expected).map_err(|_| ProviderFault::Token(TokenFault::BadClaim))?;
+        id_token::check(media, &claims, &expected).map_err(|fault| match fault {
+            // Somebody else's: what it says is about nobody here.
+            IdTokenFault::Subject | IdTokenFault::Audience | IdTokenFault::Type => {
+                Verdict::Ends(fault.code())
+            }
+            // Clocks that differ, an issuer that has gone astray: it may be better next time.
+            _ => Verdict::Later,
+        })?;
         record.claims = Arc::new(merged(&record.claims, claims));
         record.id_token = id_token.into();
         Ok(record)
     }
 
-    async fn stored(&self, record: Record, token: &str) -> Done {
-        // The token first: the old one may be worth nothing any more.
-        let key = refresh_key(&self.name);
-        let mut kept = Lookup::Unavailable;
-        for _ in 0..STORE_TRIES {
-            kept = self.state.seal(&key, token.as_bytes(), self.absolute + record::MARGIN).await;
-            if kept == Lookup::Found(()) {
-                break;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    async fn stored(&self, record: Record) -> Done {
         let session = session_key(&self.name);
-        let ttl = self.idle + record::MARGIN;
-        if kept != Lookup::Found(()) || !keep(self.state.as_ref(), &session, &record, ttl).await {
-            return Done::Later;
+        if keep(self.state.as_ref(), &session, &record, self.idle + record::MARGIN).await {
+            Done::Renewed(Arc::new(record))
+        } else {
+            Done::Later
         }
-        Done::Renewed(Arc::new(record))
     }
 
     async fn ended(&self, why: &'static str) -> Done {

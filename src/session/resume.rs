@@ -15,6 +15,7 @@ use crate::enforce::sessions::{Resumed, Use, Visit};
 use crate::identity::Subject;
 use crate::identity::TokenFault;
 use crate::identity::id_token::{self, Frame};
+use crate::request::cookies;
 use crate::request::credentials::{Presented, SessionId};
 
 /// How long a session is believed to be as it was read. Signing out does not wait for this: what is revoked is looked
@@ -139,7 +140,15 @@ impl BrowserSessions {
 
     /// The session that a visit's browser presents, whatever its limits say, with its name.
     pub(super) async fn presented(&self, visit: &Visit<'_>) -> Lookup<(Box<str>, Record)> {
-        let Presented::Session(id) = &visit.facts.presented else { return Lookup::Absent };
+        let id = match &visit.facts.presented {
+            Presented::Session(id) => Some(id.clone()),
+            // Beside a token, or twice: it counts for nothing, and can be ended all the same.
+            Presented::Malformed(_) | Presented::Bearer(_) | Presented::Dpop(_) => {
+                cookies::values(visit.headers, cookies::SESSION).find_map(SessionId::parse)
+            }
+            Presented::Nothing => None,
+        };
+        let Some(id) = id else { return Lookup::Absent };
         let name = record::name_of(id.as_str());
         match self.live(&name, visit.now).await {
             Lookup::Found(live) => Lookup::Found((name, live.record.clone())),

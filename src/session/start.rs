@@ -75,6 +75,7 @@ impl BrowserSessions {
             nonce: nonce.into(),
             verifier: verifier.into(),
             redirect_uri: redirect_uri.into(),
+            names_itself: provider.names_itself,
             to: to.into(),
             began_at: visit.now,
             anew,

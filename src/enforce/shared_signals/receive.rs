@@ -87,6 +87,10 @@ impl Gate {
             // What could be revoked is revoked; the transmitter is to deliver it again until all of it is done.
             return Received::Later;
         }
+        if matches!(event.effect, Effect::Nothing) {
+            // Nothing to undo, and there may be one for each device every day.
+            return Received::Taken;
+        }
         // Where this fails it is carried out again when it is delivered again, which changes nothing.
         let _ = self.state.seal(&memory, b"1", REMEMBER).await;
         Received::Taken

@@ -280,17 +280,26 @@ impl<'t> Tables<'t> {
     }
 
     fn seal(&mut self, name: &Name, bytes: &[u8], now: i64, ends: i64) -> Result<Done, StorageError> {
-        self.take(name)?;
+        let old = self.take(name)?;
         if !self.fits(bytes.len())? {
             self.prune(now)?;
             if !self.fits(bytes.len())? {
+                // What is there stays: it may be all that somebody has.
+                if let Some((ends, bytes)) = old {
+                    self.insert(name, &bytes, ends)?;
+                }
                 return Ok(Done::Full);
             }
         }
+        self.insert(name, bytes, ends)?;
+        Ok(Done::Stored)
+    }
+
+    fn insert(&mut self, name: &Name, bytes: &[u8], ends: i64) -> Result<(), StorageError> {
         self.sealed.insert(name, (ends, bytes))?;
         self.ends.insert((ends, SEALED_BYTES, name), ())?;
         self.sealed_bytes += bytes.len();
-        Ok(Done::Stored)
+        Ok(())
     }
 
     fn unseal(&mut self, name: &Name, now: i64) -> Result<Done, StorageError> {

@@ -59,7 +59,7 @@ fn a_wrong_secret_ends_nobodys_session() {
     assert_eq!(nora.fetch("GET", "/ward").status, 200, "what was known counts on");
     idp.fail("token", None);
     let asked = idp.asked("token");
-    eventually("the claims are renewed", Duration::from_secs(40), || {
+    eventually("the claims are renewed", Duration::from_secs(90), || {
         assert_eq!(nora.fetch("GET", "/ward").status, 200);
         let renewed = ("refresh".to_owned(), "ok".to_owned());
         idp.asked("token") > asked && super::events(&gateway).contains(&renewed)
