@@ -120,8 +120,7 @@ fn who_comes_back_too_late_is_led_where_they_were_going() {
     let mut browser = Browser::new(gateway.address, "alice");
     let target = format!("{RESULTS}?year=2024");
     let callback = browser.go_until_callback(&portal(&target));
-    // Somebody who has guessed the state takes the sign-in out of the store, and gets nothing for it. So it is gone, as
-    // it would be after ten minutes.
+    // Who has merely seen the address gets nothing for it, and undoes nothing.
     let mut other = browser.clone();
     for (_, name, value) in &mut other.cookies {
         if name.contains("-tx-") {
@@ -129,6 +128,8 @@ fn who_comes_back_too_late_is_led_where_they_were_going() {
         }
     }
     assert_eq!((other.step(&callback).status, other.session()), (403, None));
+    assert_eq!(browser.clone().step(&callback).status, 303);
+    // The code has been used, as it would be gone after ten minutes; and this browser holds no session.
     let late = browser.step(&callback);
     assert_eq!((late.status, browser.session()), (400, None));
     let link = "href=\"/_wardgate/sign-in?to=%2Fpatients%2Fp1%2Fresults%2F1%3Fyear%3D2024\"";
