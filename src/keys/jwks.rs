@@ -105,17 +105,30 @@ impl Keys {
     /// `None` where the issuer can't be asked: then nobody can say whether the token is good. Where the
     /// issuer simply has no such key, the keys come back without it.
     pub async fn for_token(&self, token: &UnverifiedJwt<'_>) -> Option<Usable<KeySet>> {
+        let (usable, _) = self.find(token).await?;
+        Some(usable)
+    }
+
+    /// The same for what is not said twice once it was refused: `None` also where it is too early to ask the issuer
+    /// again whether it has such a key by now.
+    pub async fn for_message(&self, token: &UnverifiedJwt<'_>) -> Option<Usable<KeySet>> {
+        let (usable, is_certain) = self.find(token).await?;
+        is_certain.then_some(usable)
+    }
+
+    /// The keys, and whether they are certain to hold the token's if the issuer has it.
+    async fn find(&self, token: &UnverifiedJwt<'_>) -> Option<(Usable<KeySet>, bool)> {
         let fetched = match self {
-            Self::Fixed(_) => return self.current(),
+            Self::Fixed(_) => return Some((self.current()?, true)),
             Self::Fetched(fetched) => fetched,
         };
         let usable = fetched.usable().await?;
         if token.has_key_in(&usable.snapshot.value) {
-            return Some(usable);
+            return Some((usable, true));
         }
         match fetched.newer_than(&usable.snapshot).await {
-            Search::Newer(newer) => Some(newer),
-            Search::Nothing => Some(usable),
+            Search::Newer(newer) => Some((newer, true)),
+            Search::TooSoon => Some((usable, false)),
             Search::Failing => None,
         }
     }

@@ -228,7 +228,7 @@ impl Providers for Verifier {
             (_, Some(keys)) | (Proof::Signature(keys), None) => keys,
             (Proof::Answer(_), None) => return Err(ProviderFault::Unavailable),
         };
-        let usable = keys.for_token(&jwt).await.ok_or(ProviderFault::Unavailable)?;
+        let usable = keys.for_message(&jwt).await.ok_or(ProviderFault::Unavailable)?;
         jwt.signed(&issuer.rules, &usable.snapshot.value).map_err(ProviderFault::Token)
     }
 }

@@ -65,10 +65,10 @@ pub struct Usable<T> {
 
 /// What came of looking for something newer.
 pub enum Search<T> {
-    /// There is something newer.
+    /// There is something newer, if only a newer reading of the same.
     Newer(Usable<T>),
-    /// There is not, or it is too early to ask again.
-    Nothing,
+    /// Nobody knows: somebody has asked a moment ago, and it is too early to ask again.
+    TooSoon,
     /// The issuer can't be asked.
     Failing,
 }
@@ -143,7 +143,7 @@ impl<F: Fetch> Refreshed<F> {
         match self.current() {
             Some(usable) if !Arc::ptr_eq(&usable.snapshot, seen) => Search::Newer(usable),
             _ if self.fetching().failures > 0 => Search::Failing,
-            _ => Search::Nothing,
+            _ => Search::TooSoon,
         }
     }
 

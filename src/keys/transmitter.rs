@@ -112,8 +112,8 @@ impl Transmitter {
         if !jwt.has_key_in(&usable.snapshot.value.keys) {
             match self.announced.newer_than(&usable.snapshot).await {
                 Search::Newer(newer) => usable = newer,
-                Search::Nothing => {}
-                Search::Failing => return Err(Unsigned::Unavailable),
+                // It would be forgotten, and somebody's access go on.
+                Search::TooSoon | Search::Failing => return Err(Unsigned::Unavailable),
             }
         }
         let Announced { keys, critical } = &usable.snapshot.value;

@@ -102,7 +102,7 @@ async fn a_search_asks_once_in_its_interval_also_when_that_failed() {
     assert_eq!((fetches(&script), newer.snapshot.generation), (2, 0));
     let seen = newer.snapshot;
     for _ in 0..5000 {
-        assert!(matches!(letters.newer_than(&seen).await, Search::Nothing));
+        assert!(matches!(letters.newer_than(&seen).await, Search::TooSoon));
     }
     assert_eq!(fetches(&script), 2);
     advance(SECOND * 30).await;

@@ -238,7 +238,12 @@ fn forged_events_end_nothing() {
     // The issuer of the access tokens is no transmitter, and an access token is no event.
     forgeries.push(("a real access token", alice["Bearer ".len()..].to_owned(), "token_unknown_issuer"));
     for (what, token, why) in &forgeries {
-        let refused = push(&gateway, token);
+        let mut refused = push(&gateway, token);
+        if refused.status == 503 {
+            // Another key was looked for a moment ago; see the last test here.
+            next_second();
+            refused = push(&gateway, token);
+        }
         assert_eq!(refused.status, 400, "{what}: {refused:?}");
         assert_eq!(refused.header("content-type"), Some("application/json"), "{what}");
         let told = refused.json();
@@ -252,7 +257,8 @@ fn forged_events_end_nothing() {
         assert_eq!(told["err"], err, "{what}");
     }
     assert_eq!(ask(&gateway, &alice), 200);
-    let results: Vec<String> = signals(&gateway).into_iter().map(|(_, result)| result).collect();
+    let results = signals(&gateway).into_iter().map(|(_, result)| result);
+    let results: Vec<String> = results.filter(|result| result != "transmitter_unavailable").collect();
     let expected: Vec<String> = forgeries.iter().map(|(.., why)| (*why).to_owned()).collect();
     assert_eq!(results, expected);
     assert!(!gateway.audit().iter().any(|record| record["event"] == "revocation"));
@@ -345,4 +351,20 @@ fn an_event_that_comes_late_ends_nothing_that_has_begun_since() {
     let members = json!({ "event_timestamp": happened });
     assert_eq!(push(&gateway, &transmitter.event(someone("alice"), "session-revoked", members)).status, 202);
     assert_eq!((ask(&gateway, &before), ask(&gateway, &since)), (401, 200));
+}
+
+#[test]
+fn an_event_with_a_key_that_may_be_new_is_asked_for_again() {
+    let (upstream, signer, transmitter) = (Recorder::start(), Signer::new(), Transmitter::start());
+    let gateway = setup(&upstream, &signer, &transmitter, PUSHED, ALONE).start();
+    let claims = transmitter.claims(someone("alice"), "session-revoked", json!({}));
+    let mut header = Transmitter::header();
+    header["kid"] = "new".into();
+    let token = crate::hostile::forge::Forge::new().sign(&header.to_string(), &claims.to_string());
+    // Its keys are fetched for it, and don't hold it: so it is none of its own.
+    let first = push(&gateway, &token);
+    assert_eq!((first.status, &first.json()["description"]), (400, &json!("token_unknown_key")));
+    // For a while they are not fetched again, and by then it may be there: what is refused now would be lost.
+    let answers: Vec<u16> = (0..40).map(|_| push(&gateway, &token).status).collect();
+    assert!(answers.contains(&503), "{answers:?}");
 }
