@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use futures_util::stream::{self, StreamExt as _};
 use uuid::Uuid;
 
 use super::gate::Gate;
@@ -15,14 +15,15 @@ use crate::telemetry::metrics;
 
 /// How often sessions are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// So many are looked at at a time.
-const AT_A_TIME: usize = 32;
+/// So many are looked at at a time: an issuer that hangs must not keep the others waiting.
+const AT_A_TIME: usize = 256;
 
 impl Gate {
     /// Ends streams whose session has ended, or no longer speaks for the same person in the same roles; drop the future
     /// to stop. `sessions` gives those of the configuration in force.
     ///
-    /// Who reconnects is decided about anew. While the store or an issuer can't be asked, what runs goes on.
+    /// Who reconnects is decided about anew. While the store can't be asked, what runs goes on, and while an issuer can't,
+    /// for as long as requests do.
     pub async fn keep_sessions(
         self: Arc<Self>,
         sessions: impl Fn() -> Option<Arc<dyn Sessions>> + Send + 'static,
@@ -32,17 +33,12 @@ impl Gate {
         loop {
             looks.tick().await;
             let running = self.streams().of_sessions();
-            let (share, sessions) = (running.len().div_ceil(AT_A_TIME).max(1), sessions());
-            let mut looking = JoinSet::new();
-            for part in running.chunks(share) {
-                let (gate, part, sessions) = (Arc::clone(&self), part.to_vec(), sessions.clone());
-                looking.spawn(async move {
-                    for stream in part {
-                        gate.look_after(sessions.as_deref(), &stream).await;
-                    }
-                });
-            }
-            while looking.join_next().await.is_some() {}
+            let sessions = sessions();
+            let looks = stream::iter(running).map(|running| {
+                let (gate, sessions) = (Arc::clone(&self), sessions.clone());
+                async move { gate.look_after(sessions.as_deref(), &running).await }
+            });
+            looks.buffer_unordered(AT_A_TIME).collect::<()>().await;
         }
     }
 
@@ -68,7 +64,9 @@ async fn stands(sessions: &dyn Sessions, stream: &Running) -> (bool, Option<Sess
     let resumed = sessions.resume(&stream.ticket.id, &stream.ticket.host, wanted, now).await;
     let stands = match &resumed.identified.identity {
         Identity::Known(subject) => may_the_same(&stream.subject, subject),
-        Identity::Unavailable | Identity::SessionUnavailable => true,
+        Identity::SessionUnavailable => true,
+        // Nobody has vouched for them for longer than is believed.
+        Identity::Unavailable => false,
         Identity::Nobody | Identity::Malformed(_) | Identity::Refused(_) => false,
     };
     (stands, resumed.fact)
@@ -155,6 +153,7 @@ mod tests {
                 Lasting::WebSocket,
                 true,
             ),
+            ("nobody vouches for any more", Box::new(|_| Identity::Unavailable), Lasting::Stream, true),
             ("nobody knows", Box::new(|_| Identity::SessionUnavailable), Lasting::Stream, false),
             ("idle, and only tells", Box::new(only_sockets), Lasting::Stream, true),
             ("in use", Box::new(only_sockets), Lasting::WebSocket, false),

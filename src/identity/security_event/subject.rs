@@ -121,12 +121,16 @@ fn complex(
         // A name that our tokens don't know would end nothing.
         _ => None,
     };
-    let user = match member("user")? {
+    let named = |user| match format(user)? {
         // What is said to be a session's name everywhere else is none of a person's.
-        Some(user) if format(user)? == "opaque" && rules.opaque_ids != Some(OpaqueIds::Subject) => None,
-        Some(user) if format(user)? == "aliases" => Some(aliases(user, rules)?),
-        Some(user) => Some(vec![simple(user, rules)?]),
-        None => None,
+        "opaque" if rules.opaque_ids != Some(OpaqueIds::Subject) => Ok(None),
+        "aliases" => aliases(user, rules).map(Some),
+        _ => simple(user, rules).map(|user| Some(vec![user])),
+    };
+    let user = match member("user")?.map_or(Ok(None), named) {
+        // The session is enough, however its person is written.
+        Err(EventFault::SubjectFormat) if session_alone && session.is_some() => None,
+        user => user?,
     };
     match (user, session) {
         (Some(_), Some(session)) if session_alone => Ok(vec![session]),

@@ -216,7 +216,18 @@ fn a_subject_is_taken_for_more_than_it_says_and_never_for_less() {
             "session-revoked",
             sub.clone(),
         ),
-        (json!({ "format": "complex", "session": opaque("s-1") }), &as_session, "credential-change", sid),
+        (
+            json!({ "format": "complex", "session": opaque("s-1") }),
+            &as_session,
+            "credential-change",
+            sid.clone(),
+        ),
+        (
+            json!({ "format": "complex", "session": opaque("s-1"), "user": { "format": "email", "email": "a@b" } }),
+            &as_session,
+            "session-revoked",
+            sid,
+        ),
         (token.clone(), &rules(), "session-revoked", vec![named(Kind::Token, "t-1")]),
         (
             json!({ "format": "aliases", "identifiers": [{ "format": "email", "email": "a@b" }, alice(), token, alice()] }),
@@ -226,6 +237,18 @@ fn a_subject_is_taken_for_more_than_it_says_and_never_for_less() {
         ),
     ] {
         assert_eq!(whom(subject.clone(), rules, event), Ok(expected), "{subject} {event}");
+    }
+    // Where all of a person's sessions end, the person must be known; and another issuer's is nobody here.
+    for (user, event, why) in [
+        (json!({ "format": "email", "email": "a@b" }), "credential-change", EventFault::SubjectFormat),
+        (
+            json!({ "format": "iss_sub", "iss": "https://evil.example", "sub": "a" }),
+            "session-revoked",
+            EventFault::SubjectIssuer,
+        ),
+    ] {
+        let subject = json!({ "format": "complex", "session": opaque("s-1"), "user": user });
+        assert_eq!(whom(subject, &as_session, event), Err(why));
     }
     // What names sessions elsewhere is no person's name.
     let user = json!({ "format": "complex", "user": opaque("alice") });
