@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::Generation;
 use super::gate::{Arrival, Gate};
-use super::ports::{Identities, RevocationClaim, RevocationKey};
+use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
 use crate::decision::trace::Silent;
 use crate::decision::{
@@ -132,12 +132,17 @@ impl Gate {
     }
 
     pub(super) async fn revocation(&self, subject: &Subject) -> Revocation {
-        match self.state.not_before(&revocation_keys(subject)).await {
-            Lookup::Absent => Revocation::Valid,
-            Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
-            Lookup::Found(_) => Revocation::Valid,
-            Lookup::Unavailable => Revocation::Unknown,
-        }
+        revocation(self.state.as_ref(), subject).await
+    }
+}
+
+/// Whether a subject's token, or session, was revoked.
+pub async fn revocation(state: &dyn State, subject: &Subject) -> Revocation {
+    match state.not_before(&revocation_keys(subject)).await {
+        Lookup::Absent => Revocation::Valid,
+        Lookup::Found(moment) if subject.issued_at < moment => Revocation::Revoked,
+        Lookup::Found(_) => Revocation::Valid,
+        Lookup::Unavailable => Revocation::Unknown,
     }
 }
 
@@ -148,7 +153,7 @@ async fn known(identities: &dyn Identities, token: &Token, now: i64, evidence: &
 }
 
 /// Every name by which this token may have been revoked.
-pub fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
+fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
     let names = [
         (RevocationClaim::Subject, Some(subject.id.as_ref())),
         (RevocationClaim::Session, subject.session.as_deref()),

@@ -24,7 +24,7 @@ mod watch;
 
 pub use admission::Admission;
 pub use gate::{Arrival, Gate, Outcome, Settled};
-pub use gather::{BodyFault, BodySource, revocation_keys};
+pub use gather::{BodyFault, BodySource, revocation};
 pub use generation::Generation;
 pub use record::{Ending, OpenIntent};
 pub use visit::VisitSettled;

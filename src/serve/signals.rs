@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 use pingora::proxy::Session;
 
 use super::context::Context;
@@ -39,7 +39,7 @@ impl Gateway {
         facts: &Facts,
     ) -> pingora::Result<()> {
         let headers = session.req_header().headers.clone();
-        let reply = match self.taken(session, context, (streams, position), facts).await {
+        let reply = match self.taken(session, context, (streams, position), (facts, &headers)).await {
             Ok(Received::Taken) => Reply::bare(context.id, 202)?,
             Ok(Received::Refused(refusal)) => Reply::event_refused(context.id, refusal)?,
             Ok(Received::Later) => Reply::try_later(context.id)?,
@@ -61,7 +61,7 @@ impl Gateway {
         session: &mut Session,
         context: &mut Context,
         (streams, position): (&Streams, usize),
-        facts: &Facts,
+        (facts, headers): (&Facts, &HeaderMap),
     ) -> Result<Received, Denial> {
         let arrival = self.arrival(context, &facts.method, Ok(facts));
         if facts.method != Method::POST {
@@ -70,7 +70,6 @@ impl Gateway {
             }
             return Err(self.gate.refuse_visit(&arrival, Reason::MethodNotAllowed).await);
         }
-        let headers = session.req_header().headers.clone();
         let collected = SessionBody::new(session).collect(BODY_BYTES).await;
         if let Some(running) = &mut context.running {
             running.has_body();

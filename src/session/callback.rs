@@ -7,8 +7,8 @@ use super::record::{self, Begun, Pending, Record, keep, pending_key, refresh_key
 use super::resume::seconds;
 use super::start::{PATIENCE, link};
 use super::{BrowserSessions, Offer, cookie, secret};
-use crate::decision::Lookup;
-use crate::enforce::revocation_keys;
+use crate::decision::{Lookup, Revocation};
+use crate::enforce::revocation;
 use crate::enforce::sessions::{Answer, Grant, Page, ProviderFault, SessionFact, Tokens, Visit, Visited};
 use crate::identity::id_token::{self, Expected, Frame, IdTokenFault};
 use crate::request::cookies;
@@ -209,11 +209,10 @@ impl BrowserSessions {
         let subject = subject.ok_or(Stop::Refused("claims_refused"))?;
         // A session that was ended at the issuer, or here, does not begin again because its code came late. Else the
         // browser would be sent back and forth, too.
-        match self.state.not_before(&revocation_keys(&subject)).await {
-            Lookup::Absent => {}
-            Lookup::Found(moment) if subject.issued_at >= moment => {}
-            Lookup::Found(_) => return Err(Stop::Refused("revoked")),
-            Lookup::Unavailable => return Err(outage),
+        match revocation(self.state.as_ref(), &subject).await {
+            Revocation::Valid => {}
+            Revocation::Revoked => return Err(Stop::Refused("revoked")),
+            Revocation::Unknown => return Err(outage),
         }
         let old = match self.presented(visit).await {
             Lookup::Found(old) => Some(old),
@@ -238,14 +237,7 @@ impl BrowserSessions {
         let done = Pending::Done { binding: begun.binding.clone(), to: begun.to.clone() };
         // Without it a second coming of this answer ends at the start page.
         keep(self.state.as_ref(), &pending_key(state_digest), &done, PATIENCE).await;
-        let text = |claim: &str| record.claims.get(claim).and_then(|value| value.as_str()).map(Box::from);
-        let fact = SessionFact {
-            what: "sign_in",
-            result: "ok",
-            issuer: Some(record.issuer.clone()),
-            subject: text("sub"),
-            session: text("sid").or(Some(name)),
-        };
+        let fact = record.fact("sign_in", "ok", name);
         let answer = Answer::GoTo(begun.to.clone().into());
         Ok(Visited { cookies: vec![cookie::session(&id)], fact: Some(fact), ..answer.into() })
     }

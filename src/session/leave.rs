@@ -6,7 +6,7 @@ use http::Method;
 use reqwest::Url;
 
 use super::record::MARGIN;
-use super::{BrowserSessions, Issuer, cookie, secret};
+use super::{BrowserSessions, cookie};
 use crate::decision::Lookup;
 use crate::enforce::ports::{RevocationClaim, RevocationKey};
 use crate::enforce::revoke;
@@ -59,18 +59,12 @@ impl BrowserSessions {
         };
         let sign_in = self.issuer(&record.issuer).and_then(|(_, issuer)| issuer.sign_in.as_ref());
         let has_ended = self.end(&name, &record.issuer, visit.now).await;
-        let text = |claim: &str| record.claims.get(claim).and_then(|value| value.as_str()).map(Box::from);
-        let fact = SessionFact {
-            what: "sign_out",
-            result: if has_ended { "ok" } else { "store_unavailable" },
-            issuer: Some(record.issuer.clone()),
-            subject: text("sub"),
-            session: text("sid").or(Some(name)),
-        };
+        let result = if has_ended { "ok" } else { "store_unavailable" };
+        let fact = record.fact("sign_out", result, name);
         let answer = if has_ended {
             Answer::GoTo(self.onward(visit, &record.issuer, &record.id_token).await)
         } else {
-            // The browser forgets it; nobody can promise that a copy of its name is worthless by now.
+            // The browser keeps it, to try again.
             Answer::Page(Page::Outage(Place::SignOut.path().to_owned()))
         };
         let cookies = if has_ended { gone } else { Vec::new() };
@@ -96,10 +90,6 @@ impl BrowserSessions {
         let (position, _) = self.issuer(issuer)?;
         let provider = self.providers.provider(position).await?;
         Url::parse(provider.end_session.as_deref()?).ok()
-    }
-
-    fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {
-        self.issuers.iter().enumerate().find(|(_, issuer)| *issuer.name == *name)
     }
 
     /// Takes a logout token (Back-Channel Logout 1.0 §2.5).
@@ -158,7 +148,7 @@ impl BrowserSessions {
     /// Ends the session named, or all of the subject's; says whether that is kept in mind.
     async fn log_out(&self, issuer: &str, logout: &Logout, now: i64) -> bool {
         let key = ProofKey::new(&[issuer, &logout.token_id], 0);
-        let memory = format!("logout:{}", secret::digest(key.as_str()));
+        let memory = format!("logout:{}", key.as_str());
         let (claim, value, moment) = match (&logout.session, &logout.subject) {
             // A session of that name never begins again.
             (Some(session), _) => {

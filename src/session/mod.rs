@@ -100,12 +100,17 @@ impl BrowserSessions {
         self.offers(host).find(|offer| offer.name == name)
     }
 
+    /// An issuer, and its position.
+    fn issuer(&self, name: &str) -> Option<(usize, &Issuer)> {
+        self.issuers.iter().enumerate().find(|(_, issuer)| *issuer.name == *name)
+    }
+
     /// Ends a session for good: whatever still lies in a store or a cache is refused from now on. Says whether that
     /// could be kept in mind.
     async fn end(&self, name: &str, issuer: &str, now: i64) -> bool {
-        let configured = self.issuers.iter().find(|known| *known.name == *issuer);
-        let absolute = configured
-            .and_then(|issuer| issuer.sign_in.as_ref())
+        let absolute = self
+            .issuer(issuer)
+            .and_then(|(_, issuer)| issuer.sign_in.as_ref())
             .map_or(revoke::LONGEST_SESSION, |sign_in| sign_in.session.absolute);
         let key = RevocationKey { issuer, claim: RevocationClaim::TokenId, value: name };
         let moment = now.saturating_add(1);

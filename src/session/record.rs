@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::secret;
 use crate::decision::Lookup;
 use crate::enforce::ports::State;
+use crate::enforce::sessions::SessionFact;
 use crate::identity::Subject;
 
 /// What is kept is kept this much longer than it counts, so that clocks decide and not the store.
@@ -48,6 +49,24 @@ pub struct Record {
     pub seen_at: i64,
     /// Until when the claims count, where they can be refreshed.
     pub fresh_until: Option<i64>,
+}
+
+impl Record {
+    /// A claim of the ID token that is a text.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).and_then(Value::as_str)
+    }
+
+    /// What happened to the session of this name, for the audit trail.
+    pub fn fact(&self, what: &'static str, result: &'static str, name: Box<str>) -> SessionFact {
+        SessionFact {
+            what,
+            result,
+            issuer: Some(self.issuer.clone()),
+            subject: self.claim("sub").map(Box::from),
+            session: self.claim("sid").map(Box::from).or(Some(name)),
+        }
+    }
 }
 
 /// A session that was read, with what follows from it.

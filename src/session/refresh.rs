@@ -75,8 +75,8 @@ impl BrowserSessions {
         };
         let (refreshed, result) = match done {
             Done::Renewed(record) => match self.remember(name, Record::clone(&record), now) {
-                Some(live) if live.subject.id == self.subject_of(&record) => (Refreshed::Renewed(live), "ok"),
-                _ => (Refreshed::Ended, "claims_refused"),
+                Some(live) => (Refreshed::Renewed(live), "ok"),
+                None => (Refreshed::Ended, "claims_refused"),
             },
             Done::Refused(why) => {
                 self.known.remove(name);
@@ -85,10 +85,6 @@ impl BrowserSessions {
             Done::Later => (Refreshed::Later, "issuer_unavailable"),
         };
         (refreshed, is_first.then(|| fact(result)))
-    }
-
-    fn subject_of(&self, record: &Record) -> Box<str> {
-        record.claims.get("sub").and_then(Value::as_str).unwrap_or_default().into()
     }
 
     /// The refresh under way, or a new one where none is and none has failed just now.
@@ -215,7 +211,7 @@ impl Job {
         let expected = Expected {
             client_id: &record.client_id,
             nonce: None,
-            subject: record.claims.get("sub").and_then(Value::as_str),
+            subject: record.claim("sub"),
             authenticated_since: None,
             now: self.now,
         };

@@ -8,9 +8,9 @@ use super::BrowserSessions;
 use super::record::{self, Live, Record, keep, session_key, understood};
 use super::refresh::Refreshed;
 use crate::config::settings::SessionLimits;
-use crate::decision::{Identity, Lookup};
+use crate::decision::{Identity, Lookup, Revocation};
 use crate::enforce::ports::Identified;
-use crate::enforce::revocation_keys;
+use crate::enforce::revocation;
 use crate::enforce::sessions::{Resumed, Use, Visit};
 use crate::identity::Subject;
 use crate::identity::TokenFault;
@@ -81,7 +81,7 @@ impl BrowserSessions {
     /// Judges a session by the rules in force and remembers it; `None` where its issuer is gone, or its claims are none
     /// any more.
     pub(super) fn remember(&self, name: &str, record: Record, now: i64) -> Option<Arc<Live>> {
-        let position = self.issuers.iter().position(|issuer| issuer.name == record.issuer)?;
+        let (position, _) = self.issuer(&record.issuer)?;
         let subject = Arc::new(self.subject(name, &record, position, now)?);
         let live = Arc::new(Live { record, subject, position, read_at: Instant::now() });
         self.known.insert(name.into(), Arc::clone(&live));
@@ -93,10 +93,9 @@ impl BrowserSessions {
     pub(super) fn subject(&self, name: &str, record: &Record, position: usize, now: i64) -> Option<Subject> {
         let settings = self.issuers.get(position)?.sign_in.as_ref()?;
         let rules = self.providers.rules(position)?;
-        let says = |claim: &str| record.claims.get(claim).and_then(serde_json::Value::as_str);
         let is_same = settings.client_id == record.client_id
             && settings.origin(&record.host).is_some()
-            && says("iss") == Some(&rules.issuer);
+            && record.claim("iss") == Some(&rules.issuer);
         if !is_same {
             return None;
         }
@@ -125,17 +124,12 @@ impl BrowserSessions {
 
     /// The session that a visit's browser presents, within its limits and not revoked.
     pub(super) async fn alive(&self, visit: &Visit<'_>) -> Option<Arc<Live>> {
-        let Lookup::Found((name, _)) = self.presented(visit).await else { return None };
         let Presented::Session(id) = &visit.facts.presented else { return None };
         let resumed = self.resumed(id, visit.facts.host.as_str(), Use::Request, visit.now).await;
         let Identity::Known(subject) = resumed.identified.identity else { return None };
         // As every other request asks: else the two would send each other a browser with a revoked session for ever.
-        match self.state.not_before(&revocation_keys(&subject)).await {
-            Lookup::Absent => {}
-            Lookup::Found(moment) if subject.issued_at >= moment => {}
-            Lookup::Found(_) | Lookup::Unavailable => return None,
-        }
-        self.known.get(&name)
+        let is_valid = revocation(self.state.as_ref(), &subject).await == Revocation::Valid;
+        is_valid.then(|| self.known.get(&record::name_of(id.as_str()))).flatten()
     }
 
     /// The session that a visit's browser presents, whatever its limits say, with its name.

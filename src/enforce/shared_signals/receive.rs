@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::{Received, Stream, Streams, Unsigned, Unusable};
 use crate::audit::event::{Event, SharedSignalEvent};
 use crate::audit::pseudonym::Kind as Pseudonym;
@@ -176,12 +174,10 @@ fn count(account: &Account<'_>, result: &'static str) {
     metrics().shared_signals.with_label_values(&[issuer, word(account.event), result]).inc();
 }
 
-/// Where it is remembered that an event was carried out. The store need not know the event's name.
+/// Where it is remembered that an event was carried out.
 fn memory_of(stream: &Stream, event: &SecurityEvent) -> String {
     let key = ProofKey::new(&[&stream.issuer, &stream.rules.transmitter, &event.token_id], 0);
-    let digest = digest(&SHA256, key.as_str().as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("security-event:{hex}")
+    format!("security-event:{}", key.as_str())
 }
 
 /// What a subject began before this ends. Who signs in again after the event stays, whenever the event arrives; where
