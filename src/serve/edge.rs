@@ -4,7 +4,7 @@
 //! answer go out while no request is running, so that it is counted and audited.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::door::{Door, Guest};
 use super::goodbye::Goodbye;
 use super::h2;
 use super::h2_watch;
+use super::linger::{Left, linger};
 use super::pace::{Life, Pace, Stop};
 use super::proxy::Gateway;
 use super::request_line::RequestLine;
@@ -156,6 +157,9 @@ impl ServerApp for Edge {
         if too_slow || refused {
             Box::pin(self.door.record_unparsed(guest.client)).await;
         }
+        if let Some(left) = connection.take_left() {
+            Box::pin(linger(left)).await;
+        }
         None
     }
 
@@ -245,6 +249,8 @@ pub(super) struct Connection {
     pub(super) refused_by_parser: AtomicBool,
     pub(super) odd_request_line: AtomicBool,
     pub(super) websocket: AtomicBool,
+    /// Its stream, when the service is over before the client is.
+    left: Mutex<Option<Left>>,
     encrypted: bool,
     certificate: Option<Arc<ClientCertificate>>,
 }
@@ -257,9 +263,19 @@ impl Connection {
             refused_by_parser: AtomicBool::new(false),
             odd_request_line: AtomicBool::new(false),
             websocket: AtomicBool::new(false),
+            left: Mutex::default(),
             encrypted,
             certificate,
         }
+    }
+
+    /// The service is over.
+    pub(super) fn leave(&self, left: Left) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+    }
+
+    fn take_left(&self) -> Option<Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Looks at bytes that came; `line` is what is known of the request line so far.

@@ -14,7 +14,7 @@ use pingora::protocols::Stream;
 use tokio::io::AsyncWrite as _;
 use tokio::sync::futures::OwnedNotified;
 
-use super::shutdown::Draining;
+use super::shutdown::{Draining, Hold};
 use crate::enforce::streams::Line;
 
 /// A final, unmasked close frame whose payload is the code 1001.
@@ -60,6 +60,11 @@ impl Goodbye {
     pub(super) fn new(draining: Draining, line: Option<Arc<Line>>) -> Self {
         let (place, progress) = (Place::Elsewhere, Progress::Open);
         Self { draining, line, place, told: None, close: GOING_AWAY, progress }
+    }
+
+    /// Keeps the process for the end of the connection.
+    pub(super) fn hold(&self) -> Hold {
+        self.draining.hold()
     }
 
     /// Whether the caller may not go on: nothing more of theirs is to go upstream.

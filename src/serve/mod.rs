@@ -19,6 +19,7 @@ mod h2_watch;
 mod http1;
 mod intake;
 mod limits;
+mod linger;
 mod live;
 pub mod operators;
 pub mod otlp;

@@ -1,7 +1,7 @@
 //! A connection's stream, watched: how fast it is, when the parser answers for itself, how a WebSocket is to end.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Cursor};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::edge::Connection;
 use super::goodbye::Goodbye;
 use super::h2_watch;
+use super::linger::Left;
 use super::pace::{Pace, Stop};
 use super::reply;
 use super::request_line::RequestLine;
@@ -61,6 +62,8 @@ pub struct Watched {
     pace: Pace,
     connection: Arc<Connection>,
     goodbye: Goodbye,
+    /// The client has closed its side, or the connection is broken.
+    client_is_done: bool,
     /// Pingora gives a session this digest and nothing else of the stream, so the connection travels in it.
     digest: Arc<ProxyDigest>,
 }
@@ -75,7 +78,7 @@ impl Watched {
     ) -> Option<Self> {
         let response = ResponseHeader::build(200, None).ok()?;
         let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&connection)))));
-        Some(Self { inner, observer, pace, connection, goodbye, digest })
+        Some(Self { inner, observer, pace, connection, goodbye, client_is_done: false, digest })
     }
 
     /// Ends the connection. A client that was too slow to ask is told so, as far as that goes without waiting.
@@ -99,6 +102,7 @@ impl Watched {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let Poll::Ready(written) = written else { return self.wait_to_write(context) };
+        self.client_is_done |= written.is_err();
         if let Ok(taken) = &written {
             self.observer.on_write(slices, *taken, &self.connection);
         }
@@ -123,6 +127,16 @@ impl Watched {
             self.goodbye.expect();
         }
         self.goodbye.is_expected()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.client_is_done || self.connection.life.stop().is_some() {
+            return;
+        }
+        let stream = std::mem::replace(&mut self.inner, Box::new(Cursor::new(Vec::new())));
+        self.connection.leave(Left { stream, hold: self.goodbye.hold() });
     }
 }
 
@@ -155,6 +169,8 @@ impl AsyncRead for Watched {
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             this.observer.on_read(bytes, &this.connection);
             this.pace.has_read(bytes.len());
+        } else if read.is_ready() {
+            this.client_is_done = true;
         }
         if read.is_pending()
             && let Some(stop) = this.pace.waits_to_read(&this.connection.life, context)

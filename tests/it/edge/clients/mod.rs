@@ -1,5 +1,6 @@
 //! At the edge of the network: slow, many, greedy and lying clients.
 
+mod closing;
 mod limits;
 mod proxy_protocol;
 mod rates;
