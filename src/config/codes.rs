@@ -181,10 +181,15 @@ codes! {
     "WG165" Error BadBranding "a colour or picture that pages can't show";
     "WG166" Warning PagesWithoutSignIn "pages are described, and nobody signs in";
     "WG167" Error SessionsNotShared "sign-in with a store that other gateways don't share, and nothing says that there are none";
+    "WG168" Error StepUpKey "a key at a way to step up that has no meaning there";
+    "WG169" Error StepUpWithoutSignIn "a way to step up for browsers where nobody signs in with one";
     // Proof of possession, revocation.
     "WG170" Warning KeyProofForAnyHost "a route that takes key-bound tokens whatever host their proof was made for";
     "WG171" Error RoleEndsWithoutRoles "a claim that ends roles where no claim gives any";
     "WG172" Error NotAUnixSocket "operators can be listened to on a Unix socket only";
+    // Those who are asked for proof.
+    "WG173" Error BindingMessage "a message to a phone that does not name the page it belongs to";
+    "WG174" Error BadStepUpAddress "an address of a step-up service that can't be used";
     // Shared signals.
     "WG177" Error SignalDelivery "shared signals that are neither pushed nor fetched, or both";
     "WG178" Error SignalsNotShared "shared signals with a store that other gateways don't share, and nothing says that there are none";

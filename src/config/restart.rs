@@ -18,6 +18,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
         proxy_status,
         issuers: _,
         pages: _,
+        step_up: _,
         upstreams: _,
         audit,
         state,

@@ -18,6 +18,7 @@ pub(super) use super::schema_routes::{
 pub(super) use super::schema_sign_in::{Pages, Session, SignIn};
 pub(super) use super::schema_signals::{SharedSignals, SignalPoll, SignalPush};
 pub(super) use super::schema_state::{EncryptionKey, Redis, State};
+pub(super) use super::schema_step_up::{Resume, StepUp};
 
 /// A single value as written, with its place.
 pub(super) type Text = Spanned<String>;
@@ -231,8 +232,6 @@ maps! {
     /// Every safe default that is given up by name.
     Insecure { plain_http_issuers: Texts, plain_redis: Spanned<bool>, }
 
-    /// A way to get stronger proof.
-    StepUp { name: Text, r#type: Text, }
     /// How risky an action is, and what that asks for.
     Tier {
         name: Text,

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use super::settings_sign_in::*;
 pub use super::settings_signals::*;
 pub use super::settings_state::*;
+pub use super::settings_step_up::*;
 pub use super::settings_upstreams::*;
 
 use super::cases::Case;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// What the gateway's own pages look like.
     pub pages: PagesSettings,
+    /// Per way to step up, in the policy's order: whom it asks; `None` for those that need nobody.
+    pub step_up: Vec<Option<AskerSettings>>,
     /// Per upstream, in the policy's order.
     pub upstreams: Vec<UpstreamSettings>,
     /// The audit trail.
@@ -92,9 +95,11 @@ impl Settings {
         let of_sign_in = of_sign_in.map(|sign_in| sign_in.client_secret_file.as_path());
         let of_signals = self.issuers.iter().filter_map(|issuer| issuer.signals.as_ref());
         let of_signals = of_signals.filter_map(|signals| signals.authorization_file.as_deref());
+        let of_step_up = self.step_up.iter().flatten().map(AskerSettings::secret_file);
         of_issuers
             .chain(of_sign_in)
             .chain(of_signals)
+            .chain(of_step_up)
             .chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
 }

@@ -12,6 +12,7 @@ mod generation;
 mod limits;
 pub mod ports;
 mod possession;
+pub mod prompts;
 mod record;
 pub mod revoke;
 pub mod sessions;

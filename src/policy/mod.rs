@@ -8,6 +8,7 @@ mod near;
 pub mod rate;
 pub mod requirement;
 pub mod route;
+pub mod step_up;
 pub mod template;
 pub mod tier;
 mod tree;
@@ -20,6 +21,7 @@ pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};
 pub use requirement::Requirement;
 pub use route::{Access, Entry, PatientSource, Route};
+pub use step_up::{Resume, Way, WayKind};
 pub use template::Template;
 pub use tier::{Durability, StoreDown, Tier, TierIndex};
 
@@ -34,6 +36,10 @@ pub struct Policy {
     pub issuers: Vec<IssuerRules>,
     /// The tiers, weakest first.
     pub tiers: Vec<Tier>,
+    /// The ways to step up, in the order of the file; tiers refer to them by position.
+    pub ways: Vec<Way>,
+    /// What is kept of requests meanwhile.
+    pub resume: Resume,
     /// The routes, in the order of the file.
     pub routes: Vec<Route>,
     /// From host, path and method to a route.

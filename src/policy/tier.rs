@@ -35,13 +35,6 @@ pub enum StoreDown {
     AllowWithoutRevocationCheck,
 }
 
-/// A way to get stronger proof from a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepUp {
-    /// Tell the API client what is missing and let it ask the issuer (RFC 9470).
-    Rfc9470,
-}
-
 /// What a tier asks of machines, which have no authentication event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceRule {
@@ -68,8 +61,8 @@ pub struct Tier {
     pub each_action_needs_new_proof: bool,
     /// If not empty, at least one of these must be in `amr`.
     pub require_methods: Vec<Box<str>>,
-    /// How a person may reach what is missing, in order of preference.
-    pub step_up: Vec<StepUp>,
+    /// How a person may reach what is missing, in order of preference: positions in [`super::Policy::ways`].
+    pub step_up: Vec<usize>,
     /// What must have happened to the audit record first.
     pub audit: Durability,
     /// What a store outage means.

@@ -35,8 +35,6 @@ pub(super) async fn linger(left: Left) {
         return;
     }
     let mut piece = vec![0; PIECE];
-    let all = async {
-        while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut piece)).await {}
-    };
+    let all = async { while let Ok(Ok(1..)) = timeout(SILENCE, stream.read(&mut piece)).await {} };
     let _ = timeout_at(until, all).await;
 }

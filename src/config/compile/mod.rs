@@ -24,6 +24,7 @@ mod rules;
 mod shared_signals;
 mod sign_in;
 mod state;
+mod step_up;
 mod tiers;
 mod tls;
 mod unused;
@@ -50,7 +51,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
     let issuers = issuers::compile(file, &levels, &mut plain_http, base_dir, report);
     let issuer_names: Vec<&str> = issuers.iter().map(|issuer| issuer.rules.name.as_ref()).collect();
     plain_http.review(&issuer_names, report);
-    let tiers = tiers::compile(file, &levels, report);
+    let ways = step_up::compile(file, &issuers, &levels, base_dir, report);
+    let tiers = tiers::compile(file, &levels, &ways.policy, report);
     let data_classes = assurance::data_classes(report, &levels, &file.data_classes);
     let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
@@ -89,6 +91,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         levels,
         issuers: rules,
         tiers: tiers.list,
+        ways: ways.policy,
+        resume: ways.resume,
         routes,
         index,
         rate_limits,
@@ -102,6 +106,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         proxy_status: observing::proxy_status(file.proxy_status.as_ref(), report),
         issuers: sources,
         pages: sign_in::pages(file.pages.as_ref(), base_dir, report),
+        step_up: ways.settings,
         upstreams,
         audit,
         state,
@@ -150,7 +155,6 @@ mod tests {
     use crate::config::settings::KeySource;
     use crate::identity::algorithm::SignatureAlgorithm;
     use crate::identity::{Caller, Level};
-    use crate::policy::tier::StepUp;
     use crate::policy::{Durability, StoreDown, TierIndex};
 
     const SIDECAR: &str = "
@@ -210,10 +214,7 @@ routes:
         ];
         assert_eq!(tiers, expected);
         assert!(
-            policy
-                .tiers
-                .iter()
-                .all(|tier| tier.when_store_down == StoreDown::Deny && tier.step_up == [StepUp::Rfc9470])
+            policy.tiers.iter().all(|tier| tier.when_store_down == StoreDown::Deny && tier.step_up == [0])
         );
         assert_eq!(
             policy.tiers.iter().map(|tier| tier.service.is_some()).collect::<Vec<_>>(),

@@ -10,8 +10,8 @@ use crate::config::schema::{File, Given, Service, Text, Texts, Tier as Schema};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::tier::{MOST_PROOF_AGE, ServiceRule, StepUp};
-use crate::policy::{Durability, StoreDown, Tier, TierIndex};
+use crate::policy::tier::{MOST_PROOF_AGE, ServiceRule};
+use crate::policy::{Durability, StoreDown, Tier, TierIndex, Way};
 
 /// The tiers, weakest first.
 #[derive(Debug)]
@@ -35,14 +35,10 @@ impl Tiers {
     }
 }
 
-/// The ways to step up, by name.
-type StepUps<'s> = Vec<(&'s str, StepUp)>;
-
-/// Compiles `step_up` and `tiers`.
-pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> Tiers {
-    let ways = step_ups(file, report);
+/// Compiles `tiers`.
+pub(super) fn compile(file: &File, levels: &Levels, ways: &[Way], report: &mut Report<'_>) -> Tiers {
     let Some(written) = file.tiers.as_ref() else {
-        return Tiers { list: built_in(file, levels, &ways, report) };
+        return Tiers { list: built_in(file, levels, ways, report) };
     };
     if written.value.is_empty() {
         report.add(
@@ -65,7 +61,7 @@ pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> 
             values::name(report, name);
             names.add(report, "tier", name);
         }
-        let tier = tier(item, levels, &ways, report);
+        let tier = tier(item, levels, ways, report);
         if report.errors() == errors {
             check_order(&sound, &tier, item, report);
             sound.push(tier.clone());
@@ -76,7 +72,7 @@ pub(super) fn compile(file: &File, levels: &Levels, report: &mut Report<'_>) -> 
 }
 
 /// The tiers of a file that names none. Machines may use the two that ask for nothing recent.
-fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Report<'_>) -> Vec<Tier> {
+fn built_in(file: &File, levels: &Levels, ways: &[Way], report: &mut Report<'_>) -> Vec<Tier> {
     let (Some(aal1), Some(aal2)) = (levels.find("aal1"), levels.find("aal2")) else {
         let place = file.assurance_levels.as_ref().map_or(Place::FILE, Into::into);
         let message = "the built-in tiers ask for `aal1` and `aal2`, which are not among these levels";
@@ -90,7 +86,7 @@ fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Repor
         max_age,
         each_action_needs_new_proof: false,
         require_methods: Vec::new(),
-        step_up: ways.iter().map(|(_, way)| *way).collect(),
+        step_up: (0..ways.len()).collect(),
         audit,
         when_store_down: StoreDown::Deny,
         service: None,
@@ -103,7 +99,7 @@ fn built_in(file: &File, levels: &Levels, ways: &StepUps<'_>, report: &mut Repor
     ]
 }
 
-fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &StepUps<'_>, report: &mut Report<'_>) -> Tier {
+fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &[Way], report: &mut Report<'_>) -> Tier {
     let schema = &item.value;
     let assurance = report.required(&schema.assurance, "assurance", item.into(), "aal1");
     let each_action_needs_new_proof =
@@ -157,42 +153,18 @@ fn service_rule(schema: &Spanned<Service>, report: &mut Report<'_>) -> Option<Se
         .map(|max_token_age| ServiceRule { max_token_age, sender_constrained })
 }
 
-/// Compiles the top-level `step_up`; without it there is `api`, which tells API clients what is missing.
-fn step_ups<'s>(file: &'s File, report: &mut Report<'_>) -> StepUps<'s> {
-    if file.step_up.is_none() {
-        return vec![("api", StepUp::Rfc9470)];
-    }
-    let mut names = Names::default();
-    let mut ways = Vec::new();
-    for item in file.step_up.items() {
-        let report = &mut report.within("step-up", item.value.name.text());
-        let name = report.required(&item.value.name, "name", item.into(), "api");
-        report.required(&item.value.r#type, "type", item.into(), "rfc9470");
-        let way =
-            values::choice(report, &item.value.r#type, &[("rfc9470", StepUp::Rfc9470)], StepUp::Rfc9470);
-        if let Some(name) = name {
-            values::name(report, name);
-            names.add(report, "way to step up", name);
-            ways.push((name.value.as_str(), way));
-        }
-    }
-    ways
-}
-
-fn step_up(schema: &Given<Texts>, ways: &StepUps<'_>, report: &mut Report<'_>) -> Vec<StepUp> {
+fn step_up(schema: &Given<Texts>, ways: &[Way], report: &mut Report<'_>) -> Vec<usize> {
     if schema.is_none() {
-        return ways.iter().map(|(_, way)| *way).collect();
+        return (0..ways.len()).collect();
     }
     let mut chosen = Vec::new();
     for text in schema.items() {
-        match ways.iter().find(|(name, _)| *name == text.value) {
-            Some((_, way)) => chosen.push(*way),
-            None => report.unknown(
-                Code::UnknownStepUp,
-                "way to step up",
-                text,
-                ways.iter().map(|(name, _)| *name),
-            ),
+        match ways.iter().position(|way| *way.name == *text.value) {
+            Some(position) => chosen.push(position),
+            None => {
+                let names = ways.iter().map(|way| way.name.as_ref());
+                report.unknown(Code::UnknownStepUp, "way to step up", text, names);
+            }
         }
     }
     chosen
