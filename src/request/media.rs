@@ -87,6 +87,19 @@ fn parameters_say_utf8(mut rest: &str) -> bool {
     }
 }
 
+/// The value of a parameter of a `Content-Type` whose parameters are well-formed.
+pub(super) fn parameter<'t>(content_type: &'t str, name: &str) -> Option<&'t str> {
+    let (_, mut rest) = content_type.split_once(';')?;
+    loop {
+        let (key, value) = rest.trim_start_matches([';', ' ', '\t']).split_once('=')?;
+        let (value, beyond) = parameter_value(value)?;
+        if key.eq_ignore_ascii_case(name) {
+            return Some(value);
+        }
+        rest = beyond.trim_start().strip_prefix(';')?;
+    }
+}
+
 /// The value at the start of `text`, without its quotes, and what follows it.
 fn parameter_value(text: &str) -> Option<(&str, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {

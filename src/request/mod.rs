@@ -18,6 +18,7 @@ pub mod json;
 pub mod media;
 pub mod names;
 pub mod reading;
+pub mod shown;
 pub mod target;
 pub mod trace_context;
 mod unreadable;
