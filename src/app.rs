@@ -140,7 +140,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
-    let own = reload::own_parts(&settings, &verifier, (&store, background.handle()), None);
+    let own = reload::own_parts((&policy, &settings), &verifier, (&store, background.handle()), None);
     let live = reload::live((&policy, &settings), &verifier, &upstreams, own);
     let current = Arc::new(Current::new(live));
     let looked_at = Arc::clone(&current);

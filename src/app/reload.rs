@@ -309,7 +309,7 @@ impl Reloader {
         }
         let before = self.current.load().generation.signals.clone();
         let store = (&*self.store, &self.runtime);
-        let own = own_parts(&next.settings, &next.verifier, store, before.as_ref());
+        let own = own_parts((&next.policy, &next.settings), &next.verifier, store, before.as_ref());
         let streams = own.1.clone();
         self.fetching.take().inspect(JoinHandle::abort);
         self.current.replace(live((&next.policy, &next.settings), &next.verifier, &next.upstreams, own));
@@ -350,13 +350,14 @@ pub type OwnParts = (Option<Arc<dyn Sessions>>, Option<Arc<Streams>>);
 
 /// Makes them. What was known of the same streams under the version before goes on.
 pub fn own_parts(
-    settings: &Settings,
+    (policy, settings): (&Arc<Policy>, &Settings),
     verifier: &Arc<Verifier>,
     (store, runtime): (&Store, &Handle),
     before: Option<&Arc<Streams>>,
 ) -> OwnParts {
     let providers = Arc::clone(verifier) as _;
-    let sessions = BrowserSessions::new(&settings.issuers, providers, store.state(), runtime.clone());
+    let (policy, state) = (Arc::clone(policy), store.state());
+    let sessions = BrowserSessions::new(&settings.issuers, policy, (providers, None), state, runtime.clone());
     let streams = signals::streams(settings, verifier, before);
     (sessions.map(|sessions| sessions as _), streams)
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::identity::{DpopFault, Subject, TokenFault};
+use crate::identity::{DpopFault, Level, Subject, TokenFault};
+use crate::policy::TierIndex;
 use crate::request::body::BodyFacts;
+use crate::state::spent::ProofKey;
 
 /// The answer of something outside: an outage is data that must be answered, never an absent value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,18 @@ pub enum BodyReading {
     Unreadable,
 }
 
+/// A step-up that was finished for one action and no other: of this session, subject and client, by this route, with this
+/// target and body, at this tier, under this version of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The level that was proven.
+    pub level: Level,
+    /// The methods by which it was.
+    pub methods: Vec<Box<str>>,
+    /// What the action is paid with, where its tier asks for a proof of its own.
+    pub proof: ProofKey,
+}
+
 /// The evidence; `None` means not looked for yet.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -84,6 +98,10 @@ pub struct Evidence {
     pub revocation: Option<Revocation>,
     /// From the client.
     pub body: Option<BodyReading>,
+    /// From the state store, for requests of browsers.
+    pub grant: Option<Lookup<Granted>>,
+    /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
+    pub resumes: Option<ProofKey>,
 }
 
 /// What `step` still needs; it asks for one thing at a time, identity before body.
@@ -97,4 +115,6 @@ pub enum Need {
     Revocation,
     /// The body.
     Body,
+    /// A step-up that was finished for this very action, at this tier.
+    Grant(TierIndex),
 }

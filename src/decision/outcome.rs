@@ -78,6 +78,8 @@ pub struct Challenge {
     pub acr_values: Vec<Box<str>>,
     /// The oldest authentication that will do, in seconds.
     pub max_age: Option<i64>,
+    /// The tier that asks.
+    pub tier: TierIndex,
 }
 
 /// A refusal.

@@ -4,21 +4,18 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::json;
-use smallvec::SmallVec;
 
 use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
-use super::{Reason, authorize, classify, possession};
-use crate::identity::{Caller, Subject, TokenFault};
+use super::{Reason, assure, authorize, classify, possession};
+use crate::identity::Subject;
 use crate::policy::condition::Inputs;
-use crate::policy::requirement::{Requirement, Unmet};
-use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier, TierIndex};
+use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier};
 use crate::request::Facts;
 use crate::request::body::BodyFacts;
 use crate::request::certificate::ClientCertificate;
-use crate::state::spent::ProofKey;
 
 /// One request that matched a route.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +67,7 @@ pub fn step<T: Trace>(question: &Question<'_>, evidence: &Evidence, now: i64, tr
     }
 }
 
-enum Stop {
+pub(super) enum Stop {
     Need(Need),
     Challenge(Challenge),
     Deny(Denial),
@@ -137,13 +134,8 @@ fn judge<T: Trace>(
     authorize::resolve_patient(question, subject, body, findings, trace);
     authorize::authorize(question, subject, &inputs, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
-    let requirement = policy.requirement(route, tier_index);
-    assure(policy, requirement, tier_index, subject, now, trace)?;
-    Ok(Permit {
-        subject: Some(Arc::clone(subject)),
-        reason: Reason::Permitted,
-        spend: proof_to_spend(tier, subject, now)?,
-    })
+    let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend })
 }
 
 fn authenticate<'e, T: Trace>(
@@ -202,7 +194,7 @@ fn check_floor<T: Trace>(
             policy.tier(least).require_methods
         )
     });
-    Err(challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
+    Err(assure::challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
 }
 
 fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), Stop> {
@@ -245,98 +237,6 @@ fn check_outages<T: Trace>(
         return Err(Reason::StoreUnavailable.into());
     }
     Ok(())
-}
-
-fn assure<T: Trace>(
-    policy: &Policy,
-    requirement: Requirement<'_>,
-    tier: TierIndex,
-    subject: &Subject,
-    now: i64,
-    trace: &mut T,
-) -> Result<(), Stop> {
-    let unmet = requirement.unmet(subject, now);
-    if unmet.is_empty() {
-        trace.note(Stage::Assure, || format!("tier `{}` is satisfied", policy.tier(tier).name));
-        return Ok(());
-    }
-    trace.note(Stage::Assure, || {
-        let age = subject.age(now).map_or("unknown".to_owned(), |age| format!("{age} s"));
-        format!(
-            "tier `{}` is not satisfied: {unmet:?} (level `{}`, age {age})",
-            policy.tier(tier).name,
-            policy.levels.name(subject.level)
-        )
-    });
-    Err(challenge(policy, requirement, tier, subject, unmet))
-}
-
-fn challenge(
-    policy: &Policy,
-    requirement: Requirement<'_>,
-    tier: TierIndex,
-    subject: &Subject,
-    unmet: SmallVec<[Unmet; 3]>,
-) -> Stop {
-    let tier = policy.tier(tier);
-    match unmet.first() {
-        Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
-        Some(Unmet::ServiceTokenAge) => return Reason::ServiceTokenTooOld.into(),
-        Some(Unmet::ServiceNotSenderConstrained) => return Reason::ServiceNotSenderConstrained.into(),
-        _ if tier.step_up.is_empty() => return Reason::StepUpImpossible.into(),
-        _ => {}
-    }
-    let reason = Reason::StepUpRequired(unmet.first().copied().unwrap_or(Unmet::Level));
-    Stop::Challenge(Challenge {
-        reason,
-        unmet,
-        acr_values: acr_values(policy, subject, requirement),
-        max_age: tier.max_age,
-    })
-}
-
-fn acr_values(policy: &Policy, subject: &Subject, requirement: Requirement<'_>) -> Vec<Box<str>> {
-    let issuer = policy.issuers.get(subject.issuer_index);
-    issuer
-        .map(|issuer| issuer.assurance.acr_values(requirement.level()).map(Into::into).collect())
-        .unwrap_or_default()
-}
-
-impl Challenge {
-    /// The challenge after a proof turned out to be spent: only a new authentication will do.
-    pub fn after_spent_proof(policy: &Policy, route: &Route, tier: TierIndex, subject: &Subject) -> Self {
-        Self {
-            reason: Reason::ProofAlreadySpent,
-            unmet: SmallVec::from_slice(&[Unmet::Age]),
-            acr_values: acr_values(policy, subject, policy.requirement(route, tier)),
-            max_age: Some(0),
-        }
-    }
-}
-
-/// A person pays with one authentication event; a machine, which has none, with the token itself.
-///
-/// A moment still to come pays for nothing yet: a store that lost its memory takes what is later than its own start
-/// for new, so nothing may have been spent before its moment.
-fn proof_to_spend(tier: &Tier, subject: &Subject, now: i64) -> Result<Option<ProofKey>, Stop> {
-    if !tier.each_action_needs_new_proof {
-        return Ok(None);
-    }
-    let client = subject.client.as_deref().unwrap_or_default();
-    let key = match (subject.caller, subject.auth_time, subject.token_id.as_deref()) {
-        (Caller::Person, Some(at), _) => {
-            ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()], at)
-        }
-        (Caller::Service, _, Some(token_id)) => {
-            ProofKey::new(&["token", &subject.issuer, token_id], subject.issued_at)
-        }
-        (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
-        (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),
-    };
-    if key.moment() > now {
-        return Err(Reason::TokenRefused(TokenFault::NotYetValid).into());
-    }
-    Ok(Some(key))
 }
 
 fn condition_inputs(

@@ -17,6 +17,7 @@ use crate::audit::pseudonym::Pseudonyms;
 use crate::decision::{Challenge, Denial, Question, Reason, cors};
 use crate::policy::{Match, Policy, Route};
 use crate::request::{Facts, Unreadable};
+use crate::state::spent::ProofKey;
 
 /// What records and spends, whatever the version of the configuration.
 pub struct Gate {
@@ -44,6 +45,8 @@ pub struct Arrival<'a> {
     pub now: i64,
     /// The same on the clock that durations are measured by.
     pub at: Instant,
+    /// What is spent in any case, where a request that was kept goes on.
+    pub resumes: Option<&'a ProofKey>,
     /// The most bytes of a body that the listener takes, where the route does not say otherwise.
     pub body_bytes: u64,
 }

@@ -4,15 +4,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Generation;
+use super::action;
+use super::action::Action;
 use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
 use crate::decision::trace::Silent;
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
+    BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question, Reason,
     Revocation, Step, step,
 };
 use crate::identity::Subject;
+use crate::policy::TierIndex;
 use crate::request::Facts;
 use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
 use crate::request::credentials::{Presented, Token};
@@ -58,7 +61,7 @@ impl Gate {
         arrival: &Arrival<'_>,
         body: &mut dyn BodySource,
     ) -> (Decision, Findings, Evidence) {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { resumes: arrival.resumes.cloned(), ..Evidence::default() };
         let now = arrival.now;
         let refused = |denial: Denial| {
             let findings = Findings { tier: Some(question.route.tier), ..Findings::default() };
@@ -97,6 +100,15 @@ impl Gate {
                         return (decision, findings, evidence);
                     }
                 },
+                Step::Need(Need::Grant(tier)) => {
+                    match self.grant(generation, (question, tier), arrival, &evidence, body).await {
+                        Ok(grant) => evidence.grant = Some(grant),
+                        Err(reason) => {
+                            let (decision, findings) = refused(reason.into());
+                            return (decision, findings, evidence);
+                        }
+                    }
+                }
             }
         }
     }
@@ -129,6 +141,30 @@ impl Gate {
             },
         };
         evidence.identity = Some(identity);
+    }
+
+    /// Looks for a step-up that was finished for this very action. A body that is too long to be kept is not read: nobody
+    /// can have given proof for it.
+    async fn grant(
+        &self,
+        generation: &Generation,
+        (question, tier): (&Question<'_>, TierIndex),
+        arrival: &Arrival<'_>,
+        evidence: &Evidence,
+        source: &mut dyn BodySource,
+    ) -> Result<Lookup<Granted>, Reason> {
+        let Question { policy, route, facts, .. } = question;
+        let (Presented::Session(id), Some(sessions), Some(Identity::Known(subject))) =
+            (&facts.presented, &generation.sessions, &evidence.identity)
+        else {
+            return Ok(Lookup::Absent);
+        };
+        let most = policy.resume.most_body.min(
+            usize::try_from(route.body_limit(arrival.body_bytes)).unwrap_or(usize::MAX),
+        );
+        let Some(body) = action::whole_body(facts, most, source).await? else { return Ok(Lookup::Absent) };
+        let action = Action { policy, route, tier, facts, subject, body: &body };
+        Ok(sessions.grant(id, &action.digest(), arrival.now).await)
     }
 
     pub(super) async fn revocation(&self, subject: &Subject) -> Revocation {

@@ -3,6 +3,7 @@
 //! [`Gate::admit`] takes a request from its facts to an [`Outcome`]: gather what the decision asks for, decide, then
 //! settle: record, spend, admit. The fronts in `serve` only read requests and render outcomes.
 
+pub mod action;
 mod admission;
 pub mod flight;
 pub mod flood;
@@ -18,6 +19,7 @@ pub mod revoke;
 pub mod sessions;
 mod settle;
 pub mod shared_signals;
+pub mod step_up;
 pub mod streams;
 mod upkeep;
 mod visit;

@@ -8,6 +8,8 @@ use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
 use super::ports::Identified;
+use super::step_up::{Challenged, Offered, Taken};
+use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
 use crate::identity::{IssuerRules, TokenFault};
 use crate::request::Facts;
@@ -29,9 +31,26 @@ pub enum Place {
     SignedOut,
     /// Where an issuer ends sessions (OpenID Connect Back-Channel Logout 1.0).
     BackChannelLogout,
+    /// Where a step-up begins, and where its person waits.
+    StepUp,
+    /// Where a script asks how far it is.
+    StepUpStatus,
+    /// Where the person sees what will be done, and confirms it.
+    Confirm,
 }
 
 impl Place {
+    const ALL: [Self; 8] = [
+        Self::SignIn,
+        Self::Callback,
+        Self::SignOut,
+        Self::SignedOut,
+        Self::BackChannelLogout,
+        Self::StepUp,
+        Self::StepUpStatus,
+        Self::Confirm,
+    ];
+
     /// Its path.
     pub const fn path(self) -> &'static str {
         match self {
@@ -40,6 +59,9 @@ impl Place {
             Self::SignOut => "/_wardgate/sign-out",
             Self::SignedOut => "/_wardgate/signed-out",
             Self::BackChannelLogout => "/_wardgate/back-channel-logout",
+            Self::StepUp => "/_wardgate/step-up",
+            Self::StepUpStatus => "/_wardgate/step-up/status",
+            Self::Confirm => "/_wardgate/confirm",
         }
     }
 
@@ -49,15 +71,18 @@ impl Place {
         if issuer.is_some_and(|issuer| !issuer.is_empty() && !issuer.contains('/')) {
             return Some(Self::Callback);
         }
-        [Self::SignIn, Self::Callback, Self::SignOut, Self::SignedOut, Self::BackChannelLogout]
-            .into_iter()
-            .find(|place| place.path() == path)
+        Self::ALL.into_iter().find(|place| place.path() == path)
     }
 
     /// Whether it takes a request of this method.
     pub fn takes(self, method: &Method) -> bool {
         match self {
-            Self::SignIn | Self::Callback | Self::SignedOut => *method == Method::GET,
+            Self::SignIn
+            | Self::Callback
+            | Self::SignedOut
+            | Self::StepUp
+            | Self::StepUpStatus
+            | Self::Confirm => *method == Method::GET,
             Self::SignOut => *method == Method::GET || *method == Method::POST,
             Self::BackChannelLogout => *method == Method::POST,
         }
@@ -156,7 +181,7 @@ pub struct Visit<'v> {
 /// Something that happened to a session, for the audit trail; names in it become pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFact {
-    /// `sign_in`, `refresh`, `sign_out`, `back_channel_logout`.
+    /// `sign_in`, `step_up`, `refresh`, `sign_out`, `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,
@@ -206,6 +231,8 @@ pub enum Answer {
     GoTo(String),
     /// A page.
     Page(Page),
+    /// How far a step-up is, for a script.
+    Progress(&'static str),
     /// The logout token was taken.
     LogoutTaken,
     /// It was not.
@@ -291,4 +318,13 @@ pub trait Sessions: Send + Sync {
 
     /// Answers a request to one of the gateway's own pages.
     async fn visit(&self, visit: &Visit<'_>) -> Visited;
+
+    /// Keeps a request of a browser while its person gives proof, and says how that is done.
+    async fn keep(&self, challenged: &Challenged<'_>) -> Offered;
+
+    /// A step-up that a session's person finished for an action, by the action's digest.
+    async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
+
+    /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
+    async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;
 }

@@ -60,6 +60,7 @@ fn begins_session(visited: &Visited) -> bool {
         visited.answer,
         Answer::Page(Page::Expired(_) | Page::Failed(_) | Page::Outage(_) | Page::Malformed)
     );
-    let is_sign_in = visited.fact.as_ref().is_some_and(|fact| fact.what == "sign_in");
-    is_sign_in && !is_refusal
+    let fact = visited.fact.as_ref();
+    let is_sign_in = fact.is_some_and(|fact| fact.what == "sign_in") && !is_refusal;
+    is_sign_in || fact.is_some_and(|fact| fact.what == "step_up" && fact.result == "ok")
 }

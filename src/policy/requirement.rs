@@ -46,8 +46,18 @@ impl<'p> Requirement<'p> {
     }
 
     fn methods_met(&self, subject: &Subject) -> bool {
+        self.takes_one_of(&subject.methods)
+    }
+
+    fn takes_one_of(&self, shown: &[Box<str>]) -> bool {
         let methods = &self.tier.require_methods;
-        methods.is_empty() || subject.methods.iter().any(|method| methods.contains(method))
+        methods.is_empty() || shown.iter().any(|method| methods.contains(method))
+    }
+
+    /// Whether a proof of this level by these methods is enough, when it was given for the very action: then its age is
+    /// not asked for.
+    pub fn proven_by(&self, level: Level, methods: &[Box<str>]) -> bool {
+        level >= self.level && self.takes_one_of(methods)
     }
 
     /// Everything unmet, so that one challenge can name it all (RFC 9470 §3). `now` is in Unix seconds.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
@@ -24,6 +24,7 @@ use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
 use super::upstream::{Destination, HEAD_PATIENCE, address_h2, prepare_response};
 use crate::audit::event::OutcomeResult;
+use crate::enforce::sessions::Page;
 
 /// How sending ended.
 enum Sent {
@@ -72,7 +73,10 @@ async fn send(
     context: &mut Context,
     body: Bytes,
 ) -> pingora::Result<Sent> {
-    let mut request = session.req_header().clone();
+    let mut request = match &context.resumed {
+        Some(resumed) => resumed.header.clone(),
+        None => session.req_header().clone(),
+    };
     http1::from_http2(&mut request)?;
     context.live.upstreams.prepare_request(&mut request, &context.departure()?)?;
     context.set_out();
@@ -91,6 +95,9 @@ async fn send(
                 context.delivery.may_send_again(failure);
             }
             Sent::Failed(fault(&error), ProxyError::of(&error))
+        }
+        Ok(response) if context.resumed.as_ref().is_some_and(|resumed| resumed.back.is_some()) => {
+            return tell(gateway, session, context, response.status).await;
         }
         Ok(response) => pass_on(gateway, session, context, &mut upstream, response).await,
     };
@@ -188,6 +195,23 @@ async fn read_head(upstream: &mut HttpSession, context: &mut Context) -> pingora
         if !response.status.is_informational() || status == 101 {
             return Ok(response.clone());
         }
+    }
+}
+
+/// Tells a person what came of what a script had asked for: the application's own answer means nothing to them. The
+/// connection is not used again, since that answer is still on it.
+async fn tell(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &Context,
+    status: StatusCode,
+) -> pingora::Result<Sent> {
+    let back = context.resumed.as_ref().and_then(|resumed| resumed.back.clone()).unwrap_or_default();
+    let page = Page::Sent { ok: status.is_success() || status.is_redirection(), back };
+    let headers = session.req_header().headers.clone();
+    match gateway.show(session, context, &page, &headers).await {
+        Ok(()) => Ok(Sent::Completed),
+        Err(_) => Ok(Sent::ClientGone),
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::delivery::Delivery;
 use super::edge::Running;
+use super::kept::Resumed;
 use super::live::Live;
 use super::proxy_status::ProxyError;
 use super::running::Open;
@@ -47,6 +48,8 @@ pub struct Context {
     pub(super) sent_after: Option<Duration>,
     /// What failed on the way upstream.
     pub(super) fault: Option<ProxyError>,
+    /// What goes upstream in the place of the request itself.
+    pub(super) resumed: Option<Box<Resumed>>,
     /// Why the gateway answered itself.
     pub(super) reason: Option<&'static str>,
     _in_flight: InFlight,
@@ -93,6 +96,7 @@ impl Context {
             trace: None,
             sent_after: None,
             fault: None,
+            resumed: None,
             reason: None,
             _in_flight: InFlight::new(),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::edge;
@@ -51,6 +52,31 @@ pub fn read(session: &Session, reading: &Reading) -> Intake {
     }
 }
 
+/// Reads a request that comes not from the wire, but by it: its person has confirmed it on this session.
+pub fn resumed(session: &Session, header: &RequestHeader, reading: &Reading) -> Result<Facts, Unreadable> {
+    let mut section = format!("{} ", header.method).into_bytes();
+    section.extend_from_slice(header.raw_path());
+    section.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &header.headers {
+        section.extend_from_slice(name.as_str().as_bytes());
+        section.extend_from_slice(b": ");
+        section.extend_from_slice(value.as_bytes());
+        section.extend_from_slice(b"\r\n");
+    }
+    section.extend_from_slice(b"\r\n");
+    let (encrypted, certificate) = edge::encryption(session);
+    let raw = RawRequest {
+        method: &header.method,
+        version: http::Version::HTTP_11,
+        target: header.raw_path(),
+        headers: &header.headers,
+        section: &section,
+        peer: edge::client(session),
+        hop: Hop { encrypted, certificate, ..Hop::default() },
+    };
+    Facts::read(&raw, reading)
+}
+
 /// The address at the other end of the connection itself, whomever it speaks for.
 pub fn direct_peer(session: &Session) -> Option<IpAddr> {
     session.client_addr().and_then(|address| address.as_inet()).map(|inet| inet.ip())
@@ -90,6 +116,9 @@ impl<'s> SessionBody<'s> {
 #[async_trait]
 impl BodySource for SessionBody<'_> {
     async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        if let Some(collected) = &self.collected {
+            return if collected.len() <= limit { Ok(collected.clone()) } else { Err(BodyFault::TooLarge) };
+        }
         // A client that waits for leave to send would wait for ever (RFC 9110 §10.1.1).
         if self
             .session

@@ -18,6 +18,7 @@ mod h2_frames;
 mod h2_watch;
 mod http1;
 mod intake;
+mod kept;
 mod limits;
 mod linger;
 mod live;

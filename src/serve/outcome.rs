@@ -32,6 +32,13 @@ impl Gateway {
             });
         let settled =
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
+        let mut body = body;
+        let offered = match &outcome {
+            Outcome::Challenged(challenge) => {
+                Box::pin(self.keep(session, context, (settled.route, challenge), &mut body)).await
+            }
+            _ => None,
+        };
         let (id, facts) = (context.id, context.facts.as_ref());
         let forwards = matches!(outcome, Outcome::Admitted(_));
         if !forwards && !Box::pin(intake::drain(session, facts, body.as_ref())).await {
@@ -62,8 +69,9 @@ impl Gateway {
             Outcome::Challenged(challenge) => {
                 context.reason = Some(challenge.reason.code());
                 let label = settled.route().and_then(|route| route.label.as_deref());
-                let reply = Reply::challenge(id, &challenge, label)?;
-                self.challenge_page(context, reply, &session.req_header().headers)?
+                let link = offered.as_ref().and_then(|offered| offered.link.as_deref());
+                let reply = Reply::challenge(id, &challenge, label, link)?;
+                self.challenge_page(context, reply, (label, offered.as_ref()), &session.req_header().headers)?
             }
             Outcome::Refused(denial) => {
                 context.reason = Some(denial.reason.code());

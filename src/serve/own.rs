@@ -11,7 +11,8 @@ use super::live::Live;
 use super::proxy::Gateway;
 use super::reply::{Reply, UpstreamFault};
 use crate::decision::{Denial, Reason};
-use crate::enforce::sessions::{Answer, OWN_PATH, Place, Sessions, Visit, Visited, is_own_path};
+use crate::enforce::sessions::{Answer, OWN_PATH, Page, Place, Sessions, Visit, Visited, is_own_path};
+use crate::enforce::step_up::Offered;
 use crate::enforce::{BodySource as _, VisitSettled};
 use crate::identity::TokenFault;
 use crate::policy::Route;
@@ -99,6 +100,7 @@ impl Gateway {
         let id = context.id;
         let reply = match &visited.answer {
             Answer::GoTo(address) => Reply::go_to(id, address),
+            Answer::Progress(word) => Reply::progress(id, word),
             Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
             Answer::LogoutTaken => Reply::bare(id, 200),
             Answer::LogoutRefused => Reply::bare(id, 400),
@@ -169,16 +171,19 @@ impl Gateway {
         &self,
         context: &Context,
         reply: Reply,
+        (label, offered): (Option<&str>, Option<&Offered>),
         headers: &HeaderMap,
     ) -> pingora::Result<Reply> {
-        match person(&context.live, context.facts.as_ref()) {
-            Some((facts, _)) => {
-                let back = facts.target.raw();
-                let page = context.live.pages.refusal(401, back, accepts(headers), context.id);
-                reply.shown_as(page)
-            }
-            None => Ok(reply),
+        if person(&context.live, context.facts.as_ref()).is_none() {
+            return Ok(reply);
         }
+        let page = Page::StepUp {
+            label: label.map(Into::into),
+            ways: offered.map(|offered| offered.ways.clone()).unwrap_or_default(),
+            kept: offered.is_some_and(|offered| offered.kept == Some(true)),
+            lost: offered.is_some_and(|offered| offered.kept == Some(false)),
+        };
+        reply.shown_as(context.live.pages.page(&page, accepts(headers), context.id))
     }
 }
 
@@ -216,6 +221,6 @@ fn encoded(target: &str) -> String {
     form_urlencoded::byte_serialize(target.as_bytes()).collect()
 }
 
-fn accepts(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn accepts(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()
 }

@@ -20,6 +20,7 @@ use super::faults::{Answered, ending};
 use super::framing;
 use super::http1;
 use super::intake::{self, Intake, SessionBody};
+use super::kept;
 use super::limits;
 use super::live::Current;
 use super::own;
@@ -104,6 +105,14 @@ impl ProxyHttp for Gateway {
                     return Box::pin(self.own_page(session, context, &**sessions, facts))
                         .await
                         .map(|()| true);
+                }
+                if let Ok(facts) = facts.as_ref()
+                    && let Some((target, name)) = kept::confirmed(facts)
+                    && let Some(sessions) = live.generation.sessions.as_ref()
+                    && sessions.serves(facts.host.as_str())
+                {
+                    let asked = (facts, target, name);
+                    return Box::pin(self.go_on(session, context, &**sessions, asked)).await;
                 }
                 let mut source = SessionBody::new(session);
                 let arrival = self.arrival(context, &method, facts.as_ref().as_ref().map_err(|why| *why));
@@ -354,6 +363,7 @@ impl Gateway {
             facts,
             now: context.now,
             at: context.started,
+            resumes: None,
             body_bytes: self.listener.limits.body_bytes,
         }
     }

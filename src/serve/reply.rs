@@ -99,6 +99,8 @@ struct Problem<'p> {
     acr_values: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_up_url: Option<&'p str>,
 }
 
 /// One finished answer.
@@ -123,6 +125,7 @@ impl Reply {
             action: None,
             acr_values: None,
             max_age: None,
+            step_up_url: None,
         };
         let mut reply = Self::problem(status, id, &problem)?;
         if let Some(challenge) = challenge(denial) {
@@ -148,7 +151,14 @@ impl Reply {
     }
 
     /// A request for stronger proof (RFC 9470 §3).
-    pub fn challenge(id: Uuid, challenge: &Challenge, label: Option<&str>) -> pingora::Result<Self> {
+    ///
+    /// `step_up_url` is where a browser's person gives it.
+    pub fn challenge(
+        id: Uuid,
+        challenge: &Challenge,
+        label: Option<&str>,
+        step_up_url: Option<&str>,
+    ) -> pingora::Result<Self> {
         let wording = challenge.reason.wording();
         let acr_values = challenge.acr_values.join(" ");
         let mut value = format!(
@@ -171,6 +181,7 @@ impl Reply {
             action: label,
             acr_values: if acr_values.is_empty() { None } else { Some(acr_values) },
             max_age: challenge.max_age,
+            step_up_url,
         };
         let mut reply = Self::problem(StatusCode::UNAUTHORIZED, id, &problem)?;
         reply.header.insert_header(http::header::WWW_AUTHENTICATE, value)?;
@@ -207,6 +218,7 @@ impl Reply {
             action: None,
             acr_values: None,
             max_age: None,
+            step_up_url: None,
         };
         let mut reply = Self::problem(status, id, &problem)?;
         if status == StatusCode::SERVICE_UNAVAILABLE {

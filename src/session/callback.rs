@@ -17,7 +17,7 @@ use crate::request::cookies;
 const SKEW: i64 = 30;
 
 /// Why nobody is signed in: a page, and what the record says.
-enum Stop {
+pub(super) enum Stop {
     /// It was not begun in this browser, or too long ago, or is done already.
     Stale,
     /// Something does not fit; the word for the audit record.
@@ -67,6 +67,10 @@ impl BrowserSessions {
             Ok(Pending::Done { to, .. }) => return self.stopped(visit, None, &to, Stop::Stale).await,
             Err(stop) => return self.stopped(visit, None, &going, stop).await,
         };
+        if let Some(step_up) = &begun.step_up {
+            let tokens = self.exchanged(visit, &begun).await;
+            return self.stepped_up(visit, &begun, step_up, tokens).await;
+        }
         match self.signed_in(visit, &begun, &state_digest).await {
             Ok(visited) => visited,
             Err(stop) => self.stopped(visit, Some(&begun.issuer), &begun.to, stop).await,
@@ -111,6 +115,17 @@ impl BrowserSessions {
     }
 
     async fn signed_in(&self, visit: &Visit<'_>, begun: &Begun, state_digest: &str) -> Result<Visited, Stop> {
+        let (offer, tokens) = self.exchanged(visit, begun).await?;
+        let record = self.record(visit, begun, offer, &tokens).await?;
+        self.begin(visit, begun, offer, (record, tokens), state_digest).await
+    }
+
+    /// What the issuer gives for the code, where the answer is one to our own request.
+    async fn exchanged<'s>(
+        &'s self,
+        visit: &'s Visit<'_>,
+        begun: &Begun,
+    ) -> Result<(Offer<'s>, Tokens), Stop> {
         let host = visit.facts.host.as_str();
         if *begun.host != *host {
             return Err(Stop::Refused("other_host"));
@@ -124,8 +139,7 @@ impl BrowserSessions {
         let code = self.code(visit, begun, offer)?;
         let grant = Grant::Code { code: &code, verifier: &begun.verifier, redirect_uri: &begun.redirect_uri };
         let tokens = self.providers.tokens(offer.position, grant).await?;
-        let record = self.record(visit, begun, offer, &tokens).await?;
-        self.begin(visit, begun, offer, (record, tokens), state_digest).await
+        Ok((offer, tokens))
     }
 
     /// The code, where the answer is from the issuer that was asked (RFC 9207).
@@ -180,6 +194,8 @@ impl BrowserSessions {
                 .as_ref()
                 .and(tokens.expires_in)
                 .map(|span| now.saturating_add(span)),
+            raised: None,
+            shown_as: None,
         };
         let rules = self.providers.rules(offer.position).ok_or(Stop::Outage("issuer_unavailable"))?;
         let frame = Frame { client_id: &record.client_id, name: "new", began_at: now, ends_at: now, now };

@@ -13,6 +13,7 @@ mod refresh;
 mod resume;
 mod secret;
 mod start;
+mod step_up;
 mod target;
 
 use std::collections::HashMap;
@@ -26,9 +27,13 @@ use tokio::runtime::Handle;
 use self::record::Live;
 use self::refresh::Refreshing;
 use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
+use crate::decision::{Granted, Lookup};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
+use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
+use crate::enforce::step_up::{Challenged, Offered, Taken};
 use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
+use crate::policy::Policy;
 use crate::request::credentials::SessionId;
 
 /// So many sessions are remembered for a moment, so that a page with many parts reads its session once.
@@ -38,6 +43,10 @@ const REMEMBERED: usize = 10_000;
 pub struct BrowserSessions {
     providers: Arc<dyn Providers>,
     state: Arc<dyn State>,
+    /// The rules that proofs are measured by.
+    policy: Arc<Policy>,
+    /// Those who ask people elsewhere.
+    prompts: Option<Arc<dyn Prompts>>,
     /// By the policy's positions.
     issuers: Vec<Issuer>,
     /// Where refreshes run, so that they come to their end even where the browser goes away.
@@ -66,7 +75,8 @@ impl BrowserSessions {
     /// Puts the parts together; `None` where nobody signs in. `issuers` stand in the policy's order.
     pub fn new(
         issuers: &[IssuerSettings],
-        providers: Arc<dyn Providers>,
+        policy: Arc<Policy>,
+        (providers, prompts): (Arc<dyn Providers>, Option<Arc<dyn Prompts>>),
         state: Arc<dyn State>,
         runtime: Handle,
     ) -> Option<Arc<Self>> {
@@ -81,6 +91,8 @@ impl BrowserSessions {
         Some(Arc::new(Self {
             providers,
             state,
+            policy,
+            prompts,
             issuers: issuers.iter().map(issuer).collect(),
             runtime,
             known: Cache::new(REMEMBERED),
@@ -160,6 +172,21 @@ impl Sessions for BrowserSessions {
             Place::SignOut => self.sign_out(visit).await,
             Place::SignedOut => Page::SignedOut.into(),
             Place::BackChannelLogout => self.back_channel_logout(visit).await,
+            Place::StepUp => self.step_up(visit).await,
+            Place::StepUpStatus => self.progress(visit).await,
+            Place::Confirm => self.confirm(visit).await,
         }
+    }
+
+    async fn keep(&self, challenged: &Challenged<'_>) -> Offered {
+        self.keep_request(challenged).await
+    }
+
+    async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted> {
+        self.granted(id, action, now).await
+    }
+
+    async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
+        self.taken(name, target, visit).await
     }
 }

@@ -49,6 +49,49 @@ pub struct Record {
     pub seen_at: i64,
     /// Until when the claims count, where they can be refreshed.
     pub fresh_until: Option<i64>,
+    /// What was proven since.
+    #[serde(default)]
+    pub raised: Option<Raised>,
+    /// The name that browsers show for it now, where that is not its first one.
+    #[serde(default)]
+    pub shown_as: Option<ShownAs>,
+}
+
+/// A proof that was given after the sign-in. It stands for the sign-in's own as a whole: a level from one and a moment
+/// from the other would be a proof that nobody gave.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Raised {
+    /// The level's configured name.
+    pub level: Box<str>,
+    /// The methods.
+    pub methods: Vec<Box<str>>,
+    /// When it was given, in Unix seconds.
+    pub authenticated_at: i64,
+}
+
+/// A name that a browser was given in the place of another: at every step-up, so that who knew the old one gains nothing
+/// by it. What the session itself is called stays.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownAs {
+    /// The digest of what stands in the cookie.
+    pub name: Box<str>,
+    /// Since when, in Unix seconds.
+    pub since: i64,
+}
+
+/// What lies where a session's name points to.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Named {
+    /// The session.
+    Session(Box<Record>),
+    /// Its first name, under which it lies.
+    Other {
+        /// That name.
+        stands_for: Box<str>,
+        /// Since when, in Unix seconds.
+        since: i64,
+    },
 }
 
 impl Record {
@@ -71,6 +114,8 @@ impl Record {
 
 /// A session that was read, with what follows from it.
 pub struct Live {
+    /// Its first name: that by which everything of it is kept.
+    pub name: Box<str>,
     pub record: Record,
     pub subject: Arc<Subject>,
     pub position: usize,
@@ -114,6 +159,20 @@ pub struct Begun {
     pub began_at: i64,
     /// Whether the person was to authenticate anew.
     pub anew: bool,
+    /// What it is for, where somebody is signed in already and gives more proof.
+    #[serde(default)]
+    pub step_up: Option<StepUpBegun>,
+}
+
+/// A step-up under way.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StepUpBegun {
+    /// The session's first name.
+    pub session: Box<str>,
+    /// The name of the request that waits for it.
+    pub intent: Box<str>,
+    /// Whether the window is to be closed afterwards.
+    pub closes: bool,
 }
 
 /// The name of a session in stores, of its name in the browser.

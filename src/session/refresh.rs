@@ -228,8 +228,17 @@ impl Job {
         Ok(record)
     }
 
-    async fn stored(&self, record: Record) -> Done {
+    async fn stored(&self, mut record: Record) -> Done {
         let session = session_key(&self.name);
+        // What the person has proven meanwhile stays.
+        if let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session).await) {
+            record = Record {
+                raised: newest.raised,
+                shown_as: newest.shown_as,
+                seen_at: newest.seen_at.max(record.seen_at),
+                ..record
+            };
+        }
         if keep(self.state.as_ref(), &session, &record, self.idle + record::MARGIN).await {
             Done::Renewed(Arc::new(record))
         } else {

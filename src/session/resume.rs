@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::BrowserSessions;
-use super::record::{self, Live, Record, keep, session_key, understood};
+use super::record::{self, Live, Named, Record, keep, session_key, understood};
 use super::refresh::Refreshed;
 use crate::config::settings::SessionLimits;
 use crate::decision::{Identity, Lookup, Revocation};
@@ -21,17 +21,19 @@ use crate::request::credentials::{Presented, SessionId};
 /// How long a session is believed to be as it was read. Signing out does not wait for this: what is revoked is looked
 /// up with every request.
 const REMEMBERED_FOR: Duration = Duration::from_secs(2);
+/// How long, in seconds, a browser may show a session by the name before.
+const OLD_NAME_COUNTS: i64 = 10;
 /// So many times within the idle limit it is written that a session is used.
 const NOTES_PER_IDLE: i64 = 8;
 
 impl BrowserSessions {
     pub(super) async fn resumed(&self, id: &SessionId, host: &str, wanted: Use, now: i64) -> Resumed {
-        let name = record::name_of(id.as_str());
-        let live = match self.live(&name, now).await {
+        let live = match self.live(&record::name_of(id.as_str()), wanted, now).await {
             Lookup::Found(live) => live,
             Lookup::Absent => return ended(),
             Lookup::Unavailable => return known(Identity::SessionUnavailable, false),
         };
+        let name = live.name.clone();
         let issuer = self.issuers.get(live.position);
         let Some((issuer, settings)) = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?)))
         else {
@@ -63,16 +65,34 @@ impl BrowserSessions {
         Resumed { fact, ..known(Identity::Known(Arc::clone(&live.subject)), is_stale) }
     }
 
-    /// The session of this name, whatever its limits say.
-    async fn live(&self, name: &str, now: i64) -> Lookup<Arc<Live>> {
+    /// The session that is shown by this name, whatever its limits say.
+    pub(super) async fn live(&self, shown: &str, wanted: Use, now: i64) -> Lookup<Arc<Live>> {
         let holds = |live: &Arc<Live>| {
             live.read_at.elapsed() < REMEMBERED_FOR && live.subject.changes_at.is_none_or(|at| now < at)
         };
-        if let Some(live) = self.known.get(name).filter(holds) {
-            return Lookup::Found(live);
+        if let Some(live) = self.known.get(shown).filter(holds) {
+            return current(live, shown, None, wanted, now);
         }
-        match understood::<Record>(self.state.peek(&session_key(name)).await) {
-            Lookup::Found(record) => self.remember(name, record, now).map_or(Lookup::Absent, Lookup::Found),
+        match understood::<Named>(self.state.peek(&session_key(shown)).await) {
+            Lookup::Found(Named::Session(record)) => match self.remember(shown, *record, now) {
+                Some(live) => current(live, shown, None, wanted, now),
+                None => Lookup::Absent,
+            },
+            Lookup::Found(Named::Other { stands_for, since }) => {
+                match understood::<Record>(self.state.peek(&session_key(&stands_for)).await) {
+                    Lookup::Found(record) => match self.remember(&stands_for, record, now) {
+                        Some(live) => {
+                            if live.record.shown_as.as_ref().is_some_and(|current| *current.name == *shown) {
+                                self.known.insert(shown.into(), Arc::clone(&live));
+                            }
+                            current(live, shown, Some(since), wanted, now)
+                        }
+                        None => Lookup::Absent,
+                    },
+                    Lookup::Absent => Lookup::Absent,
+                    Lookup::Unavailable => Lookup::Unavailable,
+                }
+            }
             Lookup::Absent => Lookup::Absent,
             Lookup::Unavailable => Lookup::Unavailable,
         }
@@ -83,7 +103,7 @@ impl BrowserSessions {
     pub(super) fn remember(&self, name: &str, record: Record, now: i64) -> Option<Arc<Live>> {
         let (position, _) = self.issuer(&record.issuer)?;
         let subject = Arc::new(self.subject(name, &record, position, now)?);
-        let live = Arc::new(Live { record, subject, position, read_at: Instant::now() });
+        let live = Arc::new(Live { name: name.into(), record, subject, position, read_at: Instant::now() });
         self.known.insert(name.into(), Arc::clone(&live));
         Some(live)
     }
@@ -103,6 +123,14 @@ impl BrowserSessions {
         let frame = Frame { client_id: &record.client_id, name, began_at: record.began_at, ends_at, now };
         let mut subject = id_token::subject(&record.claims, rules, &frame).ok()?;
         subject.session.get_or_insert_with(|| name.into());
+        let levels = &self.policy.levels;
+        if let Some(raised) = &record.raised
+            && let Some(level) = levels.find(&raised.level).filter(|level| *level >= subject.level)
+        {
+            subject.level = level;
+            subject.methods.clone_from(&raised.methods);
+            subject.auth_time = Some(raised.authenticated_at);
+        }
         Some(subject)
     }
 
@@ -129,7 +157,13 @@ impl BrowserSessions {
         let Identity::Known(subject) = resumed.identified.identity else { return None };
         // As every other request asks: else the two would send each other a browser with a revoked session for ever.
         let is_valid = revocation(self.state.as_ref(), &subject).await == Revocation::Valid;
-        is_valid.then(|| self.known.get(&record::name_of(id.as_str()))).flatten()
+        if !is_valid {
+            return None;
+        }
+        match self.live(&record::name_of(id.as_str()), Use::Request, visit.now).await {
+            Lookup::Found(live) => Some(live),
+            Lookup::Absent | Lookup::Unavailable => None,
+        }
     }
 
     /// The session that a visit's browser presents, whatever its limits say, with its name.
@@ -143,13 +177,29 @@ impl BrowserSessions {
             Presented::Nothing => None,
         };
         let Some(id) = id else { return Lookup::Absent };
-        let name = record::name_of(id.as_str());
-        match self.live(&name, visit.now).await {
-            Lookup::Found(live) => Lookup::Found((name, live.record.clone())),
+        match self.live(&record::name_of(id.as_str()), Use::Request, visit.now).await {
+            Lookup::Found(live) => Lookup::Found((live.name.clone(), live.record.clone())),
             Lookup::Absent => Lookup::Absent,
             Lookup::Unavailable => Lookup::Unavailable,
         }
     }
+}
+
+/// The session, where a browser may still show it by this name. `since` is when it was given the name.
+fn current(
+    live: Arc<Live>,
+    shown: &str,
+    since: Option<i64>,
+    wanted: Use,
+    now: i64,
+) -> Lookup<Arc<Live>> {
+    let is_current = live.record.shown_as.as_ref().is_none_or(|newest| {
+        // Requests that were on their way when the browser got the new name.
+        let is_late = now < newest.since.saturating_add(OLD_NAME_COUNTS);
+        *newest.name == *shown || is_late || since.is_some_and(|since| since > newest.since)
+    });
+    // What runs since before goes on.
+    if is_current || wanted != Use::Request { Lookup::Found(live) } else { Lookup::Absent }
 }
 
 fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {

@@ -7,9 +7,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A new secret in base64url: 43 letters; `None` where the system gives no randomness.
 pub fn new() -> Option<String> {
+    bytes().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// 32 bytes that nobody can guess; `None` where the system gives no randomness.
+pub fn bytes() -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(bytes))
+    Some(bytes)
 }
 
 /// The SHA-256 of a secret in base64url: what a store may know. It is also the S256 challenge of RFC 7636 §4.2.

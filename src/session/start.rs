@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use reqwest::Url;
+use serde_json::{Value, json};
 
 use super::record::{Begun, Pending, keep, pending_key};
+use super::step_up::Demand;
 use super::{BrowserSessions, Offer, cookie, secret, target};
 use crate::enforce::sessions::{Answer, Choice, Page, Place, Provider, Visit, Visited};
 use crate::request::cookies;
@@ -52,13 +54,20 @@ impl BrowserSessions {
         };
         // Whoever used a shared browser before may still be signed in at the issuer.
         let anew = change || offer.settings.shared_workstation;
-        match self.send(visit, offer, to, anew).await {
+        match self.send(visit, offer, (to, None), anew).await {
             Some(visited) => visited,
             None => Page::Outage(link(Some(offer.name), to, change)).into(),
         }
     }
 
-    async fn send(&self, visit: &Visit<'_>, offer: Offer<'_>, to: &str, anew: bool) -> Option<Visited> {
+    /// `demand` is what is asked of somebody who is signed in already.
+    pub(super) async fn send(
+        &self,
+        visit: &Visit<'_>,
+        offer: Offer<'_>,
+        (to, demand): (&str, Option<Demand>),
+        anew: bool,
+    ) -> Option<Visited> {
         let provider = self.providers.provider(offer.position).await?;
         let (state, nonce) = (secret::new()?, secret::new()?);
         let (verifier, binding) = (secret::new()?, secret::new()?);
@@ -67,7 +76,7 @@ impl BrowserSessions {
         let challenge = secret::digest(&verifier);
         let leave =
             Leave { offer, state: &state, nonce: &nonce, challenge, redirect_uri: &redirect_uri, anew };
-        let address = leave.address(&provider)?;
+        let address = leave.address(&provider, demand.as_ref())?;
         let begun = Pending::Begun(Begun {
             issuer: offer.name.into(),
             host: visit.facts.host.as_str().into(),
@@ -79,6 +88,7 @@ impl BrowserSessions {
             to: to.into(),
             began_at: visit.now,
             anew,
+            step_up: demand.map(|demand| demand.begun),
         });
         if !keep(self.state.as_ref(), &pending_key(&state_digest), &begun, PATIENCE).await {
             return None;
@@ -126,9 +136,12 @@ struct Leave<'l> {
 
 impl Leave<'_> {
     /// The authentication request (OpenID Connect Core 1.0 §3.1.2.1).
-    fn address(&self, provider: &Provider) -> Option<String> {
+    fn address(&self, provider: &Provider, demand: Option<&Demand>) -> Option<String> {
         let settings = self.offer.settings;
         let mut address = Url::parse(&provider.authorization).ok()?;
+        let longest = settings.session.absolute.as_secs();
+        let max_age = demand.and_then(|demand| u64::try_from(demand.max_age?).ok()).unwrap_or(longest);
+        let levels = demand.map_or(&[][..], |demand| &demand.acr_values);
         address
             .query_pairs_mut()
             .append_pair("response_type", "code")
@@ -140,10 +153,15 @@ impl Leave<'_> {
             .append_pair("code_challenge", &self.challenge)
             .append_pair("code_challenge_method", "S256")
             // Asks for `auth_time` too, and lets no sign-in at the issuer outlast our longest session.
-            .append_pair("max_age", &settings.session.absolute.as_secs().to_string());
+            .append_pair("max_age", &max_age.to_string());
+        if !levels.is_empty() {
+            address.query_pairs_mut().append_pair("acr_values", &levels.join(" "));
+        }
         if provider.takes_claims {
-            let claims = r#"{"id_token":{"acr":null,"amr":null,"auth_time":{"essential":true}}}"#;
-            address.query_pairs_mut().append_pair("claims", claims);
+            // Issuers may take `acr_values` for a mere wish, and an essential claim for a demand (§5.5.1.1).
+            let acr = if levels.is_empty() { Value::Null } else { json!({ "essential": true, "values": levels }) };
+            let claims = json!({ "id_token": { "acr": acr, "amr": null, "auth_time": { "essential": true } } });
+            address.query_pairs_mut().append_pair("claims", &claims.to_string());
         }
         if self.anew {
             address.query_pairs_mut().append_pair("prompt", "login");

@@ -47,6 +47,15 @@ impl Reply {
         Ok(reply)
     }
 
+    /// How far a step-up is, for a script.
+    pub fn progress(id: Uuid, word: &str) -> pingora::Result<Self> {
+        let body = Bytes::from(format!("{{\"state\":\"{word}\"}}\n"));
+        let mut header = Self::bare(id, 200)?.header;
+        header.insert_header(http::header::CONTENT_TYPE, "application/json")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        Ok(Self { header, body })
+    }
+
     /// A status and nothing else.
     pub fn bare(id: Uuid, status: u16) -> pingora::Result<Self> {
         let mut header = ResponseHeader::build(status, Some(8))?;

@@ -1,0 +1,195 @@
+//! A browser's request that needs stronger proof: kept while its person gives it, and sent when they have confirmed it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::context::Context;
+use super::intake::{self, SessionBody};
+use super::own::accepts;
+use super::proxy::Gateway;
+use super::reply::Reply;
+use crate::decision::{Challenge, Denial};
+use crate::enforce::action::whole_body;
+use crate::enforce::sessions::{Page, Place, Sessions, Visit};
+use crate::enforce::step_up::{Challenged, Confirmed, Offered, Taken, confirms};
+use crate::enforce::{Arrival, BodyFault, BodySource};
+use crate::request::Facts;
+use crate::request::credentials::Presented;
+
+/// What confirms holds nothing but a button.
+const FORM_BYTES: usize = 4 * 1024;
+
+/// What of the request that confirms goes on with the one that was kept: who asks, and from where.
+const OF_THE_DAY: [header::HeaderName; 3] = [header::HOST, header::COOKIE, header::USER_AGENT];
+
+/// A request that goes on in the place of the one that confirmed it.
+pub(super) struct Resumed {
+    /// Its head, as the upstream gets it before the gateway's own headers.
+    pub(super) header: RequestHeader,
+    /// Where the person goes back to, where the application's answer was meant for a script.
+    pub(super) back: Option<String>,
+}
+
+/// A body that is there already.
+struct Whole(Bytes);
+
+#[async_trait::async_trait]
+impl BodySource for Whole {
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        if self.0.len() <= limit { Ok(self.0.clone()) } else { Err(BodyFault::TooLarge) }
+    }
+}
+
+/// The name of the kept request that a request confirms, and the target that it had.
+pub(super) fn confirmed(facts: &Facts) -> Option<(&str, &str)> {
+    let may = facts.method == Method::POST && matches!(facts.presented, Presented::Session(_));
+    may.then(|| confirms(facts.target.raw())).flatten()
+}
+
+impl Gateway {
+    /// Keeps a request that was challenged, where it is a browser's; reads its body for that.
+    pub(super) async fn keep(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        (route, challenge): (Option<usize>, &Challenge),
+        body: &mut Option<Bytes>,
+    ) -> Option<Offered> {
+        let facts = context.facts.as_ref()?;
+        let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions) else {
+            return None;
+        };
+        if !sessions.serves(facts.host.as_str()) {
+            return None;
+        }
+        let most = context.live.generation.policy.resume.most_body;
+        let whole = match body.clone() {
+            Some(body) => Some(body),
+            None => {
+                let mut source = SessionBody::new(session);
+                // What does not arrive can't be kept; the answer is the same.
+                let whole = whole_body(facts, most, &mut source).await.ok().flatten();
+                *body = source.into_collected();
+                whole
+            }
+        };
+        let headers = match &context.resumed {
+            Some(resumed) => resumed.header.headers.clone(),
+            None => session.req_header().headers.clone(),
+        };
+        let challenged = Challenged {
+            session: id,
+            facts,
+            headers: &headers,
+            body: whole,
+            route: route?,
+            tier: challenge.tier,
+            now: context.now,
+        };
+        Some(sessions.keep(&challenged).await)
+    }
+
+    /// Sends the request that another one confirms, once.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(super) async fn go_on(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        sessions: &dyn Sessions,
+        (facts, target, name): (&Facts, &str, &str),
+    ) -> pingora::Result<bool> {
+        let headers = session.req_header().headers.clone();
+        let mut source = SessionBody::new(session);
+        let arrived = source.collect(FORM_BYTES).await;
+        if let Some(running) = &mut context.running {
+            running.has_body();
+        }
+        if let Err(fault) = arrived {
+            session.set_keepalive(None);
+            let arrival = self.arrival(context, &facts.method, Ok(facts));
+            let denial = self.gate.refuse_visit(&arrival, fault.into()).await;
+            return self.refuse_confirmation(session, context, facts, &denial, &headers).await;
+        }
+        let place = Place::Confirm;
+        let visit = Visit { place, method: &facts.method, facts, headers: &headers, form: None, now: context.now };
+        let confirmed = match sessions.take(name, target, &visit).await {
+            Taken::Request(confirmed) => *confirmed,
+            Taken::Page(page) => return self.show(session, context, &page, &headers).await.map(|()| true),
+        };
+        let Confirmed { method, target, headers: kept, body, once, back } = confirmed;
+        let header = head(&method, &target, &kept, &headers, facts, body.len())?;
+        let reading = context.live.readings.get(self.position).unwrap_or(&self.listener.reading).clone();
+        let resumed = intake::resumed(session, &header, &reading);
+        let live = std::sync::Arc::clone(&context.live);
+        let arrival = Arrival {
+            resumes: Some(&once),
+            ..self.arrival(context, &method, resumed.as_ref().map_err(|why| *why))
+        };
+        let settled = self.gate.admit(&live.generation, &arrival, &mut Whole(body.clone())).await;
+        context.facts = resumed.ok();
+        context.resumed = Some(Box::new(Resumed { header, back }));
+        self.carry_out(session, context, settled, Some(body)).await
+    }
+
+    /// Answers with one of the gateway's own pages.
+    pub(super) async fn show(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        page: &Page,
+        headers: &HeaderMap,
+    ) -> pingora::Result<()> {
+        let rendered = context.live.pages.page(page, accepts(headers), context.id);
+        let reply = Reply::page(context.id, rendered)?.with_proxy_status(&self.proxy_status, None)?;
+        reply.send(session).await
+    }
+
+    async fn refuse_confirmation(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        facts: &Facts,
+        denial: &Denial,
+        headers: &HeaderMap,
+    ) -> pingora::Result<bool> {
+        context.reason = Some(denial.reason.code());
+        let reply = self.refusal(context, Some(facts), None, (denial, &[]), headers)?;
+        reply.with_proxy_status(&self.proxy_status, None)?.send(session).await.map(|()| true)
+    }
+}
+
+/// The head of the request that goes on: its own headers, and from the one that confirms who asks.
+fn head(
+    method: &Method,
+    target: &str,
+    kept: &HeaderMap,
+    of_the_day: &HeaderMap,
+    facts: &Facts,
+    body: usize,
+) -> pingora::Result<RequestHeader> {
+    let mut header = RequestHeader::build(method.clone(), target.as_bytes(), Some(kept.len() + 8))?;
+    for (name, value) in of_the_day {
+        let is_of_the_day = OF_THE_DAY.contains(name)
+            || name.as_str().starts_with("sec-fetch-")
+            || name.as_str().starts_with("x-forwarded-");
+        if is_of_the_day {
+            header.append_header(name.clone(), value.clone())?;
+        }
+    }
+    if !header.headers.contains_key(header::HOST) {
+        let host = facts.port.map_or(facts.host.as_str().to_owned(), |port| format!("{}:{port}", facts.host.as_str()));
+        header.insert_header(header::HOST, host)?;
+    }
+    super::http1::join_cookies(&mut header)?;
+    for (name, value) in kept {
+        header.append_header(name.clone(), value.clone())?;
+    }
+    if body > 0 {
+        header.insert_header(header::CONTENT_LENGTH, body)?;
+    }
+    Ok(header)
+}

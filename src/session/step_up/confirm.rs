@@ -1,0 +1,100 @@
+//! What will be done is shown to the person, and done when they say so: once.
+
+use super::super::BrowserSessions;
+use super::intent::{self, Kept};
+use super::Matter;
+use crate::decision::Lookup;
+use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
+use crate::enforce::step_up::{Confirmed, Taken, confirming};
+use crate::request::fetch::From;
+use crate::request::shown::shown;
+
+/// Where a request is confirmed.
+pub(super) fn address(name: &str) -> String {
+    format!("{}?intent={name}", Place::Confirm.path())
+}
+
+impl BrowserSessions {
+    /// Shows what will be done.
+    pub(in crate::session) async fn confirm(&self, visit: &Visit<'_>) -> Visited {
+        let matter = match self.matter(visit).await {
+            Ok(matter) => matter,
+            Err(visited) => return visited,
+        };
+        let Matter { name, intent, .. } = &matter;
+        if intent.is_read() {
+            return Answer::GoTo(intent.back.clone().into()).into();
+        }
+        let Some(body) = intent.body() else { return Page::IntentGone(intent.back.clone().into()).into() };
+        let headers = intent.headers();
+        let media = headers.get(http::header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        Page::Confirm {
+            label: intent.label.clone(),
+            shown: shown(media, &body),
+            action: confirming(&intent.target, name),
+            cancel: intent.back.clone().into(),
+        }
+        .into()
+    }
+
+    /// How far a step-up is, in a word for a script.
+    pub(in crate::session) async fn progress(&self, visit: &Visit<'_>) -> Visited {
+        let gone = || Answer::Progress("gone").into();
+        let Some(name) = visit.facts.target.query_once("intent") else { return gone() };
+        let Some(live) = self.alive(visit).await else { return gone() };
+        match self.kept(&name).await {
+            Lookup::Found(Kept::Waiting(intent)) if intent.session == live.name => {
+                Answer::Progress("waiting").into()
+            }
+            Lookup::Found(Kept::Released { session }) if session == live.name => Answer::Progress("proven").into(),
+            // A moment's outage is no end.
+            Lookup::Unavailable => Answer::Progress("waiting").into(),
+            Lookup::Found(_) | Lookup::Absent => gone(),
+        }
+    }
+
+    /// Takes a confirmed request out; whoever comes second is told so.
+    pub(in crate::session) async fn taken(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
+        // Only the gateway's own page confirms: another's could have the form sent too.
+        if visit.facts.fetch.from != From::Own {
+            return Taken::Page(Page::Malformed);
+        }
+        let Some(live) = self.alive(visit).await else {
+            return Taken::Page(Page::IntentGone(super::link(None, "/", false)));
+        };
+        let is_this_persons = |kept: &Kept| match kept {
+            Kept::Waiting(intent) => intent.session == live.name,
+            Kept::Sent { session, .. } | Kept::Released { session } => *session == live.name,
+        };
+        match self.kept(name).await {
+            Lookup::Found(kept) if !is_this_persons(&kept) => {
+                return Taken::Page(Page::OtherPerson("/".to_owned()));
+            }
+            Lookup::Found(Kept::Sent { back, .. }) => return Taken::Page(Page::AlreadySent(back.into())),
+            Lookup::Found(Kept::Waiting(intent)) if *intent.target == *target => {}
+            Lookup::Found(_) => return Taken::Page(Page::Malformed),
+            Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned())),
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
+        }
+        let intent = match self.take_intent(name).await {
+            Lookup::Found(Kept::Waiting(intent)) => intent,
+            // Another click was first, and says so in a moment.
+            Lookup::Found(_) | Lookup::Absent => return Taken::Page(Page::AlreadySent("/".to_owned())),
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
+        };
+        let sent = Kept::Sent { session: intent.session.clone(), back: intent.back.clone() };
+        // Without it a second click is told that nothing is kept any more.
+        self.keep_intent(name, &sent).await;
+        let (Some(method), Some(body)) = (intent::method(&intent.method), intent.body()) else {
+            return Taken::Page(Page::IntentGone(intent.back.into()));
+        };
+        Taken::Request(Box::new(Confirmed {
+            method,
+            target: intent.target.to_string(),
+            headers: intent.headers(),
+            body,
+            once: intent::once(name, intent.kept_at),
+            back: intent.by_script.then(|| intent.back.to_string()),
+        }))
+    }
+}

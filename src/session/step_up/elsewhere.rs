@@ -1,0 +1,183 @@
+//! Proof that is asked for elsewhere: on the person's phone, or by another service. The page waits, and looks again.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::record::{keep, understood};
+use super::super::{BrowserSessions, secret};
+use super::{Matter, address, confirm};
+use crate::decision::Lookup;
+use crate::enforce::prompts::{Answered, Ask, Asked, PromptFault};
+use crate::enforce::sessions::{Answer, Page, Visit, Visited};
+use crate::policy::Way;
+
+/// More prompts than this in [`STORM_SPAN`], with no answer that proves anything, are no longer the person's own.
+const STORM: u64 = 3;
+const STORM_SPAN: Duration = Duration::from_secs(600);
+/// Letters and digits that nobody takes for one another.
+const CODE_LETTERS: &[u8; 24] = b"ACDEFHJKLMNPQRTUVWXY3479";
+const CODE_LENGTH: usize = 4;
+
+/// A question that was put.
+#[derive(Serialize, Deserialize)]
+struct Prompt {
+    handle: Box<str>,
+    code: Box<str>,
+    asked_at: i64,
+    interval: u64,
+    page: Option<Box<str>>,
+}
+
+fn prompt_key(name: &str, way: &str) -> String {
+    format!("prompt:{}:{way}", secret::digest(name))
+}
+
+/// A code that people can compare at a glance.
+fn code() -> Option<Box<str>> {
+    let letter = |byte: u8| CODE_LETTERS.get(usize::from(byte) % CODE_LETTERS.len()).map(|letter| char::from(*letter));
+    let random = secret::bytes()?;
+    random.into_iter().take(CODE_LENGTH).map(letter).collect::<Option<String>>().map(Into::into)
+}
+
+impl BrowserSessions {
+    /// Puts the question, or looks for its answer.
+    pub(super) async fn elsewhere(&self, visit: &Visit<'_>, matter: Matter, way: &Way) -> Visited {
+        let key = prompt_key(&matter.name, &way.name);
+        let (Some(prompts), Some(position)) =
+            (&self.prompts, self.policy.ways.iter().position(|known| known.name == way.name))
+        else {
+            return self.way_down(&matter, &way.name, "way_unavailable");
+        };
+        let prompt = match understood::<Prompt>(self.state.peek(&key).await) {
+            Lookup::Found(prompt) => prompt,
+            Lookup::Absent => return self.ask(visit, &matter, (way, position)).await,
+            Lookup::Unavailable => return self.way_down(&matter, &way.name, "store_unavailable"),
+        };
+        match prompts.answered(position, &prompt.handle, visit.now).await {
+            Ok(Answered::Waiting(interval)) => self.waiting(&matter, way, &prompt, interval),
+            Ok(Answered::Proven(proof)) => match self.state.unseal(&key).await {
+                Lookup::Found(_) => {
+                    self.calmed(&matter).await;
+                    self.accept(visit, &matter, (&way.name, proof), prompt.asked_at).await
+                }
+                // Another window of the same person was first.
+                Lookup::Absent => Answer::GoTo(confirm::address(&matter.name)).into(),
+                Lookup::Unavailable => self.way_down(&matter, &way.name, "store_unavailable"),
+            },
+            Ok(Answered::Declined) => self.over(&matter, way, "declined").await,
+            Ok(Answered::Expired) => self.over(&matter, way, "prompt_expired").await,
+            Err(PromptFault::Refused(why)) => self.over(&matter, way, why).await,
+            Err(PromptFault::NotReachable) => self.over(&matter, way, "person_not_reachable").await,
+            Err(PromptFault::Unavailable) => self.way_down(&matter, &way.name, "way_unavailable"),
+        }
+    }
+
+    /// A question that led to nothing: the next one is a new one.
+    async fn over(&self, matter: &Matter, way: &Way, result: &'static str) -> Visited {
+        self.state.unseal(&prompt_key(&matter.name, &way.name)).await;
+        self.refused(matter, &way.name, result)
+    }
+
+    async fn ask(&self, visit: &Visit<'_>, matter: &Matter, (way, position): (&Way, usize)) -> Visited {
+        let Some(prompts) = &self.prompts else {
+            return self.way_down(matter, &way.name, "way_unavailable");
+        };
+        if !self.may_try(matter).await {
+            return self.too_often(matter);
+        }
+        match self.prompts_so_far(matter).await {
+            Lookup::Found(count) if count > STORM => {
+                tracing::warn!(way = %way.name, "a person is asked again and again: pushes to them stop for a while");
+                let others = self.choices(matter, &[&way.name]);
+                return self.ended(matter, "prompt_storm", Page::TooManyPrompts(others));
+            }
+            Lookup::Found(_) => {}
+            Lookup::Absent | Lookup::Unavailable => {
+                return self.way_down(matter, &way.name, "store_unavailable");
+            }
+        }
+        let Some(code) = code() else { return self.way_down(matter, &way.name, "no_randomness") };
+        let here = address(&matter.name, Some(&way.name), matter.closes);
+        let Some(offer) = self.offer(visit.facts.host.as_str(), &matter.live.record.issuer) else {
+            return Page::IntentGone(matter.intent.back.clone().into()).into();
+        };
+        let acr_values = self.acr_values(matter);
+        let ask = Ask {
+            subject: matter.live.record.claim("sub").unwrap_or_default(),
+            id_token: Some(&matter.live.record.id_token),
+            label: matter.intent.label.as_deref().unwrap_or(&matter.intent.route),
+            code: &code,
+            acr_values: &acr_values,
+            language: matter.intent.language.as_deref().unwrap_or("en"),
+            come_back: &format!("{}{here}", offer.origin.text),
+        };
+        let asked = match prompts.ask(position, &ask).await {
+            Ok(asked) => asked,
+            Err(PromptFault::Unavailable) => return self.way_down(matter, &way.name, "way_unavailable"),
+            Err(PromptFault::NotReachable) => return self.refused(matter, &way.name, "person_not_reachable"),
+            Err(PromptFault::Refused(why)) => return self.refused(matter, &way.name, why),
+        };
+        let Asked { handle, interval, expires_in, page } = asked;
+        let interval = interval.as_secs().max(1);
+        let prompt = Prompt { handle, code, asked_at: visit.now, interval, page };
+        let ttl = expires_in.min(self.policy.resume.ttl);
+        if !keep(self.state.as_ref(), &prompt_key(&matter.name, &way.name), &prompt, ttl).await {
+            prompts.take_back(position, &prompt.handle).await;
+            return self.way_down(matter, &way.name, "store_unavailable");
+        }
+        match prompt.page {
+            Some(page) => Answer::GoTo(page.into()).into(),
+            None => self.waiting(matter, way, &prompt, Duration::from_secs(interval)),
+        }
+    }
+
+    fn waiting(&self, matter: &Matter, way: &Way, prompt: &Prompt, interval: Duration) -> Visited {
+        let seconds = interval.as_secs().max(prompt.interval);
+        Page::Waiting {
+            label: matter.intent.label.clone(),
+            code: prompt.code.clone(),
+            seconds: u32::try_from(seconds).unwrap_or(5),
+            here: address(&matter.name, Some(&way.name), matter.closes),
+            others: self.choices(matter, &[&way.name]),
+            cancel: matter.intent.back.clone().into(),
+        }
+        .into()
+    }
+
+    /// How often this person was asked since they last gave proof, this time included.
+    async fn prompts_so_far(&self, matter: &Matter) -> Lookup<u64> {
+        let person = person(matter);
+        let since = match self.state.peek(&format!("calm:{person}")).await {
+            Lookup::Found(since) => String::from_utf8(since).unwrap_or_default(),
+            Lookup::Absent => String::new(),
+            Lookup::Unavailable => return Lookup::Unavailable,
+        };
+        self.state.window(&format!("prompts:{person}:{since}"), STORM_SPAN).await
+    }
+
+    /// The person has given proof: what they were asked before counts no more.
+    async fn calmed(&self, matter: &Matter) {
+        let since = secret::new().unwrap_or_default();
+        // Where it can't be kept they may be taken for pestered, and use another way.
+        let _ = self.state.seal(&format!("calm:{}", person(matter)), since.as_bytes(), STORM_SPAN).await;
+    }
+}
+
+/// A person's name in counters, which are not sealed.
+fn person(matter: &Matter) -> String {
+    let record = &matter.live.record;
+    secret::digest(&format!("{}:{}", record.issuer, record.claim("sub").unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_short_clear_and_differ() {
+        let codes: std::collections::HashSet<Box<str>> = (0..100).filter_map(|_| code()).collect();
+        assert!(codes.len() > 90, "{}", codes.len());
+        assert!(codes.iter().all(|code| code.len() == CODE_LENGTH && !code.contains(['0', 'O', '1', 'I'])));
+    }
+}

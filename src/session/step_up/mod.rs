@@ -1,0 +1,184 @@
+//! More proof from somebody who is signed in, for one action: what was asked is kept (`intent`), the person gives proof
+//! at the issuer (`at_issuer`) or elsewhere (`elsewhere`), confirms what will be done, and it goes on (`confirm`).
+//!
+//! A proof raises the session (`raise`) for whatever needs no proof of its own; and it is a grant for the action that
+//! waits, and for nothing else.
+
+mod at_issuer;
+mod confirm;
+mod elsewhere;
+mod intent;
+mod raise;
+
+pub(super) use self::at_issuer::Demand;
+
+use self::intent::{Intent, Kept};
+use super::BrowserSessions;
+use super::record::Live;
+use super::start::link;
+use crate::decision::Lookup;
+use crate::enforce::sessions::{Choice, Page, Place, SessionFact, Visit, Visited};
+use crate::policy::{Route, TierIndex, Way, WayKind};
+
+/// So often a person may fail to give proof for one action before it has to be begun anew.
+const MOST_ATTEMPTS: u64 = 5;
+
+/// A step-up that a visit is about.
+struct Matter {
+    /// The request's name, as the browser knows it.
+    name: String,
+    intent: Intent,
+    live: std::sync::Arc<Live>,
+    /// Whether the window is to be closed afterwards.
+    closes: bool,
+}
+
+/// The address of a step-up; `way` is one that was chosen.
+fn address(name: &str, way: Option<&str>, closes: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("intent", name);
+    if let Some(way) = way {
+        query.append_pair("way", way);
+    }
+    if closes {
+        query.append_pair("then", "close");
+    }
+    format!("{}?{}", Place::StepUp.path(), query.finish())
+}
+
+impl BrowserSessions {
+    /// The step-up that a visit names, where it is this person's and still waits.
+    async fn matter(&self, visit: &Visit<'_>) -> Result<Matter, Visited> {
+        let target = &visit.facts.target;
+        let Some(name) = target.query_once("intent") else { return Err(Page::Malformed.into()) };
+        let name = name.into_owned();
+        let Some(live) = self.alive(visit).await else {
+            // Whatever was kept was the ended session's.
+            return Err(Page::IntentGone(link(None, "/", false)).into());
+        };
+        let intent = match self.kept(&name).await {
+            Lookup::Found(Kept::Waiting(intent)) => *intent,
+            Lookup::Found(Kept::Sent { session, back }) if session == live.name => {
+                return Err(Page::AlreadySent(back.into()).into());
+            }
+            Lookup::Found(Kept::Released { session, .. }) if session == live.name => {
+                return Err(Page::Proven.into());
+            }
+            Lookup::Found(_) => return Err(Page::OtherPerson("/".to_owned()).into()),
+            Lookup::Absent => return Err(Page::IntentGone("/".to_owned()).into()),
+            Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
+        };
+        if intent.session != live.name {
+            return Err(Page::OtherPerson("/".to_owned()).into());
+        }
+        let closes = target.query_once("then").as_deref() == Some("close");
+        Ok(Matter { name, intent, live, closes })
+    }
+
+    /// Goes the way that was chosen, or the only one; else asks which.
+    pub(super) async fn step_up(&self, visit: &Visit<'_>) -> Visited {
+        let matter = match self.matter(visit).await {
+            Ok(matter) => matter,
+            Err(visited) => return visited,
+        };
+        let target = &visit.facts.target;
+        let ways: Vec<&Way> = self.ways(&matter.intent, matter.live.position).collect();
+        let wanted = target.query_once("way");
+        let way = match (wanted, ways.as_slice()) {
+            (Some(name), ways) => ways.iter().find(|way| *way.name == *name).copied(),
+            (None, [only]) => Some(*only),
+            (None, _) => {
+                let label = matter.intent.label.clone();
+                let ways = self.choices(&matter, &[]);
+                let kept = !matter.intent.is_read();
+                return Page::StepUp { label, ways, kept, lost: false }.into();
+            }
+        };
+        match way.map(|way| (way, &way.kind)) {
+            Some((_, WayKind::Oidc)) => self.to_issuer(visit, matter).await,
+            Some((way, WayKind::Ciba { .. } | WayKind::Http { .. })) => self.elsewhere(visit, matter, way).await,
+            Some((_, WayKind::Rfc9470)) | None => Page::Malformed.into(),
+        }
+    }
+
+    /// Whether the person may try once more; counts the attempt.
+    async fn may_try(&self, matter: &Matter) -> bool {
+        let name = super::secret::digest(&matter.name);
+        let attempts = self.state.window(&format!("step-up:{name}"), self.policy.resume.ttl).await;
+        // An issuer that never does what it is asked would else send the browser in circles (standards: essential `acr`).
+        !matches!(attempts, Lookup::Found(count) if count > MOST_ATTEMPTS)
+    }
+
+    fn too_often(&self, matter: &Matter) -> Visited {
+        self.ended(matter, "too_many_attempts", Page::IntentGone(matter.intent.back.clone().into()))
+    }
+
+    /// The tier's and the route's positions, where the rules are those it was kept under.
+    fn rules_of(&self, intent: &Intent) -> Option<(TierIndex, &Route)> {
+        let tier = self.policy.tiers.iter().position(|tier| tier.name == intent.tier)?;
+        let route = self.policy.routes.iter().find(|route| *route.id == *intent.route)?;
+        let is_same = intent.policy == self.policy.version;
+        Some((TierIndex(u8::try_from(tier).ok()?), route)).filter(|_| is_same)
+    }
+
+    /// The issuer's words for the level that is asked for, the weakest first.
+    fn acr_values(&self, matter: &Matter) -> Vec<Box<str>> {
+        let Some((tier, route)) = self.rules_of(&matter.intent) else { return Vec::new() };
+        let level = self.policy.requirement(route, tier).level();
+        let rules = self.policy.issuers.get(matter.live.position);
+        rules.map(|rules| rules.assurance.acr_values(level).map(Into::into).collect()).unwrap_or_default()
+    }
+
+    /// The ways that its tier lists and this person can take.
+    fn ways<'s>(&'s self, intent: &Intent, issuer: usize) -> impl Iterator<Item = &'s Way> {
+        let tier = self.policy.tiers.iter().find(|tier| tier.name == intent.tier);
+        let listed = tier.map_or(&[][..], |tier| &tier.step_up);
+        listed.iter().filter_map(|way| self.policy.ways.get(*way)).filter(move |way| way.fits_browser(issuer))
+    }
+
+    /// The ways but for some, as links.
+    fn choices(&self, matter: &Matter, without: &[&str]) -> Vec<Choice> {
+        let ways = self.ways(&matter.intent, matter.live.position);
+        ways.filter(|way| !without.contains(&&*way.name))
+            .map(|way| Choice {
+                label: self.way_label(way, matter.live.position),
+                link: address(&matter.name, Some(&way.name), matter.closes),
+            })
+            .collect()
+    }
+
+    /// What a way is called: by its configured label, else as the issuer is.
+    fn way_label(&self, way: &Way, issuer: usize) -> Box<str> {
+        let of_issuer = || {
+            let settings = self.issuers.get(issuer).and_then(|issuer| issuer.sign_in.as_ref());
+            settings.map(|settings| settings.label.clone())
+        };
+        let label = way.label.clone().or_else(|| matches!(way.kind, WayKind::Oidc).then(of_issuer).flatten());
+        label.unwrap_or_else(|| way.name.clone())
+    }
+
+    /// A page, and the record of why it is shown.
+    fn ended(&self, matter: &Matter, result: &'static str, page: Page) -> Visited {
+        let fact = matter.live.record.fact("step_up", result, matter.live.name.clone());
+        Visited { fact: Some(fact), ..page.into() }
+    }
+
+    /// The page that says that the proof was not enough, with what else can be done.
+    fn refused(&self, matter: &Matter, way: &str, result: &'static str) -> Visited {
+        let again = address(&matter.name, Some(way), matter.closes);
+        let others = self.choices(matter, &[way]);
+        self.ended(matter, result, Page::ProofRefused { again, others })
+    }
+
+    /// The page that says that a way can't be used now.
+    fn way_down(&self, matter: &Matter, way: &str, result: &'static str) -> Visited {
+        let again = address(&matter.name, Some(way), matter.closes);
+        let others = self.choices(matter, &[way]);
+        self.ended(matter, result, Page::WayOutage { again, others })
+    }
+}
+
+/// What a fact says of a proof that was given.
+fn proven(live: &Live) -> SessionFact {
+    live.record.fact("step_up", "ok", live.name.clone())
+}

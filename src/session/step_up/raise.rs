@@ -1,0 +1,117 @@
+//! A proof takes effect: the session is worth more, shows another name, and the request that waits has its grant.
+
+use super::super::record::{self, Named, Raised, Record, ShownAs, keep, session_key, understood};
+use super::super::{BrowserSessions, cookie, secret};
+use super::intent::Kept;
+use super::{Matter, proven};
+use crate::decision::Lookup;
+use crate::enforce::ports::Consumed;
+use crate::enforce::prompts::Proof;
+use crate::enforce::sessions::{Answer, Page, Visit, Visited};
+use crate::policy::tier::MOST_PROOF_AGE;
+use crate::state::spent::ProofKey;
+
+/// Clocks of issuers and ours differ by this much, in seconds.
+const SKEW: i64 = 30;
+
+impl BrowserSessions {
+    /// Judges a proof by what the request that waits needs, and lets it take effect. `way` is the one it was given on;
+    /// `since` is when it was asked for.
+    pub(super) async fn accept(
+        &self,
+        visit: &Visit<'_>,
+        matter: &Matter,
+        (way, proof): (&str, Proof),
+        since: i64,
+    ) -> Visited {
+        let (intent, live) = (&matter.intent, &matter.live);
+        if live.record.claim("sub") != Some(&*proof.subject) {
+            return self.refused(matter, way, "other_subject");
+        }
+        let Some((index, route)) = self.rules_of(intent) else {
+            // The rules have changed: what is asked for may be something else now.
+            return self.ended(matter, "policy_changed", Page::IntentGone(intent.back.clone().into()));
+        };
+        let (tier, requirement) = (self.policy.tier(index), self.policy.requirement(route, index));
+        if !requirement.proven_by(proof.level, &proof.methods) {
+            return self.refused(matter, way, "proof_too_weak");
+        }
+        let age = visit.now.saturating_sub(proof.authenticated_at);
+        let is_new = proof.authenticated_at.saturating_add(SKEW) >= since;
+        let is_recent = tier.max_age.is_none_or(|most| age <= most.saturating_add(SKEW));
+        if age < -SKEW || !(is_new || (is_recent && !tier.each_action_needs_new_proof)) {
+            return self.refused(matter, way, "proof_too_old");
+        }
+        if tier.each_action_needs_new_proof {
+            // One authentication makes one grant, whatever flow shows it.
+            match self.spend_event(&proof, visit.now).await {
+                Consumed::Done(_) => {}
+                Consumed::Already => return self.refused(matter, way, "proof_already_used"),
+                Consumed::Unknown => return self.way_down(matter, way, "store_unavailable"),
+            }
+        }
+        let raised = Raised {
+            level: self.policy.levels.name(proof.level).into(),
+            methods: proof.methods,
+            authenticated_at: proof.authenticated_at.min(visit.now),
+        };
+        if !self.keep_grant(&matter.name, intent, &raised).await {
+            return self.way_down(matter, way, "store_unavailable");
+        }
+        let Some(cookie) = self.raise(&live.name, raised, visit.now).await else {
+            return self.way_down(matter, way, "store_unavailable");
+        };
+        let answer = self.onward(matter).await;
+        Visited { cookies: vec![cookie], fact: Some(proven(live)), ..answer.into() }
+    }
+
+    async fn spend_event(&self, proof: &Proof, now: i64) -> Consumed {
+        let moment = proof.authenticated_at.min(now);
+        let key = ProofKey::new(&["grant", &proof.subject, &proof.authenticated_at.to_string()], moment);
+        let remember = std::time::Duration::from_secs(u64::try_from(2 * MOST_PROOF_AGE).unwrap_or(0));
+        self.state.consume(&key, remember).await
+    }
+
+    /// Writes what was proven into the session and gives it another name in the browser; the cookie, where that is done.
+    async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
+        let id = secret::new()?;
+        let shown = record::name_of(&id);
+        let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session_key(name)).await) else {
+            return None;
+        };
+        let (position, _) = self.issuer(&newest.issuer)?;
+        let limits = self.issuers.get(position)?.sign_in.as_ref()?.session;
+        let other = Named::Other { stands_for: name.into(), since: now };
+        if !keep(self.state.as_ref(), &session_key(&shown), &other, limits.absolute + record::MARGIN).await {
+            return None;
+        }
+        let record = Record {
+            raised: Some(raised),
+            shown_as: Some(ShownAs { name: shown, since: now }),
+            seen_at: now,
+            ..newest
+        };
+        let ttl = limits.idle.min(limits.absolute) + record::MARGIN;
+        if !keep(self.state.as_ref(), &session_key(name), &record, ttl).await {
+            return None;
+        }
+        self.remember(name, record, now)?;
+        Some(cookie::session(&id))
+    }
+
+    /// Where the person goes once the proof is there.
+    async fn onward(&self, matter: &Matter) -> Answer {
+        let intent = &matter.intent;
+        if matter.closes {
+            // Who asked asks again: what was kept must not be sent as well.
+            let released = Kept::Released { session: intent.session.clone() };
+            self.keep_intent(&matter.name, &released).await;
+            return Answer::Page(Page::Proven);
+        }
+        if intent.is_read() {
+            let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
+            return Answer::GoTo(super::super::target::safe(Some(to)).to_owned());
+        }
+        Answer::GoTo(super::confirm::address(&matter.name))
+    }
+}
