@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Need, Possession, Question, Reason,
+    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
     Revocation, Step, step,
 };
 use crate::identity::{Caller, Subject};

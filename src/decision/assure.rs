@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
+use super::Reason;
 use super::evidence::{Evidence, Granted, Lookup, Need};
 use super::outcome::Challenge;
 use super::step::{Question, Stop};
 use super::trace::{Stage, Trace};
-use super::Reason;
 use crate::identity::{Caller, Subject, TokenFault};
 use crate::policy::requirement::{Requirement, Unmet};
 use crate::policy::{Policy, Route, Tier, TierIndex};
@@ -31,7 +31,9 @@ pub(super) fn assure<T: Trace>(
             None => return Err(Stop::Need(Need::Grant(tier_index))),
             Some(Lookup::Unavailable) => return Err(Reason::StoreUnavailable.into()),
             Some(Lookup::Found(granted)) if requirement.proven_by(granted.level, &granted.methods) => {
-                trace.note(Stage::Assure, || format!("a step-up for this action satisfies tier `{}`", tier.name));
+                trace.note(Stage::Assure, || {
+                    format!("a step-up for this action satisfies tier `{}`", tier.name)
+                });
                 return paid_by_grant(tier, granted, evidence, now);
             }
             Some(Lookup::Found(_) | Lookup::Absent) => {}

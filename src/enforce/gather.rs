@@ -11,8 +11,8 @@ use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
 use crate::decision::trace::Silent;
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question, Reason,
-    Revocation, Step, step,
+    BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question,
+    Reason, Revocation, Step, step,
 };
 use crate::identity::Subject;
 use crate::policy::TierIndex;
@@ -159,9 +159,10 @@ impl Gate {
         else {
             return Ok(Lookup::Absent);
         };
-        let most = policy.resume.most_body.min(
-            usize::try_from(route.body_limit(arrival.body_bytes)).unwrap_or(usize::MAX),
-        );
+        let most = policy
+            .resume
+            .most_body
+            .min(usize::try_from(route.body_limit(arrival.body_bytes)).unwrap_or(usize::MAX));
         let Some(body) = action::whole_body(facts, most, source).await? else { return Ok(Lookup::Absent) };
         let action = Action { policy, route, tier, facts, subject, body: &body };
         Ok(sessions.grant(id, &action.digest(), arrival.now).await)

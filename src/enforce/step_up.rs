@@ -76,7 +76,8 @@ pub fn confirms(target: &str) -> Option<(&str, &str)> {
     let (rest, name) = target.rsplit_once(CONFIRMS)?;
     let name = name.strip_prefix('=')?;
     let rest = rest.strip_suffix(['?', '&'])?;
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let is_name =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     is_name.then_some((rest, name))
 }
 

@@ -58,7 +58,8 @@ impl Gateway {
         body: &mut Option<Bytes>,
     ) -> Option<Offered> {
         let facts = context.facts.as_ref()?;
-        let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions) else {
+        let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions)
+        else {
             return None;
         };
         if !sessions.serves(facts.host.as_str()) {
@@ -115,7 +116,8 @@ impl Gateway {
             return self.refuse_confirmation(session, context, facts, &denial, &headers).await;
         }
         let place = Place::Confirm;
-        let visit = Visit { place, method: &facts.method, facts, headers: &headers, form: None, now: context.now };
+        let visit =
+            Visit { place, method: &facts.method, facts, headers: &headers, form: None, now: context.now };
         let confirmed = match sessions.take(name, target, &visit).await {
             Taken::Request(confirmed) => *confirmed,
             Taken::Page(page) => return self.show(session, context, &page, &headers).await.map(|()| true),
@@ -181,7 +183,9 @@ fn head(
         }
     }
     if !header.headers.contains_key(header::HOST) {
-        let host = facts.port.map_or(facts.host.as_str().to_owned(), |port| format!("{}:{port}", facts.host.as_str()));
+        let host = facts
+            .port
+            .map_or(facts.host.as_str().to_owned(), |port| format!("{}:{port}", facts.host.as_str()));
         header.insert_header(header::HOST, host)?;
     }
     super::http1::join_cookies(&mut header)?;

@@ -31,8 +31,8 @@ use crate::decision::{Granted, Lookup};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
 use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
-use crate::enforce::step_up::{Challenged, Offered, Taken};
 use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
+use crate::enforce::step_up::{Challenged, Offered, Taken};
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
 

@@ -186,13 +186,7 @@ impl BrowserSessions {
 }
 
 /// The session, where a browser may still show it by this name. `since` is when it was given the name.
-fn current(
-    live: Arc<Live>,
-    shown: &str,
-    since: Option<i64>,
-    wanted: Use,
-    now: i64,
-) -> Lookup<Arc<Live>> {
+fn current(live: Arc<Live>, shown: &str, since: Option<i64>, wanted: Use, now: i64) -> Lookup<Arc<Live>> {
     let is_current = live.record.shown_as.as_ref().is_none_or(|newest| {
         // Requests that were on their way when the browser got the new name.
         let is_late = now < newest.since.saturating_add(OLD_NAME_COUNTS);

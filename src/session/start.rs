@@ -159,8 +159,10 @@ impl Leave<'_> {
         }
         if provider.takes_claims {
             // Issuers may take `acr_values` for a mere wish, and an essential claim for a demand (§5.5.1.1).
-            let acr = if levels.is_empty() { Value::Null } else { json!({ "essential": true, "values": levels }) };
-            let claims = json!({ "id_token": { "acr": acr, "amr": null, "auth_time": { "essential": true } } });
+            let acr =
+                if levels.is_empty() { Value::Null } else { json!({ "essential": true, "values": levels }) };
+            let claims =
+                json!({ "id_token": { "acr": acr, "amr": null, "auth_time": { "essential": true } } });
             address.query_pairs_mut().append_pair("claims", &claims.to_string());
         }
         if self.anew {

@@ -116,7 +116,7 @@ impl Pages {
             Page::Expired(again) => self.fill(Says::Expired, accepts, decision, &[], Some(again), own),
             Page::Failed(again) => self.fill(Says::Failed, accepts, decision, &[], Some(again), own),
             Page::Outage(again) => self.fill(Says::Outage, accepts, decision, &[], Some(again), own),
-            Page::Malformed => self.fill(Says::Malformed, accepts, decision, &[], None, own),
+            _ => self.fill(Says::Malformed, accepts, decision, &[], None, own),
         }
     }
 

@@ -1,8 +1,8 @@
 //! What will be done is shown to the person, and done when they say so: once.
 
 use super::super::BrowserSessions;
-use super::intent::{self, Kept};
 use super::Matter;
+use super::intent::{self, Kept};
 use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
 use crate::enforce::step_up::{Confirmed, Taken, confirming};
@@ -46,7 +46,9 @@ impl BrowserSessions {
             Lookup::Found(Kept::Waiting(intent)) if intent.session == live.name => {
                 Answer::Progress("waiting").into()
             }
-            Lookup::Found(Kept::Released { session }) if session == live.name => Answer::Progress("proven").into(),
+            Lookup::Found(Kept::Released { session }) if session == live.name => {
+                Answer::Progress("proven").into()
+            }
             // A moment's outage is no end.
             Lookup::Unavailable => Answer::Progress("waiting").into(),
             Lookup::Found(_) | Lookup::Absent => gone(),

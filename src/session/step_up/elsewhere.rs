@@ -35,7 +35,8 @@ fn prompt_key(name: &str, way: &str) -> String {
 
 /// A code that people can compare at a glance.
 fn code() -> Option<Box<str>> {
-    let letter = |byte: u8| CODE_LETTERS.get(usize::from(byte) % CODE_LETTERS.len()).map(|letter| char::from(*letter));
+    let letter =
+        |byte: u8| CODE_LETTERS.get(usize::from(byte) % CODE_LETTERS.len()).map(|letter| char::from(*letter));
     let random = secret::bytes()?;
     random.into_iter().take(CODE_LENGTH).map(letter).collect::<Option<String>>().map(Into::into)
 }

@@ -163,7 +163,14 @@ impl BrowserSessions {
         }
         let Some(name) = secret::new() else { return nothing };
         let body = body.filter(|_| is_whole).unwrap_or_default();
-        let action = Action { policy: &self.policy, route, tier: challenged.tier, facts, subject: &live.subject, body };
+        let action = Action {
+            policy: &self.policy,
+            route,
+            tier: challenged.tier,
+            facts,
+            subject: &live.subject,
+            body,
+        };
         let is_navigation = facts.fetch.navigation || facts.fetch.form;
         let intent = Intent {
             session: live.name.clone(),
@@ -215,11 +222,17 @@ impl BrowserSessions {
     /// Notes that proof was given for a request that waits.
     pub(super) async fn keep_grant(&self, name: &str, intent: &Intent, raised: &Raised) -> bool {
         let grant = StoredGrant { raised: raised.clone(), intent: name.into(), kept_at: intent.kept_at };
-        keep(self.state.as_ref(), &grant_key(&intent.session, &intent.action), &grant, self.policy.resume.ttl).await
+        keep(self.state.as_ref(), &grant_key(&intent.session, &intent.action), &grant, self.policy.resume.ttl)
+            .await
     }
 
     /// The proof that was given for an action.
-    pub(in crate::session) async fn granted(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted> {
+    pub(in crate::session) async fn granted(
+        &self,
+        id: &SessionId,
+        action: &str,
+        now: i64,
+    ) -> Lookup<Granted> {
         let live = match self.live(&record::name_of(id.as_str()), Use::Request, now).await {
             Lookup::Found(live) => live,
             Lookup::Absent => return Lookup::Absent,
@@ -249,7 +262,7 @@ fn back(host: &str, headers: &HeaderMap, own: &str, is_page: bool) -> Box<str> {
     }
     let page = text(headers, &header::REFERER).and_then(|page| {
         let page = reqwest::Url::parse(page).ok().filter(|page| page.host_str() == Some(host))?;
-        Some(page[reqwest::url::Position::BeforePath..reqwest::url::Position::AfterQuery].to_owned())
+        Some(page.query().map_or_else(|| page.path().to_owned(), |query| format!("{}?{query}", page.path())))
     });
     target::safe(page.as_deref()).into()
 }

@@ -96,7 +96,9 @@ impl BrowserSessions {
         };
         match way.map(|way| (way, &way.kind)) {
             Some((_, WayKind::Oidc)) => self.to_issuer(visit, matter).await,
-            Some((way, WayKind::Ciba { .. } | WayKind::Http { .. })) => self.elsewhere(visit, matter, way).await,
+            Some((way, WayKind::Ciba { .. } | WayKind::Http { .. })) => {
+                self.elsewhere(visit, matter, way).await
+            }
             Some((_, WayKind::Rfc9470)) | None => Page::Malformed.into(),
         }
     }

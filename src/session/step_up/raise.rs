@@ -61,7 +61,7 @@ impl BrowserSessions {
         let Some(cookie) = self.raise(&live.name, raised, visit.now).await else {
             return self.way_down(matter, way, "store_unavailable");
         };
-        let answer = self.onward(matter).await;
+        let answer = self.after_proof(matter).await;
         Visited { cookies: vec![cookie], fact: Some(proven(live)), ..answer.into() }
     }
 
@@ -100,7 +100,7 @@ impl BrowserSessions {
     }
 
     /// Where the person goes once the proof is there.
-    async fn onward(&self, matter: &Matter) -> Answer {
+    async fn after_proof(&self, matter: &Matter) -> Answer {
         let intent = &matter.intent;
         if matter.closes {
             // Who asked asks again: what was kept must not be sent as well.
