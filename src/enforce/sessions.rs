@@ -12,6 +12,7 @@ use crate::identity::jwt::Media;
 use crate::identity::{IssuerRules, TokenFault};
 use crate::request::Facts;
 use crate::request::credentials::SessionId;
+use crate::request::shown::Shown;
 
 /// The path under which the gateway's own pages lie, on every host at which people sign in.
 pub const OWN_PATH: &str = "/_wardgate";
@@ -197,6 +198,74 @@ pub enum Page {
     Outage(String),
     /// The request makes no sense here.
     Malformed,
+    /// A fresh proof is needed that it is you.
+    StepUp {
+        /// What people call the action.
+        label: Option<Box<str>>,
+        /// How it can be given; the first is the one to take.
+        ways: Vec<Choice>,
+        /// What was sent is kept, and its sending will be asked for.
+        kept: bool,
+        /// What was sent could not be kept.
+        lost: bool,
+    },
+    /// Is this what you want to be done?
+    Confirm {
+        /// What people call the action.
+        label: Option<Box<str>>,
+        /// What was sent.
+        shown: Vec<Shown>,
+        /// Where the form with the one button posts to.
+        action: String,
+        /// Where one goes who does not want it.
+        cancel: String,
+    },
+    /// Look at your phone.
+    Waiting {
+        /// What people call the action.
+        label: Option<Box<str>>,
+        /// What the phone must show too.
+        code: Box<str>,
+        /// How long an answer may take until it is known here, in seconds.
+        seconds: u32,
+        /// Where to look for it.
+        here: String,
+        /// Other ways.
+        others: Vec<Choice>,
+        /// Where one goes who gives up.
+        cancel: String,
+    },
+    /// It is confirmed; go on in the other window.
+    Proven,
+    /// What a script had asked for was sent.
+    Sent {
+        /// The service accepted it.
+        ok: bool,
+        /// Where to go on.
+        back: String,
+    },
+    /// This was sent before, and is not sent again; where to look.
+    AlreadySent(String),
+    /// What was sent is no longer kept; where to begin anew.
+    IntentGone(String),
+    /// It was kept for somebody else than who is signed in now; where to go.
+    OtherPerson(String),
+    /// The proof was not given, was not enough, or came too late.
+    ProofRefused {
+        /// Where to try again.
+        again: String,
+        /// Other ways.
+        others: Vec<Choice>,
+    },
+    /// A way can't be used now.
+    WayOutage {
+        /// Where to try again.
+        again: String,
+        /// Other ways.
+        others: Vec<Choice>,
+    },
+    /// Nobody is asked on the phone any more; other ways.
+    TooManyPrompts(Vec<Choice>),
 }
 
 /// How a visit is answered.
