@@ -3,8 +3,11 @@
 //! One template; what it says is in `text`. The policy of its content (CSP) lets the browser run nothing, load nothing,
 //! and send its one form to where the page is meant to lead.
 
+mod content;
 mod language;
+mod style;
 mod text;
+mod words;
 
 use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -12,35 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
+use self::content::{Content, Row};
 use self::language::Language;
+use self::style::STYLE;
 use self::text::{Says, Text};
+use self::words::words;
 use crate::config::settings::PagesSettings;
-use crate::enforce::sessions::{Choice, Page, Place};
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ground:#f3f5f7;--card:#fff;--text:#1b1f23;--soft:#495057;--edge:#868e96;font:100%/1.5 system-ui,sans-serif}\
-@media(prefers-color-scheme:dark){:root{--ground:#121517;--card:#1e2327;--text:#eceff1;--soft:#b6bec5;--edge:#868e96}\
-.action{box-shadow:0 0 0 1px var(--edge)}header img{padding:.5rem;border-radius:.375rem;background:#fff}}\
-*{box-sizing:border-box}\
-body{margin:0;min-height:100vh;padding:0 1rem;display:flex;flex-direction:column;align-items:center;\
-background:var(--ground);color:var(--text)}\
-header,main,footer{width:100%;max-width:32rem}\
-header,footer{padding:1rem 0}\
-header p{margin:.5rem 0 0;font-weight:600}\
-header img{display:block;max-width:100%;max-height:4rem}\
-main{padding:1.5rem;background:var(--card);border:1px solid var(--edge);border-radius:.5rem}\
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}\
-ul{list-style:none;margin:0;padding:0}\
-p,li{margin:0 0 1rem;overflow-wrap:anywhere}\
-main>:last-child,li:last-child,footer p{margin-bottom:0}\
-.action{display:block;width:100%;min-height:2.75rem;padding:.625rem 1rem;border:0;border-radius:.375rem;\
-background:COLOUR;color:#fff;font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}\
-.action:hover{text-decoration:underline}\
-.action:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
-footer{font-size:.875rem;color:var(--soft)}\
-code{font-family:ui-monospace,monospace}\
-@media(min-width:34rem){body{justify-content:center}}\
-@media(forced-colors:active){.action{border:1px solid}}";
+use crate::enforce::sessions::{Choice, Page};
 
 /// What every page has in common.
 pub struct Pages {
@@ -71,11 +52,17 @@ struct Filled<'f> {
     brand: &'f str,
     logo: Option<&'f str>,
     style: &'f str,
-    title: &'static str,
-    body: &'static str,
-    choices: &'f [Choice],
+    title: &'f str,
+    body: &'f str,
+    code: Option<&'f str>,
+    rows: &'f [Row],
+    notes: &'f [String],
     form: Option<Choice>,
     action: Option<Choice>,
+    heading: Option<&'static str>,
+    choices: &'f [Choice],
+    is_ranked: bool,
+    out: Option<Choice>,
     reference: &'static str,
     decision: Uuid,
 }
@@ -95,34 +82,12 @@ impl Pages {
 
     /// A page of a visit. `accepts` is the request's `Accept-Language`.
     pub fn page(&self, page: &Page, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        let own = "'self'".to_owned();
-        match page {
-            Page::Chooser(choices) => self.fill(Says::Chooser, accepts, decision, choices, None, own),
-            Page::ConfirmSignOut { leads_to } => {
-                // Browsers hold the redirection that answers a form to the same rule as the form.
-                let form_action = leads_to.iter().fold(own, |own, origin| format!("{own} {origin}"));
-                self.fill(
-                    Says::ConfirmSignOut,
-                    accepts,
-                    decision,
-                    &[],
-                    Some(Place::SignOut.path()),
-                    form_action,
-                )
-            }
-            Page::SignedOut => {
-                self.fill(Says::SignedOut, accepts, decision, &[], Some(Place::SignIn.path()), own)
-            }
-            Page::Expired(again) => self.fill(Says::Expired, accepts, decision, &[], Some(again), own),
-            Page::Failed(again) => self.fill(Says::Failed, accepts, decision, &[], Some(again), own),
-            Page::Outage(again) => self.fill(Says::Outage, accepts, decision, &[], Some(again), own),
-            _ => self.fill(Says::Malformed, accepts, decision, &[], None, own),
-        }
+        let language = Language::of(accepts);
+        self.lay_out(Content::new(page, language), language, decision)
     }
 
     /// A page in the place of a refusal with this status. `again` is where to try again after a passing fault.
     pub fn refusal(&self, status: u16, again: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        let own = "'self'".to_owned();
         let says = match status {
             401 => Says::MoreProof,
             404 => Says::NotFound,
@@ -132,57 +97,67 @@ impl Pages {
             _ => Says::Malformed,
         };
         let again = (says == Says::Outage || says == Says::TooMany).then_some(again);
-        Rendered { status, ..self.fill(says, accepts, decision, &[], again, own) }
+        Rendered { status, ..self.plain(says, accepts, decision, again) }
     }
 
     /// The page in the place of what somebody who is signed in may not do. `other` lets them sign in as somebody else.
     pub fn denied(&self, other: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        self.fill(Says::Denied, accepts, decision, &[], Some(other), "'self'".to_owned())
+        self.plain(Says::Denied, accepts, decision, Some(other))
     }
 
     /// The page for a form that was passed on, and whose answer was lost. Nothing on it sends the form again.
     pub fn uncertain(&self, status: u16, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        Rendered { status, ..self.fill(Says::Uncertain, accepts, decision, &[], None, "'self'".to_owned()) }
+        Rendered { status, ..self.plain(Says::Uncertain, accepts, decision, None) }
     }
 
     /// The page for a form that came without a session, or too late for it. `link` signs in and leads back to the form.
     pub fn ended(&self, link: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        self.fill(Says::Ended, accepts, decision, &[], Some(link), "'self'".to_owned())
+        self.plain(Says::Ended, accepts, decision, Some(link))
     }
 
-    fn fill(
-        &self,
-        says: Says,
-        accepts: Option<&str>,
-        decision: Uuid,
-        choices: &[Choice],
-        link: Option<&str>,
-        form_action: String,
-    ) -> Rendered {
-        let language = Language::of(accepts);
-        let Text { title, body, action } = says.text(language);
-        let button = link.map(|link| Choice { label: action.into(), link: link.to_owned() });
-        let (form, action) = if says == Says::ConfirmSignOut { (button, None) } else { (None, button) };
+    fn plain(&self, says: Says, accepts: Option<&str>, decision: Uuid, button: Option<&str>) -> Rendered {
+        self.lay_out(Content::plain(says, button), Language::of(accepts), decision)
+    }
+
+    fn lay_out(&self, content: Content<'_>, language: Language, decision: Uuid) -> Rendered {
+        let words = words(language);
+        let Text { title, body, action } = content.says.text(language);
+        let names_action = |text: &str| match content.label {
+            Some(label) if content.says == Says::Confirm => format!("{text}: {label}"),
+            _ => text.to_owned(),
+        };
+        let label = content.label.map_or_else(|| words.this.to_owned(), |label| format!("“{label}”"));
+        let button =
+            content.button.map(|link| Choice { label: names_action(action).into(), link: link.to_owned() });
+        let (form, action) = if content.is_form { (button, None) } else { (None, button) };
         let filled = Filled {
             language: language.tag(),
             brand: &self.brand,
             logo: self.logo.as_deref(),
             style: &self.style,
-            title,
-            body,
-            choices,
+            title: &names_action(title),
+            body: &body.replace("{label}", &label),
+            code: content.code,
+            rows: &content.rows,
+            notes: &content.notes,
             form,
             action,
-            reference: text::reference(language),
+            heading: content.heading,
+            choices: content.choices,
+            is_ranked: content.is_ranked,
+            out: content.out,
+            reference: words.reference,
             decision,
         };
         let digest = &self.style_digest;
+        // Browsers hold the redirection that answers a form to the same rule as the form.
+        let leads_to = content.leads_to.map(|origin| format!(" {origin}")).unwrap_or_default();
         Rendered {
-            status: says.status(),
+            status: content.says.status(),
             // Writing to a string can't fail.
             html: filled.render().unwrap_or_default(),
             content_policy: format!(
-                "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; form-action {form_action}; base-uri 'none'; frame-ancestors 'none'"
+                "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; form-action 'self'{leads_to}; base-uri 'none'; frame-ancestors 'none'"
             ),
             language: language.tag(),
         }
@@ -192,16 +167,152 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::shown::{Shown, ShownValue};
 
     fn pages() -> Pages {
         Pages::new(&PagesSettings { name: "St. <Anna> & Sons".into(), ..PagesSettings::default() })
+    }
+
+    const EVIL: &str = "\"><script>alert(1)</script>";
+
+    /// Every page of a step-up, with what somebody evil could put on it.
+    fn step_up() -> Vec<Page> {
+        let label = Some(Box::from(EVIL));
+        let ways = vec![
+            Choice { label: EVIL.into(), link: "/_wardgate/one".into() },
+            Choice { label: "By phone".into(), link: format!("/_wardgate/two?x={EVIL}") },
+        ];
+        let row = |name: &str, value| Shown { name: name.into(), value };
+        let shown = vec![
+            row("Home address", ShownValue::Text(EVIL.into())),
+            row(EVIL, ShownValue::Text("".into())),
+            row("", ShownValue::Text("x".into())),
+            row("Pin", ShownValue::Hidden),
+            row("Scan", ShownValue::File { name: EVIL.into(), bytes: 1_500_000 }),
+            row("", ShownValue::More(7)),
+        ];
+        let (again, back, cancel) = (EVIL.to_owned(), EVIL.to_owned(), EVIL.to_owned());
+        vec![
+            Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false },
+            Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true },
+            Page::StepUp { label: label.clone(), ways: Vec::new(), kept: true, lost: true },
+            Page::Confirm { label: label.clone(), shown, action: EVIL.to_owned(), cancel: EVIL.to_owned() },
+            Page::Confirm { label: None, shown: Vec::new(), action: "/a".into(), cancel: "/".into() },
+            Page::Waiting {
+                label,
+                code: EVIL.into(),
+                seconds: 5,
+                here: EVIL.to_owned(),
+                others: ways.clone(),
+                cancel,
+            },
+            Page::Proven,
+            Page::Sent { ok: true, back: back.clone() },
+            Page::Sent { ok: false, back: back.clone() },
+            Page::AlreadySent(back.clone()),
+            Page::IntentGone(back.clone()),
+            Page::OtherPerson(back),
+            Page::ProofRefused { again: again.clone(), others: ways.clone() },
+            Page::WayOutage { again, others: ways.clone() },
+            Page::TooManyPrompts(ways),
+        ]
+    }
+
+    fn english(page: &Page) -> Rendered {
+        pages().page(page, None, Uuid::nil())
+    }
+
+    /// How often a text stands in a page.
+    fn count(page: &Rendered, text: &str) -> usize {
+        page.html.matches(text).count()
+    }
+
+    #[test]
+    fn a_step_ups_pages_have_their_status_and_nothing_that_loads_itself() {
+        let statuses: Vec<u16> = step_up().iter().map(|page| english(page).status).collect();
+        assert_eq!(statuses, [401, 401, 401, 200, 200, 200, 200, 200, 502, 409, 410, 403, 403, 503, 429]);
+        for page in step_up() {
+            let page = english(&page);
+            assert!(!page.html.contains("http-equiv") && !page.html.contains("{label}"), "{}", page.html);
+            assert!(page.content_policy.contains("form-action 'self';"), "{}", page.content_policy);
+            assert!(!page.html.contains(EVIL) && count(&page, "<h1>") == 1);
+        }
+    }
+
+    #[test]
+    fn a_step_up_says_what_becomes_of_what_was_sent() {
+        let ways = vec![
+            Choice { label: "By phone".into(), link: "/phone".into() },
+            Choice { label: "By card".into(), link: "/card".into() },
+        ];
+        let page = |label: Option<&str>, ways: &[Choice], kept, lost| {
+            english(&Page::StepUp { label: label.map(Into::into), ways: ways.to_vec(), kept, lost })
+        };
+        let kept = page(Some("Pay a bill"), &ways, true, false);
+        assert_eq!((count(&kept, "is kept for"), count(&kept, "too large")), (1, 0));
+        assert_eq!(count(&kept, "“Pay a bill” needs a fresh proof"), 1);
+        assert_eq!(count(&kept, "<a class=\"action\" href=\"/phone\">By phone</a>"), 1);
+        assert_eq!(count(&kept, "<a class=\"action second\" href=\"/card\">By card</a>"), 1);
+        let lost = page(None, &ways, false, true);
+        assert_eq!(
+            (count(&lost, "is kept for"), count(&lost, "too large"), count(&lost, "this needs")),
+            (0, 1, 1)
+        );
+        let none = page(None, &[], true, false);
+        assert_eq!(
+            (count(&none, "is kept for"), count(&none, "<a "), count(&none, "Nothing was sent")),
+            (0, 0, 1)
+        );
+    }
+
+    #[test]
+    fn what_is_to_be_confirmed_stands_on_the_page() {
+        let body = b"home_address=2+New+Road&pin=1234&note=";
+        let shown = crate::request::shown::shown(Some("application/x-www-form-urlencoded"), body);
+        let confirm = |shown: &[Shown]| {
+            english(&Page::Confirm {
+                label: Some("Change my address".into()),
+                shown: shown.to_vec(),
+                action: "/_wardgate/go?i=1&j=2".into(),
+                cancel: "/profile".into(),
+            })
+        };
+        let page = confirm(&shown);
+        assert_eq!(count(&page, "<h1>Please check: Change my address</h1>"), 1);
+        assert_eq!(count(&page, "<dt><bdi>Home address</bdi></dt><dd><bdi>2 New Road</bdi></dd>"), 1);
+        assert_eq!(count(&page, "<dt><bdi>Note</bdi></dt><dd class=\"remark\"><bdi>empty</bdi></dd>"), 1);
+        assert_eq!((count(&page, "1234"), count(&page, "not shown<")), (0, 1));
+        let form = "<form method=\"post\" action=\"/_wardgate/go?i=1&#38;j=2\"><button class=\"action\" type=\"submit\">Yes, do it: Change my address</button></form>";
+        assert_eq!((count(&page, form), count(&page, "<form"), count(&page, "<button")), (1, 1, 1));
+        assert_eq!(count(&page, "<a href=\"/profile\">No, go back</a>"), 1);
+        assert_eq!((count(&page, "can&#39;t be shown"), count(&confirm(&[]), "can&#39;t be shown")), (0, 1));
+        let many = vec![Shown { name: "".into(), value: ShownValue::More(7) }];
+        assert_eq!(count(&confirm(&many), "And 7 more"), 1);
+    }
+
+    #[test]
+    fn the_code_is_on_the_page_that_waits() {
+        let page = english(&Page::Waiting {
+            label: Some("Pay a bill".into()),
+            code: "K7-M2".into(),
+            seconds: 5,
+            here: "/here".into(),
+            others: vec![Choice { label: "By card".into(), link: "/card".into() }],
+            cancel: "/bills".into(),
+        });
+        assert_eq!((count(&page, "<p class=\"code\">K7-M2</p>"), count(&page, "can take 5 seconds")), (1, 1));
+        for link in
+            ["class=\"action\" href=\"/here\"", "class=\"action second\" href=\"/card\"", "href=\"/bills\""]
+        {
+            assert_eq!(count(&page, link), 1, "{link}");
+        }
     }
 
     #[test]
     fn every_page_is_whole_in_every_language_and_runs_nothing() {
         let choices =
             vec![Choice { label: "Patients \"A\"".into(), link: "/_wardgate/sign-in?to=%2F&x=<".into() }];
-        let all = [
+        let mut all = vec![
             Page::Chooser(choices),
             Page::ConfirmSignOut { leads_to: Some("https://login.example".into()) },
             Page::SignedOut,
@@ -210,6 +321,7 @@ mod tests {
             Page::Outage("/".to_owned()),
             Page::Malformed,
         ];
+        all.extend(step_up());
         for (accepts, tag) in [(Some("es-MX,es;q=0.9,en;q=0.8"), "es"), (Some("de"), "en"), (None, "en")] {
             for page in &all {
                 let Rendered { html, content_policy, language, .. } =

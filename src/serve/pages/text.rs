@@ -18,11 +18,25 @@ pub enum Says {
     Malformed,
     Outage,
     Uncertain,
+    StepUp,
+    NoWay,
+    Confirm,
+    Waiting,
+    Proven,
+    Sent,
+    NotAccepted,
+    AlreadySent,
+    IntentGone,
+    OtherPerson,
+    ProofRefused,
+    WayOutage,
+    TooManyPrompts,
 }
 
 /// A page's words.
 pub struct Text {
     pub title: &'static str,
+    /// In which `{label}` is what people call the action.
     pub body: &'static str,
     /// What its button says, where it has one.
     pub action: &'static str,
@@ -33,13 +47,16 @@ impl Says {
     pub const fn status(self) -> u16 {
         match self {
             Self::Chooser | Self::ConfirmSignOut | Self::SignedOut => 200,
+            Self::Confirm | Self::Waiting | Self::Proven | Self::Sent => 200,
             Self::Expired | Self::Malformed => 400,
-            Self::MoreProof | Self::Ended => 401,
-            Self::Failed | Self::Denied => 403,
+            Self::MoreProof | Self::Ended | Self::StepUp | Self::NoWay => 401,
+            Self::Failed | Self::Denied | Self::OtherPerson | Self::ProofRefused => 403,
             Self::NotFound => 404,
-            Self::TooMany => 429,
-            Self::Outage => 503,
-            Self::Uncertain => 502,
+            Self::AlreadySent => 409,
+            Self::IntentGone => 410,
+            Self::TooMany | Self::TooManyPrompts => 429,
+            Self::Uncertain | Self::NotAccepted => 502,
+            Self::Outage | Self::WayOutage => 503,
         }
     }
 
@@ -158,15 +175,133 @@ impl Says {
                 "Es un fallo pasajero. Inténtelo de nuevo en un minuto. No se ha cambiado nada.",
                 "Intentar de nuevo",
             ),
+            (Self::StepUp, English) => (
+                "Please confirm that it is you",
+                "To keep your information safe, {label} needs a fresh proof that it is you.",
+                "",
+            ),
+            (Self::StepUp, Spanish) => (
+                "Confirme que es usted",
+                "Para proteger su información, {label} necesita una nueva prueba de que es usted.",
+                "",
+            ),
+            (Self::NoWay, English) => (
+                "You can't confirm this here",
+                "To keep your information safe, {label} needs a stronger proof that it is you, and it can't be given here. Nothing was sent. Contact support and give the number below.",
+                "",
+            ),
+            (Self::NoWay, Spanish) => (
+                "No puede confirmarlo aquí",
+                "Para proteger su información, {label} necesita una prueba más segura de que es usted, y aquí no se puede dar. No se envió nada. Llame a soporte y dé el número de abajo.",
+                "",
+            ),
+            (Self::Confirm, English) => (
+                "Please check",
+                "This has not been sent yet. Look whether everything is right.",
+                "Yes, do it",
+            ),
+            (Self::Confirm, Spanish) => (
+                "Por favor, compruebe",
+                "Esto todavía no se ha enviado. Mire si todo está bien.",
+                "Sí, hacerlo",
+            ),
+            (Self::Waiting, English) => (
+                "Look at your phone",
+                "We asked on your phone about {label}. The code there must be the same as this one. If it is not, say no on the phone.",
+                "I said yes on my phone",
+            ),
+            (Self::Waiting, Spanish) => (
+                "Mire su teléfono",
+                "Le preguntamos en su teléfono por {label}. El código de allí debe ser igual que este. Si no lo es, diga que no en el teléfono.",
+                "Dije que sí en mi teléfono",
+            ),
+            (Self::Proven, English) => {
+                ("Thank you, it is confirmed", "Close this window and go on in the other one.", "")
+            }
+            (Self::Proven, Spanish) => {
+                ("Gracias, está confirmado", "Cierre esta ventana y siga en la otra.", "")
+            }
+            (Self::Sent, English) => (
+                "It is done",
+                "What you confirmed was sent and accepted. If the page before still shows the old state, load it again.",
+                "Go back",
+            ),
+            (Self::Sent, Spanish) => (
+                "Está hecho",
+                "Lo que confirmó se envió y se aceptó. Si la página anterior muestra todavía lo de antes, vuelva a cargarla.",
+                "Volver",
+            ),
+            (Self::NotAccepted, English) => (
+                "It was not accepted",
+                "What you confirmed was sent, but the service did not accept it. Look whether anything was changed before you try again. If you can't tell, contact support and give the number below.",
+                "Go back",
+            ),
+            (Self::NotAccepted, Spanish) => (
+                "No se aceptó",
+                "Lo que confirmó se envió, pero el servicio no lo aceptó. Compruebe si algo cambió antes de intentarlo otra vez. Si no puede saberlo, llame a soporte y dé el número de abajo.",
+                "Volver",
+            ),
+            (Self::AlreadySent, English) => (
+                "This was already sent",
+                "It was sent once and will not be sent again. Look whether it was done before you do it again.",
+                "Go back",
+            ),
+            (Self::AlreadySent, Spanish) => (
+                "Esto ya se envió",
+                "Se envió una vez y no se enviará otra vez. Compruebe si se hizo antes de hacerlo de nuevo.",
+                "Volver",
+            ),
+            (Self::IntentGone, English) => (
+                "What you filled in is no longer here",
+                "It was too long ago, or you have signed out. Nothing was sent. Go back and fill it in again.",
+                "Go back",
+            ),
+            (Self::IntentGone, Spanish) => (
+                "Lo que rellenó ya no está aquí",
+                "Pasó demasiado tiempo o se cerró la sesión. No se envió nada. Vuelva atrás y rellénelo otra vez.",
+                "Volver",
+            ),
+            (Self::OtherPerson, English) => (
+                "Somebody else is signed in now",
+                "This was filled in by another person, so nothing was sent. If it was you, sign in again with the account you used before, and fill it in again.",
+                "Go back",
+            ),
+            (Self::OtherPerson, Spanish) => (
+                "Ahora hay otra persona con la sesión abierta",
+                "Esto lo rellenó otra persona, así que no se envió nada. Si fue usted, inicie sesión con la cuenta que usaba antes y rellénelo otra vez.",
+                "Volver",
+            ),
+            (Self::ProofRefused, English) => (
+                "It was not confirmed that it is you",
+                "The answer was no, was not enough, or came too late. Nothing was sent.",
+                "Try again",
+            ),
+            (Self::ProofRefused, Spanish) => (
+                "No se confirmó que es usted",
+                "La respuesta fue no, no fue suficiente o llegó tarde. No se envió nada.",
+                "Intentar de nuevo",
+            ),
+            (Self::WayOutage, English) => (
+                "This way does not work at the moment",
+                "This is a passing fault. Nothing was sent. Try again in a minute.",
+                "Try again",
+            ),
+            (Self::WayOutage, Spanish) => (
+                "Esta manera no funciona en este momento",
+                "Es un fallo pasajero. No se envió nada. Inténtelo de nuevo en un minuto.",
+                "Intentar de nuevo",
+            ),
+            (Self::TooManyPrompts, English) => (
+                "We have stopped asking your phone",
+                "Your phone was asked too often without a yes. To keep you safe, we do not ask it again for a while. Nothing was sent. If it was not you who wanted this, contact support at once and give the number below.",
+                "",
+            ),
+            (Self::TooManyPrompts, Spanish) => (
+                "Dejamos de preguntar en su teléfono",
+                "Se le preguntó demasiadas veces en su teléfono sin un sí. Para protegerle, no volvemos a preguntar durante un rato. No se envió nada. Si no fue usted quien quería esto, llame enseguida a soporte y dé el número de abajo.",
+                "",
+            ),
         };
         Text { title, body, action }
-    }
-}
-
-/// What stands before the decision's id.
-pub const fn reference(language: Language) -> &'static str {
-    match language {
-        English => "Number for support:",
-        Spanish => "Número para soporte:",
     }
 }

@@ -1,0 +1,192 @@
+//! What a page of a visit holds, and where its buttons lead.
+
+use super::language::Language;
+use super::text::Says;
+use super::words::{Words, words};
+use crate::enforce::sessions::{Choice, Page, Place};
+use crate::request::shown::{Shown, ShownValue};
+
+/// What a page holds beside its own words.
+pub struct Content<'p> {
+    /// What it is about.
+    pub says: Says,
+    /// What people call the action.
+    pub label: Option<&'p str>,
+    /// A code to compare.
+    pub code: Option<&'p str>,
+    /// Paragraphs after its own.
+    pub notes: Vec<String>,
+    /// What is to be confirmed.
+    pub rows: Vec<Row>,
+    /// Where its main button leads.
+    pub button: Option<&'p str>,
+    /// Whether that button sends a form.
+    pub is_form: bool,
+    /// Another origin that the form may lead to.
+    pub leads_to: Option<&'p str>,
+    /// More buttons.
+    pub choices: &'p [Choice],
+    /// What stands above those.
+    pub heading: Option<&'static str>,
+    /// Whether the first of those is the main one.
+    pub is_ranked: bool,
+    /// The way out.
+    pub out: Option<Choice>,
+}
+
+/// A row of what is to be confirmed.
+pub struct Row {
+    /// The field's name.
+    pub name: String,
+    /// What it holds.
+    pub value: String,
+    /// Whether that is said of the value, and is not the value.
+    pub is_remark: bool,
+}
+
+impl<'p> Content<'p> {
+    /// A page with at most one button.
+    pub const fn plain(says: Says, button: Option<&'p str>) -> Self {
+        Self {
+            says,
+            label: None,
+            code: None,
+            notes: Vec::new(),
+            rows: Vec::new(),
+            button,
+            is_form: false,
+            leads_to: None,
+            choices: &[],
+            heading: None,
+            is_ranked: false,
+            out: None,
+        }
+    }
+
+    /// The same with other ways below it.
+    fn or(self, others: &'p [Choice], words: &Words) -> Self {
+        Self { choices: others, heading: (!others.is_empty()).then_some(words.others), ..self }
+    }
+
+    /// What a page holds.
+    pub fn new(page: &'p Page, language: Language) -> Self {
+        let words = words(language);
+        match page {
+            Page::Chooser(choices) => Self { choices, ..Self::plain(Says::Chooser, None) },
+            Page::ConfirmSignOut { leads_to } => Self {
+                is_form: true,
+                leads_to: leads_to.as_deref(),
+                ..Self::plain(Says::ConfirmSignOut, Some(Place::SignOut.path()))
+            },
+            Page::SignedOut => Self::plain(Says::SignedOut, Some(Place::SignIn.path())),
+            Page::Expired(again) => Self::plain(Says::Expired, Some(again)),
+            Page::Failed(again) => Self::plain(Says::Failed, Some(again)),
+            Page::Outage(again) => Self::plain(Says::Outage, Some(again)),
+            Page::Malformed => Self::plain(Says::Malformed, None),
+            Page::StepUp { label, ways, .. } if ways.is_empty() => {
+                Self { label: label.as_deref(), ..Self::plain(Says::NoWay, None) }
+            }
+            Page::StepUp { label, ways, kept, lost } => Self {
+                label: label.as_deref(),
+                notes: [(kept, words.kept), (lost, words.lost)]
+                    .into_iter()
+                    .filter(|(is_so, _)| **is_so)
+                    .map(|(_, note)| note.to_owned())
+                    .collect(),
+                choices: ways,
+                is_ranked: true,
+                ..Self::plain(Says::StepUp, None)
+            },
+            Page::Confirm { label, shown, action, cancel } => Self {
+                label: label.as_deref(),
+                notes: notes(shown, words),
+                rows: shown.iter().filter_map(|row| Row::new(row, words)).collect(),
+                is_form: true,
+                out: Some(Choice { label: words.no.into(), link: cancel.clone() }),
+                ..Self::plain(Says::Confirm, Some(action))
+            },
+            Page::Waiting { label, code, seconds, here, others, cancel } => Self {
+                label: label.as_deref(),
+                code: Some(code),
+                // The page does not load itself again. Whoever reads it slowly, or has it read out, would lose their
+                // place each time (WCAG 2.2.1, failure F41), and nothing here could tell the browser to stop.
+                notes: vec![words.patience.replace("{seconds}", &seconds.to_string())],
+                out: Some(Choice { label: words.stop.into(), link: cancel.clone() }),
+                ..Self::plain(Says::Waiting, Some(here)).or(others, words)
+            },
+            Page::Proven => Self::plain(Says::Proven, None),
+            Page::Sent { ok: true, back } => Self::plain(Says::Sent, Some(back)),
+            Page::Sent { ok: false, back } => Self::plain(Says::NotAccepted, Some(back)),
+            Page::AlreadySent(back) => Self::plain(Says::AlreadySent, Some(back)),
+            Page::IntentGone(back) => Self::plain(Says::IntentGone, Some(back)),
+            Page::OtherPerson(back) => Self::plain(Says::OtherPerson, Some(back)),
+            Page::ProofRefused { again, others } => {
+                Self::plain(Says::ProofRefused, Some(again)).or(others, words)
+            }
+            Page::WayOutage { again, others } => Self::plain(Says::WayOutage, Some(again)).or(others, words),
+            Page::TooManyPrompts(others) => Self::plain(Says::TooManyPrompts, None).or(others, words),
+        }
+    }
+}
+
+/// What is to be said of a list as a whole.
+fn notes(shown: &[Shown], words: &Words) -> Vec<String> {
+    if shown.is_empty() {
+        return vec![words.unread.to_owned()];
+    }
+    let more = |row: &Shown| match row.value {
+        ShownValue::More(count) => Some(words.more.replace("{count}", &count.to_string())),
+        _ => None,
+    };
+    shown.iter().filter_map(more).collect()
+}
+
+impl Row {
+    fn new(row: &Shown, words: &Words) -> Option<Self> {
+        let (value, is_remark) = match &row.value {
+            ShownValue::Text(text) if text.is_empty() => (words.empty.to_owned(), true),
+            ShownValue::Text(text) => (text.to_string(), false),
+            ShownValue::Hidden => (words.hidden.to_owned(), true),
+            ShownValue::File { name, bytes } => (format!("{name} ({})", size(*bytes, words.decimal)), false),
+            ShownValue::More(_) => return None,
+        };
+        let name = if row.name.is_empty() { words.nameless.to_owned() } else { row.name.to_string() };
+        Some(Self { name, value, is_remark })
+    }
+}
+
+/// How long a file is, as people say it: `850 B`, `1.2 MB`.
+fn size(bytes: usize, decimal: char) -> String {
+    const UNITS: [&str; 3] = ["kB", "MB", "GB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = bytes / 100;
+    let mut unit = 0;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1000;
+        unit += 1;
+    }
+    format!("{}{decimal}{} {}", tenths / 10, tenths % 10, UNITS.get(unit).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_as_long_as_people_say() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_999, "999.9 kB"),
+            (1_000_000, "1.0 MB"),
+            (1_250_000, "1.2 MB"),
+            (3_000_000_000, "3.0 GB"),
+        ] {
+            assert_eq!(size(bytes, '.'), expected);
+        }
+        assert_eq!(size(1500, ','), "1,5 kB");
+    }
+}

@@ -1,0 +1,73 @@
+//! The words that pages share, in each language.
+
+use super::language::Language::{self, English, Spanish};
+
+/// What stands around a page's own words.
+pub struct Words {
+    /// Before the decision's id.
+    pub reference: &'static str,
+    /// An action that has no name, within a sentence.
+    pub this: &'static str,
+    /// Above the other ways to confirm.
+    pub others: &'static str,
+    /// For those who don't want what is to be confirmed.
+    pub no: &'static str,
+    /// For those who don't wait any longer.
+    pub stop: &'static str,
+    /// What was sent is kept.
+    pub kept: &'static str,
+    /// It is not.
+    pub lost: &'static str,
+    /// How long an answer takes; `{seconds}` is how many.
+    pub patience: &'static str,
+    /// In the place of what can't be shown.
+    pub unread: &'static str,
+    /// In the place of a secret.
+    pub hidden: &'static str,
+    /// In the place of a value that is empty.
+    pub empty: &'static str,
+    /// In the place of a name that is empty.
+    pub nameless: &'static str,
+    /// What is not listed; `{count}` is how much.
+    pub more: &'static str,
+    /// What stands between a whole number and its tenths.
+    pub decimal: char,
+}
+
+/// The words of a language.
+pub const fn words(language: Language) -> &'static Words {
+    match language {
+        English => &Words {
+            reference: "Number for support:",
+            this: "this",
+            others: "Another way to confirm",
+            no: "No, go back",
+            stop: "Stop and go back",
+            kept: "What you sent is kept for a few minutes. We ask you once more before it is sent.",
+            lost: "What you sent was too large to be kept. After this you will have to fill it in again.",
+            patience: "After you say yes on the phone, it can take {seconds} seconds until we know. If you come back to this page, wait a moment and press again.",
+            unread: "What you filled in can't be shown here. Go on only if you have just sent it yourself.",
+            hidden: "not shown",
+            empty: "empty",
+            nameless: "without a name",
+            more: "And {count} more that are not shown here.",
+            decimal: '.',
+        },
+        Spanish => &Words {
+            reference: "Número para soporte:",
+            this: "esto",
+            others: "Otra manera de confirmar",
+            no: "No, volver",
+            stop: "Dejarlo y volver",
+            kept: "Lo que envió se guarda unos minutos. Le preguntamos otra vez antes de enviarlo.",
+            lost: "Lo que envió era demasiado grande para guardarlo. Después tendrá que rellenarlo otra vez.",
+            patience: "Después de decir que sí en el teléfono, pueden pasar {seconds} segundos hasta que lo sepamos. Si vuelve a ver esta página, espere un momento y pulse otra vez.",
+            unread: "Lo que rellenó no se puede mostrar aquí. Siga solo si lo acaba de enviar usted.",
+            hidden: "no se muestra",
+            empty: "vacío",
+            nameless: "sin nombre",
+            more: "Y {count} más que no se muestran aquí.",
+            decimal: ',',
+        },
+    }
+}
