@@ -110,6 +110,26 @@ mod tests {
 
     #[async_trait]
     impl Sessions for Says {
+        async fn keep(
+            &self,
+            _: &crate::enforce::step_up::Challenged<'_>,
+        ) -> crate::enforce::step_up::Offered {
+            unreachable!("nothing is challenged here")
+        }
+
+        async fn grant(
+            &self,
+            _: &SessionId,
+            _: &str,
+            _: i64,
+        ) -> crate::decision::Lookup<crate::decision::Granted> {
+            unreachable!("nothing is challenged here")
+        }
+
+        async fn take(&self, _: &str, _: &str, _: &Visit<'_>) -> crate::enforce::step_up::Taken {
+            unreachable!("nothing is confirmed here")
+        }
+
         fn serves(&self, _: &str) -> bool {
             true
         }

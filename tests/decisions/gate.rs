@@ -146,6 +146,7 @@ async fn a_gate_does_what_the_matrix_says() {
         world.next(known);
         let bytes = row.body.as_ref().map(|body| Bytes::from(body.bytes.clone())).unwrap_or_default();
         let arrival = Arrival {
+            resumes: None,
             id: uuid::Uuid::now_v7(),
             listener: "edge",
             method: &row.request.method,
@@ -180,6 +181,7 @@ async fn a_gate_does_what_the_matrix_says() {
                 Need::Possession => false,
                 Need::Revocation => true,
                 Need::Body => world_asked.contains(&Need::Body),
+                Need::Grant(_) => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

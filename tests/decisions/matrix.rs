@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use wardgate::config::Compiled;
 use wardgate::decision::trace::Silent;
-use wardgate::decision::{Decision, Evidence, Findings, Need, Possession, Question, Revocation, Step, step};
+use wardgate::decision::{Decision, Evidence, Findings, Lookup, Need, Possession, Question, Revocation, Step, step};
 use wardgate::policy::requirement::Unmet;
 use wardgate::policy::{Access, Match, PatientSource, Policy, Route};
 use wardgate::request::Facts;
@@ -152,6 +152,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Possession => evidence.possession = Some(Possession::Proven),
                     Need::Revocation => evidence.revocation = Some(known.revocation),
                     Need::Body => evidence.body = Some(known.body.clone()),
+                    Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
                 }
             }
         }
@@ -257,6 +258,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Possession => 'p',
         Need::Revocation => 'r',
         Need::Body => 'b',
+        Need::Grant(_) => 'g',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);

@@ -363,7 +363,7 @@ fn nothing_panics() {
         for (at, route, caller, keys_too_stale, revocation, body, forms_may_override) in mixed {
             let question = Question { policy, route: &policy.routes[route], facts: &facts[at], forms_may_override };
             let identity = identities.get(caller).cloned();
-            let evidence = Evidence { identity, keys_too_stale, possession: None, revocation: revocations[revocation], body: readings.get(body).cloned() };
+            let evidence = Evidence { identity, keys_too_stale, possession: None, revocation: revocations[revocation], body: readings.get(body).cloned(), ..Evidence::default() };
             if let Step::Decided(decision, findings) = step(&question, &evidence, now, &mut Silent) {
                 prop_assert!(findings.tier.is_some());
                 let for_somebody = matches!(&decision, Decision::Permit(permit) if permit.subject().is_some());

@@ -229,6 +229,7 @@ impl Known {
             possession: None,
             revocation: Some(self.revocation),
             body: Some(self.body.clone()),
+            ..Evidence::default()
         }
     }
 
@@ -241,6 +242,7 @@ impl Known {
             possession: None,
             revocation: all.revocation.filter(|_| revocation),
             body: all.body.filter(|_| body),
+            ..Evidence::default()
         }
     }
 }

@@ -21,3 +21,4 @@ mod revocation;
 mod session;
 mod signals;
 mod state;
+mod step_up;

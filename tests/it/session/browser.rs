@@ -39,6 +39,11 @@ impl Browser {
         Self { gateway, account: account.to_owned(), cookies: Vec::new() }
     }
 
+    /// The gateway is another process now.
+    pub fn moved_to(&mut self, gateway: SocketAddr) {
+        self.gateway = gateway;
+    }
+
     /// One request; cookies are sent and kept.
     pub fn ask(&mut self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let (host, target) = split(url);

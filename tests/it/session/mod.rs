@@ -1,7 +1,7 @@
 //! Signing in by a browser, at a real OpenID Provider, and what becomes of the session.
 
 mod attacks;
-mod browser;
+pub mod browser;
 mod careless;
 mod killed;
 mod leaving;
@@ -31,7 +31,7 @@ const ROUTES: &str = r#"
       tier: low, patient: { from: path.patient }, any_of: [{ issuer: patients, patient: self }] }
 "#;
 
-const RESULTS: &str = "/patients/p1/results/1";
+pub const RESULTS: &str = "/patients/p1/results/1";
 
 /// A gateway at which people sign in. `sign_in` is what else is to be said of that.
 pub fn config(issuer: &str, client: &str, sign_in: &str, upstream: SocketAddr) -> String {
@@ -91,12 +91,12 @@ fn start(idp: &Idp, client: &str, sign_in: &str) -> (Gateway, Recorder) {
     (running(&text), upstream)
 }
 
-fn running(text: &str) -> Gateway {
+pub fn running(text: &str) -> Gateway {
     Gateway::start(text, |dir| std::fs::write(dir.join("secret"), "desk-secret\n").expect("written"))
 }
 
 /// A browser in which somebody is signed in.
-fn signed_in(gateway: &Gateway, account: &str) -> Browser {
+pub fn signed_in(gateway: &Gateway, account: &str) -> Browser {
     let mut browser = Browser::new(gateway.address, account);
     let arrived = browser.go(&browser::portal("/_wardgate/sign-in?to=%2F"));
     assert_eq!((arrived.answer.status, arrived.url.as_str()), (200, "https://portal.example/"));

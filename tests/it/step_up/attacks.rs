@@ -1,0 +1,165 @@
+//! What somebody might try with a proof that was given for something else, or by somebody else: nothing is forwarded.
+
+use serde_json::json;
+
+use super::*;
+use crate::session::signed_in;
+
+/// Alice has given proof for one action; her browser, and the page that asks whether to do it.
+fn proven(gateway: &Gateway) -> (Browser, Answer) {
+    let mut browser = signed_in(gateway, "alice");
+    let asked = send(&mut browser, "POST", PROFILE, &[FORM], b"street=1");
+    let page = prove(&mut browser, &asked);
+    assert!(page.body.contains("<form"), "{page:?}");
+    (browser, page)
+}
+
+#[test]
+fn a_proof_is_worth_nothing_for_anything_else() {
+    let idp = Idp::shared();
+    let (gateway, upstream) = start(idp);
+    let (mut browser, page) = proven(&gateway);
+    let before = upstream.count();
+    let name = action(&page).split_once("wardgate-intent=").expect("a name").1.to_owned();
+    for (what, method, target, body) in [
+        ("body", "POST", PROFILE, &b"street=2"[..]),
+        ("no body", "POST", PROFILE, b""),
+        ("method", "PUT", PROFILE, b"street=1"),
+        ("target", "POST", "/patients/p1/profile?a=b", b"street=1"),
+        ("route", "POST", "/patients/p1/mail", b"street=1"),
+        ("read", "GET", PROFILE, b""),
+    ] {
+        let answer = send(&mut browser, method, target, &[FORM], body);
+        assert_eq!((answer.status, upstream.count()), (401, before), "{what}: {answer:?}");
+    }
+    for target in ["/patients/p1/mail", "/patients/p1/profile?x=y"] {
+        let joint = if target.contains('?') { '&' } else { '?' };
+        let answer =
+            send(&mut browser, "POST", &format!("{target}{joint}wardgate-intent={name}"), &[FORM], b"");
+        assert_eq!((answer.status, upstream.count()), (400, before), "{target}: {answer:?}");
+    }
+    // Another session of the same person.
+    let mut hers = signed_in(&gateway, "alice");
+    assert_eq!(send(&mut hers, "POST", PROFILE, &[FORM], b"street=1").status, 401);
+    assert_eq!(confirm(&mut hers, &page).status, 403);
+    // Another person, who knows every address.
+    let mut bob = signed_in(&gateway, "bob");
+    assert_eq!(confirm(&mut bob, &page).status, 403);
+    assert_eq!(bob.step(&portal(&format!("/_wardgate/confirm?intent={name}"))).status, 403);
+    assert_eq!(confirm(&mut Browser::new(gateway.address, "alice"), &page).status, 410);
+    assert_eq!(upstream.requests()[before..].iter().filter(|it| it.line.starts_with("POST")).count(), 0);
+    assert_eq!(confirm(&mut browser, &page).status, 200, "and it is still good for what it was given for");
+}
+
+#[test]
+fn other_rules_make_it_another_action() {
+    let idp = Idp::shared();
+    let upstream = Recorder::start();
+    let text = text(idp, &upstream, "desk");
+    let gateway = crate::session::running(&text);
+    let (mut browser, page) = proven(&gateway);
+    let before = upstream.count();
+    let file = gateway.dir.path().join("gateway.yaml");
+    let changed =
+        std::fs::read_to_string(&file).expect("read").replace("Clinic of St. Anna", "Clinic of St. Bob");
+    std::fs::write(&file, changed).expect("written");
+    gateway.signal("HUP");
+    crate::support::eventually("the rules are others", std::time::Duration::from_secs(30), || {
+        browser.step(&portal("/_wardgate/signed-out")).body.contains("St. Bob")
+    });
+    let answer = confirm(&mut browser, &page);
+    assert_eq!((answer.status, upstream.count()), (401, before), "{answer:?}");
+    // What was kept is kept again, for a new proof.
+    let page = prove(&mut browser, &answer);
+    assert_eq!((confirm(&mut browser, &page).status, upstream.count()), (200, before + 1));
+}
+
+#[test]
+fn nothing_is_kept_or_confirmed_for_another_page() {
+    let (gateway, upstream) = start(Idp::shared());
+    let (mut browser, page) = proven(&gateway);
+    let before = upstream.count();
+    for site in ["cross-site", "same-site"] {
+        let mut headers = NAVIGATION.to_vec();
+        headers.extend([("Sec-Fetch-Site", site), ("Origin", "https://evil.example"), FORM]);
+        let kept = browser.ask("POST", &portal(PROFILE), &headers, b"street=evil");
+        assert_eq!(kept.status, 403, "{kept:?}");
+        assert!(!kept.body.contains("step-up"), "{}", kept.body);
+        let confirmed = browser.ask("POST", &portal(&action(&page)), &headers, b"");
+        assert_eq!((confirmed.status, upstream.count()), (400, before), "{confirmed:?}");
+    }
+    // Nor can the page be framed, so that a click on it is somebody else's.
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("frame-ancestors 'none'") && page.header("x-frame-options") == Some("DENY"));
+    assert_eq!((confirm(&mut browser, &page).status, upstream.count()), (200, before + 1));
+}
+
+#[test]
+fn an_issuer_that_does_not_do_what_it_was_asked_proves_nothing() {
+    let idp = Idp::start();
+    let (gateway, upstream) = start(&idp);
+    let mut browser = signed_in(&gateway, "alice");
+    let before = upstream.count();
+    let asked = send(&mut browser, "POST", PROFILE, &[FORM], b"street=1");
+    let url = portal(&link(&asked, "/_wardgate/step-up?"));
+    let long_ago = jiff::Timestamp::now().as_second() - 3_600;
+    for (lie, why) in [
+        (json!({ "acr": "urn:clinic:loa:1" }), "proof_too_weak"),
+        (json!({ "acr": null }), "proof_too_weak"),
+        (json!({ "auth_time": long_ago }), "id_token_authentication"),
+        (json!({ "sub": "bob" }), "id_token_subject"),
+    ] {
+        idp.lie(&lie);
+        let page = browser.go(&url).answer;
+        assert_eq!((page.status, upstream.count()), (403, before), "{why}: {page:?}");
+        assert_eq!(crate::session::events(&gateway).last().expect("one"), &("step_up".into(), why.into()));
+    }
+    idp.lie(&json!({}));
+    // Attempts are bounded: the fifth is the last.
+    assert_eq!(browser.clone().go(&url).answer.status, 200);
+    assert_eq!(browser.go(&url).answer.status, 410);
+    assert_eq!(upstream.count(), before);
+}
+
+#[test]
+fn the_answer_to_a_step_up_counts_once_and_for_who_began_it() {
+    let idp = Idp::shared();
+    let (gateway, upstream) = start(idp);
+    let mut alice = signed_in(&gateway, "alice");
+    let before = upstream.count();
+    let asked = send(&mut alice, "POST", PROFILE, &[FORM], b"street=1");
+    let callback = alice.go_until_callback(&portal(&link(&asked, "/_wardgate/step-up?")));
+    // In another's browser, with another's session.
+    let mut bob = signed_in(&gateway, "bob");
+    let answer = bob.step(&callback);
+    assert!(answer.header("location").is_none_or(|to| !to.contains("confirm")), "{answer:?}");
+    // In the same browser, where somebody else has signed in meanwhile.
+    let mut shared = alice.clone();
+    shared.account = "bob".to_owned();
+    shared.go(&portal("/_wardgate/sign-in?change=1&to=%2F"));
+    let answer = shared.step(&callback);
+    assert!([403, 410].contains(&answer.status), "{answer:?}");
+    assert_eq!(upstream.requests()[before..].iter().filter(|it| it.line.starts_with("POST")).count(), 0);
+    // Replayed: no second grant, no second sending.
+    let mut alice = signed_in(&gateway, "alice");
+    let asked = send(&mut alice, "POST", PROFILE, &[FORM], b"street=1");
+    let callback = alice.go_until_callback(&portal(&link(&asked, "/_wardgate/step-up?")));
+    let page = alice.go(&callback).answer;
+    assert_eq!(confirm(&mut alice, &page).status, 200);
+    let sent = upstream.count();
+    let replayed = alice.go(&callback).answer;
+    assert!(!replayed.body.contains("<form"), "{replayed:?}");
+    assert_eq!(upstream.requests()[sent..].iter().filter(|it| it.line.starts_with("POST")).count(), 0);
+}
+
+#[test]
+fn who_signs_out_leaves_nothing_to_confirm() {
+    let (gateway, upstream) = start(Idp::shared());
+    let (mut browser, page) = proven(&gateway);
+    let before = upstream.count();
+    send(&mut browser, "POST", "/_wardgate/sign-out", &[FORM], b"");
+    assert_eq!((confirm(&mut browser, &page).status, upstream.count()), (410, before));
+    browser.go(&portal("/_wardgate/sign-in?to=%2F"));
+    let posts = || upstream.requests().iter().filter(|it| it.line.starts_with("POST")).count();
+    assert_eq!((confirm(&mut browser, &page).status, posts()), (403, 0));
+}
