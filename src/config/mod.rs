@@ -26,6 +26,7 @@ mod parse;
 pub mod rehearse;
 mod report;
 mod restart;
+mod rules;
 mod schema;
 mod schema_routes;
 mod schema_sign_in;
@@ -86,7 +87,8 @@ fn load_with(
     let source = Source::new(name, text);
     let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
-    let compiled = compile::compile(&file, base_dir, version(text), &mut Report::new(&source, &mut found));
+    let versions = Versions { file: version(text), rules: version(&rules::rules(text)) };
+    let compiled = compile::compile(&file, base_dir, versions, &mut Report::new(&source, &mut found));
     if let Some(running) = running {
         restart::check(&file, &compiled.settings, running, &mut Report::new(&source, &mut found));
     }
@@ -168,6 +170,14 @@ fn read(path: &Path) -> Result<String, (String, &'static str)> {
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         (format!("the file is not UTF-8: line {line} holds bytes of another encoding"), "save it as UTF-8")
     })
+}
+
+/// What a configuration is told apart by.
+struct Versions {
+    /// The whole file.
+    file: Box<str>,
+    /// What of it makes the rules.
+    rules: Box<str>,
 }
 
 /// The first 8 bytes of the text's SHA-256, in hex.

@@ -24,6 +24,11 @@ pub(super) fn parse(source: &Source<'_>) -> Result<schema::File, Box<Diagnostic>
     read.map_err(|error| Box::new(explain(source, &error)))
 }
 
+/// The file as plain data; `None` where it is no YAML.
+pub(super) fn tree(text: &str) -> Option<serde_json::Value> {
+    serde_saphyr::from_str_with_options(text, options()).ok()
+}
+
 /// One reading only, and no more work than a file of 1 MiB can honestly ask for.
 fn options() -> Options {
     serde_saphyr::options! {

@@ -35,7 +35,7 @@ impl Action<'_> {
         let body = digest(&SHA256, self.body);
         let mut context = Context::new(&SHA256);
         let parts = [
-            self.policy.version.as_bytes(),
+            self.policy.rules.as_bytes(),
             self.route.id.as_bytes(),
             self.policy.tier(self.tier).name.as_bytes(),
             self.facts.host.as_str().as_bytes(),

@@ -30,6 +30,8 @@ pub use tier::{Durability, StoreDown, Tier, TierIndex};
 pub struct Policy {
     /// A digest of the configuration's text, in hex: names the version in audit records.
     pub version: Box<str>,
+    /// A digest of what of it makes the rules: the same at gateways that differ only in where they listen and write.
+    pub rules: Box<str>,
     /// The configured levels of assurance.
     pub levels: Levels,
     /// The trusted issuers.

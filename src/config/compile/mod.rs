@@ -40,10 +40,11 @@ use super::report::Report;
 use super::schema::{Audit, File};
 use super::settings::{AuditSettings, Compiled, Settings};
 use super::values;
+use super::Versions;
 use crate::policy::{Policy, Route};
 
-/// Compiles a file; `version` names it in audit records.
-pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &mut Report<'_>) -> Compiled {
+/// Compiles a file; `versions` name it in audit records and proofs.
+pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: &mut Report<'_>) -> Compiled {
     check_version(file, report);
     let listening = listeners::compile(file, base_dir, report);
     let levels = assurance::levels(report, &file.assurance_levels);
@@ -87,7 +88,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, version: Box<str>, report: &
         issuers.into_iter().map(|issuer| (issuer.rules, issuer.settings)).unzip();
     shared_signals::check(file, &sources, &state, report);
     let policy = Policy {
-        version,
+        version: versions.file,
+        rules: versions.rules,
         levels,
         issuers: rules,
         tiers: tiers.list,

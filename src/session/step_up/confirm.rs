@@ -68,25 +68,27 @@ impl BrowserSessions {
             Kept::Waiting(intent) => intent.session == live.name,
             Kept::Sent { session, .. } | Kept::Released { session } => *session == live.name,
         };
-        match self.kept(name).await {
+        let waiting = match self.kept(name).await {
             Lookup::Found(kept) if !is_this_persons(&kept) => {
                 return Taken::Page(Page::OtherPerson("/".to_owned()));
             }
             Lookup::Found(Kept::Sent { back, .. }) => return Taken::Page(Page::AlreadySent(back.into())),
-            Lookup::Found(Kept::Waiting(intent)) if *intent.target == *target => {}
+            Lookup::Found(Kept::Waiting(intent)) if *intent.target == *target => intent,
             Lookup::Found(_) => return Taken::Page(Page::Malformed),
             Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned())),
             Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
+        };
+        // First, so that nobody who finds nothing any more is told that nothing was sent.
+        let sent = Kept::Sent { session: waiting.session.clone(), back: waiting.back.clone() };
+        if !self.keep_intent(name, &sent).await {
+            return Taken::Page(Page::Outage(address(name)));
         }
         let intent = match self.take_intent(name).await {
             Lookup::Found(Kept::Waiting(intent)) => intent,
             // Another click was first, and says so in a moment.
-            Lookup::Found(_) | Lookup::Absent => return Taken::Page(Page::AlreadySent("/".to_owned())),
+            Lookup::Found(_) | Lookup::Absent => return Taken::Page(Page::AlreadySent(waiting.back.into())),
             Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
         };
-        let sent = Kept::Sent { session: intent.session.clone(), back: intent.back.clone() };
-        // Without it a second click is told that nothing is kept any more.
-        self.keep_intent(name, &sent).await;
         let (Some(method), Some(body)) = (intent::method(&intent.method), intent.body()) else {
             return Taken::Page(Page::IntentGone(intent.back.into()));
         };

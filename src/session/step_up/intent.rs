@@ -86,7 +86,7 @@ pub struct Intent {
     pub label: Option<Box<str>>,
     /// The tier's name.
     pub tier: Box<str>,
-    /// The version of the policy.
+    /// The digest of the rules.
     pub policy: Box<str>,
     /// The action's digest.
     pub action: Box<str>,
@@ -134,6 +134,11 @@ struct StoredGrant {
 
 fn intent_key(name: &str) -> String {
     format!("intent:{}", secret::digest(name))
+}
+
+/// Lies beside what waits, so that it can be written before that is taken out.
+fn sent_key(name: &str) -> String {
+    format!("sent:{}", secret::digest(name))
 }
 
 fn grant_key(session: &str, action: &str) -> String {
@@ -184,7 +189,7 @@ impl BrowserSessions {
             route: route.id.as_ref().into(),
             label: route.label.as_deref().map(Into::into),
             tier: tier.name.clone(),
-            policy: self.policy.version.clone(),
+            policy: self.policy.rules.clone(),
             action: action.digest().into(),
             kept_at: now,
             language: text(challenged.headers, &header::ACCEPT_LANGUAGE).map(Into::into),
@@ -203,7 +208,11 @@ impl BrowserSessions {
 
     /// What lies under a request's name.
     pub(super) async fn kept(&self, name: &str) -> Lookup<Kept> {
-        understood(self.state.peek(&intent_key(name)).await)
+        match understood(self.state.peek(&intent_key(name)).await) {
+            // Taken out, or too old: which of them, the other place says.
+            Lookup::Absent => understood(self.state.peek(&sent_key(name)).await),
+            found => found,
+        }
     }
 
     /// Takes out what lies under a request's name: one caller gets it.
@@ -212,11 +221,11 @@ impl BrowserSessions {
     }
 
     pub(super) async fn keep_intent(&self, name: &str, kept: &Kept) -> bool {
-        let ttl = match kept {
-            Kept::Waiting(_) | Kept::Released { .. } => self.policy.resume.ttl,
-            Kept::Sent { .. } => REMEMBER_SENT,
+        let (key, ttl) = match kept {
+            Kept::Waiting(_) | Kept::Released { .. } => (intent_key(name), self.policy.resume.ttl),
+            Kept::Sent { .. } => (sent_key(name), REMEMBER_SENT),
         };
-        keep(self.state.as_ref(), &intent_key(name), kept, ttl).await
+        keep(self.state.as_ref(), &key, kept, ttl).await
     }
 
     /// Notes that proof was given for a request that waits.

@@ -119,7 +119,7 @@ impl BrowserSessions {
     fn rules_of(&self, intent: &Intent) -> Option<(TierIndex, &Route)> {
         let tier = self.policy.tiers.iter().position(|tier| tier.name == intent.tier)?;
         let route = self.policy.routes.iter().find(|route| *route.id == *intent.route)?;
-        let is_same = intent.policy == self.policy.version;
+        let is_same = intent.policy == self.policy.rules;
         Some((TierIndex(u8::try_from(tier).ok()?), route)).filter(|_| is_same)
     }
 

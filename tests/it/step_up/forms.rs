@@ -14,7 +14,7 @@ fn a_page_is_shown_after_the_proof() {
     assert!(asked.body.contains("/_wardgate/step-up?intent="), "{asked:?}");
     assert_eq!(upstream.count(), before);
     let shown = prove(&mut browser, &asked);
-    assert_eq!((shown.status, upstream.count()), (200, before + 1), "{shown:?}");
+    assert_eq!((shown.status, upstream.count()), (200, before + 1), "{:?} {shown:?}", events(&gateway));
     assert_eq!(upstream.requests().last().expect("one").target(), PAY);
     assert_ne!(browser.session(), Some(old.as_str()), "the session has another name");
     // It counts for what needs no proof of its own.
@@ -105,6 +105,6 @@ fn an_answer_that_is_lost_is_said_to_be_unknown() {
     let posts = || upstream.requests().iter().filter(|request| request.line.starts_with("POST ")).count();
     let done = confirm(&mut browser, &page);
     assert_eq!((done.status, posts()), (502, 1), "{done:?}");
-    assert!(done.body.contains("not known"), "{}", done.body);
+    assert!(done.body.contains("not certain"), "{}", done.body);
     assert_eq!((confirm(&mut browser, &page).status, posts()), (409, 1));
 }
