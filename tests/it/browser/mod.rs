@@ -6,6 +6,7 @@
 mod attacks;
 mod pages;
 mod people;
+mod step_up;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;

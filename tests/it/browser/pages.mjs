@@ -58,14 +58,14 @@ const WAYS = {
   },
 };
 
-async function violations(page) {
+export async function violations(page) {
   // By the debugger's protocol: the page's own policy lets no script run.
   await page.evaluate(AXE);
   const found = await page.evaluate((values) => axe.run({ runOnly: { type: 'tag', values } }), RULES);
   return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
 }
 
-async function look(page, where, picture) {
+export async function look(page, where, picture) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
     for (const [name, viewport] of Object.entries(WIDTHS)) {
