@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn only_what_is_judged_by_counts() {
-        let base = "version: 1\nlisteners: [{ name: a, address: '0.0.0.0:80' }]\nroutes: [{ id: r, tier: low }]\n";
+        let base =
+            "version: 1\nlisteners: [{ name: a, address: '0.0.0.0:80' }]\nroutes: [{ id: r, tier: low }]\n";
         let same = "# moved\nroutes:\n  - tier: low\n    id: r\nlisteners: [{ name: a, address: '0.0.0.0:81' }]\nversion: 1\naudit: { dir: x }\n";
         assert_eq!(rules(base), rules(same));
         for (what, with) in [("low", "high"), ("version: 1", "version: 2"), ("id: r", "id: q")] {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use wardgate::config::Compiled;
 use wardgate::decision::trace::Silent;
-use wardgate::decision::{Decision, Evidence, Findings, Lookup, Need, Possession, Question, Revocation, Step, step};
+use wardgate::decision::{
+    Decision, Evidence, Findings, Lookup, Need, Possession, Question, Revocation, Step, step,
+};
 use wardgate::policy::requirement::Unmet;
 use wardgate::policy::{Access, Match, PatientSource, Policy, Route};
 use wardgate::request::Facts;

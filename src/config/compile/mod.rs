@@ -33,6 +33,7 @@ mod upstreams;
 
 use std::path::Path;
 
+use super::Versions;
 use super::codes::Code;
 use super::diagnostic::Place;
 use super::insecure::{PlainHttp, relaxations};
@@ -40,7 +41,6 @@ use super::report::Report;
 use super::schema::{Audit, File};
 use super::settings::{AuditSettings, Compiled, Settings};
 use super::values;
-use super::Versions;
 use crate::policy::{Policy, Route};
 
 /// Compiles a file; `versions` name it in audit records and proofs.

@@ -60,8 +60,9 @@ fn other_rules_make_it_another_action() {
     let (mut browser, page) = proven(&gateway);
     let before = upstream.count();
     let file = gateway.dir.path().join("gateway.yaml");
-    let changed =
-        std::fs::read_to_string(&file).expect("read").replace("Clinic of St. Anna", "Clinic of St. Bob")
+    let changed = std::fs::read_to_string(&file)
+        .expect("read")
+        .replace("Clinic of St. Anna", "Clinic of St. Bob")
         .replace("Change your address", "Change your postal address");
     std::fs::write(&file, changed).expect("written");
     gateway.signal("HUP");
