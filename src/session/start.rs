@@ -154,16 +154,16 @@ impl Leave<'_> {
             .append_pair("code_challenge_method", "S256")
             // Asks for `auth_time` too, and lets no sign-in at the issuer outlast our longest session.
             .append_pair("max_age", &max_age.to_string());
-        if !levels.is_empty() {
-            address.query_pairs_mut().append_pair("acr_values", &levels.join(" "));
-        }
         if provider.takes_claims {
-            // Issuers may take `acr_values` for a mere wish, and an essential claim for a demand (§5.5.1.1).
+            // `acr_values` is a mere wish; an essential claim is a demand (§5.5.1.1). Not both: there are issuers at which
+            // the wish takes the demand's place.
             let acr =
                 if levels.is_empty() { Value::Null } else { json!({ "essential": true, "values": levels }) };
             let claims =
                 json!({ "id_token": { "acr": acr, "amr": null, "auth_time": { "essential": true } } });
             address.query_pairs_mut().append_pair("claims", &claims.to_string());
+        } else if !levels.is_empty() {
+            address.query_pairs_mut().append_pair("acr_values", &levels.join(" "));
         }
         if self.anew {
             address.query_pairs_mut().append_pair("prompt", "login");

@@ -26,7 +26,9 @@ pub const OWN: [(&str, &str); 2] = [("Sec-Fetch-Site", "same-origin"), ("Origin"
 pub fn text(idp: &Idp, upstream: &Recorder, client: &str) -> String {
     let text = config(&idp.issuer, client, "", upstream.address);
     let routes = text.find("routes:\n").expect("routes") + "routes:".len();
-    format!("{}{ROUTES}{}", &text[..routes], text[routes..].trim_start_matches('\n'))
+    let text = format!("{}{ROUTES}{}", &text[..routes], text[routes..].trim_start_matches('\n'));
+    // Gateways that share a store have their files in the same places.
+    text.replace("$DIR/secret", "secret")
 }
 
 pub fn start(idp: &Idp) -> (Gateway, Recorder) {
