@@ -20,7 +20,7 @@ const client = ({ id, secret }) => ({
 });
 
 export const phoneClients = (origin) => [
-  client(PHONE),
+  { ...client(PHONE), backchannel_token_delivery_mode: 'poll' },
   {
     ...client(PHONE_PING),
     backchannel_token_delivery_mode: 'ping',
