@@ -75,6 +75,11 @@ impl Askers {
         Ok(Arc::new(Self { askers, _freshness: freshness }))
     }
 
+    /// Whether any way needs one.
+    pub fn are_any(&self) -> bool {
+        self.askers.iter().any(Option::is_some)
+    }
+
     /// For each asker that can't ask now, why, in plain words.
     pub fn unready(&self) -> Vec<String> {
         let reason = |asker: &Asker| match asker {

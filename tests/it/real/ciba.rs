@@ -12,7 +12,7 @@ use wardgate::config::settings::AskerSettings;
 use wardgate::enforce::prompts::{Answered, Ask, Asked, PromptFault, Prompts as _, Proof};
 use wardgate::keys::{Askers, CibaAsker, Verifier};
 
-use crate::support::{Idp, Recorder, eventually, http};
+use crate::support::{Gateway, Idp, Recorder, eventually, http};
 
 const SECRET: &str = "desk-phone-secret";
 /// The way by which people are asked on the phone, in `config`.
@@ -406,4 +406,26 @@ fn an_issuer_may_be_told_where_to_send_word() {
         !matches!(found, Ok(Answered::Waiting(_)))
     });
     assert!(matches!(found, Ok(Answered::Proven(_))), "{found:?}");
+}
+
+#[test]
+fn a_gateway_says_that_nobody_can_be_asked_on_the_phone() {
+    let (idp, upstream) = (Idp::start(), Recorder::start());
+    let more = "    audiences: [portal-es256]
+    jwks: { refresh: 1s, stale_for: 2s, stale_for_critical: 1s, unknown_kid_interval: 1s, timeout: 1s }
+    sign_in: { client_id: desk, client_secret_file: secret, origins: [https://portal.example] }
+step_up:
+  - { name: phone, type: ciba, issuer: clinic, client_id: desk-phone, client_secret_file: secret }
+";
+    let gateway = Gateway::start(&super::config(&idp.issuer, more, upstream.address, super::ROUTES), |dir| {
+        std::fs::write(dir.join("secret"), SECRET).expect("written");
+    });
+    let notices = || gateway.telemetry_page("/readyz").json()["notices"].to_string();
+    let told = "addresses for asking on the phone";
+    eventually("all is well", LONG, || !notices().contains(told));
+    idp.fail("discovery", Some("500"));
+    eventually("it is told", LONG, || notices().contains(told));
+    idp.fail("discovery", None);
+    eventually("all is well again", LONG, || !notices().contains(told));
+    super::assert_no_panic(&gateway);
 }
