@@ -271,6 +271,10 @@ fn an_answer_that_is_not_the_issuers_to_us_about_this_is_refused() {
         assert_eq!(found, Err(PromptFault::Refused("no_question")));
     }
     let unknown = format!("{}.{}.1.never-asked", now(), now() + 60);
+    for way in [0, 2] {
+        let found = desk.runtime.block_on(desk.askers.answered(way, &unknown, now()));
+        assert_eq!(found, Err(PromptFault::Unavailable), "nobody asks on way {way}");
+    }
     let found = desk.runtime.block_on(desk.askers.answered(PHONE, &unknown, now()));
     assert_eq!(found, Err(PromptFault::Refused("question_unknown")));
 }
@@ -369,6 +373,7 @@ fn a_wrong_secret_is_told_to_the_operator_and_mended_by_a_reload() {
     assert!(matches!(desk.look(&asked), Ok(Answered::Waiting(_))), "it was put a moment ago");
     let desk = Desk { askers: next, ..desk };
     assert!(matches!(desk.look(&asked), Ok(Answered::Waiting(_))), "and the next version knows it");
+    assert_eq!(idp.asked("token"), 0, "so nobody was asked too early");
     assert!(matches!(desk.answer(&asked), Ok(Answered::Proven(_))));
 }
 
