@@ -35,6 +35,9 @@ use crate::telemetry::metrics;
 
 /// How long after a question's end its issuer is still asked, in seconds: clocks differ.
 const GRACE: i64 = 10;
+/// An issuer that can't get the proof that was asked for from this person
+/// (OpenID Connect Core Unmet Authentication Requirements 1.0).
+const UNMET: &str = "unmet_authentication_requirements";
 
 /// An issuer that asks on the phone.
 #[derive(Clone)]
@@ -132,8 +135,13 @@ impl CibaAsker {
     /// The issuer can't be asked, or does not know the person or no way to ask them.
     pub async fn ask(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Asked, PromptFault> {
         let (this, wanted) = (Arc::clone(self), Wanted::new(ask));
-        let endpoints = self.usable().await?;
-        let asked = self.run(self.access.timeout, async move { this.put(&endpoints, &wanted).await }).await;
+        let asked = match self.usable().await {
+            Ok(endpoints) => {
+                let put = async move { this.put(&endpoints, &wanted).await };
+                self.run(self.access.timeout, put).await
+            }
+            Err(fault) => Err(fault),
+        };
         count(match &asked {
             Ok(_) => "asked",
             Err(PromptFault::NotReachable) => "not_reachable",
@@ -164,9 +172,7 @@ impl CibaAsker {
             // To its end even where nobody waits any more: the answer is given once.
             Flight::start(&self.access.runtime, async move {
                 let said = this.look(&endpoints.token, &handle, given, now).await;
-                if let Said::Final(outcome) = &said {
-                    count(result(outcome));
-                }
+                count(result(&said));
                 this.progress.questions.note(&handle.id, said)
             })
         };
@@ -249,7 +255,7 @@ impl CibaAsker {
     fn refused(&self, code: &str) -> PromptFault {
         let issuer = &self.issuer.name;
         let remedy = match code {
-            "unknown_user_id" | "expired_login_hint_token" | "access_denied" => {
+            "unknown_user_id" | "expired_login_hint_token" | "access_denied" | UNMET => {
                 self.works();
                 tracing::info!(%issuer, code, "the issuer has no way to ask this person on the phone");
                 return PromptFault::NotReachable;
@@ -314,6 +320,7 @@ impl CibaAsker {
             "slow_down" => Said::SlowDown,
             "access_denied" => Said::Final(Ok(Answered::Declined)),
             "expired_token" => Said::Final(Ok(Answered::Expired)),
+            UNMET => Said::Final(Err(self.disbelieved(UNMET))),
             // Not known any more, or answered already.
             "invalid_grant" | "transaction_failed" => Said::Final(Err(self.disbelieved("question_unknown"))),
             code => {
@@ -335,7 +342,9 @@ impl CibaAsker {
     fn failed(&self, problem: impl std::fmt::Display, remedy: &str) -> PromptFault {
         let issuer = &self.issuer.name;
         tracing::warn!(%issuer, %problem, remedy, "people can't be asked on the phone");
-        let told = format!("issuer `{issuer}`: people can't be asked on the phone: {problem}; {remedy}");
+        let told = format!(
+            "issuer `{issuer}`: at the last try nobody could be asked on the phone: {problem}; {remedy}"
+        );
         *self.progress.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         PromptFault::Unavailable
     }
@@ -345,15 +354,16 @@ impl CibaAsker {
     }
 }
 
-fn result(outcome: &Result<Answered, PromptFault>) -> &'static str {
-    match outcome {
-        Ok(Answered::Proven(_)) => "proven",
-        Ok(Answered::Declined) => "declined",
-        Ok(Answered::Expired) => "expired",
-        Ok(Answered::Waiting(_)) => "waiting",
-        Err(PromptFault::Refused(_)) => "refused",
-        Err(PromptFault::NotReachable) => "not_reachable",
-        Err(PromptFault::Unavailable) => "unavailable",
+fn result(said: &Said) -> &'static str {
+    match said {
+        Said::Pending | Said::Final(Ok(Answered::Waiting(_))) => "waiting",
+        Said::SlowDown => "slow_down",
+        Said::Nothing | Said::Unchecked(_) | Said::Final(Err(PromptFault::Unavailable)) => "unavailable",
+        Said::Final(Ok(Answered::Proven(_))) => "proven",
+        Said::Final(Ok(Answered::Declined)) => "declined",
+        Said::Final(Ok(Answered::Expired)) => "expired",
+        Said::Final(Err(PromptFault::Refused(_))) => "refused",
+        Said::Final(Err(PromptFault::NotReachable)) => "not_reachable",
     }
 }
 

@@ -271,6 +271,10 @@ fn an_answer_that_is_not_the_issuers_to_us_about_this_is_refused() {
         assert_eq!(found, Err(PromptFault::Refused("no_question")));
     }
     let unknown = format!("{}.{}.1.never-asked", now(), now() + 60);
+    for way in [0, 2] {
+        let found = desk.runtime.block_on(desk.askers.answered(way, &unknown, now()));
+        assert_eq!(found, Err(PromptFault::Unavailable), "nobody asks on way {way}");
+    }
     let found = desk.runtime.block_on(desk.askers.answered(PHONE, &unknown, now()));
     assert_eq!(found, Err(PromptFault::Refused("question_unknown")));
 }
@@ -363,12 +367,16 @@ fn a_wrong_secret_is_told_to_the_operator_and_mended_by_a_reload() {
     std::fs::write(desk.dir.path().join("secret"), SECRET).expect("written");
     let next = desk.askers.succeeded_by(&desk.compiled.settings.step_up, &desk.verifier).expect("askers");
     let desk = Desk { askers: next, ..desk };
+    // Looked at every five seconds: a slow machine is not too late for what follows.
+    idp.answers("alice", &json!({"answer": "wait"}));
     let asked = desk.ask("alice");
     // A reload in the middle, by the same settings.
     let next = desk.askers.succeeded_by(&desk.compiled.settings.step_up, &desk.verifier).expect("askers");
     assert!(matches!(desk.look(&asked), Ok(Answered::Waiting(_))), "it was put a moment ago");
     let desk = Desk { askers: next, ..desk };
     assert!(matches!(desk.look(&asked), Ok(Answered::Waiting(_))), "and the next version knows it");
+    assert_eq!(idp.asked("token"), 0, "so nobody was asked too early");
+    idp.answers("alice", &approve("aal2"));
     assert!(matches!(desk.answer(&asked), Ok(Answered::Proven(_))));
 }
 
