@@ -391,6 +391,10 @@ pub trait Sessions: Send + Sync {
     /// Keeps a request of a browser while its person gives proof, and says how that is done.
     async fn keep(&self, challenged: &Challenged<'_>) -> Offered;
 
+    /// Waits for a proof that is asked for elsewhere, where a way says that a request may be held for it. `name` is the kept
+    /// request's. Gives the cookies of the raised session once the proof is there; nothing where it is not to be had.
+    async fn hold(&self, name: &str, challenged: &Challenged<'_>) -> Option<Visited>;
+
     /// A step-up that a session's person finished for an action, by the action's digest.
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
 

@@ -35,6 +35,8 @@ pub struct Challenged<'c> {
 /// What a person is offered in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
+    /// The name under which the request is kept.
+    pub name: Option<String>,
     /// Where the step-up begins, whatever the way; none where it could not be kept in mind.
     pub link: Option<String>,
     /// The ways, in the tier's order.

@@ -117,6 +117,10 @@ mod tests {
             unreachable!("nothing is challenged here")
         }
 
+        async fn hold(&self, _: &str, _: &crate::enforce::step_up::Challenged<'_>) -> Option<Visited> {
+            unreachable!("nothing is challenged here")
+        }
+
         async fn grant(
             &self,
             _: &SessionId,

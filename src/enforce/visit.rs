@@ -2,6 +2,7 @@
 
 use super::gate::{Arrival, Gate};
 use super::sessions::{Answer, Page, Place, Sessions, Visit, Visited};
+use super::step_up::Challenged;
 use crate::decision::{Denial, Reason};
 use crate::policy::Policy;
 
@@ -40,6 +41,23 @@ impl Gate {
             return VisitSettled::Refused(Denial::new(Reason::AuditUnavailable));
         }
         VisitSettled::Answered(visited)
+    }
+
+    /// Holds a request while its person is asked elsewhere. The cookies of the raised session, once the proof is there and
+    /// on record.
+    pub async fn hold(
+        &self,
+        sessions: &dyn Sessions,
+        arrival: &Arrival<'_>,
+        name: &str,
+        challenged: &Challenged<'_>,
+    ) -> Option<Vec<String>> {
+        let visited = sessions.hold(name, challenged).await?;
+        let is_recorded = match &visited.fact {
+            Some(fact) => self.record_session(arrival, fact).await,
+            None => true,
+        };
+        (is_recorded && begins_session(&visited)).then_some(visited.cookies)
     }
 
     /// Refuses a request to a path of the gateway's own at which there is nothing for it.

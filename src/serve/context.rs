@@ -48,6 +48,8 @@ pub struct Context {
     pub(super) sent_after: Option<Duration>,
     /// What failed on the way upstream.
     pub(super) fault: Option<ProxyError>,
+    /// What the browser is given with the answer: its session has another name.
+    pub(super) cookies: Vec<String>,
     /// What goes upstream in the place of the request itself.
     pub(super) resumed: Option<Box<Resumed>>,
     /// Why the gateway answered itself.
@@ -96,10 +98,24 @@ impl Context {
             trace: None,
             sent_after: None,
             fault: None,
+            cookies: Vec::new(),
             resumed: None,
             reason: None,
             _in_flight: InFlight::new(),
         }
+    }
+
+    /// The request is judged anew: under an id and at a moment of its own, and with these cookies for the browser.
+    pub(super) fn renew(&mut self, cookies: Vec<String>) {
+        let now = jiff::Timestamp::now();
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        self.id = Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            now.subsec_nanosecond().unsigned_abs(),
+        ));
+        self.now = now.as_second();
+        self.cookies = cookies;
     }
 
     /// Notes when the way upstream began.

@@ -23,6 +23,9 @@ impl Gateway {
         if context.facts.as_ref().is_some_and(|facts| facts.presented.is_key_bound()) {
             give_nonce(response, self.gate.nonce(context.now))?;
         }
+        for line in &context.cookies {
+            response.append_header(http::header::SET_COOKIE, line.as_str())?;
+        }
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;

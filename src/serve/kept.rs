@@ -14,7 +14,7 @@ use crate::decision::{Challenge, Denial};
 use crate::enforce::action::whole_body;
 use crate::enforce::sessions::{Page, Place, Sessions, Visit};
 use crate::enforce::step_up::{Challenged, Confirmed, Offered, Taken, confirms};
-use crate::enforce::{Arrival, BodyFault, BodySource};
+use crate::enforce::{Arrival, BodyFault, BodySource, Settled};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
 
@@ -30,6 +30,14 @@ pub(super) struct Resumed {
     pub(super) header: RequestHeader,
     /// Where the person goes back to, where the application's answer was meant for a script.
     pub(super) back: Option<String>,
+}
+
+/// What became of a request that was challenged.
+pub(super) enum Kept {
+    /// Its person is offered these ways.
+    Offered(Offered),
+    /// It was held, and the proof is there; the cookies of the session that is worth more.
+    Proven(Vec<String>),
 }
 
 /// A body that is there already.
@@ -56,7 +64,7 @@ impl Gateway {
         context: &Context,
         (route, challenge): (Option<usize>, &Challenge),
         body: &mut Option<Bytes>,
-    ) -> Option<Offered> {
+    ) -> Option<Kept> {
         let facts = context.facts.as_ref()?;
         let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions)
         else {
@@ -89,7 +97,31 @@ impl Gateway {
             tier: challenge.tier,
             now: context.now,
         };
-        Some(sessions.keep(&challenged).await)
+        let offered = sessions.keep(&challenged).await;
+        // Once: who has given proof and still lacks something would wait for ever.
+        let may_hold = context.cookies.is_empty() && challenged.body.is_some() && !facts.websocket;
+        if let (Some(name), true) = (&offered.name, may_hold) {
+            let arrival = self.arrival(context, &facts.method, Ok(facts));
+            if let Some(cookies) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
+                return Some(Kept::Proven(cookies));
+            }
+        }
+        Some(Kept::Offered(offered))
+    }
+
+    /// Judges a request again that was held until its person had given proof: with the facts that it came with. What it
+    /// shows is the same, and worth more.
+    pub(super) async fn judge_again(
+        &self,
+        context: &mut Context,
+        body: Option<&Bytes>,
+        cookies: Vec<String>,
+    ) -> Option<Settled> {
+        context.renew(cookies);
+        let live = std::sync::Arc::clone(&context.live);
+        let facts = context.facts.as_ref()?;
+        let arrival = self.arrival(context, &facts.method, Ok(facts));
+        Some(self.gate.admit(&live.generation, &arrival, &mut Whole(body.cloned().unwrap_or_default())).await)
     }
 
     /// Sends the request that another one confirms, once.

@@ -7,6 +7,7 @@ use super::buffered;
 use super::context::Context;
 use super::edge;
 use super::intake;
+use super::kept::Kept;
 use super::proxy::Gateway;
 use super::reply::Reply;
 use super::running::{self, Open};
@@ -35,7 +36,16 @@ impl Gateway {
         let mut body = body;
         let offered = match &outcome {
             Outcome::Challenged(challenge) => {
-                Box::pin(self.keep(session, context, (settled.route, challenge), &mut body)).await
+                match Box::pin(self.keep(session, context, (settled.route, challenge), &mut body)).await {
+                    Some(Kept::Proven(cookies)) => {
+                        if let Some(settled) = self.judge_again(context, body.as_ref(), cookies).await {
+                            return Box::pin(self.carry_out(session, context, settled, body)).await;
+                        }
+                        None
+                    }
+                    Some(Kept::Offered(offered)) => Some(offered),
+                    None => None,
+                }
             }
             _ => None,
         };
@@ -82,7 +92,10 @@ impl Gateway {
         };
         let proves_key = facts.is_some_and(|facts| facts.presented.is_key_bound());
         let reply = if proves_key { reply.for_key_holder(self.gate.nonce(context.now))? } else { reply };
-        let reply = reply.with_cors(settled.route(), facts)?.with_proxy_status(&self.proxy_status, None)?;
+        let reply = reply
+            .with_cookies(&context.cookies)?
+            .with_cors(settled.route(), facts)?
+            .with_proxy_status(&self.proxy_status, None)?;
         tracing::debug!(decision = %id, verdict = settled.verdict, status = reply.status(), "answered");
         context.settled = Some(settled);
         Box::pin(reply.send(session)).await?;

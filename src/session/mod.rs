@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 
 use self::record::Live;
 use self::refresh::Refreshing;
+use self::step_up::Holding;
 use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
@@ -53,6 +54,7 @@ pub struct BrowserSessions {
     runtime: Handle,
     known: Cache<Box<str>, Arc<Live>>,
     refreshing: Mutex<HashMap<Box<str>, (Refreshing, Instant)>>,
+    holding: Holding,
 }
 
 struct Issuer {
@@ -97,6 +99,7 @@ impl BrowserSessions {
             runtime,
             known: Cache::new(REMEMBERED),
             refreshing: Mutex::default(),
+            holding: Holding::default(),
         }))
     }
 
@@ -180,6 +183,10 @@ impl Sessions for BrowserSessions {
 
     async fn keep(&self, challenged: &Challenged<'_>) -> Offered {
         self.keep_request(challenged).await
+    }
+
+    async fn hold(&self, name: &str, challenged: &Challenged<'_>) -> Option<Visited> {
+        self.held(name, challenged).await
     }
 
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted> {

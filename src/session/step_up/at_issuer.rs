@@ -85,7 +85,7 @@ impl BrowserSessions {
             Err(stop) => Err(stop),
         };
         match proof {
-            Ok(proof) => self.accept(visit, &matter, (&way, proof), begun.began_at).await,
+            Ok(proof) => self.accept(&matter, (&way, proof), (begun.began_at, visit.now)).await,
             Err(Stop::Refused(why)) => self.refused(&matter, &way, why),
             Err(Stop::Stale) => self.refused(&matter, &way, "step_up_expired"),
             Err(Stop::Outage(why)) => self.way_down(&matter, &way, why),

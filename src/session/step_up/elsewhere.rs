@@ -21,15 +21,15 @@ const CODE_LENGTH: usize = 4;
 
 /// A question that was put.
 #[derive(Serialize, Deserialize)]
-struct Prompt {
-    handle: Box<str>,
+pub(super) struct Prompt {
+    pub(super) handle: Box<str>,
     code: Box<str>,
-    asked_at: i64,
-    interval: u64,
+    pub(super) asked_at: i64,
+    pub(super) interval: u64,
     page: Option<Box<str>>,
 }
 
-fn prompt_key(name: &str, way: &str) -> String {
+pub(super) fn prompt_key(name: &str, way: &str) -> String {
     format!("prompt:{}:{way}", secret::digest(name))
 }
 
@@ -52,7 +52,14 @@ impl BrowserSessions {
         };
         let prompt = match understood::<Prompt>(self.state.peek(&key).await) {
             Lookup::Found(prompt) => prompt,
-            Lookup::Absent => return self.ask(visit, &matter, (way, position)).await,
+            Lookup::Absent => {
+                let host = visit.facts.host.as_str();
+                return match self.put(&matter, (way, position), host, visit.now).await {
+                    Ok(Prompt { page: Some(page), .. }) => Answer::GoTo(page.into()).into(),
+                    Ok(prompt) => self.waiting(&matter, way, &prompt, Duration::from_secs(prompt.interval)),
+                    Err(visited) => *visited,
+                };
+            }
             Lookup::Unavailable => return self.way_down(&matter, &way.name, "store_unavailable"),
         };
         match prompts.answered(position, &prompt.handle, visit.now).await {
@@ -60,7 +67,7 @@ impl BrowserSessions {
             Ok(Answered::Proven(proof)) => match self.state.unseal(&key).await {
                 Lookup::Found(_) => {
                     self.calmed(&matter).await;
-                    self.accept(visit, &matter, (&way.name, proof), prompt.asked_at).await
+                    self.accept(&matter, (&way.name, proof), (prompt.asked_at, visit.now)).await
                 }
                 // Another window of the same person was first.
                 Lookup::Absent => Answer::GoTo(confirm::address(&matter.name)).into(),
@@ -75,33 +82,37 @@ impl BrowserSessions {
     }
 
     /// A question that led to nothing: the next one is a new one.
-    async fn over(&self, matter: &Matter, way: &Way, result: &'static str) -> Visited {
+    pub(super) async fn over(&self, matter: &Matter, way: &Way, result: &'static str) -> Visited {
         self.state.unseal(&prompt_key(&matter.name, &way.name)).await;
         self.refused(matter, &way.name, result)
     }
 
-    async fn ask(&self, visit: &Visit<'_>, matter: &Matter, (way, position): (&Way, usize)) -> Visited {
-        let Some(prompts) = &self.prompts else {
-            return self.way_down(matter, &way.name, "way_unavailable");
-        };
+    /// Puts the question, where the person was not asked too often.
+    pub(super) async fn put(
+        &self,
+        matter: &Matter,
+        (way, position): (&Way, usize),
+        host: &str,
+        now: i64,
+    ) -> Result<Prompt, Box<Visited>> {
+        let down = |why| Box::new(self.way_down(matter, &way.name, why));
+        let Some(prompts) = &self.prompts else { return Err(down("way_unavailable")) };
         if !self.may_try(matter).await {
-            return self.too_often(matter);
+            return Err(Box::new(self.too_often(matter)));
         }
         match self.prompts_so_far(matter).await {
             Lookup::Found(count) if count > STORM => {
                 tracing::warn!(way = %way.name, "a person is asked again and again: pushes to them stop for a while");
                 let others = self.choices(matter, &[&way.name]);
-                return self.ended(matter, "prompt_storm", Page::TooManyPrompts(others));
+                return Err(Box::new(self.ended(matter, "prompt_storm", Page::TooManyPrompts(others))));
             }
             Lookup::Found(_) => {}
-            Lookup::Absent | Lookup::Unavailable => {
-                return self.way_down(matter, &way.name, "store_unavailable");
-            }
+            Lookup::Absent | Lookup::Unavailable => return Err(down("store_unavailable")),
         }
-        let Some(code) = code() else { return self.way_down(matter, &way.name, "no_randomness") };
+        let Some(code) = code() else { return Err(down("no_randomness")) };
         let here = address(&matter.name, Some(&way.name), matter.closes);
-        let Some(offer) = self.offer(visit.facts.host.as_str(), &matter.live.record.issuer) else {
-            return Page::IntentGone(matter.intent.back.clone().into()).into();
+        let Some(offer) = self.offer(host, &matter.live.record.issuer) else {
+            return Err(Box::new(Page::IntentGone(matter.intent.back.clone().into()).into()));
         };
         let acr_values = self.acr_values(matter);
         let ask = Ask {
@@ -115,22 +126,21 @@ impl BrowserSessions {
         };
         let asked = match prompts.ask(position, &ask).await {
             Ok(asked) => asked,
-            Err(PromptFault::Unavailable) => return self.way_down(matter, &way.name, "way_unavailable"),
-            Err(PromptFault::NotReachable) => return self.refused(matter, &way.name, "person_not_reachable"),
-            Err(PromptFault::Refused(why)) => return self.refused(matter, &way.name, why),
+            Err(PromptFault::Unavailable) => return Err(down("way_unavailable")),
+            Err(PromptFault::NotReachable) => {
+                return Err(Box::new(self.refused(matter, &way.name, "person_not_reachable")));
+            }
+            Err(PromptFault::Refused(why)) => return Err(Box::new(self.refused(matter, &way.name, why))),
         };
         let Asked { handle, interval, expires_in, page } = asked;
         let interval = interval.as_secs().max(1);
-        let prompt = Prompt { handle, code, asked_at: visit.now, interval, page };
+        let prompt = Prompt { handle, code, asked_at: now, interval, page };
         let ttl = expires_in.min(self.policy.resume.ttl);
         if !keep(self.state.as_ref(), &prompt_key(&matter.name, &way.name), &prompt, ttl).await {
             prompts.take_back(position, &prompt.handle).await;
-            return self.way_down(matter, &way.name, "store_unavailable");
+            return Err(down("store_unavailable"));
         }
-        match prompt.page {
-            Some(page) => Answer::GoTo(page.into()).into(),
-            None => self.waiting(matter, way, &prompt, Duration::from_secs(interval)),
-        }
+        Ok(prompt)
     }
 
     fn waiting(&self, matter: &Matter, way: &Way, prompt: &Prompt, interval: Duration) -> Visited {
@@ -158,7 +168,7 @@ impl BrowserSessions {
     }
 
     /// The person has given proof: what they were asked before counts no more.
-    async fn calmed(&self, matter: &Matter) {
+    pub(super) async fn calmed(&self, matter: &Matter) {
         let since = secret::new().unwrap_or_default();
         // Where it can't be kept they may be taken for pestered, and use another way.
         let _ = self.state.seal(&format!("calm:{}", person(matter)), since.as_bytes(), STORM_SPAN).await;

@@ -92,7 +92,7 @@ pub struct Intent {
     pub action: Box<str>,
     /// When it was kept, in Unix seconds.
     pub kept_at: i64,
-    /// The language of the page.
+    /// The language of the page, as a tag (RFC 5646).
     pub language: Option<Box<str>>,
     /// Whether it can be sent as it is kept.
     pub is_whole: bool,
@@ -148,7 +148,7 @@ fn grant_key(session: &str, action: &str) -> String {
 impl BrowserSessions {
     /// Keeps a request while its person gives proof.
     pub(in crate::session) async fn keep_request(&self, challenged: &Challenged<'_>) -> Offered {
-        let nothing = Offered { link: None, ways: Vec::new(), kept: None };
+        let nothing = Offered { name: None, link: None, ways: Vec::new(), kept: None };
         let (facts, now) = (challenged.facts, challenged.now);
         let shown = record::name_of(challenged.session.as_str());
         let Lookup::Found(live) = self.live(&shown, Use::Request, now).await else { return nothing };
@@ -192,7 +192,7 @@ impl BrowserSessions {
             policy: self.policy.rules.clone(),
             action: action.digest().into(),
             kept_at: now,
-            language: text(challenged.headers, &header::ACCEPT_LANGUAGE).map(Into::into),
+            language: text(challenged.headers, &header::ACCEPT_LANGUAGE).and_then(first_tag).map(Into::into),
             is_whole,
         };
         let ways = self.ways(&intent, live.position);
@@ -203,7 +203,11 @@ impl BrowserSessions {
         let (ways, link) = (choices.collect(), address(&name, None, false));
         let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
         let kept = (!is_safe).then_some(is_kept && is_whole);
-        if is_kept { Offered { link: Some(link), ways, kept } } else { Offered { kept, ..nothing } }
+        if is_kept {
+            Offered { name: Some(name), link: Some(link), ways, kept }
+        } else {
+            Offered { kept, ..nothing }
+        }
     }
 
     /// What lies under a request's name.
@@ -261,6 +265,14 @@ impl BrowserSessions {
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The language that is liked best, as far as the order tells.
+fn first_tag(accepted: &str) -> Option<&str> {
+    let tag = accepted.split([',', ';']).next()?.trim();
+    let is_tag =
+        (2..=35).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_tag.then_some(tag)
 }
 
 /// Where the person goes back to: the page itself where that was asked for, else the one that asked, where it is one of

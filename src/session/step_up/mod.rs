@@ -7,10 +7,12 @@
 mod at_issuer;
 mod confirm;
 mod elsewhere;
+mod hold;
 mod intent;
 mod raise;
 
 pub(super) use self::at_issuer::Demand;
+pub(super) use self::hold::Holding;
 
 use self::intent::{Intent, Kept};
 use super::BrowserSessions;

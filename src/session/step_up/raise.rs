@@ -7,7 +7,7 @@ use super::{Matter, proven};
 use crate::decision::Lookup;
 use crate::enforce::ports::Consumed;
 use crate::enforce::prompts::Proof;
-use crate::enforce::sessions::{Answer, Page, Visit, Visited};
+use crate::enforce::sessions::{Answer, Page, Visited};
 use crate::policy::tier::MOST_PROOF_AGE;
 use crate::state::spent::ProofKey;
 
@@ -19,10 +19,9 @@ impl BrowserSessions {
     /// `since` is when it was asked for.
     pub(super) async fn accept(
         &self,
-        visit: &Visit<'_>,
         matter: &Matter,
         (way, proof): (&str, Proof),
-        since: i64,
+        (since, now): (i64, i64),
     ) -> Visited {
         let (intent, live) = (&matter.intent, &matter.live);
         if live.record.claim("sub") != Some(&*proof.subject) {
@@ -36,7 +35,7 @@ impl BrowserSessions {
         if !requirement.proven_by(proof.level, &proof.methods) {
             return self.refused(matter, way, "proof_too_weak");
         }
-        let age = visit.now.saturating_sub(proof.authenticated_at);
+        let age = now.saturating_sub(proof.authenticated_at);
         let is_new = proof.authenticated_at.saturating_add(SKEW) >= since;
         let is_recent = tier.max_age.is_none_or(|most| age <= most.saturating_add(SKEW));
         if age < -SKEW || !(is_new || (is_recent && !tier.each_action_needs_new_proof)) {
@@ -44,7 +43,7 @@ impl BrowserSessions {
         }
         if tier.each_action_needs_new_proof {
             // One authentication makes one grant, whatever flow shows it.
-            match self.spend_event(&proof, visit.now).await {
+            match self.spend_event(&proof, now).await {
                 Consumed::Done(_) => {}
                 Consumed::Already => return self.refused(matter, way, "proof_already_used"),
                 Consumed::Unknown => return self.way_down(matter, way, "store_unavailable"),
@@ -53,12 +52,12 @@ impl BrowserSessions {
         let raised = Raised {
             level: self.policy.levels.name(proof.level).into(),
             methods: proof.methods,
-            authenticated_at: proof.authenticated_at.min(visit.now),
+            authenticated_at: proof.authenticated_at.min(now),
         };
         if !self.keep_grant(&matter.name, intent, &raised).await {
             return self.way_down(matter, way, "store_unavailable");
         }
-        let Some(cookie) = self.raise(&live.name, raised, visit.now).await else {
+        let Some(cookie) = self.raise(&live.name, raised, now).await else {
             return self.way_down(matter, way, "store_unavailable");
         };
         let answer = self.after_proof(matter).await;

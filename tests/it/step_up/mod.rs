@@ -4,6 +4,7 @@
 mod attacks;
 mod forms;
 mod once;
+mod phone;
 mod scripts;
 
 use crate::session::browser::{Browser, NAVIGATION, SCRIPT, portal};
