@@ -230,7 +230,6 @@ fn gate(criterion: &mut Criterion) {
         policy: Arc::new(clinic.compiled().policy),
         identities: ports.0,
         sessions: None,
-        prompts: None,
         signals: None,
         search_forms: vec![true],
     };
@@ -245,6 +244,7 @@ fn gate(criterion: &mut Criterion) {
         let facts = Sent::new(method.clone(), target, &token).read(&reading());
         let admit = || async {
             let arrival = Arrival {
+                resumes: None,
                 id: Uuid::now_v7(),
                 listener: "portal",
                 method: &method,

@@ -26,11 +26,17 @@ pub(super) fn assure<T: Trace>(
     let (tier, requirement) = (policy.tier(tier_index), policy.requirement(question.route, tier_index));
     let mut unmet = requirement.unmet(subject, now);
     let binds = binds_proof(question, subject, tier);
-    if binds && (!unmet.is_empty() || tier.each_action_needs_new_proof) {
+    // Who has given proof for what is not spent shows it with the session itself; a request that was kept may be confirmed
+    // a while later.
+    let may_be_granted =
+        tier.each_action_needs_new_proof || (!unmet.is_empty() && evidence.resumes.is_some());
+    if binds && may_be_granted {
         match &evidence.grant {
             None => return Err(Stop::Need(Need::Grant(tier_index))),
             Some(Lookup::Unavailable) => return Err(Reason::StoreUnavailable.into()),
-            Some(Lookup::Found(granted)) if requirement.proven_by(granted.level, &granted.methods) => {
+            Some(Lookup::Found(granted))
+                if requirement.proven_by(granted.level, &granted.methods) && is_for(granted, evidence) =>
+            {
                 trace.note(Stage::Assure, || {
                     format!("a step-up for this action satisfies tier `{}`", tier.name)
                 });
@@ -38,10 +44,10 @@ pub(super) fn assure<T: Trace>(
             }
             Some(Lookup::Found(_) | Lookup::Absent) => {}
         }
-        if unmet.is_empty() {
-            // Strong and fresh, and given for something else.
-            unmet.push(Unmet::Age);
-        }
+    }
+    if unmet.is_empty() && tier.each_action_needs_new_proof && (binds || evidence.resumes.is_some()) {
+        // Strong and fresh, and given for something else.
+        unmet.push(Unmet::Age);
     }
     if unmet.is_empty() {
         trace.note(Stage::Assure, || format!("tier `{}` is satisfied", tier.name));
@@ -68,6 +74,11 @@ fn binds_proof(question: &Question<'_>, subject: &Subject, tier: &Tier) -> bool 
     matches!(question.facts.presented, Presented::Session(_))
         && subject.caller == Caller::Person
         && ways().any(|way| way.fits_browser(subject.issuer_index))
+}
+
+/// Whether a request that was kept is the one that the proof was given for: of two that are alike, one is paid for.
+fn is_for(granted: &Granted, evidence: &Evidence) -> bool {
+    evidence.resumes.as_ref().is_none_or(|once| *once == granted.proof)
 }
 
 fn paid_by_grant(

@@ -89,6 +89,8 @@ pub enum Reason {
     StepUpRequired(Unmet),
     /// The authentication event was already spent on another action.
     ProofAlreadySpent,
+    /// A request that was kept has gone on before.
+    AlreadySent,
     /// The tier asks for more, and offers no way to show it.
     StepUpImpossible,
 }

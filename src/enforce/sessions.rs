@@ -182,7 +182,7 @@ pub struct Visit<'v> {
 /// Something that happened to a session, for the audit trail; names in it become pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFact {
-    /// `sign_in`, `step_up`, `refresh`, `sign_out`, `back_channel_logout`.
+    /// `sign_in`, `step_up`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,
@@ -388,8 +388,9 @@ pub trait Sessions: Send + Sync {
     /// Answers a request to one of the gateway's own pages.
     async fn visit(&self, visit: &Visit<'_>) -> Visited;
 
-    /// Keeps a request of a browser while its person gives proof, and says how that is done.
-    async fn keep(&self, challenged: &Challenged<'_>) -> Offered;
+    /// Keeps a request of a browser while its person gives proof, and says how that is done; `None` where the store can't
+    /// be asked.
+    async fn keep(&self, challenged: &Challenged<'_>) -> Option<Offered>;
 
     /// Waits for a proof that is asked for elsewhere, where a way says that a request may be held for it. `name` is the kept
     /// request's. Gives the cookies of the raised session once the proof is there; nothing where it is not to be had.

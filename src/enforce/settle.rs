@@ -85,8 +85,12 @@ impl Gate {
                 }
                 Consumed::Already => {
                     metrics().proofs.with_label_values(&["already_spent"]).inc();
-                    self.close(&intent, Ending::not_forwarded(context.arrival, Reason::ProofAlreadySpent))
-                        .await;
+                    let is_resumed = context.evidence.resumes.is_some();
+                    let reason = if is_resumed { Reason::AlreadySent } else { Reason::ProofAlreadySpent };
+                    self.close(&intent, Ending::not_forwarded(context.arrival, reason)).await;
+                    if is_resumed {
+                        return (refuse(reason), None);
+                    }
                     return (spent_before(context, &permit), None);
                 }
                 Consumed::Unknown => {

@@ -67,8 +67,8 @@ pub struct Confirmed {
 pub enum Taken {
     /// It goes on.
     Request(Box<Confirmed>),
-    /// It does not, and this is said.
-    Page(Page),
+    /// It does not, and this is said; the word is the audit record's.
+    Page(Page, &'static str),
 }
 
 /// The name of the request that a target confirms, and the target without it.

@@ -113,7 +113,7 @@ mod tests {
         async fn keep(
             &self,
             _: &crate::enforce::step_up::Challenged<'_>,
-        ) -> crate::enforce::step_up::Offered {
+        ) -> Option<crate::enforce::step_up::Offered> {
             unreachable!("nothing is challenged here")
         }
 

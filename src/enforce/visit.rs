@@ -1,8 +1,8 @@
 //! A request to one of the gateway's own pages: limited and recorded like any other.
 
 use super::gate::{Arrival, Gate};
-use super::sessions::{Answer, Page, Place, Sessions, Visit, Visited};
-use super::step_up::Challenged;
+use super::sessions::{Answer, Page, Place, SessionFact, Sessions, Visit, Visited};
+use super::step_up::{Challenged, Taken};
 use crate::decision::{Denial, Reason};
 use crate::policy::Policy;
 
@@ -41,6 +41,29 @@ impl Gate {
             return VisitSettled::Refused(Denial::new(Reason::AuditUnavailable));
         }
         VisitSettled::Answered(visited)
+    }
+
+    /// Takes a confirmed request out. Whoever may not have it is limited and recorded like any other visit.
+    ///
+    /// # Errors
+    /// Too many requests come.
+    pub async fn confirm(
+        &self,
+        policy: &Policy,
+        sessions: &dyn Sessions,
+        arrival: &Arrival<'_>,
+        (name, target, visit): (&str, &str, &Visit<'_>),
+    ) -> Result<Taken, Denial> {
+        if let Err(denial) = self.limit_anybody(policy, None, visit.facts) {
+            self.record_refused_visit(arrival, denial.reason).await;
+            return Err(denial);
+        }
+        let taken = sessions.take(name, target, visit).await;
+        if let Taken::Page(_, result) = &taken {
+            let fact = SessionFact { what: "confirm", result, ..SessionFact::default() };
+            self.record_session(arrival, &fact).await;
+        }
+        Ok(taken)
     }
 
     /// Holds a request while its person is asked elsewhere. The cookies of the raised session, once the proof is there and

@@ -30,6 +30,8 @@ use crate::enforce::sessions::Page;
 enum Sent {
     /// The client got the whole answer.
     Completed,
+    /// The client was told of the answer, which was not read.
+    Told,
     /// No answer came, and nothing was written to the client yet.
     Failed(UpstreamFault, ProxyError),
     /// The answer broke off after its head had been sent: the connection must be closed.
@@ -49,7 +51,7 @@ pub async fn deliver(
     body: Bytes,
 ) -> pingora::Result<()> {
     match send(gateway, session, context, body).await? {
-        Sent::Completed => context.ending = Some(OutcomeResult::Completed),
+        Sent::Completed | Sent::Told => context.ending = Some(OutcomeResult::Completed),
         Sent::ClientGone => {
             context.ending = Some(OutcomeResult::ClientGone);
             session.set_keepalive(None);
@@ -97,7 +99,7 @@ async fn send(
             Sent::Failed(fault(&error), ProxyError::of(&error))
         }
         Ok(response) if context.resumed.as_ref().is_some_and(|resumed| resumed.back.is_some()) => {
-            return tell(gateway, session, context, response.status).await;
+            tell(gateway, session, context, response.status).await?
         }
         Ok(response) => pass_on(gateway, session, context, &mut upstream, response).await,
     };
@@ -207,10 +209,15 @@ async fn tell(
     status: StatusCode,
 ) -> pingora::Result<Sent> {
     let back = context.resumed.as_ref().and_then(|resumed| resumed.back.clone()).unwrap_or_default();
-    let page = Page::Sent { ok: status.is_success() || status.is_redirection(), back };
     let headers = session.req_header().headers.clone();
-    match gateway.show(session, context, &page, &headers).await {
-        Ok(()) => Ok(Sent::Completed),
+    let shown = if status.is_redirection() {
+        // Where to, nobody can tell here: to the result, or to a page that says that nothing was done.
+        gateway.show_uncertain(session, context, &headers).await
+    } else {
+        gateway.show(session, context, &Page::Sent { ok: status.is_success(), back }, &headers).await
+    };
+    match shown {
+        Ok(()) => Ok(Sent::Told),
         Err(_) => Ok(Sent::ClientGone),
     }
 }

@@ -78,7 +78,7 @@ impl Gateway {
         }
         let headers = &session.req_header().headers;
         let reply = Reply::upstream_fault(context.id, fault).and_then(|reply| {
-            let reply = self.fault_page(context, reply, fault, headers)?;
+            let reply = self.fault_page(context, reply, fault, headers)?.with_cookies(&context.cookies)?;
             let reply =
                 reply.with_cors(context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())?;
             reply.with_proxy_status(&self.proxy_status, Some(context.fault.unwrap_or(fault.into())))

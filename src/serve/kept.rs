@@ -36,6 +36,8 @@ pub(super) struct Resumed {
 pub(super) enum Kept {
     /// Its person is offered these ways.
     Offered(Offered),
+    /// It can't be kept: the store does not answer.
+    Unavailable,
     /// It was held, and the proof is there; the cookies of the session that is worth more.
     Proven(Vec<String>),
 }
@@ -97,9 +99,10 @@ impl Gateway {
             tier: challenge.tier,
             now: context.now,
         };
-        let offered = sessions.keep(&challenged).await;
+        let Some(offered) = sessions.keep(&challenged).await else { return Some(Kept::Unavailable) };
         // Once: who has given proof and still lacks something would wait for ever.
-        let may_hold = context.cookies.is_empty() && challenged.body.is_some() && !facts.websocket;
+        let is_first = context.cookies.is_empty() && context.resumed.is_none();
+        let may_hold = is_first && challenged.body.is_some() && !facts.method.is_safe();
         if let (Some(name), true) = (&offered.name, may_hold) {
             let arrival = self.arrival(context, &facts.method, Ok(facts));
             if let Some(cookies) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
@@ -150,9 +153,14 @@ impl Gateway {
         let place = Place::Confirm;
         let visit =
             Visit { place, method: &facts.method, facts, headers: &headers, form: None, now: context.now };
-        let confirmed = match sessions.take(name, target, &visit).await {
-            Taken::Request(confirmed) => *confirmed,
-            Taken::Page(page) => return self.show(session, context, &page, &headers).await.map(|()| true),
+        let arrival = self.arrival(context, &facts.method, Ok(facts));
+        let policy = std::sync::Arc::clone(&context.live.generation.policy);
+        let confirmed = match self.gate.confirm(&policy, sessions, &arrival, (name, target, &visit)).await {
+            Ok(Taken::Request(confirmed)) => *confirmed,
+            Ok(Taken::Page(page, _)) => {
+                return self.show(session, context, &page, &headers).await.map(|()| true);
+            }
+            Err(denial) => return self.refuse_confirmation(session, context, facts, &denial, &headers).await,
         };
         let Confirmed { method, target, headers: kept, body, once, back } = confirmed;
         let header = head(&method, &target, &kept, &headers, facts, body.len())?;
@@ -178,6 +186,18 @@ impl Gateway {
         headers: &HeaderMap,
     ) -> pingora::Result<()> {
         let rendered = context.live.pages.page(page, accepts(headers), context.id);
+        let reply = Reply::page(context.id, rendered)?.with_proxy_status(&self.proxy_status, None)?;
+        reply.send(session).await
+    }
+
+    /// Answers that it is not certain whether what was sent was done.
+    pub(super) async fn show_uncertain(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        headers: &HeaderMap,
+    ) -> pingora::Result<()> {
+        let rendered = context.live.pages.uncertain(502, accepts(headers), context.id);
         let reply = Reply::page(context.id, rendered)?.with_proxy_status(&self.proxy_status, None)?;
         reply.send(session).await
     }

@@ -77,7 +77,9 @@ pub async fn reply_stopped(
         return 0;
     }
     let reply = Reply::refusal(context.id, &Denial::new(reason), &[]);
-    let Ok(reply) = reply.and_then(|reply| reply.with_proxy_status(proxy_status, None)) else { return 0 };
+    let reply =
+        reply.and_then(|reply| reply.with_cookies(&context.cookies)?.with_proxy_status(proxy_status, None));
+    let Ok(reply) = reply else { return 0 };
     let status = reply.status();
     if let Err(error) = reply.send(session).await {
         tracing::debug!(decision = %context.id, %error, "the client went away before its answer");

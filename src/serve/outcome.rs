@@ -12,6 +12,7 @@ use super::proxy::Gateway;
 use super::reply::Reply;
 use super::running::{self, Open};
 use super::upstream::WEBSOCKET_SILENCE;
+use crate::decision::{Denial, Reason};
 use crate::enforce::sessions::Ticket;
 use crate::enforce::{Outcome, Settled};
 use crate::request::Facts;
@@ -33,7 +34,7 @@ impl Gateway {
             });
         let settled =
             Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
-        let mut body = body;
+        let (mut body, mut outcome) = (body, outcome);
         let offered = match &outcome {
             Outcome::Challenged(challenge) => {
                 match Box::pin(self.keep(session, context, (settled.route, challenge), &mut body)).await {
@@ -44,6 +45,10 @@ impl Gateway {
                         None
                     }
                     Some(Kept::Offered(offered)) => Some(offered),
+                    Some(Kept::Unavailable) => {
+                        outcome = Outcome::Refused(Denial::new(Reason::StoreUnavailable));
+                        None
+                    }
                     None => None,
                 }
             }

@@ -121,13 +121,21 @@ impl Gateway {
     ) -> pingora::Result<Reply> {
         let (id, live) = (context.id, &context.live);
         let reply = Reply::refusal(id, denial, allow)?;
-        let Some((facts, sessions)) = person(live, facts) else { return Ok(reply) };
+        let Some((facts, sessions)) = person(context, facts) else { return Ok(reply) };
         let host = facts.host.as_str();
-        let back = if facts.fetch.form { page_of_form(host, headers) } else { facts.target.raw() };
+        if denial.reason == Reason::AlreadySent {
+            let page = Page::AlreadySent(page_of_form(host, headers).to_owned());
+            return reply.shown_as(live.pages.page(&page, accepts(headers), id));
+        }
+        let back = if facts.fetch.form || context.resumed.is_some() {
+            page_of_form(host, headers)
+        } else {
+            facts.target.raw()
+        };
         if reply.status() == 401 && is_cured_by_signing_in(denial.reason, &facts.presented) {
             let mut issuers = route.into_iter().flat_map(|route| &route.any_of).map(|entry| entry.issuer);
             if let Some(link) = sessions.sign_in(host, &mut issuers, back) {
-                return if facts.fetch.form {
+                return if facts.fetch.form || context.resumed.is_some() {
                     // A redirection would lose what was sent, and nobody would be told.
                     reply.shown_as(live.pages.ended(&link, accepts(headers), id))
                 } else {
@@ -153,12 +161,13 @@ impl Gateway {
         fault: UpstreamFault,
         headers: &HeaderMap,
     ) -> pingora::Result<Reply> {
-        let Some((facts, _)) = person(&context.live, context.facts.as_ref()) else { return Ok(reply) };
+        let Some((facts, _)) = person(context, context.facts.as_ref()) else { return Ok(reply) };
+        let is_form = facts.fetch.form || context.resumed.is_some();
         let (pages, accepts, id) = (&context.live.pages, accepts(headers), context.id);
         let was_sent = matches!(fault, UpstreamFault::TimedOut | UpstreamFault::Broken);
-        let page = if facts.fetch.form && was_sent {
+        let page = if is_form && was_sent {
             pages.uncertain(reply.status(), accepts, id)
-        } else if facts.fetch.form {
+        } else if is_form {
             pages.refusal(reply.status(), page_of_form(facts.host.as_str(), headers), accepts, id)
         } else {
             pages.refusal(reply.status(), facts.target.raw(), accepts, id)
@@ -174,7 +183,7 @@ impl Gateway {
         (label, offered): (Option<&str>, Option<&Offered>),
         headers: &HeaderMap,
     ) -> pingora::Result<Reply> {
-        if person(&context.live, context.facts.as_ref()).is_none() {
+        if person(context, context.facts.as_ref()).is_none() {
             return Ok(reply);
         }
         let page = Page::StepUp {
@@ -193,11 +202,12 @@ fn is_cured_by_signing_in(reason: Reason, presented: &Presented) -> bool {
     has_ended || !matches!(presented, Presented::Session(_))
 }
 
-/// Whether a person waits for the answer, at a host where people sign in. Who shows a token is a program.
-fn person<'l>(live: &'l Live, facts: Option<&'l Facts>) -> Option<(&'l Facts, &'l Arc<dyn Sessions>)> {
-    let (facts, sessions) = facts.zip(live.generation.sessions.as_ref())?;
+/// Whether a person waits for the answer, at a host where people sign in: also for what was kept, and goes on because they
+/// have pressed a button. Who shows a token is a program.
+fn person<'l>(context: &'l Context, facts: Option<&'l Facts>) -> Option<(&'l Facts, &'l Arc<dyn Sessions>)> {
+    let (facts, sessions) = facts.zip(context.live.generation.sessions.as_ref())?;
     let fetch = facts.fetch;
-    let is_person = (fetch.navigation || fetch.form)
+    let is_person = (fetch.navigation || fetch.form || context.resumed.is_some())
         && matches!(facts.presented, Presented::Nothing | Presented::Session(_));
     (is_person && sessions.serves(facts.host.as_str())).then_some((facts, sessions))
 }

@@ -181,7 +181,7 @@ impl Sessions for BrowserSessions {
         }
     }
 
-    async fn keep(&self, challenged: &Challenged<'_>) -> Offered {
+    async fn keep(&self, challenged: &Challenged<'_>) -> Option<Offered> {
         self.keep_request(challenged).await
     }
 

@@ -231,7 +231,13 @@ impl Job {
     async fn stored(&self, mut record: Record) -> Done {
         let session = session_key(&self.name);
         // What the person has proven meanwhile stays.
-        if let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session).await) {
+        let newest = match understood::<Record>(self.state.peek(&session).await) {
+            Lookup::Found(newest) => Some(newest),
+            Lookup::Absent => None,
+            // It can't be known what that was: an older record must not take its place.
+            Lookup::Unavailable => return Done::Later,
+        };
+        if let Some(newest) = newest {
             record = Record {
                 raised: newest.raised,
                 shown_as: newest.shown_as,

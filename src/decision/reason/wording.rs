@@ -278,6 +278,13 @@ impl Reason {
                 "Each of these actions needs its own confirmation: sign in again, then repeat the request.",
                 "this authentication event has paid for another action",
             ),
+            Self::AlreadySent => (
+                "already_sent",
+                409,
+                "This was already sent",
+                "It goes out once: look whether it was done before you do it again.",
+                "the kept request was confirmed before",
+            ),
             Self::StepUpImpossible => (
                 "step_up_impossible",
                 403,

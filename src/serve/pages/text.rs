@@ -242,33 +242,33 @@ impl Says {
                 "Volver",
             ),
             (Self::AlreadySent, English) => (
-                "This was already sent",
-                "It was sent once and will not be sent again. Look whether it was done before you do it again.",
+                "This was confirmed before",
+                "It is not sent a second time. Look whether it was done: if an error came after you confirmed it, it may not have been.",
                 "Go back",
             ),
             (Self::AlreadySent, Spanish) => (
-                "Esto ya se envió",
-                "Se envió una vez y no se enviará otra vez. Compruebe si se hizo antes de hacerlo de nuevo.",
+                "Esto ya se confirmó",
+                "No se envía por segunda vez. Compruebe si se hizo: si después de confirmarlo apareció un error, puede que no.",
                 "Volver",
             ),
             (Self::IntentGone, English) => (
                 "What you filled in is no longer here",
-                "It was too long ago, or you have signed out. Nothing was sent. Go back and fill it in again.",
+                "It was too long ago, or you have signed out. If you had not confirmed it, nothing was sent: go back and fill it in again.",
                 "Go back",
             ),
             (Self::IntentGone, Spanish) => (
                 "Lo que rellenó ya no está aquí",
-                "Pasó demasiado tiempo o se cerró la sesión. No se envió nada. Vuelva atrás y rellénelo otra vez.",
+                "Pasó demasiado tiempo o se cerró la sesión. Si no lo había confirmado, no se envió nada: vuelva atrás y rellénelo otra vez.",
                 "Volver",
             ),
             (Self::OtherPerson, English) => (
                 "Somebody else is signed in now",
-                "This was filled in by another person, so nothing was sent. If it was you, sign in again with the account you used before, and fill it in again.",
+                "This was filled in by another person, or before you signed in again, so it is not sent now. If it was you, look whether it was done before you fill it in again.",
                 "Go back",
             ),
             (Self::OtherPerson, Spanish) => (
                 "Ahora hay otra persona con la sesión abierta",
-                "Esto lo rellenó otra persona, así que no se envió nada. Si fue usted, inicie sesión con la cuenta que usaba antes y rellénelo otra vez.",
+                "Esto lo rellenó otra persona, o usted antes de iniciar sesión de nuevo, así que ahora no se envía. Si fue usted, compruebe si se hizo antes de rellenarlo otra vez.",
                 "Volver",
             ),
             (Self::ProofRefused, English) => (

@@ -7,11 +7,19 @@ use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
 use crate::enforce::step_up::{Confirmed, Taken, confirming};
 use crate::request::fetch::From;
-use crate::request::shown::shown;
+use crate::request::shown::{Shown, shown};
 
 /// Where a request is confirmed.
 pub(super) fn address(name: &str) -> String {
     format!("{}?intent={name}", Place::Confirm.path())
+}
+
+/// What will be sent, for a person to read: what stands in the address belongs to it.
+fn rows(target: &str, media: Option<&str>, body: &[u8]) -> Vec<Shown> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let mut rows = shown(Some("application/x-www-form-urlencoded"), query.as_bytes());
+    rows.extend(shown(media, body));
+    rows
 }
 
 impl BrowserSessions {
@@ -30,7 +38,7 @@ impl BrowserSessions {
         let media = headers.get(http::header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
         Page::Confirm {
             label: intent.label.clone(),
-            shown: shown(media, &body),
+            shown: rows(&intent.target, media, &body),
             action: confirming(&intent.target, name),
             cancel: intent.back.clone().into(),
         }
@@ -57,12 +65,14 @@ impl BrowserSessions {
 
     /// Takes a confirmed request out; whoever comes second is told so.
     pub(in crate::session) async fn taken(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
-        // Only the gateway's own page confirms: another's could have the form sent too.
-        if visit.facts.fetch.from != From::Own {
-            return Taken::Page(Page::Malformed);
+        // Only the gateway's own page confirms, by a person's click: another's could have the form sent too, and a script of
+        // the application's own without anybody having seen the page.
+        let is_by_script = visit.headers.contains_key("sec-fetch-mode") && !visit.facts.fetch.form;
+        if visit.facts.fetch.from != From::Own || is_by_script {
+            return Taken::Page(Page::Malformed, "not_its_own_page");
         }
         let Some(live) = self.alive(visit).await else {
-            return Taken::Page(Page::IntentGone(super::link(None, "/", false)));
+            return Taken::Page(Page::IntentGone(super::link(None, "/", false)), "no_session");
         };
         let is_this_persons = |kept: &Kept| match kept {
             Kept::Waiting(intent) => intent.session == live.name,
@@ -70,27 +80,31 @@ impl BrowserSessions {
         };
         let waiting = match self.kept(name).await {
             Lookup::Found(kept) if !is_this_persons(&kept) => {
-                return Taken::Page(Page::OtherPerson("/".to_owned()));
+                return Taken::Page(Page::OtherPerson("/".to_owned()), "other_session");
             }
-            Lookup::Found(Kept::Sent { back, .. }) => return Taken::Page(Page::AlreadySent(back.into())),
+            Lookup::Found(Kept::Sent { back, .. }) => {
+                return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
+            }
             Lookup::Found(Kept::Waiting(intent)) if *intent.target == *target => intent,
-            Lookup::Found(_) => return Taken::Page(Page::Malformed),
-            Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned())),
-            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
+            Lookup::Found(_) => return Taken::Page(Page::Malformed, "not_its_own_page"),
+            Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned()), "not_kept"),
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
         // First, so that nobody who finds nothing any more is told that nothing was sent.
         let sent = Kept::Sent { session: waiting.session.clone(), back: waiting.back.clone() };
         if !self.keep_intent(name, &sent).await {
-            return Taken::Page(Page::Outage(address(name)));
+            return Taken::Page(Page::Outage(address(name)), "store_unavailable");
         }
         let intent = match self.take_intent(name).await {
             Lookup::Found(Kept::Waiting(intent)) => intent,
             // Another click was first, and says so in a moment.
-            Lookup::Found(_) | Lookup::Absent => return Taken::Page(Page::AlreadySent(waiting.back.into())),
-            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name))),
+            Lookup::Found(_) | Lookup::Absent => {
+                return Taken::Page(Page::AlreadySent(waiting.back.into()), "already_sent");
+            }
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
         let (Some(method), Some(body)) = (intent::method(&intent.method), intent.body()) else {
-            return Taken::Page(Page::IntentGone(intent.back.into()));
+            return Taken::Page(Page::IntentGone(intent.back.into()), "not_kept");
         };
         Taken::Request(Box::new(Confirmed {
             method,

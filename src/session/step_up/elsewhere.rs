@@ -52,6 +52,10 @@ impl BrowserSessions {
         };
         let prompt = match understood::<Prompt>(self.state.peek(&key).await) {
             Lookup::Found(prompt) => prompt,
+            Lookup::Absent if self.is_proven(&matter.name, &matter.intent).await => {
+                // In another window, or at another gateway.
+                return self.after_proof(&matter).await.into();
+            }
             Lookup::Absent => {
                 let host = visit.facts.host.as_str();
                 return match self.put(&matter, (way, position), host, visit.now).await {
@@ -66,7 +70,6 @@ impl BrowserSessions {
             Ok(Answered::Waiting(interval)) => self.waiting(&matter, way, &prompt, interval),
             Ok(Answered::Proven(proof)) => match self.state.unseal(&key).await {
                 Lookup::Found(_) => {
-                    self.calmed(&matter).await;
                     self.accept(&matter, (&way.name, proof), (prompt.asked_at, visit.now)).await
                 }
                 // Another window of the same person was first.
@@ -75,6 +78,10 @@ impl BrowserSessions {
             },
             Ok(Answered::Declined) => self.over(&matter, way, "declined").await,
             Ok(Answered::Expired) => self.over(&matter, way, "prompt_expired").await,
+            // Another gateway has the answer, and says so in a moment.
+            Err(PromptFault::Refused("question_unknown")) => {
+                self.waiting(&matter, way, &prompt, Duration::from_secs(prompt.interval))
+            }
             Err(PromptFault::Refused(why)) => self.over(&matter, way, why).await,
             Err(PromptFault::NotReachable) => self.over(&matter, way, "person_not_reachable").await,
             Err(PromptFault::Unavailable) => self.way_down(&matter, &way.name, "way_unavailable"),

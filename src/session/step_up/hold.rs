@@ -23,27 +23,27 @@ use crate::policy::{Way, WayKind};
 /// So many requests are held at a time, at one gateway; more are answered at once.
 const MOST_HELD: usize = 200;
 
-/// Whose requests are held: one of each session.
+/// Whose requests are held: one of each person.
 #[derive(Default)]
 pub(in crate::session) struct Holding(Mutex<HashSet<Box<str>>>);
 
 /// One held request; counts until it is dropped.
 struct Held<'h> {
     holding: &'h Holding,
-    session: Box<str>,
+    person: Box<str>,
 }
 
 impl Holding {
-    fn begin(&self, session: &str) -> Option<Held<'_>> {
+    fn begin(&self, person: &str) -> Option<Held<'_>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = held.len() < MOST_HELD && held.insert(session.into());
-        is_new.then(|| Held { holding: self, session: session.into() })
+        let is_new = held.len() < MOST_HELD && held.insert(person.into());
+        is_new.then(|| Held { holding: self, person: person.into() })
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.holding.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session);
+        self.holding.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.person);
     }
 }
 
@@ -60,7 +60,7 @@ impl BrowserSessions {
         let Lookup::Found(Kept::Waiting(intent)) = self.kept(name).await else { return None };
         let (way, patience) = self.ways(&intent, live.position).find_map(holds)?;
         let position = self.policy.ways.iter().position(|known| known.name == way.name)?;
-        let _held = self.holding.begin(&live.name)?;
+        let _held = self.holding.begin(&live.subject.qualified_id())?;
         // What was kept for a page must not be sent as well: the request itself goes on.
         let matter = Matter { name: name.to_owned(), intent: *intent, live, closes: true };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
@@ -80,7 +80,6 @@ impl BrowserSessions {
                     let Lookup::Found(_) = self.state.unseal(&prompt_key(name, &way.name)).await else {
                         return None;
                     };
-                    self.calmed(&matter).await;
                     return Some(self.accept(&matter, (&way.name, proof), (prompt.asked_at, now)).await);
                 }
                 Ok(Answered::Declined) => return Some(self.over(&matter, way, "declined").await),
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_request_of_each_session_is_held_and_not_too_many() {
+    fn one_request_of_each_person_is_held_and_not_too_many() {
         let holding = Holding::default();
         let first = holding.begin("a").expect("free");
         assert!(holding.begin("a").is_none());

@@ -15,32 +15,42 @@ use super::super::{BrowserSessions, secret, target};
 use super::address;
 use crate::decision::{Granted, Lookup};
 use crate::enforce::action::Action;
-use crate::enforce::sessions::Use;
+use crate::enforce::sessions::{Choice, Use};
 use crate::enforce::step_up::{Challenged, Offered};
 use crate::request::credentials::SessionId;
 use crate::request::fetch::From;
 use crate::session::record;
 use crate::state::spent::ProofKey;
 
-/// So many requests of one session may wait at a time: a script that asks again and again fills no store.
+/// So many requests of one person may wait at a time: a script that asks again and again fills no store.
 const MOST_WAITING: u64 = 60;
+/// The same for pages, of which nothing is kept but where they are.
+const MOST_PAGES: u64 = 600;
 /// How long it is known that something was sent: who finds an old window open must not be told that nothing was.
 const REMEMBER_SENT: Duration = Duration::from_secs(24 * 3_600);
 /// More bytes of headers are not kept.
 const MOST_HEADER_BYTES: usize = 16 * 1024;
-/// The headers that are the application's business, beside all that begin with `x-`. Cookies are not kept: the browser
-/// sends those of the day.
-const KEPT_HEADERS: [HeaderName; 9] = [
-    header::CONTENT_TYPE,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_ENCODING,
-    header::ACCEPT,
-    header::ACCEPT_LANGUAGE,
-    header::REFERER,
-    header::ORIGIN,
-    header::IF_MATCH,
-    header::IF_UNMODIFIED_SINCE,
+/// Headers that are not kept: they are between one hop and the next, of the day, or the gateway's own. All others are the
+/// application's business, and what was asked is only what was asked with all of them.
+const LEFT_OUT: [HeaderName; 16] = [
+    header::HOST,
+    header::COOKIE,
+    header::AUTHORIZATION,
+    header::USER_AGENT,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("dpop"),
+    HeaderName::from_static("x-real-ip"),
 ];
+const LEFT_OUT_STARTS: [&str; 4] = ["sec-", "proxy-", "x-forwarded-", "x-wardgate-"];
 
 /// What lies under a request's name.
 #[derive(Serialize, Deserialize)]
@@ -120,7 +130,7 @@ impl Intent {
 
 /// What is spent when a request goes on. `name` is the request's.
 pub fn once(name: &str, kept_at: i64) -> ProofKey {
-    ProofKey::new(&["intent", name], kept_at)
+    ProofKey::new(&["intent", name, &kept_at.to_string()], kept_at)
 }
 
 /// A grant, as it lies in the store.
@@ -146,36 +156,47 @@ fn grant_key(session: &str, action: &str) -> String {
 }
 
 impl BrowserSessions {
-    /// Keeps a request while its person gives proof.
-    pub(in crate::session) async fn keep_request(&self, challenged: &Challenged<'_>) -> Offered {
-        let nothing = Offered { name: None, link: None, ways: Vec::new(), kept: None };
+    /// Keeps a request while its person gives proof; `None` where the store can't be asked.
+    pub(in crate::session) async fn keep_request(&self, challenged: &Challenged<'_>) -> Option<Offered> {
+        let nothing = |kept| Offered { name: None, link: None, ways: Vec::new(), kept };
         let (facts, now) = (challenged.facts, challenged.now);
-        let shown = record::name_of(challenged.session.as_str());
-        let Lookup::Found(live) = self.live(&shown, Use::Request, now).await else { return nothing };
-        let Some(route) = self.policy.route(challenged.route) else { return nothing };
-        let tier = self.policy.tier(challenged.tier);
-        let resume = &self.policy.resume;
         let is_safe = facts.method.is_safe();
+        let shown = record::name_of(challenged.session.as_str());
+        let live = match self.live(&shown, Use::Request, now).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return Some(nothing(None)),
+            Lookup::Unavailable => return None,
+        };
+        let Some(route) = self.policy.route(challenged.route) else { return Some(nothing(None)) };
+        let (tier, resume) = (self.policy.tier(challenged.tier), &self.policy.resume);
         // Whatever page can have a request sent must not get it kept in this person's name.
         let is_own = facts.fetch.from == From::Own || is_safe;
         let body = challenged.body.as_deref().filter(|body| body.len() <= resume.most_body);
         let headers = kept_headers(challenged.headers);
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
-        let waiting = self.state.window(&format!("intents:{}", live.name), resume.ttl).await;
-        if matches!(waiting, Lookup::Found(count) if count > MOST_WAITING) {
-            return Offered { kept: (!is_safe).then_some(false), ..nothing };
-        }
-        let Some(name) = secret::new() else { return nothing };
-        let body = body.filter(|_| is_whole).unwrap_or_default();
-        let action = Action {
-            policy: &self.policy,
-            route,
-            tier: challenged.tier,
-            facts,
-            subject: &live.subject,
-            body,
+        let action = match body {
+            Some(body) => {
+                let (policy, subject) = (&self.policy, &live.subject);
+                Action { policy, route, tier: challenged.tier, facts, subject, body }.digest()
+            }
+            // Nobody can give proof for what nobody has read: it is for this name, which no request has.
+            None if tier.each_action_needs_new_proof => return Some(nothing(Some(false))),
+            None => secret::new()?,
         };
+        let name = if is_safe {
+            // A page that is asked for again and again waits once.
+            secret::digest(&format!("{}:{action}", live.name))
+        } else {
+            secret::new()?
+        };
+        let person = secret::digest(&format!("{}:{}", live.record.issuer, live.subject.id));
+        let (kind, most) = if is_safe { ("pages", MOST_PAGES) } else { ("intents", MOST_WAITING) };
+        match self.state.window(&format!("{kind}:{person}"), resume.ttl).await {
+            Lookup::Found(count) if count <= most => {}
+            Lookup::Found(_) | Lookup::Absent => return Some(nothing((!is_safe).then_some(false))),
+            Lookup::Unavailable => return None,
+        }
         let is_navigation = facts.fetch.navigation || facts.fetch.form;
         let intent = Intent {
             session: live.name.clone(),
@@ -183,31 +204,32 @@ impl BrowserSessions {
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
             headers: headers.filter(|_| !is_safe && is_whole).unwrap_or_default(),
-            body: STANDARD.encode(body).into(),
+            body: STANDARD.encode(body.filter(|_| is_whole).unwrap_or_default()).into(),
             by_script: !is_navigation,
             back: back(facts.host.as_str(), challenged.headers, facts.target.raw(), is_navigation && is_safe),
             route: route.id.as_ref().into(),
             label: route.label.as_deref().map(Into::into),
             tier: tier.name.clone(),
             policy: self.policy.rules.clone(),
-            action: action.digest().into(),
+            action: action.into(),
             kept_at: now,
             language: text(challenged.headers, &header::ACCEPT_LANGUAGE).and_then(first_tag).map(Into::into),
             is_whole,
         };
-        let ways = self.ways(&intent, live.position);
-        let choices = ways.map(|way| crate::enforce::sessions::Choice {
-            label: self.way_label(way, live.position),
-            link: address(&name, Some(&way.name), false),
-        });
-        let (ways, link) = (choices.collect(), address(&name, None, false));
-        let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
-        let kept = (!is_safe).then_some(is_kept && is_whole);
-        if is_kept {
-            Offered { name: Some(name), link: Some(link), ways, kept }
-        } else {
-            Offered { kept, ..nothing }
+        let kept = (!is_safe).then_some(is_whole);
+        let ways: Vec<Choice> = self
+            .ways(&intent, live.position)
+            .map(|way| Choice {
+                label: self.way_label(way, live.position),
+                link: address(&name, Some(&way.name), false),
+            })
+            .collect();
+        if ways.is_empty() {
+            return Some(nothing((!is_safe).then_some(false)));
         }
+        let link = address(&name, None, false);
+        let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
+        is_kept.then(|| Offered { name: Some(name), link: Some(link), ways, kept })
     }
 
     /// What lies under a request's name.
@@ -237,6 +259,12 @@ impl BrowserSessions {
         let grant = StoredGrant { raised: raised.clone(), intent: name.into(), kept_at: intent.kept_at };
         keep(self.state.as_ref(), &grant_key(&intent.session, &intent.action), &grant, self.policy.resume.ttl)
             .await
+    }
+
+    /// Whether proof was given for a request that waits.
+    pub(super) async fn is_proven(&self, name: &str, intent: &Intent) -> bool {
+        let grant = self.state.peek(&grant_key(&intent.session, &intent.action)).await;
+        matches!(understood::<StoredGrant>(grant), Lookup::Found(grant) if *grant.intent == *name)
     }
 
     /// The proof that was given for an action.
@@ -293,9 +321,7 @@ fn kept_headers(headers: &HeaderMap) -> Option<Vec<(Box<str>, Box<str>)>> {
     let mut kept = Vec::new();
     let mut bytes = 0;
     for (name, value) in headers {
-        let is_own = name.as_str().starts_with("x-wardgate-") || name.as_str().starts_with("x-forwarded-");
-        let is_the_applications = KEPT_HEADERS.contains(name) || name.as_str().starts_with("x-");
-        if is_own || !is_the_applications {
+        if LEFT_OUT.contains(name) || LEFT_OUT_STARTS.iter().any(|start| name.as_str().starts_with(start)) {
             continue;
         }
         let value = value.to_str().ok()?;

@@ -114,7 +114,9 @@ impl BrowserSessions {
     }
 
     fn too_often(&self, matter: &Matter) -> Visited {
-        self.ended(matter, "too_many_attempts", Page::IntentGone(matter.intent.back.clone().into()))
+        let page =
+            Page::StepUp { label: matter.intent.label.clone(), ways: Vec::new(), kept: false, lost: false };
+        self.ended(matter, "too_many_attempts", page)
     }
 
     /// The tier's and the route's positions, where the rules are those it was kept under.

@@ -43,7 +43,7 @@ impl BrowserSessions {
         }
         if tier.each_action_needs_new_proof {
             // One authentication makes one grant, whatever flow shows it.
-            match self.spend_event(&proof, now).await {
+            match self.spend_event(&live.record.issuer, &proof, now).await {
                 Consumed::Done(_) => {}
                 Consumed::Already => return self.refused(matter, way, "proof_already_used"),
                 Consumed::Unknown => return self.way_down(matter, way, "store_unavailable"),
@@ -54,19 +54,22 @@ impl BrowserSessions {
             methods: proof.methods,
             authenticated_at: proof.authenticated_at.min(now),
         };
-        if !self.keep_grant(&matter.name, intent, &raised).await {
-            return self.way_down(matter, way, "store_unavailable");
-        }
-        let Some(cookie) = self.raise(&live.name, raised, now).await else {
+        // First what counts for little: a grant that is there is as good as spent.
+        let Some(cookie) = self.raise(&live.name, raised.clone(), now).await else {
             return self.way_down(matter, way, "store_unavailable");
         };
+        if !self.keep_grant(&matter.name, intent, &raised).await {
+            return Visited { cookies: vec![cookie], ..self.way_down(matter, way, "store_unavailable") };
+        }
+        self.calmed(matter).await;
         let answer = self.after_proof(matter).await;
         Visited { cookies: vec![cookie], fact: Some(proven(live)), ..answer.into() }
     }
 
-    async fn spend_event(&self, proof: &Proof, now: i64) -> Consumed {
+    async fn spend_event(&self, issuer: &str, proof: &Proof, now: i64) -> Consumed {
         let moment = proof.authenticated_at.min(now);
-        let key = ProofKey::new(&["grant", &proof.subject, &proof.authenticated_at.to_string()], moment);
+        let key =
+            ProofKey::new(&["grant", issuer, &proof.subject, &proof.authenticated_at.to_string()], moment);
         let remember = std::time::Duration::from_secs(u64::try_from(2 * MOST_PROOF_AGE).unwrap_or(0));
         self.state.consume(&key, remember).await
     }
@@ -80,13 +83,15 @@ impl BrowserSessions {
         };
         let (position, _) = self.issuer(&newest.issuer)?;
         let limits = self.issuers.get(position)?.sign_in.as_ref()?.session;
-        let other = Named::Other { stands_for: name.into(), since: now };
+        // Later than the name before, whatever the clocks of two gateways say.
+        let since = newest.shown_as.as_ref().map_or(now, |before| now.max(before.since.saturating_add(1)));
+        let other = Named::Other { stands_for: name.into(), since };
         if !keep(self.state.as_ref(), &session_key(&shown), &other, limits.absolute + record::MARGIN).await {
             return None;
         }
         let record = Record {
             raised: Some(raised),
-            shown_as: Some(ShownAs { name: shown, since: now }),
+            shown_as: Some(ShownAs { name: shown, since }),
             seen_at: now,
             ..newest
         };
@@ -99,7 +104,7 @@ impl BrowserSessions {
     }
 
     /// Where the person goes once the proof is there.
-    async fn after_proof(&self, matter: &Matter) -> Answer {
+    pub(super) async fn after_proof(&self, matter: &Matter) -> Answer {
         let intent = &matter.intent;
         if matter.closes {
             // Who asked asks again: what was kept must not be sent as well.

@@ -43,7 +43,7 @@ fn each_kind_of_body_arrives_as_it_was_sent() {
         ("application/json", br#"{"street":"2 Main St","city":null}"#.to_vec(), "2 Main St"),
     ] {
         let headers =
-            [("Content-Type", kind), ("X-CSRF-Token", "of the page"), ("X-Wardgate-Decision", "forged")];
+            [("Content-Type", kind), ("X-CSRF-Token", "of the page"), ("X-Wardgate-Decision", "forged"), ("If-None-Match", "*")];
         let asked = send(&mut browser, "POST", PROFILE, &headers, &body);
         let before = upstream.count();
         let page = prove(&mut browser, &asked);
@@ -59,6 +59,7 @@ fn each_kind_of_body_arrives_as_it_was_sent() {
             (vec![kind], vec!["of the page"])
         );
         assert_eq!(sent.values("origin"), ["https://portal.example"]);
+        assert_eq!(sent.values("if-none-match"), ["*"], "what was asked is only that with all of it");
         assert!(!sent.values("x-wardgate-decision").contains(&"forged"));
         assert!(sent.values("cookie").iter().all(|line| !line.contains("wardgate")));
         // Double click, back button: told so, and nothing is sent.
@@ -81,7 +82,11 @@ fn what_can_not_be_kept_is_said_to_be_lost() {
     let (gateway, upstream) = start(Idp::shared());
     let mut browser = signed_in(&gateway, "alice");
     let before = upstream.count();
-    let asked = send(&mut browser, "POST", PROFILE, &[FORM], &vec![b'a'; 300 * 1024]);
+    let large = vec![b'a'; 300 * 1024];
+    // Where each action needs a proof of its own, nobody can give one for what can't be kept.
+    let asked = send(&mut browser, "POST", PROFILE, &[FORM], &large);
+    assert!(asked.status == 401 && !asked.body.contains("way="), "{asked:?}");
+    let asked = send(&mut browser, "POST", PAY, &[FORM], &large);
     assert_eq!(asked.status, 401);
     assert!(asked.body.contains("fill it in again"), "{}", asked.body);
     // The proof is given all the same, and the person is back at a page of the portal's.
