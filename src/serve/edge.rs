@@ -4,8 +4,8 @@
 //! answer go out while no request is running, so that it is counted and audited.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -123,12 +123,10 @@ impl Edge {
         running::serve(entry.line(), requests).await;
         connection.refused_by_parser.load(Ordering::Relaxed)
     }
-}
 
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let guest = Box::pin(self.door.let_in(&mut stream)).await?;
+    /// Serves one connection, from its first byte to its last.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let Some(guest) = Box::pin(self.door.let_in(&mut stream)).await else { return };
         let (stream, certificate) = match &self.tls {
             None => (stream, None),
             Some(tls) => {
@@ -137,9 +135,10 @@ impl ServerApp for Edge {
                 let shaken = tokio::time::timeout(self.door.limits().header_deadline, shaken).await;
                 let Ok(shaken) = shaken else {
                     self.door.count("handshake_deadline");
-                    return None;
+                    return;
                 };
-                shaken?
+                let Some(shaken) = shaken else { return };
+                shaken
             }
         };
         let is_h2 = self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
@@ -160,6 +159,15 @@ impl ServerApp for Edge {
         if let Some(left) = connection.take_left() {
             Box::pin(linger(left)).await;
         }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        // Pingora's task has room for a handshake of Pingora's own, more than all else here, and ends now.
+        let (edge, shutdown) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move { edge.serve(stream, &shutdown).await });
         None
     }
 
