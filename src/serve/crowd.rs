@@ -1,7 +1,7 @@
 //! How many bodies may come slowly at once: where there are more, the slowest goes.
 //!
 //! A body that comes slowly keeps its connection, its request and a connection to an upstream for as long as it is
-//! allowed to, some 70 KiB together. Each of them keeps to its own limit, so without one for all of them the memory would be whatever
+//! allowed to, 50 to 70 KiB together. Each of them keeps to its own limit, so without one for all of them the memory would be whatever
 //! thousands of clients agree on. Ended are those that are furthest behind: who is slow for a moment is not, as long as
 //! others are slower.
 
