@@ -36,6 +36,8 @@ pub struct ListenerLimits {
     pub body_min_rate: u32,
     /// How long a body may be slower than that.
     pub body_grace: Duration,
+    /// The most bodies at once that come more slowly than they should.
+    pub slow_bodies: usize,
     /// How long a connection may be without a request.
     pub keep_alive: Duration,
     /// The most connections at once.
@@ -53,6 +55,7 @@ impl Default for ListenerLimits {
             body_bytes: 1024 * 1024 * 1024,
             body_min_rate: 500,
             body_grace: Duration::from_secs(20),
+            slow_bodies: 1_000,
             keep_alive: Duration::from_secs(75),
             connections: 20_000,
             connections_per_client: 1_000,

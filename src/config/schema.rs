@@ -171,6 +171,7 @@ maps! {
         body_bytes: Text,
         body_min_rate: Text,
         body_grace: Text,
+        slow_bodies: Text,
         keep_alive: Text,
         connections: Text,
         connections_per_client: Text,

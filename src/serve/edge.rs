@@ -15,6 +15,7 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 
+use super::crowd::Crowd;
 use super::door::{Door, Guest};
 use super::goodbye::Goodbye;
 use super::h2;
@@ -42,6 +43,7 @@ const KEEP_ALIVE: u64 = 0;
 pub struct Edge {
     proxy: Arc<HttpProxy<Gateway>>,
     door: Door,
+    crowd: Arc<Crowd>,
     tls: Option<Arc<ListenerTls>>,
     /// Whether every connection is HTTP/2, without TLS to say so (RFC 9113 §3.3).
     h2c: bool,
@@ -60,7 +62,8 @@ impl Edge {
         (draining, streams): (Draining, Arc<OpenStreams>),
     ) -> Self {
         let header_bytes = listener.reading.header_bytes;
-        Self { proxy: Arc::new(proxy), door, tls, h2c: listener.h2c, header_bytes, draining, streams }
+        let crowd = Arc::new(Crowd::new(listener.limits.slow_bodies));
+        Self { proxy: Arc::new(proxy), door, crowd, tls, h2c: listener.h2c, header_bytes, draining, streams }
     }
 
     /// The stream behind its watcher.
@@ -71,7 +74,7 @@ impl Edge {
         observer: Observer,
         line: Option<Arc<Line>>,
     ) -> Option<Stream> {
-        let pace = Pace::new(*self.door.limits());
+        let pace = Pace::new(*self.door.limits(), Arc::clone(&self.crowd));
         let goodbye = Goodbye::new(self.draining.clone(), line);
         Some(Box::new(Watched::new(stream, Arc::clone(connection), observer, pace, goodbye)?))
     }
@@ -123,12 +126,10 @@ impl Edge {
         running::serve(entry.line(), requests).await;
         connection.refused_by_parser.load(Ordering::Relaxed)
     }
-}
 
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let guest = Box::pin(self.door.let_in(&mut stream)).await?;
+    /// Serves one connection, from its first byte to its last.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let Some(guest) = Box::pin(self.door.let_in(&mut stream)).await else { return };
         let (stream, certificate) = match &self.tls {
             None => (stream, None),
             Some(tls) => {
@@ -137,9 +138,10 @@ impl ServerApp for Edge {
                 let shaken = tokio::time::timeout(self.door.limits().header_deadline, shaken).await;
                 let Ok(shaken) = shaken else {
                     self.door.count("handshake_deadline");
-                    return None;
+                    return;
                 };
-                shaken?
+                let Some(shaken) = shaken else { return };
+                shaken
             }
         };
         let is_h2 = self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
@@ -160,6 +162,15 @@ impl ServerApp for Edge {
         if let Some(left) = connection.take_left() {
             Box::pin(linger(left)).await;
         }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        // Pingora's task has room for a handshake of Pingora's own, more than all else here, and ends now.
+        let (edge, shutdown) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move { edge.serve(stream, &shutdown).await });
         None
     }
 
@@ -190,7 +201,14 @@ pub fn encryption(session: &Session) -> (bool, Option<&Arc<ClientCertificate>>) 
 /// Whether the gateway ended the connection because its client was too slow with a body.
 pub fn was_too_slow(session: &Session) -> bool {
     let stop = connection(session).and_then(|connection| connection.life.stop());
-    matches!(stop, Some(Stop::SlowBody | Stop::SlowReader))
+    matches!(stop, Some(Stop::SlowBody | Stop::SlowBodies | Stop::SlowReader))
+}
+
+/// Notes that so many bytes of a body were taken up that is collected.
+pub fn takes_up(session: &Session, bytes: usize) {
+    if let Some(connection) = connection(session) {
+        connection.life.body_is_taken(bytes);
+    }
 }
 
 /// Notes that a handshake for a WebSocket goes upstream.
@@ -204,13 +222,15 @@ pub fn websocket_may_begin(session: &Session) {
 pub fn request_began(session: &Session) -> Option<Running> {
     let connection = Arc::clone(connection(session)?);
     connection.life.begins_request();
-    Some(Running { connection, awaits_body: false })
+    Some(Running { connection, awaits_body: false, taken: 0 })
 }
 
 /// A request that is being served.
 pub struct Running {
     connection: Arc<Connection>,
     awaits_body: bool,
+    /// How many bytes of its body were taken up.
+    taken: usize,
 }
 
 impl Running {
@@ -220,6 +240,12 @@ impl Running {
             self.awaits_body = true;
             self.connection.life.begins_upload();
         }
+    }
+
+    /// So many bytes of the body were taken up in all.
+    pub fn takes_up(&mut self, all: usize) {
+        self.connection.life.body_is_taken(all.saturating_sub(self.taken));
+        self.taken = all;
     }
 
     /// The body has come.

@@ -10,6 +10,9 @@ const PREFACE: usize = 24;
 /// Length, type, flags and stream of a frame, in bytes.
 const HEAD: usize = 9;
 
+/// `DATA` (RFC 9113 §6.1), and its flag that says that there is padding.
+const DATA: u8 = 0;
+const PADDED: u8 = 8;
 /// `HEADERS` (RFC 9113 §6.2).
 const HEADERS: u8 = 1;
 /// `RST_STREAM` (RFC 9113 §6.4).
@@ -22,6 +25,8 @@ const GOAWAY: u8 = 7;
 pub(super) enum Seen {
     /// A header section begins, or trailers, on this stream.
     Headers(u32),
+    /// A frame of a body has come as a whole, with so many bytes of it.
+    Data(usize),
     /// A stream was given up, with this error code.
     Reset(u32),
     /// The connection is given up, with this error code.
@@ -32,6 +37,8 @@ pub(super) enum Seen {
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     skip: usize,
+    /// The bytes of a body in the frame that is being skipped.
+    data: usize,
     held: SmallVec<[u8; 20]>,
 }
 
@@ -53,6 +60,9 @@ impl Frames {
                 let jump = self.skip.min(bytes.len());
                 self.skip -= jump;
                 bytes = bytes.get(jump..).unwrap_or_default();
+                if self.skip == 0 && self.data > 0 {
+                    seen(Seen::Data(std::mem::take(&mut self.data)));
+                }
                 continue;
             }
             let take = self.wanted().saturating_sub(self.held.len()).min(bytes.len());
@@ -64,14 +74,16 @@ impl Frames {
                     seen(frame);
                 }
                 self.skip = self.length().saturating_sub(self.held.len() - HEAD);
+                self.data = self.data().min(self.skip);
                 self.held.clear();
             }
         }
     }
 
-    /// How many bytes must be held before the frame can be told: its head, and of some the error code.
+    /// How many bytes must be held before the frame can be told: its head, and of some the error code or the padding's length.
     fn wanted(&self) -> usize {
         let payload = match self.kind() {
+            Some(DATA) if self.is_padded() => 1,
             Some(RST_STREAM) => 4,
             Some(GOAWAY) => 8,
             _ => 0,
@@ -81,6 +93,19 @@ impl Frames {
 
     fn kind(&self) -> Option<u8> {
         self.held.get(3).copied()
+    }
+
+    fn is_padded(&self) -> bool {
+        self.held.get(4).is_some_and(|flags| flags & PADDED != 0)
+    }
+
+    /// How many bytes of a body the frame holds whose head is held.
+    fn data(&self) -> usize {
+        let padding = match self.held.get(HEAD) {
+            Some(padding) if self.is_padded() => 1 + usize::from(*padding),
+            _ => 0,
+        };
+        if self.kind() == Some(DATA) { self.length().saturating_sub(padding) } else { 0 }
     }
 
     fn length(&self) -> usize {
@@ -129,7 +154,12 @@ mod tests {
         sent.extend([0, 0, 0, 4, 1, 0, 0, 0, 0]);
         sent.extend([0, 0, 10, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 11, b'h', b'i']);
         sent.extend([0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 0]);
-        let expected = [Seen::Headers(258), Seen::Reset(8), Seen::GoAway(11), Seen::Reset(0)];
+        // DATA of 2 bytes among padding of 3, and DATA that is nothing but padding.
+        sent.extend([0, 0, 6, 0, 8, 0, 0, 0, 3, 3, 7, 7, 0, 0, 0]);
+        sent.extend([0, 0, 2, 0, 9, 0, 0, 0, 3, 1, 0]);
+        let reset = Seen::Reset(0);
+        let expected =
+            [Seen::Data(3), Seen::Headers(258), Seen::Reset(8), Seen::GoAway(11), reset, Seen::Data(2)];
         assert_eq!(seen(Frames::of_server(), &[&sent]), expected);
         let single: Vec<&[u8]> = sent.chunks(1).collect();
         assert_eq!(seen(Frames::of_server(), &single), expected);

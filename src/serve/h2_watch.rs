@@ -9,6 +9,7 @@ use h2::Reason;
 use tokio::sync::Notify;
 
 use super::h2_frames::{Frames, Seen};
+use super::pace::Life;
 use crate::telemetry::metrics;
 
 /// Streams that a client may reset in a burst, and in every second after it: far more than a browser that leaves a
@@ -62,7 +63,7 @@ impl Observer {
         Self { watch, incoming: Frames::of_client(), outgoing: Frames::of_server(), resets, latest_stream: 0 }
     }
 
-    pub(super) fn on_read(&mut self, bytes: &[u8]) {
+    pub(super) fn on_read(&mut self, bytes: &[u8], life: &Life) {
         let (watch, resets, latest) = (&self.watch, &mut self.resets, &mut self.latest_stream);
         self.incoming.feed(bytes, |frame| match frame {
             // Streams are opened in ascending order (RFC 9113 §5.1.1); what comes on an older one are trailers.
@@ -77,6 +78,7 @@ impl Observer {
                     watch.flood.notify_one();
                 }
             }
+            Seen::Data(bytes) => life.body_comes(bytes),
             Seen::Headers(_) | Seen::GoAway(_) => {}
         });
     }
@@ -88,7 +90,7 @@ impl Observer {
             Seen::Reset(code) if is_refusal(code.into()) => {
                 watch.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Seen::Reset(_) | Seen::Headers(_) => {}
+            Seen::Reset(_) | Seen::Headers(_) | Seen::Data(_) => {}
         });
     }
 }

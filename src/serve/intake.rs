@@ -135,6 +135,7 @@ impl BodySource for SessionBody<'_> {
                 return Err(BodyFault::TooLarge);
             }
             body.extend_from_slice(&chunk);
+            edge::takes_up(self.session, chunk.len());
         }
         let body = body.freeze();
         self.collected = Some(body.clone());

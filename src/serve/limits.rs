@@ -59,8 +59,11 @@ pub fn pass_body(session: &Session, is_last: bool, context: &mut Context) -> pin
         return Error::e_explain(ErrorType::Custom("body_too_large"), "the body is longer than allowed")
             .map_err(Error::into_down);
     }
-    if let (true, Some(running)) = (is_last, &mut context.running) {
-        running.has_body();
+    if let Some(running) = &mut context.running {
+        running.takes_up(session.body_bytes_read());
+        if is_last {
+            running.has_body();
+        }
     }
     Ok(())
 }

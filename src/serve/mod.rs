@@ -6,6 +6,7 @@
 pub mod assertion;
 mod buffered;
 mod context;
+mod crowd;
 mod delivery;
 pub mod door;
 pub mod edge;

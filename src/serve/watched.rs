@@ -36,7 +36,7 @@ impl Observer {
     fn on_read(&mut self, bytes: &[u8], connection: &Connection) {
         match self {
             Self::Http1(line) => connection.on_read(bytes, line),
-            Self::Http2(frames) => frames.on_read(bytes),
+            Self::Http2(frames) => frames.on_read(bytes, &connection.life),
         }
     }
 
@@ -167,8 +167,8 @@ impl AsyncRead for Watched {
         }
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            this.pace.has_read(bytes.len(), &this.connection.life);
             this.observer.on_read(bytes, &this.connection);
-            this.pace.has_read(bytes.len());
         } else if read.is_ready() {
             this.client_is_done = true;
         }

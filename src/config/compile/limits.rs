@@ -35,6 +35,7 @@ pub(super) fn listener(schema: Option<&Limits>, report: &mut Report<'_>) -> List
     let rate = values::size(report, &limits.body_min_rate, default.body_min_rate as usize, 1..=1024 * 1024);
     let connections =
         values::count(report, &limits.connections, 1..=1_000_000).unwrap_or(default.connections);
+    let slow_bodies = values::count(report, &limits.slow_bodies, 1..=1_000_000);
     let own = values::count(report, &limits.connections_per_client, 1..=1_000_000);
     let h2_streams = values::count(report, &limits.h2_streams, 1..=1_000);
     if let (Some(own), Some(text)) = (own, limits.connections_per_client.as_ref())
@@ -48,6 +49,7 @@ pub(super) fn listener(schema: Option<&Limits>, report: &mut Report<'_>) -> List
         body_bytes: body_bytes(report, &limits.body_bytes, default.body_bytes),
         body_min_rate: u32::try_from(rate).unwrap_or(default.body_min_rate),
         body_grace,
+        slow_bodies: slow_bodies.unwrap_or(default.slow_bodies),
         keep_alive,
         connections,
         connections_per_client: own.unwrap_or(default.connections_per_client).min(connections),

@@ -101,6 +101,38 @@ fn a_body_that_drips_is_answered_408_and_its_outcome_says_why() {
 }
 
 #[test]
+fn of_too_many_slow_bodies_the_slowest_goes() {
+    let upstream = Recorder::start();
+    let gateway = start(&upstream, "limits: { body_grace: 60s, body_min_rate: 1000B, slow_bodies: 2 }", "");
+    let headers = [("Content-Length", "5"), ("Content-Type", "application/dicom")];
+    let mut slow: Vec<_> = (0..4)
+        .map(|_| {
+            let mut connection = Connection::open(gateway.address).expect("open");
+            connection
+                .stream
+                .write_all(wire::head("POST", "/upload", &headers, None).as_bytes())
+                .expect("sent");
+            std::thread::sleep(Duration::from_millis(300));
+            connection
+        })
+        .collect();
+    for slowest in &mut slow[..2] {
+        let answer = slowest.answer(false).expect("an answer");
+        assert_eq!((answer.status, answer.closes()), (408, true));
+    }
+    assert_eq!(outcome(&gateway, "not_completed"), "client_too_slow");
+    eventually("both are counted", LONG, || closed(&gateway, "slow_bodies") == 2.0);
+    // The others have all their time.
+    std::thread::sleep(Duration::from_secs(3));
+    for connection in &mut slow[2..] {
+        connection.stream.write_all(b"12345").expect("sent");
+        assert_eq!(connection.answer(false).expect("an answer").status, 200);
+    }
+    assert_eq!((closed(&gateway, "slow_bodies"), closed(&gateway, "slow_body")), (2.0, 0.0));
+    all_is_well(&gateway);
+}
+
+#[test]
 fn a_client_that_does_not_take_its_answer_is_cut_off() {
     let upstream = Recorder::behaving(std::sync::Arc::new(|_, stream| {
         let length = 64 * 1024 * 1024;
