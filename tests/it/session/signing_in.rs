@@ -188,7 +188,7 @@ fn people_get_pages_in_their_language_and_programs_problems() {
     let missing = alice.step(&portal("/nowhere"));
     assert_eq!((missing.status, missing.header("content-type")), (404, Some("text/html; charset=utf-8")));
     let stronger = alice.step(&portal("/patients/p1/payments"));
-    assert!(stronger.status == 401 && stronger.body.contains("stronger sign-in"), "{}", stronger.body);
+    assert!(stronger.status == 401 && stronger.body.contains("confirm that it is you"), "{}", stronger.body);
     assert!(stronger.header("www-authenticate").is_some_and(|value| value.contains("urn:clinic:loa:2")));
     assert_eq!(alice.fetch("GET", "/nowhere").header("content-type"), Some("application/problem+json"));
     for (method, target, status) in [
