@@ -22,7 +22,7 @@ fn pages() -> Vec<(&'static str, Page)> {
         "note": "",
         "mother_tongue": "عربي \u{202e}x",
         "contact": { "phones": ["+1 555 0100", "+1 555 0101"] },
-        "many": (0..40).collect::<Vec<_>>(),
+        "too_many": (0..40).collect::<Vec<_>>(),
     });
     let shown = shown(Some("application/json"), body.to_string().as_bytes());
     let [again, back, cancel, here] = ["/again", "/back", "/cancel", "/here"].map(str::to_owned);
