@@ -230,6 +230,7 @@ fn gate(criterion: &mut Criterion) {
         policy: Arc::new(clinic.compiled().policy),
         identities: ports.0,
         sessions: None,
+        prompts: None,
         signals: None,
         search_forms: vec![true],
     };

@@ -1,5 +1,7 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
+mod askers;
+mod fingerprint;
 mod operations;
 mod operators;
 mod outages;
@@ -35,7 +37,7 @@ use self::reload::{Reloader, Status};
 use self::sockets::Sockets;
 use self::store::Store;
 use self::succession::Predecessor;
-use self::telemetry::{Telemetry, add_telemetry};
+use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
 use crate::audit::file::FileJournal;
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
@@ -43,7 +45,6 @@ use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
 use crate::serve::edge::Edge;
-use crate::serve::otlp::Exporter;
 use crate::serve::proxy_status::ProxyStatus;
 use crate::serve::shutdown::{Draining, Signals};
 use crate::serve::sockets::{SOCKET_MODE, UnixSockets, allow_files};
@@ -106,7 +107,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     };
     let journal = Arc::new(journal.map_err(StartError::new)?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
-    let named = reload::digests(&settings);
+    let named = fingerprint::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
             .map_err(StartError::new)?;
@@ -141,11 +142,13 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
     let own = reload::own_parts((&policy, &settings), &verifier, (&store, background.handle()), None);
-    let live = reload::live((&policy, &settings), &verifier, &upstreams, own);
+    let status = Status::default();
+    let askers = status.asking.next(&settings, &verifier).map_err(StartError::new)?;
+    let prompts = status.asking.replace(askers);
+    let live = reload::live((&policy, &settings), &verifier, &upstreams, own, prompts);
     let current = Arc::new(Current::new(live));
     let looked_at = Arc::clone(&current);
     background.spawn(Arc::clone(&gate).keep_sessions(move || looked_at.load().generation.sessions.clone()));
-    let status = Status::default();
     let version = policy.version.clone();
     let shutdown = settings.shutdown;
     let old_keys = predecessor.as_mut().map(|it| std::mem::take(&mut it.assertion_keys));
@@ -245,14 +248,6 @@ pub struct Launch {
     pub config: PathBuf,
     /// Where to write the process id once it serves.
     pub pid_file: Option<PathBuf>,
-}
-
-fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
-    let Some(traces) = &settings.traces else { return Ok(Tracer::default()) };
-    let exporter = Exporter::start(traces, background).map_err(|error| {
-        StartError(format!("no client for the trace collector could be made: {}", error.without_url()))
-    })?;
-    Ok(Tracer::new(Some(Arc::new(exporter))))
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {

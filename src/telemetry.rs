@@ -78,6 +78,8 @@ pub struct Metrics {
     pub proofs: IntCounterVec,
     /// `wardgate_session_events_total{what,result}`: sign-ins, refreshes and sign-outs, and why they failed.
     pub sessions: IntCounterVec,
+    /// `wardgate_step_up_prompts_total{asker,result}`: questions to people on the phone, and what became of them.
+    pub prompts: IntCounterVec,
     /// `wardgate_key_proofs_total{result}`: proofs of possession (DPoP) that were good, refused and why, or unknown.
     pub key_proofs: IntCounterVec,
     /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.

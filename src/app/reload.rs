@@ -3,25 +3,27 @@
 //! Everything here happens on one thread of its own, beside the requests. What is built is built first; then it is
 //! recorded; then it is put in force, all of it at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::askers::Asking;
+use super::fingerprint::{Digest, Fingerprint, digests};
 use super::signals;
 use super::store::{self, Store};
 use crate::audit::event::Event;
 use crate::config::{self, Compiled, Diagnostic, Settings};
+use crate::enforce::prompts::Prompts;
 use crate::enforce::sessions::Sessions;
 use crate::enforce::shared_signals::Streams;
 use crate::enforce::{Gate, Generation};
-use crate::keys::Verifier;
+use crate::keys::{Askers, Verifier};
 use crate::policy::Policy;
 use crate::serve::pages::Pages;
 use crate::serve::shutdown::Draining;
@@ -49,9 +51,6 @@ struct InForce {
     named: Vec<Option<Digest>>,
 }
 
-/// A SHA-256.
-pub type Digest = [u8; 32];
-
 /// How the last attempt went; for `/readyz`.
 #[derive(Debug, Clone, Default)]
 struct Report {
@@ -64,6 +63,8 @@ struct Report {
 pub struct Status {
     report: Arc<Mutex<Report>>,
     verifier: Arc<Mutex<Option<Arc<Verifier>>>>,
+    /// Those who ask people.
+    pub asking: Asking,
     /// `upgrade.ready_within`, in milliseconds.
     ready_within: Arc<AtomicU64>,
 }
@@ -110,30 +111,6 @@ impl Status {
     }
 }
 
-/// What the files say, in short. Two that are equal are the same configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Fingerprint {
-    version: Option<Box<str>>,
-    /// Digests of the files that the configuration in force names.
-    named: Vec<Option<Digest>>,
-}
-
-impl Fingerprint {
-    fn of(path: &Path, settings: &Settings) -> Self {
-        Self { version: config::version_of_file(path), named: digests(settings) }
-    }
-}
-
-/// What the files that a configuration names hold. To be taken before they are read for use: what changes in between
-/// is then found at the next look.
-pub fn digests(settings: &Settings) -> Vec<Option<Digest>> {
-    let file = |path: &Path| {
-        let bytes = std::fs::read(path).ok()?;
-        digest(&SHA256, &bytes).as_ref().try_into().ok()
-    };
-    settings.reloaded_files().map(file).collect()
-}
-
 /// Reloads one configuration.
 pub struct Reloader {
     path: PathBuf,
@@ -155,6 +132,7 @@ pub struct Reloader {
 /// What is to be in force.
 struct Next {
     in_force: InForce,
+    askers: Arc<Askers>,
     ring: Option<KeyRing>,
     seen: Fingerprint,
     warnings: Vec<Diagnostic>,
@@ -273,6 +251,8 @@ impl Reloader {
             let made = verifier.succeeded_by(policy.issuers.clone(), settings.issuers.clone());
             Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?)
         };
+        let asking = self.status.asking.next(&settings, &verifier);
+        let askers = asking.map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?;
         let upstreams = if settings.upstreams == old.upstreams {
             Arc::clone(upstreams)
         } else {
@@ -286,11 +266,11 @@ impl Reloader {
             return Err(vec![config::unusable(&self.path, problem)]);
         }
         let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
-        Ok(Next { in_force, ring, seen, warnings })
+        Ok(Next { in_force, askers, ring, seen, warnings })
     }
 
     fn put_in_force(&mut self, next: Next) {
-        let Next { in_force: next, ring, seen, warnings } = next;
+        let Next { in_force: next, askers, ring, seen, warnings } = next;
         let (new, old) = (next.policy.version.clone(), self.in_force.policy.version.clone());
         let event = Event::Reloaded { policy: &new, previous: &old, relaxations: &next.settings.insecure };
         if !self.runtime.block_on(self.gate.record_own(&event)) {
@@ -310,9 +290,15 @@ impl Reloader {
         let before = self.current.load().generation.signals.clone();
         let store = (&*self.store, &self.runtime);
         let own = own_parts((&next.policy, &next.settings), &next.verifier, store, before.as_ref());
-        let streams = own.1.clone();
+        let (streams, prompts) = (own.1.clone(), self.status.asking.replace(askers));
         self.fetching.take().inspect(JoinHandle::abort);
-        self.current.replace(live((&next.policy, &next.settings), &next.verifier, &next.upstreams, own));
+        self.current.replace(live(
+            (&next.policy, &next.settings),
+            &next.verifier,
+            &next.upstreams,
+            own,
+            prompts,
+        ));
         self.fetching = signals::fetch(&self.gate, &next.policy, streams.as_ref(), &self.runtime);
         self.store.replace_ring(ring);
         if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
@@ -368,12 +354,14 @@ pub fn live(
     verifier: &Arc<Verifier>,
     upstreams: &Arc<Upstreams>,
     (sessions, signals): OwnParts,
+    prompts: Option<Arc<dyn Prompts>>,
 ) -> Live {
     Live {
         generation: Generation {
             policy: Arc::clone(policy),
             identities: Arc::clone(verifier) as _,
             sessions,
+            prompts,
             signals,
             search_forms: settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect(),
         },

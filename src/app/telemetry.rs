@@ -13,9 +13,11 @@ use super::store::Store;
 use crate::audit::file::FileJournal;
 use crate::config::settings::Settings;
 use crate::serve::Current;
+use crate::serve::otlp::Exporter;
 use crate::serve::shutdown::Draining;
 use crate::serve::telemetry_listener::{Readiness, TelemetryListener};
 use crate::serve::tls::ListenerTls;
+use crate::serve::trace::Tracer;
 
 /// What the telemetry listener tells.
 pub struct Telemetry {
@@ -69,6 +71,7 @@ pub fn add_telemetry(
         notices.extend(store.trouble());
         notices.extend(store.notice());
         notices.extend(configuration.signals_trouble());
+        notices.extend(configuration.asking.unready());
         notices.extend(current.load().generation.signals.iter().flat_map(|streams| streams.trouble()));
         notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
         details.insert("notices".to_owned(), notices.into());
@@ -87,4 +90,13 @@ pub fn add_telemetry(
     server.add_service(sockets.accepting(service)?);
     tracing::info!(%address, "telemetry");
     Ok(readiness)
+}
+
+/// Sends traces, where that is configured.
+pub fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
+    let Some(traces) = &settings.traces else { return Ok(Tracer::default()) };
+    let exporter = Exporter::start(traces, background).map_err(|error| {
+        StartError(format!("no client for the trace collector could be made: {}", error.without_url()))
+    })?;
+    Ok(Tracer::new(Some(Arc::new(exporter))))
 }

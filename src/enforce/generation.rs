@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ports::Identities;
+use super::prompts::Prompts;
 use super::sessions::Sessions;
 use super::shared_signals::Streams;
 use crate::policy::Policy;
@@ -18,6 +19,8 @@ pub struct Generation {
     pub identities: Arc<dyn Identities>,
     /// The sessions of browsers, where people sign in at all.
     pub sessions: Option<Arc<dyn Sessions>>,
+    /// Those who ask people on the phone or elsewhere, where a way to step up needs them.
+    pub prompts: Option<Arc<dyn Prompts>>,
     /// Transmitters whose events end what was begun, where there are any.
     pub signals: Option<Arc<Streams>>,
     /// By upstream: whether forms are searched for a field that overrides the method.

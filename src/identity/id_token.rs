@@ -3,6 +3,8 @@
 //! OpenID Connect Core 1.0 §3.1.3.7 and §12.2, Back-Channel Logout 1.0 §2.6. A session's subject is read from its ID
 //! token's claims by the same rules as an access token's, so that both are judged alike.
 
+mod backchannel;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -11,6 +13,8 @@ use super::claims::{CLOCK_SKEW, Reader, identifier};
 use super::issuer::IssuerRules;
 use super::jwt::Media;
 use super::{Caller, Subject, TokenFault};
+
+pub use self::backchannel::{Authentication, Question, answer};
 
 /// An ID token is read at once; one that was issued longer ago, in seconds, was kept by somebody.
 const OLDEST: i64 = 600;
@@ -84,7 +88,8 @@ pub fn check(media: Media, claims: &Map<String, Value>, expected: &Expected<'_>)
     check_audience(&reader, expected.client_id)?;
     let expires_at = reader.seconds("exp")?.ok_or(IdTokenFault::Claim)?;
     check_issued(&reader, expected.now)?;
-    if expires_at <= expected.now {
+    let is_early = reader.seconds("nbf")?.is_some_and(|at| at > expected.now.saturating_add(CLOCK_SKEW));
+    if expires_at <= expected.now || is_early {
         return Err(IdTokenFault::Time);
     }
     if let Some(nonce) = expected.nonce

@@ -43,6 +43,9 @@ pub enum StartError {
              compile both from one configuration"
     )]
     NoSettings(Box<str>),
+    /// Nobody here speaks with such a service.
+    #[error("the step-up service `{0}` can't be asked by this version; take the way of `type: http` out")]
+    NoAsker(Box<str>),
     /// There are no certificate authorities to check the issuers' certificates with.
     #[error(
         "issuers can't be asked over TLS: {0}; install the system's certificate authorities \
@@ -129,6 +132,9 @@ impl FetchError {
                 }
                 b"authorization_endpoint" | b"token_endpoint" | b"end_session_endpoint" => {
                     "people can sign in only at an issuer whose pages are at its own scheme, host and port"
+                }
+                b"backchannel_authentication_endpoint" => {
+                    "people can be asked on the phone only by an issuer whose endpoints are at its own scheme, host and port"
                 }
                 _ => "set `introspection.endpoint` to that address, if you trust it",
             },

@@ -86,14 +86,54 @@ impl HttpClient {
         form: String,
         deadline: Instant,
     ) -> Result<Vec<u8>, FetchError> {
-        let request = self
-            .0
+        answer(self.form(address, credentials, form), address, deadline).await
+    }
+
+    /// The same where a refusal is an answer too.
+    ///
+    /// # Errors
+    /// Anything but a complete answer of status 200, or a refusal with an error code, before the deadline.
+    pub async fn post_form_or_refusal(
+        &self,
+        address: &Url,
+        credentials: &ClientCredentials,
+        form: String,
+        deadline: Instant,
+    ) -> Result<Answer, FetchError> {
+        let request = self.form(address, credentials, form).header(header::ACCEPT, "application/json");
+        let whole = async {
+            let response = request.send().await.map_err(|error| unreachable_at(address, error))?;
+            match check_status(&response, address) {
+                Ok(()) => body(response, address).await.map(Answer::Good),
+                Err(FetchError::Status { status, .. }) if (400..=403).contains(&status) => {
+                    let code = error_code(&body(response, address).await?);
+                    code.map(Answer::Refusal)
+                        .ok_or_else(|| FetchError::Status { address: address.as_str().into(), status })
+                }
+                Err(error) => Err(error),
+            }
+        };
+        timeout_at(deadline, whole)
+            .await
+            .unwrap_or_else(|_| Err(FetchError::TooSlow { address: address.as_str().into() }))
+    }
+
+    fn form(&self, address: &Url, credentials: &ClientCredentials, form: String) -> RequestBuilder {
+        self.0
             .post(address.clone())
             .basic_auth(&credentials.id, Some(&credentials.secret))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form);
-        answer(request, address, deadline).await
+            .body(form)
     }
+}
+
+/// What an endpoint that may refuse has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A document.
+    Good(Vec<u8>),
+    /// The code of an error (RFC 6749 §5.2).
+    Refusal(Box<str>),
 }
 
 /// The gateway's own name and secret at an issuer.
@@ -131,6 +171,14 @@ async fn answer(request: RequestBuilder, address: &Url, deadline: Instant) -> Re
     timeout_at(deadline, whole)
         .await
         .unwrap_or_else(|_| Err(FetchError::TooSlow { address: address.as_str().into() }))
+}
+
+/// The code of an error, which is short and plain (RFC 6749 §5.2).
+fn error_code(text: &[u8]) -> Option<Box<str>> {
+    let Ok(Value::Object(members)) = json::parse(text) else { return None };
+    let code = members.get("error")?.as_str()?;
+    let is_sound = code.len() <= 100 && code.bytes().all(|byte| byte.is_ascii_graphic());
+    is_sound.then(|| code.into())
 }
 
 /// Whether a token endpoint says that what it was given is not good, and not that it can't or won't look (RFC 6749 §5.2).

@@ -3,10 +3,12 @@
 //! [`Verifier`] finds out whom a token speaks for. A token that was verified before is answered from the
 //! `cache`. Otherwise its `iss` picks the issuer, and the issuer's configuration how the token is proven:
 //! by a signature, with keys from a file or kept fresh (`jwks`, `refreshed`, `discovery`), or by asking
-//! the issuer (`introspection`). The checks of the token itself are in [`crate::identity`]. Everything that
+//! the issuer (`introspection`). [`Askers`] put questions to people (`ciba`). The checks of the token itself are in [`crate::identity`]. Everything that
 //! leaves the process goes through `http`, and runs on one runtime of its own (see `enforce::flight`).
 
+mod askers;
 mod cache;
+mod ciba;
 mod discovery;
 mod error;
 mod file;
@@ -42,6 +44,8 @@ use crate::identity::jwt::UnverifiedJwt;
 use crate::identity::{IssuerRules, TokenFault};
 use crate::request::credentials::Token;
 
+pub use self::askers::Askers;
+pub use self::ciba::CibaAsker;
 pub use self::error::StartError;
 
 /// Verifies tokens of every configured issuer, for one version of the configuration.

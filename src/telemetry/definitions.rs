@@ -164,6 +164,11 @@ impl Metrics {
                 "Sign-ins, refreshes and sign-outs, by what became of them.",
                 &["what", "result"],
             ),
+            prompts: counters(
+                "wardgate_step_up_prompts_total",
+                "Questions to people elsewhere than in the browser, by who asks and what became of them.",
+                &["asker", "result"],
+            ),
             revocations: counters(
                 "wardgate_revocations_total",
                 "Names that were revoked here, by who asked and what came of it.",

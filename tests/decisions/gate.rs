@@ -126,6 +126,7 @@ async fn a_gate_does_what_the_matrix_says() {
         policy: Arc::clone(&policy),
         identities: ports.0,
         sessions: None,
+        prompts: None,
         signals: None,
         search_forms: search_forms.clone(),
     };

@@ -169,8 +169,8 @@ impl Known<'_> {
             }
             found
         });
-        let issuer = issuer.unwrap_or_default();
-        if self.issuers.get(issuer).is_some_and(|issuer| issuer.settings.sign_in.is_none()) {
+        if issuer.and_then(|at| self.issuers.get(at)).is_some_and(|issuer| issuer.settings.sign_in.is_none())
+        {
             let help = "give this issuer a `sign_in`: its people are asked on the phone for what they do in the browser";
             report.add(
                 Code::StepUpWithoutSignIn,
@@ -206,6 +206,7 @@ impl Known<'_> {
             .hold_request
             .as_ref()
             .map(|_| values::duration(report, &schema.hold_request, zero, seconds(1)..=MOST_HOLD));
+        let issuer = issuer.unwrap_or_default();
         let settings = CibaSettings {
             issuer,
             client_id: client_id.map(|text| values::filled(report, text)).unwrap_or_default().into(),
@@ -269,6 +270,7 @@ fn resume(schema: &ResumeSchema, report: &mut Report<'_>) -> Resume {
     let methods = if schema.methods.is_none() {
         default.methods.clone()
     } else {
+        values::texts(report, &schema.methods);
         let mut methods = Vec::new();
         for text in schema.methods.items() {
             match default.methods.iter().find(|method| method.as_str() == text.value) {

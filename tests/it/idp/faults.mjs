@@ -1,6 +1,6 @@
 // Ways in which an endpoint can misbehave, for POST /fail and POST /lie.
 import { Readable, pipeline } from 'node:stream';
-import { SignJWT, decodeJwt, decodeProtectedHeader, importJWK } from 'jose';
+import { SignJWT, decodeJwt, decodeProtectedHeader, generateKeyPair, importJWK } from 'jose';
 
 const HUGE_BYTES = 64 * 1024 * 1024;
 
@@ -31,21 +31,23 @@ export const FAULTS = {
   },
 };
 
-async function changed(answer, claims, keys) {
+async function changed(answer, claims, keys, forged) {
   const { id_token, ...rest } = JSON.parse(answer);
   if (!id_token) return answer;
   const header = decodeProtectedHeader(id_token);
   const said = { ...decodeJwt(id_token), ...claims };
   for (const [name, value] of Object.entries(said)) if (value === null) delete said[name];
-  const key = await importJWK(keys.find(({ kid }) => kid === header.kid), header.alg);
+  const key = forged
+    ? (await generateKeyPair(header.alg)).privateKey
+    : await importJWK(keys.find(({ kid }) => kid === header.kid), header.alg);
   return JSON.stringify({ ...rest, id_token: await new SignJWT(said).setProtectedHeader(header).sign(key) });
 }
 
-// The answer's ID token says something else, and is signed as it should be.
-export function lying(res, claims, keys) {
+// The answer's ID token says something else, and is signed as it should be, or with a key that is not the issuer's.
+export function lying(res, claims, keys, forged) {
   const end = res.end.bind(res);
   res.end = (answer) => {
-    changed(String(answer), claims, keys).then((text) => {
+    changed(String(answer), claims, keys, forged).then((text) => {
       res.setHeader('content-length', Buffer.byteLength(text));
       end(text);
     }, (error) => res.destroy(error));

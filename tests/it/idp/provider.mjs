@@ -3,6 +3,7 @@
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { Provider, errors } from 'oidc-provider';
+import { phoneClients } from './ciba.mjs';
 import { memoryAdapter } from './memory.mjs';
 import { signInPage } from './page.mjs';
 
@@ -49,6 +50,7 @@ const SHORT_SECONDS = 2;
 // Fixed here, so that server.mjs can tell one endpoint from another.
 export const ROUTES = {
   authorization: '/auth',
+  backchannel_authentication: '/backchannel',
   end_session: '/session/end',
   introspection: '/token/introspection',
   jwks: '/jwks',
@@ -73,6 +75,7 @@ const desk = ({ id, secret }) => ({
 const clients = (redirectUri) => [
   desk(DESK),
   desk(DESK_SHORT),
+  ...phoneClients(DESK_ORIGINS[0]),
   {
     client_id: PORTAL,
     token_endpoint_auth_method: 'none',
@@ -172,8 +175,8 @@ const cookieNames = (port) => ({
   resume: `_interaction_resume_${port}`,
 });
 
-export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
-  return new Provider(issuer, {
+export function createProvider({ issuer, redirectUri, jwks, storage, relay, phones }) {
+  const provider = new Provider(issuer, {
     adapter: memoryAdapter(storage),
     jwks,
     clients: clients(redirectUri),
@@ -203,6 +206,7 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
         client.clientId === DESK_SHORT.id ? SHORT_SECONDS : TOKEN_SECONDS,
       RefreshToken: TOKEN_SECONDS,
       AuthorizationCode: 60,
+      BackchannelAuthenticationRequest: phones.ttl,
       ClientCredentials: TOKEN_SECONDS,
       Grant: TOKEN_SECONDS,
       IdToken: TOKEN_SECONDS,
@@ -211,6 +215,7 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
     },
     features: {
       backchannelLogout: { enabled: true },
+      ciba: phones.features(),
       claimsParameter: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -231,6 +236,8 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay }) {
       },
     },
   });
+  phones.serve(provider);
+  return provider;
 }
 
 // Signs in whoever `login_hint` names, without a page; where it names nobody,

@@ -10,18 +10,22 @@
 //   POST /client-token {"audience", "scope"?}
 //   POST /rotate       {"retire"}: new keys sign from now on; retire drops the old
 //   POST /fail         {"endpoint", "mode"}: see faults.mjs; null mends it
-//   POST /lie          {"claims"}: what ID tokens say instead, signed as they
-//                      should be; a claim that is null is left out; null ends it
+//   POST /lie          {"claims", "forged"?}: what ID tokens say instead, signed as they
+//                      should be, or by nobody's key if forged; a claim that is
+//                      null is left out; null ends it
 //   POST /relay        {"to"}: where the gateway's hosts are, for messages to it
 //   POST /claims       {"account", "claims"}: what is known of an account now
+//   POST /answers      {"account", "answer", …}: what the person does on the phone, see ciba.mjs
+//   GET  /shown        every question that a phone has shown
 //   GET  /stats        how often each endpoint was asked
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import { Phones } from './ciba.mjs';
 import { FAULTS, lying } from './faults.mjs';
 import { clientToken, signIn } from './flows.mjs';
 import { newSigningKeys } from './keys.mjs';
-import { ACCOUNTS, ROUTES, answerInteraction, createProvider } from './provider.mjs';
+import { ACCOUNTS, LEVELS, ROUTES, answerInteraction, createProvider } from './provider.mjs';
 
 const ENDPOINTS = { discovery: '/.well-known/openid-configuration', ...ROUTES };
 const MOVED = '/moved/';
@@ -38,6 +42,7 @@ async function listen(handler, port = 0) {
 const stats = { moved: 0, ...Object.fromEntries(Object.keys(ENDPOINTS).map((name) => [name, 0])) };
 const faults = new Map();
 let lies = null;
+let forged = false;
 
 async function serveIssuer(req, res) {
   if (req.url.startsWith(MOVED)) {
@@ -49,7 +54,7 @@ async function serveIssuer(req, res) {
   const endpoint = Object.keys(ENDPOINTS).find((name) => ENDPOINTS[name] === pathname);
   if (endpoint) stats[endpoint] += 1;
   if (faults.has(endpoint)) return FAULTS[faults.get(endpoint)](req, res);
-  if (endpoint === 'token' && lies) lying(res, lies, keys);
+  if (endpoint === 'token' && lies) lying(res, lies, keys, forged);
   if (pathname.startsWith('/interaction/')) return answerInteraction(provider, req, res);
   return handle(req, res);
 }
@@ -68,12 +73,17 @@ const controls = {
     else throw new Error(`no such mode: ${mode}`);
     return Object.fromEntries(faults);
   },
-  'POST /lie': ({ claims }) => (lies = claims) ?? {},
+  'POST /lie': (body) => {
+    ({ claims: lies, forged = false } = body);
+    return {};
+  },
   'POST /relay': ({ to }) => Object.assign(relay, { to }),
   'POST /claims': ({ account, claims }) => {
     if (!Object.hasOwn(ACCOUNTS, account)) throw new Error(`no such account: ${account}`);
     return (ACCOUNTS[account] = claims);
   },
+  'POST /answers': ({ account, ...person }) => phones.set(account, person),
+  'GET /shown': () => phones.shown,
   'GET /stats': () => stats,
 };
 
@@ -96,12 +106,13 @@ async function serveControl(req, res) {
 // for an algorithm is the one that signs.
 const storage = new Map();
 const relay = {};
+const phones = new Phones(ACCOUNTS, LEVELS);
 let keys;
 let provider;
 let handle;
 function useKeys(next) {
   keys = next;
-  provider = createProvider({ issuer, redirectUri, jwks: { keys }, storage, relay });
+  provider = createProvider({ issuer, redirectUri, jwks: { keys }, storage, relay, phones });
   handle = provider.callback();
 }
 

@@ -1,5 +1,6 @@
 //! Against the real things: an OpenID Provider and an imaging archive, as other people wrote them.
 
+mod ciba;
 mod idp;
 mod introspection;
 mod orthanc;

@@ -123,6 +123,26 @@ impl Idp {
         self.order("/lie", &json!({ "claims": claims }));
     }
 
+    /// The same, signed with a key that is not the provider's.
+    pub fn forge(&self, claims: &Value) {
+        self.order("/lie", &json!({ "claims": claims, "forged": true }));
+    }
+
+    /// What an account's person does on the phone from now on, also about what is shown there already: see
+    /// `idp/ciba.mjs`. Who has no answer yet has not looked.
+    pub fn answers(&self, account: &str, answer: &Value) {
+        let mut order = answer.clone();
+        order["account"] = account.into();
+        self.order("/answers", &order);
+    }
+
+    /// Every question that a phone has shown, the first one first: `account`, `client`, `binding_message`,
+    /// `acr_values`, `hint`, `auth_req_id`.
+    pub fn shown(&self) -> Vec<Value> {
+        let shown = http::get(self.control, "/shown").expect("an answer").json();
+        shown.as_array().expect("a list").clone()
+    }
+
     /// How often an endpoint was asked.
     pub fn asked(&self, endpoint: &str) -> u64 {
         let stats = http::get(self.control, "/stats").expect("statistics").json();
