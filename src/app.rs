@@ -141,10 +141,11 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
     let tracer = tracer(&settings, background.handle())?;
     let draining = Draining::default();
-    let own = reload::own_parts((&policy, &settings), &verifier, (&store, background.handle()), None);
     let status = Status::default();
     let askers = status.asking.next(&settings, &verifier).map_err(StartError::new)?;
     let prompts = status.asking.replace(askers);
+    let helpers = (&verifier, prompts.as_ref());
+    let own = reload::own_parts((&policy, &settings), helpers, (&store, background.handle()), None);
     let live = reload::live((&policy, &settings), &verifier, &upstreams, own, prompts);
     let current = Arc::new(Current::new(live));
     let looked_at = Arc::clone(&current);

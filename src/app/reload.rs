@@ -289,8 +289,10 @@ impl Reloader {
         }
         let before = self.current.load().generation.signals.clone();
         let store = (&*self.store, &self.runtime);
-        let own = own_parts((&next.policy, &next.settings), &next.verifier, store, before.as_ref());
-        let (streams, prompts) = (own.1.clone(), self.status.asking.replace(askers));
+        let prompts = self.status.asking.replace(askers);
+        let helpers = (&next.verifier, prompts.as_ref());
+        let own = own_parts((&next.policy, &next.settings), helpers, store, before.as_ref());
+        let streams = own.1.clone();
         self.fetching.take().inspect(JoinHandle::abort);
         self.current.replace(live(
             (&next.policy, &next.settings),
@@ -337,13 +339,14 @@ pub type OwnParts = (Option<Arc<dyn Sessions>>, Option<Arc<Streams>>);
 /// Makes them. What was known of the same streams under the version before goes on.
 pub fn own_parts(
     (policy, settings): (&Arc<Policy>, &Settings),
-    verifier: &Arc<Verifier>,
+    (verifier, prompts): (&Arc<Verifier>, Option<&Arc<dyn Prompts>>),
     (store, runtime): (&Store, &Handle),
     before: Option<&Arc<Streams>>,
 ) -> OwnParts {
     let providers = Arc::clone(verifier) as _;
     let (policy, state) = (Arc::clone(policy), store.state());
-    let sessions = BrowserSessions::new(&settings.issuers, policy, (providers, None), state, runtime.clone());
+    let helpers = (providers, prompts.cloned());
+    let sessions = BrowserSessions::new(&settings.issuers, policy, helpers, state, runtime.clone());
     let streams = signals::streams(settings, verifier, before);
     (sessions.map(|sessions| sessions as _), streams)
 }
