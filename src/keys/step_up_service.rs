@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod tests;
+mod told;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use reqwest::Url;
 use tokio::runtime::Handle as Runtime;
 use tokio::time::Instant;
 
+use self::told::{CONTRACT, count, result};
 use self::wire::{Acknowledged, Handle, State, Wanted};
 use super::error::FetchError;
 use super::http::{Call, HttpClient};
@@ -30,7 +32,6 @@ use crate::identity::algorithm::SignatureAlgorithm;
 use crate::identity::jwk::KeySet;
 use crate::identity::jwt::UnverifiedJwt;
 use crate::identity::step_up_result::{self, Prompted};
-use crate::telemetry::metrics;
 
 /// How long after a prompt's end its service is still asked, in seconds: clocks differ.
 const GRACE: i64 = 10;
@@ -40,8 +41,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LOOKED_AT: usize = 4096;
 /// No result is longer: a signature of 4096 bits and a handful of claims.
 const MOST_RESULT: usize = 8 * 1024;
-/// Where the contract is.
-const CONTRACT: &str = "compare the service with docs/step-up-service.yaml";
 
 type Outcome<T> = Result<T, PromptFault>;
 
@@ -282,14 +281,7 @@ impl ServiceAsker {
 
     /// What the service means by such a status.
     fn unwilling(&self, status: StatusCode) -> PromptFault {
-        let remedy = match status.as_u16() {
-            401 | 403 => "compare `secret_file` with the secret that the service expects",
-            404 | 405 => "check `url`: `/prompts` must be below it",
-            429 => "nothing, if it is seldom: the service takes no more prompts at the moment",
-            500.. => "check the service, and its own logs",
-            _ => CONTRACT,
-        };
-        self.failed(format_args!("the service answers with status {}", status.as_u16()), remedy)
+        self.failed(format_args!("the service answers with status {}", status.as_u16()), told::remedy(status))
     }
 
     fn disbelieved(&self, why: &'static str) -> PromptFault {
@@ -310,20 +302,4 @@ impl ServiceAsker {
     fn works(&self) {
         *self.progress.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-fn result(outcome: &Outcome<Answered>) -> Option<&'static str> {
-    Some(match outcome {
-        Ok(Answered::Waiting(_)) => return None,
-        Ok(Answered::Proven(_)) => "proven",
-        Ok(Answered::Declined) => "declined",
-        Ok(Answered::Expired) => "expired",
-        Err(PromptFault::Refused(_)) => "refused",
-        Err(PromptFault::NotReachable) => "not_reachable",
-        Err(PromptFault::Unavailable) => "unavailable",
-    })
-}
-
-fn count(result: &str) {
-    metrics().prompts.with_label_values(&["http", result]).inc();
 }

@@ -294,3 +294,49 @@ fn files_that_are_of_no_use_are_said_at_start() {
     let shared = r#"{"keys":[{"kty":"oct","k":"czNjcmV0","alg":"HS256"}]}"#;
     assert!(said("s3cret", shared).contains("none of its 1 keys"), "a shared key signs nothing here");
 }
+
+/// The contract as other people read it.
+fn contract() -> Value {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/step-up-service.yaml"));
+    serde_saphyr::from_str(text).expect("YAML")
+}
+
+#[tokio::test]
+async fn the_contract_says_what_is_said() {
+    let contract = contract();
+    let schema = |name: &str| contract["components"]["schemas"][name].clone();
+    let names = |object: &Value| {
+        let members = object.as_object().expect("an object");
+        members.keys().cloned().collect::<std::collections::BTreeSet<_>>()
+    };
+    let words = |list: &Value| {
+        let words = list.as_array().expect("a list").iter().filter_map(Value::as_str);
+        words.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let pair = Pair::new(|_| created(&json!({}))).await;
+    pair.asker.ask(&ASK).await.expect("asked");
+    let body: Value = serde_json::from_str(&pair.server.asked()[0].body).expect("json");
+    let question = schema("Question");
+    assert_eq!(names(&body), words(&question["required"]), "all of it is always sent");
+    assert_eq!(names(&body), names(&question["properties"]));
+    assert_eq!(names(&body["person"]), names(&question["properties"]["person"]["properties"]));
+    // Whatever a result must hold is looked at, and without it the result is refused.
+    for claim in words(&schema("Result")["required"]) {
+        let make = |pair: &Pair, handle: &Handle| json!({"state": "proven", "result": pair.result(handle, &json!({}), &json!({ &*claim: null }))});
+        assert!(matches!(verdict(make).await, Err(PromptFault::Refused(_))), "{claim}");
+    }
+    // The examples are read as they are meant.
+    let prompts = &contract["paths"]["/prompts"]["post"];
+    let example = &prompts["responses"]["201"]["content"]["application/json"]["example"];
+    let prompt = Acknowledged::read(example.to_string().as_bytes()).expect("read");
+    assert!(prompt.page.is_some_and(|page| wire::page(&page).is_ok()));
+    let examples = &contract["paths"]["/prompts/{id}"]["get"]["responses"]["200"]["content"]["application/json"]
+        ["examples"];
+    let states = words(&schema("Answer")["properties"]["state"]["enum"]);
+    assert_eq!(names(examples), states);
+    for state in states {
+        let read = State::read(examples[&state]["value"].to_string().as_bytes());
+        assert!(read.is_some(), "{state}");
+    }
+    assert_eq!(schema("Answer")["properties"]["result"]["maxLength"], MOST_RESULT);
+}
