@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::Level;
+use crate::identity::assurance::Levels;
 use crate::identity::testing::{Minter, changed, encode};
 use crate::keys::testing::{Asked as Seen, Reply, Server, install_crypto};
 
@@ -17,6 +18,10 @@ const ASK: Ask<'static> = Ask {
     language: "es",
     come_back: "https://portal.test/_wardgate/step-up?intent=i",
 };
+
+fn granted() -> Level {
+    Levels::new(["aal1", "aal2"]).find("aal2").expect("a level")
+}
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -47,7 +52,7 @@ impl Pair {
             url: Url::parse(&server.address("/v1")).expect("address"),
             secret_file,
             keys_file,
-            grants: Level::NONE,
+            grants: granted(),
             timeout: Duration::from_millis(500),
         };
         let asker = ServiceAsker::new(&settings, &Runtime::current(), None).expect("asker");
@@ -169,7 +174,7 @@ async fn a_result_for_this_prompt_is_proof_of_the_configured_level() {
         json!({"state": "proven", "result": result})
     };
     let Ok(Answered::Proven(proof)) = verdict(proven).await else { panic!("not proven") };
-    assert_eq!((&*proof.subject, proof.level), ("alice", Level::NONE));
+    assert_eq!((&*proof.subject, proof.level), ("alice", granted()));
     assert_eq!(proof.methods, [Box::from("face")]);
     for (state, answered) in [("declined", Answered::Declined), ("expired", Answered::Expired)] {
         assert_eq!(verdict(|_, _| json!({"state": state})).await, Ok(answered));
