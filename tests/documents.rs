@@ -185,3 +185,41 @@ fn every_link_in_the_documents_leads_somewhere() {
         }
     }
 }
+
+/// Every reference in a document, by the path that it names.
+fn references<'v>(value: &'v serde_json::Value, found: &mut Vec<&'v str>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(serde_json::Value::as_str));
+            members.values().for_each(|value| references(value, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_api_is_described_so_that_programs_can_read_it() {
+    for name in ["operators-api.yaml", "step-up-service.yaml"] {
+        let text = fs::read_to_string(root().join("docs").join(name)).expect("readable");
+        let document: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+        assert_eq!(document["openapi"], "3.1.0", "{name}");
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("a reference within the document");
+            assert!(document.pointer(pointer).is_some(), "{name}: {reference} leads nowhere");
+        }
+        for (path, operations) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in operations.as_object().expect("operations") {
+                if method == "parameters" {
+                    continue;
+                }
+                let responses = operation["responses"].as_object().expect("responses");
+                let are_told = responses.values().all(|response| response["description"].is_string());
+                assert!(operation["summary"].is_string() && are_told, "{name}: {method} {path}");
+            }
+        }
+    }
+}

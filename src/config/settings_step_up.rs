@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::identity::Level;
+
 /// Who asks on a way to step up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AskerSettings {
@@ -48,6 +50,8 @@ pub struct HttpAskerSettings {
     pub secret_file: PathBuf,
     /// The file with the keys (JWKS, RFC 7517) that its results are signed with.
     pub keys_file: PathBuf,
+    /// What its proof is worth.
+    pub grants: Level,
     /// How long one answer may take.
     pub timeout: Duration,
 }

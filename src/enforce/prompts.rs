@@ -10,6 +10,8 @@ use crate::identity::Level;
 /// What a person is asked, and how it is made sure that it is this one.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
+    /// The issuer of the person's session: its exact `iss`.
+    pub issuer: &'a str,
     /// The issuer's name for the person.
     pub subject: &'a str,
     /// The person's last ID token, by which the issuer knows who is meant (OpenID Connect CIBA Core 1.0 §7.1).

@@ -99,6 +99,8 @@ pub enum Media {
     Logout,
     /// `secevent+jwt` (RFC 8417 §2.3).
     SecurityEvent,
+    /// `wardgate-step-up+jwt` (`docs/step-up-service.yaml`).
+    StepUp,
     /// `JWT`, or nothing.
     Plain,
     /// Something else.
@@ -116,6 +118,7 @@ impl Media {
             name if name.eq_ignore_ascii_case("at+jwt") => Self::AccessToken,
             name if name.eq_ignore_ascii_case("logout+jwt") => Self::Logout,
             name if name.eq_ignore_ascii_case("secevent+jwt") => Self::SecurityEvent,
+            name if name.eq_ignore_ascii_case("wardgate-step-up+jwt") => Self::StepUp,
             name if name.is_empty() || name.eq_ignore_ascii_case("jwt") => Self::Plain,
             _ => Self::Other,
         }
@@ -186,7 +189,7 @@ impl<'t> UnverifiedJwt<'t> {
         let profile = match self.media {
             Media::AccessToken => claims::Profile::Rfc9068,
             Media::Plain if rules.plain_jwt => claims::Profile::PlainJwt,
-            Media::Plain | Media::Logout | Media::SecurityEvent | Media::Other => {
+            Media::Plain | Media::Logout | Media::SecurityEvent | Media::StepUp | Media::Other => {
                 return Err(TokenFault::NotAnAccessToken);
             }
         };

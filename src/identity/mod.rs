@@ -13,6 +13,7 @@ pub mod jwk;
 pub mod jwt;
 pub mod nonce;
 pub mod security_event;
+pub mod step_up_result;
 pub mod subject;
 #[cfg(test)]
 pub mod testing;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use super::ciba::CibaAsker;
+use super::step_up_service::ServiceAsker;
 use super::{StartError, Verifier};
 use crate::config::settings::AskerSettings;
 use crate::enforce::prompts::{Answered, Ask, Asked, PromptFault, Prompts};
@@ -22,6 +23,8 @@ pub struct Askers {
 enum Asker {
     /// An issuer, on the phone.
     Ciba(Arc<CibaAsker>),
+    /// A service that speaks the gateway's own contract.
+    Http(Arc<ServiceAsker>),
 }
 
 impl Askers {
@@ -59,10 +62,17 @@ impl Askers {
             AskerSettings::Ciba(settings) => {
                 let before = earlier.iter().find_map(|asker| match asker {
                     Asker::Ciba(before) => before.is_for(settings).then_some(&**before),
+                    Asker::Http(_) => None,
                 });
                 CibaAsker::new(settings, verifier, before).map(Asker::Ciba)
             }
-            AskerSettings::Http(settings) => Err(StartError::NoAsker(settings.url.as_str().into())),
+            AskerSettings::Http(settings) => {
+                let before = earlier.iter().find_map(|asker| match asker {
+                    Asker::Http(before) => before.is_for(settings).then_some(&**before),
+                    Asker::Ciba(_) => None,
+                });
+                ServiceAsker::new(settings, &verifier.runtime, before).map(Asker::Http)
+            }
         };
         let askers: Vec<Option<Asker>> =
             settings.iter().map(|own| own.as_ref().map(asker).transpose()).collect::<Result<_, _>>()?;
@@ -70,6 +80,8 @@ impl Askers {
         for asker in askers.iter().flatten() {
             match asker {
                 Asker::Ciba(ciba) => ciba.keep_fresh(&mut freshness),
+                // It needs nothing but its files.
+                Asker::Http(_) => {}
             }
         }
         Ok(Arc::new(Self { askers, _freshness: freshness }))
@@ -84,6 +96,7 @@ impl Askers {
     pub fn unready(&self) -> Vec<String> {
         let reason = |asker: &Asker| match asker {
             Asker::Ciba(ciba) => ciba.unready(),
+            Asker::Http(service) => service.unready(),
         };
         self.askers.iter().flatten().filter_map(reason).collect()
     }
@@ -98,18 +111,21 @@ impl Prompts for Askers {
     async fn ask(&self, way: usize, ask: &Ask<'_>) -> Result<Asked, PromptFault> {
         match self.at(way)? {
             Asker::Ciba(ciba) => ciba.ask(ask).await,
+            Asker::Http(service) => service.ask(ask).await,
         }
     }
 
     async fn answered(&self, way: usize, handle: &str, now: i64) -> Result<Answered, PromptFault> {
         match self.at(way)? {
             Asker::Ciba(ciba) => ciba.answered(handle, now).await,
+            Asker::Http(service) => service.answered(handle, now).await,
         }
     }
 
     async fn take_back(&self, way: usize, handle: &str) {
         match self.at(way) {
             Ok(Asker::Ciba(ciba)) => ciba.take_back(handle),
+            Ok(Asker::Http(service)) => service.take_back(handle),
             Err(_) => {}
         }
     }

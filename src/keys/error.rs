@@ -43,9 +43,10 @@ pub enum StartError {
              compile both from one configuration"
     )]
     NoSettings(Box<str>),
-    /// Nobody here speaks with such a service.
-    #[error("the step-up service `{0}` can't be asked by this version; take the way of `type: http` out")]
-    NoAsker(Box<str>),
+    /// The key file of a step-up service holds no usable keys.
+    #[error("the key file `{}` of the step-up service `{service}` can't be used: {why}; \
+             save the service's public keys there as a JWK set (RFC 7517)", path.display())]
+    BadServiceKeys { service: Box<str>, path: PathBuf, why: KeySetError },
     /// There are no certificate authorities to check the issuers' certificates with.
     #[error(
         "issuers can't be asked over TLS: {0}; install the system's certificate authorities \

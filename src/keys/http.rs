@@ -1,6 +1,6 @@
 //! The one way in which issuers are asked: no redirects, no proxy, one deadline, bounded answers.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -75,6 +75,39 @@ impl HttpClient {
         answer(request, address, deadline).await
     }
 
+    /// Asks a service, where each status has a meaning of its own. Gives the status, and the document that comes with a
+    /// good one.
+    ///
+    /// # Errors
+    /// There is no complete answer before the deadline, or it is a redirect.
+    pub async fn call(&self, call: Call<'_>, deadline: Instant) -> Result<(StatusCode, Vec<u8>), FetchError> {
+        let address = call.told;
+        let mut authorization = call.authorization.clone();
+        authorization.set_sensitive(true);
+        let mut request = self
+            .0
+            .request(call.method, call.address)
+            .header(header::ACCEPT, "application/json")
+            .header(header::AUTHORIZATION, authorization);
+        if let Some((key, body)) = call.body {
+            request = request.header("idempotency-key", key);
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let whole = async {
+            let response = request.send().await.map_err(|error| unreachable_at(address, error))?;
+            match response.status() {
+                status if status.is_success() => Ok((status, body(response, address).await?)),
+                status if status.is_redirection() => {
+                    check_status(&response, address).map(|()| (status, Vec::new()))
+                }
+                status => Ok((status, Vec::new())),
+            }
+        };
+        timeout_at(deadline, whole)
+            .await
+            .unwrap_or_else(|_| Err(FetchError::TooSlow { address: address.as_str().into() }))
+    }
+
     /// Posts a form with client credentials, and gets a JSON document.
     ///
     /// # Errors
@@ -125,6 +158,20 @@ impl HttpClient {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form)
     }
+}
+
+/// What a service is asked.
+pub struct Call<'c> {
+    /// How.
+    pub method: Method,
+    /// Where.
+    pub address: Url,
+    /// The address that errors name: the other one may hold what is for nobody else.
+    pub told: &'c Url,
+    /// By what the service knows us.
+    pub authorization: &'c HeaderValue,
+    /// A JSON document, and the key by which the service knows it again.
+    pub body: Option<(&'c str, String)>,
 }
 
 /// What an endpoint that may refuse has said.

@@ -3,7 +3,7 @@
 //! [`Verifier`] finds out whom a token speaks for. A token that was verified before is answered from the
 //! `cache`. Otherwise its `iss` picks the issuer, and the issuer's configuration how the token is proven:
 //! by a signature, with keys from a file or kept fresh (`jwks`, `refreshed`, `discovery`), or by asking
-//! the issuer (`introspection`). [`Askers`] put questions to people (`ciba`). The checks of the token itself are in [`crate::identity`]. Everything that
+//! the issuer (`introspection`). [`Askers`] put questions to people (`ciba`, `step_up_service`). The checks of the token itself are in [`crate::identity`]. Everything that
 //! leaves the process goes through `http`, and runs on one runtime of its own (see `enforce::flight`).
 
 mod askers;
@@ -18,6 +18,7 @@ mod jwks;
 mod provider;
 mod refreshed;
 mod start;
+mod step_up_service;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

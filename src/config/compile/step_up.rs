@@ -227,7 +227,8 @@ impl Known<'_> {
         report: &mut Report<'_>,
     ) -> (WayKind, Option<AskerSettings>) {
         let grants = report.required(&schema.grants, "grants", place, "aal2");
-        let grants = grants.and_then(|text| assurance::level(report, self.levels, text));
+        let grants =
+            grants.and_then(|text| assurance::level(report, self.levels, text)).unwrap_or(Level::NONE);
         let secret = report.required(&schema.secret_file, "secret_file", place, "/secrets/proofing");
         let keys = report.required(&schema.keys_file, "keys_file", place, "/secrets/proofing.jwks");
         let mut file = |text| values::file(report, self.base_dir, text);
@@ -242,9 +243,9 @@ impl Known<'_> {
                 let help = "write `https://host/path` without `?` and `#`; `http://` only for this machine (`127.0.0.1`, `localhost`)";
                 report.add(Code::BadStepUpAddress, text, message, help);
             }
-            Some(HttpAskerSettings { url: url?, secret_file, keys_file, timeout })
+            Some(HttpAskerSettings { url: url?, secret_file, keys_file, grants, timeout })
         });
-        (WayKind::Http { grants: grants.unwrap_or(Level::NONE) }, asker.map(AskerSettings::Http))
+        (WayKind::Http { grants }, asker.map(AskerSettings::Http))
     }
 }
 

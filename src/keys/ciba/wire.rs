@@ -179,6 +179,7 @@ mod tests {
 
     fn wanted(id_token: Option<&str>) -> Wanted {
         Wanted::new(&Ask {
+            issuer: "https://login.test",
             subject: "a&b",
             id_token,
             label: "Pay",

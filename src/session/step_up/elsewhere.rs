@@ -122,7 +122,9 @@ impl BrowserSessions {
             return Err(Box::new(Page::IntentGone(matter.intent.back.clone().into()).into()));
         };
         let acr_values = self.acr_values(matter);
+        let rules = self.policy.issuers.get(matter.live.position);
         let ask = Ask {
+            issuer: rules.map_or("", |rules| &rules.issuer),
             subject: matter.live.record.claim("sub").unwrap_or_default(),
             id_token: Some(&matter.live.record.id_token),
             label: matter.intent.label.as_deref().unwrap_or(&matter.intent.route),

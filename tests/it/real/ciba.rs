@@ -81,6 +81,7 @@ impl Desk {
     fn ask_by(&self, account: &str, id_token: Option<&str>) -> Result<Asked, PromptFault> {
         let acr_values = ["urn:clinic:loa:2".into()];
         let ask = Ask {
+            issuer: "https://login.test",
             subject: account,
             id_token,
             label: LABEL,
@@ -394,6 +395,7 @@ fn an_issuer_may_be_told_where_to_send_word() {
         CibaAsker::new(settings, &desk.verifier, None).expect("an asker").with_notifications("n-4711");
     idp.answers("alice", &approve("aal2"));
     let ask = Ask {
+        issuer: "https://login.test",
         subject: "alice",
         id_token: None,
         label: LABEL,

@@ -5,6 +5,7 @@ mod idp;
 mod introspection;
 mod orthanc;
 mod outages;
+mod step_up_service;
 
 use std::net::SocketAddr;
 

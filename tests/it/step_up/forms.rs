@@ -42,8 +42,12 @@ fn each_kind_of_body_arrives_as_it_was_sent() {
         ("multipart/form-data; boundary=b", multipart, "a.bin"),
         ("application/json", br#"{"street":"2 Main St","city":null}"#.to_vec(), "2 Main St"),
     ] {
-        let headers =
-            [("Content-Type", kind), ("X-CSRF-Token", "of the page"), ("X-Wardgate-Decision", "forged"), ("If-None-Match", "*")];
+        let headers = [
+            ("Content-Type", kind),
+            ("X-CSRF-Token", "of the page"),
+            ("X-Wardgate-Decision", "forged"),
+            ("If-None-Match", "*"),
+        ];
         let asked = send(&mut browser, "POST", PROFILE, &headers, &body);
         let before = upstream.count();
         let page = prove(&mut browser, &asked);
