@@ -119,7 +119,7 @@ pub struct SessionFact {
 /// One who can be chosen to sign in at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// What people call it.
+    /// What people call it; empty is signing in again, in the page's language.
     pub label: Box<str>,
     /// Where it begins.
     pub link: String,

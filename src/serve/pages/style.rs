@@ -21,7 +21,7 @@ main>:last-child,li:last-child,footer p{margin-bottom:0}\
 background:COLOUR;color:#fff;font:inherit;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}\
 .second{padding:.5625rem 1rem;border:1px solid var(--edge);background:transparent;color:inherit;box-shadow:none}\
 .out a{display:inline-block;padding:.5rem 0;color:inherit}\
-a:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
+a:focus-visible,button:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
 h2{margin:1.5rem 0 .75rem;font-size:1.125rem;line-height:1.25}\
 form+.out,ul+.out{margin-top:1rem}\
 dl{margin:0 0 1rem;border-top:1px solid var(--edge)}\

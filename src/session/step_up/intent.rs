@@ -197,7 +197,7 @@ impl BrowserSessions {
         };
         let ways = self.ways(&intent, live.position);
         let choices = ways.map(|way| crate::enforce::sessions::Choice {
-            label: self.way_label(way, live.position),
+            label: Self::way_label(way),
             link: address(&name, Some(&way.name), false),
         });
         let (ways, link) = (choices.collect(), address(&name, None, false));

@@ -50,6 +50,7 @@ export async function change(req, body) {
   done.accepted.push({ method: req.method, target: req.url, type: type.split(';')[0], street, body: body.toString() });
   if (street.startsWith('Slow')) await new Promise((resolve) => setTimeout(resolve, 700));
   if (isJson) return { status: 200, json: { saved: street } };
+  if (street.startsWith('Elsewhere')) return { status: 303, location: 'https://forum.example/thanks' };
   const file = form.get('proof');
   if (!file) return { status: 200, title: 'Saved', more: `<p id="body">${escape(body)}</p>` };
   const digest = createHash('sha256').update(Buffer.from(await file.arrayBuffer())).digest('hex');

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PORTAL, nameYourself, profile, signIn, text } from './browser.mjs';
+import { FORUM, PORTAL, nameYourself, profile, signIn, text } from './browser.mjs';
 
 const PATIENT = `${PORTAL}/patients/p1`;
 const FORMS = `${PATIENT}/results/forms`;
@@ -65,6 +65,7 @@ async function form(chrome, world) {
   const [{ value: token }] = (await context.cookies(PORTAL)).filter(({ name }) => name === 'csrf');
   const street = '1 Main St & "Co" <b>';
   await fillIn(page, street);
+  assert.deepEqual(await page.locator('main a.action').allInnerTexts(), ['Sign in again']);
   assert.deepEqual(await done(world, street), []);
   await prove(page);
   await heading(page, 'Please check: Change your address');
@@ -118,6 +119,15 @@ async function script(chrome, world) {
   assert.deepEqual((await done(world, '3 Main St')).map(({ method, body }) => [method, body]), [['PUT', '{"street":"3 Main St","city":null}']]);
   await page.getByRole('link', { name: 'Go back' }).click();
   await page.waitForURL(FORMS);
+}
+
+// As a service that pays elsewhere does: the answer to the form is another host's page.
+async function leadsElsewhere(chrome, world) {
+  const { page } = await opened(chrome);
+  await proven(page, 'Elsewhere St');
+  await confirm(page);
+  await page.waitForURL(`${FORUM}/thanks`);
+  assert.equal((await done(world, 'Elsewhere St')).length, 1);
 }
 
 async function noScripts(chrome, world) {
@@ -331,7 +341,7 @@ const group = (scenarios) => async (chrome, world) => {
   return scenarios.map(({ name }) => name);
 };
 
-export const whatever = group([page_, form, file, script, noScripts]);
+export const whatever = group([page_, form, file, script, leadsElsewhere, noScripts]);
 export const once = group([doubleClick, backButton, loadedAgain, secondTab]);
 export const theirs = group([otherUser, signedOut, staleToken, cancelled]);
 export const tooLate = group([lateConfirmation]);
