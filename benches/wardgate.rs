@@ -251,6 +251,7 @@ fn gate(criterion: &mut Criterion) {
                 now,
                 at: std::time::Instant::now(),
                 body_bytes: u64::MAX,
+                resumes: None,
             };
             gate.admit(&generation, &arrival, &mut NoBody).await.outcome
         };
