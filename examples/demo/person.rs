@@ -25,6 +25,27 @@ pub struct Page {
     pub body: String,
 }
 
+impl Page {
+    /// The first link on it that begins so.
+    pub fn link(&self, start: &str) -> Result<String, String> {
+        self.attribute(&format!("href=\"{start}"), start)
+    }
+
+    /// Where its form leads.
+    pub fn form(&self) -> Result<String, String> {
+        self.attribute("<form method=\"post\" action=\"", "")
+    }
+
+    /// An attribute's text after a mark, `start` being the part of the mark that belongs to it.
+    fn attribute(&self, mark: &str, start: &str) -> Result<String, String> {
+        let rest = self.body.split_once(mark).and_then(|(_, rest)| rest.split('"').next());
+        let rest = rest.ok_or_else(|| format!("{} has no `{mark}`", self.url))?;
+        let target = format!("{start}{rest}").replace("&#38;", "&").replace("&amp;", "&");
+        let url = self.url.join(&target).map_err(|error| format!("{target}: {error}"))?;
+        Ok(url.to_string())
+    }
+}
+
 /// What a browser says of a click.
 pub const CLICK: [(&str, &str); 3] =
     [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"), ("Sec-Fetch-Site", "same-origin")];

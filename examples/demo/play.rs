@@ -19,7 +19,7 @@ pub fn invite(terminal: Terminal, setting: &Setting, portal: &Portal) {
     let headline = "Your turn. Ctrl-C ends the demo.";
     terminal.say(&format!("\n{}", terminal.paint(Paint::Bold, headline)));
     terminal.say(&format!(
-        "   Open {} in a browser, and sign in as\n     alice or bob   patients\n     nora           a nurse\n     paula          a physician, whom no page here is for\n   There are no passwords. Sign out in one tab, and watch the live connection of another.",
+        "   Open {} in a browser, and sign in as\n     alice or bob   patients\n     nora           a nurse\n     paula          a physician, whom no page here is for\n   There are no passwords. Change your address, and see what you are asked.\n   Sign out in one tab, and watch the live connection of another.",
         terminal.paint(Paint::Bold, &portal.url("/"))
     ));
     terminal.say("   Every line above works in another terminal.");

@@ -36,7 +36,8 @@ ${SOCKET}
 <ul>
 <li><a href="/patients/${safe(patient || 'p1')}/results/2024">Results of 2024</a></li>
 <li><a href="/patients/${patient === 'p2' ? 'p1' : 'p2'}/results/2024">Somebody else's results</a>: refused</li>
-<li><a href="/patients/${safe(patient || 'p1')}/payments">Pay a bill</a>: asks for a stronger sign-in</li>
+<li><a href="/patients/${safe(patient || 'p1')}/profile">Your address</a>: to change it asks for a second factor, and once more before it is done</li>
+<li><a href="/patients/${safe(patient || 'p1')}/payments">Pay a bill</a>: asks for a second factor that is not older than ten minutes</li>
 <li><a href="/ward">The ward's list</a>: for nora, a nurse</li>
 </ul>
 <form method="post" action="/my/notes"><label>A note: <input name="note" value="Better today"></label> <button>Save</button></form>
@@ -44,14 +45,27 @@ ${SOCKET}
 
 const back = '<p><a href="/my">Back</a></p>';
 
+const addresses = new Map();
+
+const profile = (address) => `<p>Post goes to: <b>${safe(address)}</b></p>
+<form method="post"><label>New address: <input name="address" value="${address === '7 Elm Street' ? '12 Oak Avenue' : '7 Elm Street'}"></label>
+<button>Change it</button></form>${back}`;
+
 const server = createServer(async (req, res) => {
   const body = await text(req);
   const { pathname } = new URL(req.url, 'http://portal');
   const { 'x-remote-user': user = 'nobody', 'x-patient': patient = '' } = req.headers;
+  const [, of] = /^\/patients\/([^/]+)\/profile$/.exec(pathname) ?? [];
+  if (of && req.method === 'POST') {
+    addresses.set(of, new URLSearchParams(body).get('address'));
+    // As forms do: who loads the next page again sends nothing again.
+    return res.writeHead(303, { location: pathname }).end();
+  }
   const [title, content] =
     pathname === '/' ? ['Clinic portal', HOME]
     : pathname === '/my' ? ['My pages', my(user, patient)]
     : pathname === '/my/notes' ? ['Saved', `<p>${safe(new URLSearchParams(body).get('note') ?? '')}</p>${back}`]
+    : of ? ['Your address', profile(addresses.get(of) ?? '1 Main Street')]
     : [pathname.slice(1), `<p>Shown to ${safe(user)}.</p>${back}`];
   res.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page(title, content));
 });

@@ -10,6 +10,7 @@ use crate::portal::Portal;
 pub async fn lead(guide: &mut Guide<'_>, portal: &Portal) -> Result<(), String> {
     let mut alice = Person::new(guide.client, "alice");
     signing_in(guide, portal, &mut alice).await?;
+    stepping_up(guide, portal, &mut alice).await?;
     others(guide, portal, &mut alice).await?;
     signing_out(guide, portal, &mut alice).await
 }
@@ -29,10 +30,37 @@ async fn signing_in(guide: &mut Guide<'_>, portal: &Portal, alice: &mut Person<'
         alice.session().is_some_and(|name| name.len() == 43),
         "Her browser holds a name of 256 bits; what it stands for lies sealed in the gateway's store.",
     );
-    let page = alice.go(&portal.url("/patients/p1/payments")).await?;
+    Ok(())
+}
+
+async fn stepping_up(guide: &mut Guide<'_>, portal: &Portal, alice: &mut Person<'_>) -> Result<(), String> {
+    guide.stop("She reads her results, and changes her address: a critical action. The portal knows nothing of that.");
+    let page = alice.go(&portal.url("/patients/p1/results/2024")).await?;
+    guide.check(page.status == 200, "Her results are there at once.");
+    let (profile, form) = (portal.url("/patients/p1/profile"), Some("address=7+Elm+Street".to_owned()));
+    let asked = alice.ask(Method::POST, &profile, &CLICK, form).await?;
     guide.check(
-        page.status == 401 && page.body.contains("This needs a stronger sign-in"),
-        "Paying a bill asks for more: she reads a page that says so.",
+        asked.status == 401 && asked.body.contains("Please confirm that it is you"),
+        "For the address she reads that a fresh proof is needed. What she filled in is kept, sealed.",
+    );
+    let confirm = alice.go(&asked.link("/_wardgate/step-up?")?).await?;
+    guide.check(
+        confirm.status == 200 && ["Change your address", "7 Elm Street"].iter().all(|it| confirm.body.contains(it)),
+        "The issuer asks for a second factor. Then she sees what she is about to do: Change your address, 7 Elm Street.",
+    );
+    let page = alice.go(&profile).await?;
+    guide.check(page.body.contains("1 Main Street"), "Until she says yes, the portal has the old address.");
+    let yes = || Some(String::new());
+    let done = alice.ask(Method::POST, &confirm.form()?, &CLICK, yes()).await?;
+    let page = alice.go(&profile).await?;
+    guide.check(
+        done.status == 303 && page.body.contains("Post goes to: <b>7 Elm Street</b>"),
+        "She says yes: the very form she sent goes on to the portal, which has the new address.",
+    );
+    let again = alice.ask(Method::POST, &confirm.form()?, &CLICK, yes()).await?;
+    guide.check(
+        again.status == 409 && again.body.contains("This was already sent"),
+        "Yes once more, by a double click or the back button: it is sent once, and she is told so.",
     );
     Ok(())
 }

@@ -11,6 +11,7 @@ mod gate;
 mod gather;
 mod generation;
 mod limits;
+mod place;
 pub mod ports;
 mod possession;
 pub mod prompts;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
+pub use super::place::{OWN_PATH, Place, is_own_path};
 use super::ports::Identified;
 use super::step_up::{Challenged, Offered, Taken};
 use crate::decision::{Granted, Lookup};
@@ -15,85 +16,6 @@ use crate::identity::{IssuerRules, TokenFault};
 use crate::request::Facts;
 use crate::request::credentials::SessionId;
 use crate::request::shown::Shown;
-
-/// The path under which the gateway's own pages lie, on every host at which people sign in.
-pub const OWN_PATH: &str = "/_wardgate";
-
-/// One of the gateway's own pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Where a sign-in begins.
-    SignIn,
-    /// Where an issuer sends the browser back to; issuers that don't name themselves each have a place below it.
-    Callback,
-    /// Where a session is ended.
-    SignOut,
-    /// What is shown after that.
-    SignedOut,
-    /// Where an issuer ends sessions (OpenID Connect Back-Channel Logout 1.0).
-    BackChannelLogout,
-    /// Where a step-up begins, and where its person waits.
-    StepUp,
-    /// Where a script asks how far it is.
-    StepUpStatus,
-    /// Where the person sees what will be done, and confirms it.
-    Confirm,
-}
-
-impl Place {
-    const ALL: [Self; 8] = [
-        Self::SignIn,
-        Self::Callback,
-        Self::SignOut,
-        Self::SignedOut,
-        Self::BackChannelLogout,
-        Self::StepUp,
-        Self::StepUpStatus,
-        Self::Confirm,
-    ];
-
-    /// Its path.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::SignIn => "/_wardgate/sign-in",
-            Self::Callback => "/_wardgate/callback",
-            Self::SignOut => "/_wardgate/sign-out",
-            Self::SignedOut => "/_wardgate/signed-out",
-            Self::BackChannelLogout => "/_wardgate/back-channel-logout",
-            Self::StepUp => "/_wardgate/step-up",
-            Self::StepUpStatus => "/_wardgate/step-up/status",
-            Self::Confirm => "/_wardgate/confirm",
-        }
-    }
-
-    /// The page at a path.
-    pub fn find(path: &str) -> Option<Self> {
-        let issuer = path.strip_prefix(Self::Callback.path()).and_then(|rest| rest.strip_prefix('/'));
-        if issuer.is_some_and(|issuer| !issuer.is_empty() && !issuer.contains('/')) {
-            return Some(Self::Callback);
-        }
-        Self::ALL.into_iter().find(|place| place.path() == path)
-    }
-
-    /// Whether it takes a request of this method.
-    pub fn takes(self, method: &Method) -> bool {
-        match self {
-            Self::SignIn
-            | Self::Callback
-            | Self::SignedOut
-            | Self::StepUp
-            | Self::StepUpStatus
-            | Self::Confirm => *method == Method::GET,
-            Self::SignOut => *method == Method::GET || *method == Method::POST,
-            Self::BackChannelLogout => *method == Method::POST,
-        }
-    }
-}
-
-/// Whether a path is the gateway's own.
-pub fn is_own_path(path: &str) -> bool {
-    path.strip_prefix(OWN_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
 
 /// Why nobody speaks for a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +119,7 @@ pub struct SessionFact {
 /// One who can be chosen to sign in at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// What people call it.
+    /// What people call it; empty is signing in again, in the page's language.
     pub label: Box<str>,
     /// Where it begins.
     pub link: String,
@@ -302,6 +224,8 @@ pub enum Answer {
     Page(Page),
     /// How far a step-up is, for a script.
     Progress(&'static str),
+    /// The script of single-page applications.
+    Script,
     /// The logout token was taken.
     LogoutTaken,
     /// It was not.

@@ -101,6 +101,7 @@ impl Gateway {
         let reply = match &visited.answer {
             Answer::GoTo(address) => Reply::go_to(id, address),
             Answer::Progress(word) => Reply::progress(id, word),
+            Answer::Script => Reply::script(id),
             Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
             Answer::LogoutTaken => Reply::bare(id, 200),
             Answer::LogoutRefused => Reply::bare(id, 400),

@@ -32,7 +32,7 @@ use crate::decision::{Granted, Lookup};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
 use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
-use crate::enforce::sessions::{Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
+use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::enforce::step_up::{Challenged, Offered, Taken};
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
@@ -178,6 +178,7 @@ impl Sessions for BrowserSessions {
             Place::StepUp => self.step_up(visit).await,
             Place::StepUpStatus => self.progress(visit).await,
             Place::Confirm => self.confirm(visit).await,
+            Place::Script => Answer::Script.into(),
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Content<'p> {
     pub button: Option<&'p str>,
     /// Whether that button sends a form.
     pub is_form: bool,
-    /// Another origin that the form may lead to.
+    /// Where beside this host the form may lead to: another origin, or `*`.
     pub leads_to: Option<&'p str>,
     /// More buttons.
     pub choices: &'p [Choice],
@@ -102,6 +102,8 @@ impl<'p> Content<'p> {
                 notes: notes(shown, words),
                 rows: shown.iter().filter_map(|row| Row::new(row, words)).collect(),
                 is_form: true,
+                // What answers is the application, which may lead on to wherever it would have without the gateway.
+                leads_to: Some("*"),
                 out: Some(Choice { label: words.no.into(), link: cancel.clone() }),
                 ..Self::plain(Says::Confirm, Some(action))
             },

@@ -8,6 +8,8 @@ pub struct Words {
     pub reference: &'static str,
     /// An action that has no name, within a sentence.
     pub this: &'static str,
+    /// The way to confirm that leads to where one signs in, where it has no other name.
+    pub sign_in_again: &'static str,
     /// Above the other ways to confirm.
     pub others: &'static str,
     /// For those who don't want what is to be confirmed.
@@ -40,6 +42,7 @@ pub const fn words(language: Language) -> &'static Words {
         English => &Words {
             reference: "Number for support:",
             this: "this",
+            sign_in_again: "Sign in again",
             others: "Another way to confirm",
             no: "No, go back",
             stop: "Stop and go back",
@@ -56,6 +59,7 @@ pub const fn words(language: Language) -> &'static Words {
         Spanish => &Words {
             reference: "Número para soporte:",
             this: "esto",
+            sign_in_again: "Iniciar sesión de nuevo",
             others: "Otra manera de confirmar",
             no: "No, volver",
             stop: "Dejarlo y volver",

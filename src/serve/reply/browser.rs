@@ -9,6 +9,11 @@ use super::{RETRY_AFTER, Reply};
 use crate::serve::pages::Rendered;
 use crate::serve::upstream::DECISION_HEADER;
 
+/// The script of single-page applications. It is the same for everybody, and decides nothing.
+const SCRIPT: &str = include_str!("../../../templates/step-up.js");
+/// How long browsers keep it without asking again: an upgrade of the gateway is known to them by then.
+const SCRIPT_CACHE: &str = "public, max-age=300";
+
 impl Reply {
     /// One of the gateway's own pages.
     pub fn page(id: Uuid, page: Rendered) -> pingora::Result<Self> {
@@ -53,6 +58,19 @@ impl Reply {
         let mut header = Self::bare(id, 200)?.header;
         header.insert_header(http::header::CONTENT_TYPE, "application/json")?;
         header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        Ok(Self { header, body })
+    }
+
+    /// The script of single-page applications.
+    pub fn script(id: Uuid) -> pingora::Result<Self> {
+        let body = Bytes::from_static(SCRIPT.as_bytes());
+        let mut header = Self::bare(id, 200)?.header;
+        header.insert_header(http::header::CONTENT_TYPE, "text/javascript; charset=utf-8")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        header.insert_header(http::header::CACHE_CONTROL, SCRIPT_CACHE)?;
+        header.insert_header("x-content-type-options", "nosniff")?;
+        // Only the applications of this host run it, or learn that it is here.
+        header.insert_header("cross-origin-resource-policy", "same-origin")?;
         Ok(Self { header, body })
     }
 

@@ -219,10 +219,7 @@ impl BrowserSessions {
         let kept = (!is_safe).then_some(is_whole);
         let ways: Vec<Choice> = self
             .ways(&intent, live.position)
-            .map(|way| Choice {
-                label: self.way_label(way, live.position),
-                link: address(&name, Some(&way.name), false),
-            })
+            .map(|way| Choice { label: Self::way_label(way), link: address(&name, Some(&way.name), false) })
             .collect();
         if ways.is_empty() {
             return Some(nothing((!is_safe).then_some(false)));

@@ -147,20 +147,16 @@ impl BrowserSessions {
         let ways = self.ways(&matter.intent, matter.live.position);
         ways.filter(|way| !without.contains(&&*way.name))
             .map(|way| Choice {
-                label: self.way_label(way, matter.live.position),
+                label: Self::way_label(way),
                 link: address(&matter.name, Some(&way.name), matter.closes),
             })
             .collect()
     }
 
-    /// What a way is called: by its configured label, else as the issuer is.
-    fn way_label(&self, way: &Way, issuer: usize) -> Box<str> {
-        let of_issuer = || {
-            let settings = self.issuers.get(issuer).and_then(|issuer| issuer.sign_in.as_ref());
-            settings.map(|settings| settings.label.clone())
-        };
-        let label = way.label.clone().or_else(|| matches!(way.kind, WayKind::Oidc).then(of_issuer).flatten());
-        label.unwrap_or_else(|| way.name.clone())
+    /// What a way is called. Signing in again needs no name: the page says so in the person's language.
+    fn way_label(way: &Way) -> Box<str> {
+        let is_sign_in = matches!(way.kind, WayKind::Oidc);
+        way.label.clone().unwrap_or_else(|| if is_sign_in { Box::default() } else { way.name.clone() })
     }
 
     /// A page, and the record of why it is shown.

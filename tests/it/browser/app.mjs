@@ -1,4 +1,4 @@
-// A legacy portal: pages, a form, a WebSocket, and no idea of who anybody is.
+// A legacy portal: pages, forms, a WebSocket, and no idea of who anybody is.
 // Usage: node tests/it/browser/app.mjs
 //
 // When ready it prints one line of JSON, {"address": …}; it exits when its
@@ -6,7 +6,8 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { text } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
+import { change, done, formsPage } from './forms.mjs';
 
 const escape = (value) => String(value).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -35,13 +36,24 @@ const RESULT = `
 </script>`;
 
 const server = createServer(async (req, res) => {
-  const body = await text(req);
+  const body = await buffer(req);
   // Taken, perhaps done, and never answered.
-  if (body === 'note=lost') return req.socket.destroy();
+  if (String(body) === 'note=lost') return req.socket.destroy();
   const { pathname } = new URL(req.url, 'http://app');
-  const title = pathname.includes('/results/') ? `Result ${pathname.split('/').pop()}` : pathname;
-  const more = pathname.includes('/results/') ? RESULT : `<p id="body">${escape(body)}</p>`;
-  res.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page(title, req, more));
+  // For the test, which asks without the gateway.
+  if (pathname === '/done') return res.end(JSON.stringify(done));
+  const answer = { status: 200, title: pathname, more: `<p id="body">${escape(body)}</p>` };
+  if (/\/results\/(forms|spa)$/.test(pathname)) {
+    Object.assign(answer, { title: 'Your address', more: formsPage(res, pathname.endsWith('spa')) });
+  } else if (pathname.includes('/results/')) {
+    Object.assign(answer, { title: `Result ${pathname.split('/').pop()}`, more: RESULT });
+  } else if (pathname.endsWith('/profile') && req.method !== 'GET') {
+    Object.assign(answer, await change(req, body));
+  }
+  const { status, title, more, json, location } = answer;
+  if (location) return res.writeHead(status, { location }).end();
+  if (json) return res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
+  res.writeHead(status, { 'content-type': 'text/html; charset=utf-8' }).end(page(title, req, more));
 });
 
 // RFC 6455 §4.2.2. The page sends nothing but its answer to a close frame.

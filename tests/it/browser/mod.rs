@@ -6,6 +6,7 @@
 mod attacks;
 mod pages;
 mod people;
+mod resume;
 mod step_up;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -27,8 +28,7 @@ const HOSTS: [&str; 5] =
 /// Everything that a browser meets.
 struct World {
     gateway: Gateway,
-    /// Goes with the rest.
-    _app: App,
+    app: App,
     issuer: Idp,
     other: Option<Idp>,
 }
@@ -63,7 +63,7 @@ impl World {
             Authority::new("Test").issue(&HOSTS).write(dir, "tls");
         });
         issuer.relay_to(gateway.address);
-        Self { gateway, _app: app, issuer, other }
+        Self { gateway, app, issuer, other }
     }
 
     /// Plays a scenario of a file; what it gives back. `more` is told to it beside where everything is.
@@ -76,6 +76,9 @@ impl World {
             "certificate": self.gateway.dir.path().join("tls.crt"),
             "issuer": self.issuer.issuer,
             "control": self.issuer.control(),
+            "app": format!("http://{}", self.app.address),
+            "pid": self.gateway.pid(),
+            "config": self.gateway.dir.path().join("gateway.yaml"),
             "other": self.other.as_ref().map(|other| other.issuer.clone()),
         });
         if let (Some(world), Some(more)) = (world.as_object_mut(), more.as_object()) {

@@ -26,7 +26,12 @@ pub const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencod
 pub const OWN: [(&str, &str); 2] = [("Sec-Fetch-Site", "same-origin"), ("Origin", "https://portal.example")];
 
 pub fn text(idp: &Idp, upstream: &Recorder, client: &str) -> String {
-    let text = config(&idp.issuer, client, "", upstream.address);
+    text_before(idp, upstream.address, client)
+}
+
+/// The same before another application.
+pub fn text_before(idp: &Idp, upstream: std::net::SocketAddr, client: &str) -> String {
+    let text = config(&idp.issuer, client, "", upstream);
     let routes = text.find("routes:\n").expect("routes") + "routes:".len();
     let text = format!("{}{ROUTES}{}", &text[..routes], text[routes..].trim_start_matches('\n'));
     // Gateways that share a store have their files in the same places.

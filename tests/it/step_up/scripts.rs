@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::session::signed_in;
+use crate::support::http;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -61,4 +62,28 @@ fn a_script_asks_again_once_the_proof_is_there() {
     assert!(forced.status >= 400, "{forced:?}");
     assert_eq!(upstream.count(), before + 1);
     assert_eq!(state(&mut Browser::new(gateway.address, "bob")), "gone");
+}
+
+#[test]
+fn everybody_gets_the_script_where_people_sign_in() {
+    let (gateway, upstream) = start(Idp::shared());
+    let at = |host: &str, method: &str| {
+        let headers = [("Host", host), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "script")];
+        http::send(gateway.address, method, "/_wardgate/step-up.js", &headers, b"").expect("an answer")
+    };
+    let script = at("portal.example", "GET");
+    assert_eq!(script.status, 200, "{script:?}");
+    assert_eq!(script.body, include_str!("../../../templates/step-up.js"));
+    for (name, value) in [
+        ("content-type", "text/javascript; charset=utf-8"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cache-control", "public, max-age=300"),
+    ] {
+        assert_eq!(script.header(name), Some(value));
+    }
+    assert_eq!(script.header("set-cookie"), None, "what is cached is nobody's");
+    assert_eq!(at("portal.example", "POST").status, 405);
+    assert_eq!(at("staff.example", "GET").status, 404, "nobody signs in there");
+    assert_eq!(upstream.count(), 0);
 }
