@@ -65,7 +65,7 @@
       const problem = await answer.clone().json();
       if (typeof problem.step_up_url !== 'string') return null;
       const url = new URL(problem.step_up_url, location.href);
-      const isOwn = url.origin === location.origin && url.protocol === location.protocol && url.pathname.startsWith(OWN);
+      const isOwn = url.origin === location.origin && url.pathname.startsWith(OWN);
       url.hash = '';
       return isOwn ? { url, label: String(problem.action || '') } : null;
     } catch (error) {

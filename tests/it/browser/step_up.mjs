@@ -181,6 +181,8 @@ async function opensNothingElse(chrome) {
 
 async function sharesOneWindow(chrome) {
   const { context, page, world } = await application(chrome);
+  let windows = 0;
+  context.on('page', () => (windows += 1));
   await begin(page, `Promise.all([1, 2, 3].map((n) => fetch('/pay', { method: 'POST', body: 'n=' + n }))).then((all) => ({ status: all.map(({ status }) => status).join(), text: async () => '' }))`);
   await dialog(page).waitFor();
   assert.equal(context.pages().length, 2);
@@ -188,6 +190,7 @@ async function sharesOneWindow(chrome) {
   world.state = 'proven';
   assert.deepEqual(await outcome(page), ['200,200,200', '']);
   assert.equal(world.bodies.length, 6);
+  assert.equal(windows, 1);
   for (const n of [1, 2, 3]) assert.equal(world.bodies.filter((body) => body.includes(`n=${n}`)).length, 2);
 }
 
