@@ -89,9 +89,17 @@ fn from<'h>(
     // The session's cookie is for pages that came by TLS, so their origin says so, whoever ends TLS. Who answers for this
     // host without it, on a ward's wireless network for instance, is somebody else.
     let same = origin.to_str().ok().zip(host).is_some_and(|(origin, host)| {
-        origin.strip_prefix("https://").is_some_and(|named| named.eq_ignore_ascii_case(host))
+        let plain = || origin.strip_prefix("http://").filter(|named| is_this_machine(named));
+        let named = origin.strip_prefix("https://").or_else(plain);
+        named.is_some_and(|named| named.eq_ignore_ascii_case(host))
     });
     if same { From::Own } else { From::Other }
+}
+
+/// Browsers take this one name for their own machine's whatever the network says (Secure Contexts §3.1), and keep `Secure`
+/// cookies for it without TLS. They send no fetch metadata with its WebSockets.
+fn is_this_machine(host: &str) -> bool {
+    host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("localhost"))
 }
 
 #[cfg(test)]
@@ -164,5 +172,11 @@ mod tests {
         ] {
             assert_eq!(from(other), From::Other, "{other:?}");
         }
+        // A demonstration on one's own machine, and names that only sound like it.
+        let at = |host, origin| from(&[("host", host), ("origin", origin)]);
+        assert_eq!(at("localhost:8081", "http://localhost:8081"), From::Own);
+        assert_eq!(at("localhost:8081", "http://localhost:8082"), From::Other);
+        assert_eq!(at("localhost.evil.example", "http://localhost.evil.example"), From::Other);
+        assert_eq!(at("portal.example", "http://localhost"), From::Other);
     }
 }
