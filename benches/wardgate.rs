@@ -244,7 +244,6 @@ fn gate(criterion: &mut Criterion) {
         let facts = Sent::new(method.clone(), target, &token).read(&reading());
         let admit = || async {
             let arrival = Arrival {
-                resumes: None,
                 id: Uuid::now_v7(),
                 listener: "portal",
                 method: &method,

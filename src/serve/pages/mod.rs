@@ -260,13 +260,13 @@ mod tests {
             english(&Page::StepUp { label: label.map(Into::into), ways: ways.to_vec(), kept, lost })
         };
         let kept = page(Some("Pay a bill"), &ways, true, false);
-        assert_eq!((count(&kept, "is kept for"), count(&kept, "too large")), (1, 0));
+        assert_eq!((count(&kept, "is kept for"), count(&kept, "could not be kept")), (1, 0));
         assert_eq!(count(&kept, "“Pay a bill” needs a fresh proof"), 1);
         assert_eq!(count(&kept, "<a class=\"action\" href=\"/phone\">By phone</a>"), 1);
         assert_eq!(count(&kept, "<a class=\"action second\" href=\"/card\">By card</a>"), 1);
         let lost = page(None, &ways, false, true);
         assert_eq!(
-            (count(&lost, "is kept for"), count(&lost, "too large"), count(&lost, "this needs")),
+            (count(&lost, "is kept for"), count(&lost, "could not be kept"), count(&lost, "this needs")),
             (0, 1, 1)
         );
         let none = page(None, &[], true, false);
