@@ -226,7 +226,7 @@ impl BrowserSessions {
         }
         let link = address(&name, None, false);
         let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
-        is_kept.then(|| Offered { name: Some(name), link: Some(link), ways, kept })
+        is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept })
     }
 
     /// What lies under a request's name.
