@@ -261,7 +261,9 @@ impl BrowserSessions {
     /// Whether proof was given for a request that waits.
     pub(super) async fn is_proven(&self, name: &str, intent: &Intent) -> bool {
         let grant = self.state.peek(&grant_key(&intent.session, &intent.action)).await;
-        matches!(understood::<StoredGrant>(grant), Lookup::Found(grant) if *grant.intent == *name)
+        // A page that is asked for again waits anew, under the same name.
+        let is_its = |grant: &StoredGrant| *grant.intent == *name && grant.kept_at == intent.kept_at;
+        matches!(understood::<StoredGrant>(grant), Lookup::Found(grant) if is_its(&grant))
     }
 
     /// The proof that was given for an action.
