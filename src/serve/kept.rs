@@ -63,7 +63,7 @@ impl Gateway {
     pub(super) async fn keep(
         &self,
         session: &mut Session,
-        context: &Context,
+        context: &mut Context,
         (route, challenge): (Option<usize>, &Challenge),
         body: &mut Option<Bytes>,
     ) -> Option<Kept> {
@@ -83,6 +83,10 @@ impl Gateway {
                 // What does not arrive can't be kept; the answer is the same.
                 let whole = whole_body(facts, most, &mut source).await.ok().flatten();
                 *body = source.into_collected();
+                // Else the connection would be taken for one that is slow with its body while the request is held.
+                if let (Some(running), Some(_)) = (&mut context.running, &body) {
+                    running.has_body();
+                }
                 whole
             }
         };
