@@ -59,7 +59,7 @@ async fn stepping_up(guide: &mut Guide<'_>, portal: &Portal, alice: &mut Person<
     );
     let again = alice.ask(Method::POST, &confirm.form()?, &CLICK, yes()).await?;
     guide.check(
-        again.status == 409 && again.body.contains("This was already sent"),
+        again.status == 409 && again.body.contains("This was confirmed before"),
         "Yes once more, by a double click or the back button: it is sent once, and she is told so.",
     );
     Ok(())

@@ -149,10 +149,10 @@ async function doubleClick(chrome, world) {
   let clicks = 0;
   page.on('request', (request) => (clicks += Number(request.method() === 'POST')));
   await page.getByRole('button', { name: 'Yes, do it' }).dblclick({ noWaitAfter: true });
-  await page.waitForFunction(() => ['This was already sent', 'Saved'].includes(document.querySelector('h1')?.textContent));
+  await page.waitForFunction(() => ['This was confirmed before', 'Saved'].includes(document.querySelector('h1')?.textContent));
   await sleep(1500);
   assert.equal((await done(world, 'Slow St')).length, 1);
-  assert.equal(await text(page, 'h1'), clicks > 1 ? 'This was already sent' : 'Saved');
+  assert.equal(await text(page, 'h1'), clicks > 1 ? 'This was confirmed before' : 'Saved');
 }
 
 async function backButton(chrome, world) {
@@ -161,7 +161,7 @@ async function backButton(chrome, world) {
   await confirm(page);
   await heading(page, 'Saved');
   await page.goBack();
-  await heading(page, 'This was already sent');
+  await heading(page, 'This was confirmed before');
   await page.goForward();
   // The browser may ask whether to send the form again; here it does.
   await page.reload();
@@ -178,7 +178,7 @@ async function loadedAgain(chrome, world) {
   await confirm(page);
   await heading(page, 'Saved');
   await page.reload();
-  await heading(page, 'This was already sent');
+  await heading(page, 'This was confirmed before');
   assert.equal((await done(world, '6 Main St')).length, 1);
 }
 
@@ -191,7 +191,7 @@ async function secondTab(chrome, world) {
   await confirm(page);
   await heading(page, 'Saved');
   await confirm(other);
-  await heading(other, 'This was already sent');
+  await heading(other, 'This was confirmed before');
   assert.equal((await done(world, '7 Main St')).length, 1);
 }
 
