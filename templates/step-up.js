@@ -33,12 +33,23 @@
   };
   const send = window.fetch.bind(window);
   const asked = new Map();
-  let last = Promise.resolve();
+  let last = Promise.resolve(false);
+  let waiting = 0;
 
   async function fetch(input, init) {
-    const spare = copy(input, init);
-    const answer = await send(input, init);
-    const need = spare && (await needOf(answer));
+    let spare = copy(input, init);
+    let answer = await send(input, init);
+    let need = spare && (await needOf(answer));
+    if (need && waiting > 0) {
+      // What the person is asked for just now may do for this one too: ten requests of a page open one window.
+      waiting += 1;
+      const isProven = await last.finally(() => (waiting -= 1));
+      if (isProven) {
+        const another = spare.clone();
+        answer = await send(spare);
+        [spare, need] = [another, await needOf(answer)];
+      }
+    }
     return need && (await proven(need)) ? send(spare) : answer;
   }
   fetch.asksForProof = true;
@@ -77,7 +88,11 @@
   function proven(need) {
     const { href } = need.url;
     if (!asked.has(href)) {
-      const answer = last.then(() => ask(need)).catch(() => false);
+      waiting += 1;
+      const answer = last
+        .then(() => ask(need))
+        .catch(() => false)
+        .finally(() => (waiting -= 1));
       last = answer;
       asked.set(href, answer);
       answer.then(() => asked.delete(href));

@@ -59,7 +59,7 @@ async function application(chrome, { language = 'en', html = '' } = {}) {
     }
     world.bodies.push(`${request.method()} ${request.postData()} ${request.headers()['x-own']}`);
     if (world.state === 'proven' && !world.isStubborn) return json(200, 'application/json', { paid: true });
-    return json(world.status, world.media, { title: 'Stronger proof is needed', action: 'Pay a bill', step_up_url: world.url });
+    return json(world.status, world.media, { title: 'Stronger proof is needed', action: 'Pay a bill', step_up_url: world.urlOf ? world.urlOf(request.postData()) : world.url });
   });
   const page = await context.newPage();
   await page.goto(`${PORTAL}/app`);
@@ -194,6 +194,24 @@ async function sharesOneWindow(chrome) {
   for (const n of [1, 2, 3]) assert.equal(world.bodies.filter((body) => body.includes(`n=${n}`)).length, 2);
 }
 
+// Each request has a name of its own at the gateway: what the person is asked for first may do for all of them.
+async function asksOnceForManyRequests(chrome) {
+  const { context, page, world } = await application(chrome);
+  world.urlOf = (body) => `/_wardgate/step-up?intent=${body.includes('n=1') ? 'i1' : `i${body}`}`;
+  let windows = 0;
+  context.on('page', () => (windows += 1));
+  await begin(page, `fetch('/pay', { method: 'POST', body: 'n=1' })`);
+  await dialog(page).waitFor();
+  const others = page.evaluate(() =>
+    Promise.all([2, 3, 4].map((n) => fetch('/pay', { method: 'POST', body: `n=${n}` }).then(({ status }) => status))),
+  );
+  while (world.bodies.length < 4) await sleep(20);
+  world.state = 'proven';
+  assert.equal((await outcome(page))[0], 200);
+  assert.deepEqual(await others, [200, 200, 200]);
+  assert.equal(windows, 1);
+}
+
 async function repeatsRequestsAndNoStreams(chrome) {
   const { page, world } = await application(chrome);
   await begin(page, `fetch(new Request('/pay', { method: 'PUT', body: new Blob(['whole']) }))`);
@@ -284,6 +302,7 @@ const SCENARIOS = {
   neverLoops,
   opensNothingElse,
   sharesOneWindow,
+  asksOnceForManyRequests,
   repeatsRequestsAndNoStreams,
   asksTheApplication,
   worksWhereWindowsAreBlocked,
