@@ -14,7 +14,7 @@ use crate::identity::id_token::{self, Expected, Frame, IdTokenFault};
 use crate::request::cookies;
 
 /// How far the issuer's clock may be from ours, in seconds.
-const SKEW: i64 = 30;
+pub(super) const SKEW: i64 = 30;
 
 /// Why nobody is signed in: a page, and what the record says.
 pub(super) enum Stop {
@@ -230,6 +230,17 @@ impl BrowserSessions {
             Revocation::Revoked => return Err(Stop::Refused("revoked")),
             Revocation::Unknown => return Err(outage),
         }
+        let done = Pending::Done { binding: begun.binding.clone(), to: begun.to.clone() };
+        let answer = Answer::GoTo(begun.to.clone().into());
+        if let Some(other) = self.alive(visit).await
+            && other.record.began_at >= begun.began_at
+            && rest_on_one_authentication(&other.record, &record)
+        {
+            // Another tab was faster. To end its session would send that tab round once more.
+            keep(self.state.as_ref(), &pending_key(state_digest), &done, PATIENCE).await;
+            let fact = other.record.fact("sign_in", "already", other.name.clone());
+            return Ok(Visited { fact: Some(fact), ..answer.into() });
+        }
         let old = match self.presented(visit).await {
             Lookup::Found(old) => Some(old),
             Lookup::Absent => None,
@@ -250,11 +261,19 @@ impl BrowserSessions {
                 return Err(outage);
             }
         }
-        let done = Pending::Done { binding: begun.binding.clone(), to: begun.to.clone() };
         // Without it a second coming of this answer ends at the start page.
         keep(self.state.as_ref(), &pending_key(state_digest), &done, PATIENCE).await;
         let fact = record.fact("sign_in", "ok", name);
-        let answer = Answer::GoTo(begun.to.clone().into());
         Ok(Visited { cookies: vec![cookie::session(&id)], fact: Some(fact), ..answer.into() })
     }
+}
+
+/// Whether two sessions are of one person, by one and the same authentication.
+fn rest_on_one_authentication(one: &Record, other: &Record) -> bool {
+    one.issuer == other.issuer
+        && one.client_id == other.client_id
+        && one.claims.contains_key("auth_time")
+        && ["sub", "sid", "auth_time", "acr", "amr"]
+            .iter()
+            .all(|claim| one.claims.get(*claim) == other.claims.get(*claim))
 }
