@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{keep, understood};
 use super::super::{BrowserSessions, secret};
-use super::{Matter, address, confirm};
+use super::{Matter, address, confirm, person};
 use crate::decision::Lookup;
 use crate::enforce::prompts::{Answered, Ask, Asked, PromptFault};
 use crate::enforce::sessions::{Answer, Page, Visit, Visited};
@@ -167,7 +167,7 @@ impl BrowserSessions {
 
     /// How often this person was asked since they last gave proof, this time included.
     async fn prompts_so_far(&self, matter: &Matter) -> Lookup<u64> {
-        let person = person(matter);
+        let person = person(&matter.live);
         let since = match self.state.peek(&format!("calm:{person}")).await {
             Lookup::Found(since) => String::from_utf8(since).unwrap_or_default(),
             Lookup::Absent => String::new(),
@@ -180,14 +180,9 @@ impl BrowserSessions {
     pub(super) async fn calmed(&self, matter: &Matter) {
         let since = secret::new().unwrap_or_default();
         // Where it can't be kept they may be taken for pestered, and use another way.
-        let _ = self.state.seal(&format!("calm:{}", person(matter)), since.as_bytes(), STORM_SPAN).await;
+        let _ =
+            self.state.seal(&format!("calm:{}", person(&matter.live)), since.as_bytes(), STORM_SPAN).await;
     }
-}
-
-/// A person's name in counters, which are not sealed.
-fn person(matter: &Matter) -> String {
-    let record = &matter.live.record;
-    secret::digest(&format!("{}:{}", record.issuer, record.claim("sub").unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{Raised, keep, understood};
 use super::super::{BrowserSessions, secret, target};
-use super::address;
+use super::{address, choice, person};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::action::Action;
 use crate::enforce::sessions::{Choice, Use};
@@ -190,7 +190,7 @@ impl BrowserSessions {
         } else {
             secret::new()?
         };
-        let person = secret::digest(&format!("{}:{}", live.record.issuer, live.subject.id));
+        let person = person(&live);
         let (kind, most) = if is_safe { ("pages", MOST_PAGES) } else { ("intents", MOST_WAITING) };
         match self.state.window(&format!("{kind}:{person}"), resume.ttl).await {
             Lookup::Found(count) if count <= most => {}
@@ -217,10 +217,8 @@ impl BrowserSessions {
             is_whole,
         };
         let kept = (!is_safe).then_some(is_whole);
-        let ways: Vec<Choice> = self
-            .ways(&intent, live.position)
-            .map(|way| Choice { label: Self::way_label(way), link: address(&name, Some(&way.name), false) })
-            .collect();
+        let ways: Vec<Choice> =
+            self.ways(&intent, live.position).map(|way| choice(way, &name, false)).collect();
         if ways.is_empty() {
             return Some(nothing((!is_safe).then_some(false)));
         }

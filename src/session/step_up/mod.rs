@@ -109,7 +109,7 @@ impl BrowserSessions {
     async fn may_try(&self, matter: &Matter) -> bool {
         let name = super::secret::digest(&matter.name);
         let attempts = self.state.window(&format!("step-up:{name}"), self.policy.resume.ttl).await;
-        // An issuer that never does what it is asked would else send the browser in circles (standards: essential `acr`).
+        // An issuer that never does what it is asked would else send the browser in circles (an essential `acr` that it can't give).
         !matches!(attempts, Lookup::Found(count) if count > MOST_ATTEMPTS)
     }
 
@@ -146,17 +146,8 @@ impl BrowserSessions {
     fn choices(&self, matter: &Matter, without: &[&str]) -> Vec<Choice> {
         let ways = self.ways(&matter.intent, matter.live.position);
         ways.filter(|way| !without.contains(&&*way.name))
-            .map(|way| Choice {
-                label: Self::way_label(way),
-                link: address(&matter.name, Some(&way.name), matter.closes),
-            })
+            .map(|way| choice(way, &matter.name, matter.closes))
             .collect()
-    }
-
-    /// What a way is called. Signing in again needs no name: the page says so in the person's language.
-    fn way_label(way: &Way) -> Box<str> {
-        let is_sign_in = matches!(way.kind, WayKind::Oidc);
-        way.label.clone().unwrap_or_else(|| if is_sign_in { Box::default() } else { way.name.clone() })
     }
 
     /// A page, and the record of why it is shown.
@@ -178,6 +169,19 @@ impl BrowserSessions {
         let others = self.choices(matter, &[way]);
         self.ended(matter, result, Page::WayOutage { again, others })
     }
+}
+
+/// A way as a link, for the request of this name. Signing in again needs no label: the page says so in the person's
+/// language.
+fn choice(way: &Way, name: &str, closes: bool) -> Choice {
+    let is_sign_in = matches!(way.kind, WayKind::Oidc);
+    let unnamed = || if is_sign_in { Box::default() } else { way.name.clone() };
+    Choice { label: way.label.clone().unwrap_or_else(unnamed), link: address(name, Some(&way.name), closes) }
+}
+
+/// A person's name in counters, which are not sealed.
+fn person(live: &Live) -> String {
+    super::secret::digest(&format!("{}:{}", live.record.issuer, live.subject.id))
 }
 
 /// What a fact says of a proof that was given.

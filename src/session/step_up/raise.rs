@@ -1,5 +1,6 @@
 //! A proof takes effect: the session is worth more, shows another name, and the request that waits has its grant.
 
+use super::super::callback::SKEW;
 use super::super::record::{self, Named, Raised, Record, ShownAs, keep, session_key, understood};
 use super::super::{BrowserSessions, cookie, secret};
 use super::intent::Kept;
@@ -10,9 +11,6 @@ use crate::enforce::prompts::Proof;
 use crate::enforce::sessions::{Answer, Page, Visited};
 use crate::policy::tier::MOST_PROOF_AGE;
 use crate::state::spent::ProofKey;
-
-/// Clocks of issuers and ours differ by this much, in seconds.
-const SKEW: i64 = 30;
 
 impl BrowserSessions {
     /// Judges a proof by what the request that waits needs, and lets it take effect. `way` is the one it was given on;
