@@ -232,7 +232,8 @@ impl BrowserSessions {
         }
         let done = Pending::Done { binding: begun.binding.clone(), to: begun.to.clone() };
         let answer = Answer::GoTo(begun.to.clone().into());
-        if let Some(other) = self.alive(visit).await
+        if !begun.anew
+            && let Some(other) = self.alive(visit).await
             && other.record.began_at >= begun.began_at
             && rest_on_one_authentication(&other.record, &record)
         {
