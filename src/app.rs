@@ -6,6 +6,7 @@ mod operations;
 mod operators;
 mod outages;
 mod program;
+mod checkpoint_key;
 mod pseudonym_key;
 mod reload;
 mod secret_file;
@@ -32,6 +33,7 @@ use pingora::services::listening::Service;
 
 use self::operations::Operator;
 use self::program::Program;
+use self::checkpoint_key::checkpoint_key;
 use self::pseudonym_key::pseudonyms;
 use self::reload::{Reloader, Status};
 use self::sockets::Sockets;
@@ -39,7 +41,7 @@ use self::store::Store;
 use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
-use crate::audit::file::FileJournal;
+use crate::audit::journal::{self, FileJournal};
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
@@ -101,9 +103,11 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         })?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let dir = &settings.audit.dir;
+    let key = checkpoint_key(&settings.audit)?;
+    let options = journal::Options { origin: &origin, key: &key, most_bytes: journal::MOST_BYTES };
     let journal = match &predecessor {
-        None => FileJournal::open(dir, &origin),
-        Some(_) => FileJournal::open_beside(dir, &origin),
+        None => FileJournal::open(dir, options),
+        Some(_) => FileJournal::open_beside(dir, options),
     };
     let journal = Arc::new(journal.map_err(StartError::new)?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;

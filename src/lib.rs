@@ -13,7 +13,7 @@
 //! - Floor 0, pure: [`request`] (what is asked), [`identity`] (who asks).
 //! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), the events, pseudonyms and receipts of [`audit`].
 //! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates).
-//! - Floor 3, the world: [`keys`], [`state`], [`audit::file`], [`session`], [`serve`]. They never import each other.
+//! - Floor 3, the world: [`keys`], [`state`], [`audit::journal`], [`session`], [`serve`]. They never import each other.
 //! - The roof: [`app`] puts the parts together, [`cli`] is the command line.
 
 pub mod app;

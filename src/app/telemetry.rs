@@ -10,7 +10,7 @@ use super::operations;
 use super::reload::Status;
 use super::sockets::Sockets;
 use super::store::Store;
-use crate::audit::file::FileJournal;
+use crate::audit::journal::FileJournal;
 use crate::config::settings::Settings;
 use crate::serve::Current;
 use crate::serve::otlp::Exporter;

@@ -96,6 +96,25 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// A file of the trail begins. It can be checked by itself from here on.
+    Segment(SegmentEvent<'e>),
+    /// The last record was cut short by a crash, before anybody was told that it is there; what was of it is cut off.
+    Torn {
+        /// So many bytes.
+        bytes: u64,
+    },
+    /// From here on another key signs the checkpoints.
+    Signer {
+        /// The key that checks them (C2SP signed-note).
+        key: &'e str,
+        /// The note by which the operators' key vouches for it.
+        certificate: &'e str,
+    },
+    /// What vouches for every record before this one.
+    Checkpoint {
+        /// A signed tree head (C2SP tlog-checkpoint).
+        note: &'e str,
+    },
     /// An attempt to let a new program take over.
     Upgrade {
         /// `handed_over` or `failed`.
@@ -121,6 +140,10 @@ impl Event<'_> {
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
+            Self::Segment(_) => "segment",
+            Self::Torn { .. } => "torn",
+            Self::Signer { .. } => "signer",
+            Self::Checkpoint { .. } => "checkpoint",
             Self::Revocation(_) => "revocation",
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
@@ -144,9 +167,40 @@ impl Event<'_> {
             | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
+            | Self::Segment(_)
+            | Self::Torn { .. }
+            | Self::Signer { .. }
+            | Self::Checkpoint { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
+}
+
+/// What must be known to go on with a log in a new file.
+#[derive(Debug, Serialize)]
+pub struct SegmentEvent<'e> {
+    /// The log's name: another one where the records before had to be put aside.
+    pub log: &'e str,
+    /// The number of the log's first record.
+    pub tree_first: u64,
+    /// How many records of it came before this file.
+    pub size: u64,
+    /// The roots of their tree's whole subtrees, the largest first, in base64.
+    pub edge: &'e [String],
+    /// `started`, `full`, `sync_failed` or `quarantined`.
+    pub why: &'static str,
+    /// What was put aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<Quarantined<'e>>,
+}
+
+/// A file that holds what the gateway did not write.
+#[derive(Debug, Serialize)]
+pub struct Quarantined<'e> {
+    /// Its name now, without the directory.
+    pub file: &'e str,
+    /// The first line that is not as it was written, from 1.
+    pub line: u64,
 }
 
 /// A decision on one request.

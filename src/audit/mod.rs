@@ -1,9 +1,17 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
-//! [`event`], [`json`], [`receipt`] and [`pseudonym`] are pure (floor 1); [`file`] writes (floor 3).
+//! [`journal`] writes and [`trail`] reads (floor 3); all others are pure (floor 1): what is recorded ([`event`],
+//! [`pseudonym`], [`json`], [`frame`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
+//! ([`verify`]).
 
 pub mod event;
-pub mod file;
+pub mod frame;
+pub mod journal;
 pub mod json;
+pub mod proof;
 pub mod pseudonym;
 pub mod receipt;
+pub mod signing;
+pub mod trail;
+pub mod tree;
+pub mod verify;

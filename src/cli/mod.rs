@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod check;
 mod explain;
 mod revoke;
@@ -72,6 +73,9 @@ enum Command {
     ///
     /// Asks the running gateway on its operators' socket. Exits with 0 once the state store has it.
     Revoke(revoke::Arguments),
+    /// Check, prove and search the audit trail; needs no running gateway, and changes nothing.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Runs the program.
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
+        Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {
             with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))
         }

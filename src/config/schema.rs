@@ -295,7 +295,9 @@ maps! {
     Identity { header: Text, audience: Text, ttl: Text, }
 
     /// The audit trail.
-    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, }
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, }
     /// The key behind its pseudonyms.
     Pseudonyms { key_file: Text, }
+    /// What vouches for the trail.
+    Checkpoint { signing_key_file: Text, }
 }

@@ -220,6 +220,8 @@ pub struct AuditSettings {
     pub dir: PathBuf,
     /// The key behind pseudonyms; `None` makes one in `dir` on first start.
     pub pseudonym_key_file: Option<PathBuf>,
+    /// The key that vouches for the trail; `None` makes one in `dir` on first start.
+    pub checkpoint_key_file: Option<PathBuf>,
 }
 
 /// How the gateway stops.

@@ -138,13 +138,20 @@ fn audit(schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> Au
     let key_file = pseudonyms
         .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
     let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
+    let checkpoint = schema.and_then(|audit| audit.checkpoint.as_ref());
+    let checkpoint_key_file = checkpoint
+        .and_then(|map| {
+            let key_file = &map.value.signing_key_file;
+            report.required(key_file, "signing_key_file", map.into(), "/secrets/audit-ed25519")
+        })
+        .map(|text| values::file(report, base_dir, text));
     let path = base_dir.join(dir);
     if path.exists() && !path.is_dir() {
         let place = schema.and_then(|audit| audit.dir.as_ref()).map_or(Place::FILE, Place::from);
         let message = format!("`{dir}` is not a directory");
         report.add(Code::FileMissing, place, message, "name a directory; it is made where it is missing");
     }
-    AuditSettings { dir: path, pseudonym_key_file }
+    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file }
 }
 
 #[cfg(test)]

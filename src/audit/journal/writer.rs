@@ -2,17 +2,29 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::audit::event::VERSION;
+use super::location::Location;
+use crate::audit::event::{Event, VERSION};
+use crate::audit::{frame, json};
 use crate::telemetry::metrics;
 
 /// For so long after a failed write records still wait in memory; then nothing new begins.
 const TROUBLE_BEARABLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
+    pub(super) location: Location,
+    /// The number of the file's first record.
+    pub(super) first: u64,
+    /// How long the file is.
+    pub(super) bytes: u64,
     pub(super) pending: Vec<u8>,
+    /// What the operating system has and the tree does not.
+    pub(super) unhashed: Vec<u8>,
+    /// The disk has failed to take the file, and nobody knows what it holds of it.
+    pub(super) is_doubtful: bool,
     pub(super) next_sequence: u64,
     /// The last record that the operating system has.
     pub(super) written_sequence: u64,
@@ -62,6 +74,7 @@ impl Writer {
         }
         let sequence = self.next_sequence;
         let to = &mut self.pending;
+        let start = to.len();
         to.extend_from_slice(br#"{"seq":"#);
         to.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
         to.extend_from_slice(br#","origin":""#);
@@ -72,9 +85,17 @@ impl Writer {
         to.extend_from_slice(itoa::Buffer::new().format(VERSION).as_bytes());
         to.push(b',');
         to.extend_from_slice(body);
-        self.pending.push(b'\n');
+        frame::close(to, start);
+        to.push(b'\n');
         self.next_sequence += 1;
         Ok(sequence)
+    }
+
+    /// Puts a record of the journal's own behind those that wait.
+    pub(super) fn push_own(&mut self, event: &Event<'_>) -> io::Result<u64> {
+        let mut body = Vec::new();
+        json::write(event, &mut body).map_err(io::Error::other)?;
+        self.push(body.get(1..).unwrap_or_default(), usize::MAX)
     }
 
     /// Forgets the newest record, which its caller was told is not recorded. Once its first bytes are on file it stays,
@@ -95,7 +116,7 @@ impl Writer {
         let result = loop {
             match self.pending.get(done..) {
                 None | Some([]) => break Ok(()),
-                Some(rest) => match self.file.write(rest) {
+                Some(rest) => match (&*self.file).write(rest) {
                     Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                     Ok(bytes) => done += bytes,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -103,7 +124,8 @@ impl Writer {
                 },
             }
         };
-        self.pending.drain(..done);
+        self.bytes += done as u64;
+        self.unhashed.extend(self.pending.drain(..done));
         match &result {
             Ok(()) => {
                 self.written_sequence = self.next_sequence - 1;

@@ -1,27 +1,35 @@
-//! The interim journal: JSON lines in one file, each with a sequence number, in exactly the bytes that were hashed out.
+//! The journal: JSON lines in files, each with a number and a checksum, in exactly the bytes that the tree is over.
 //!
-//! One writer at a time (the file is locked). A record is `written` when the operating system has it and `synced`
-//! when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`].
+//! One writer at a time (a file beside it is locked). A record is `written` when the operating system has it and
+//! `synced` when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`]. Checkpoints vouch for all of them.
+
+mod location;
+mod opening;
+mod rotation;
+mod sealing;
+mod writer;
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-mod location;
-mod writer;
+pub use self::opening::OpenError;
 
-use super::event::Event;
+use self::location::Location;
+use self::opening::Opened;
+use self::sealing::{Log, Sealer};
+use self::writer::{Clock, Writer};
+use super::event::{Event, Quarantined};
 use super::json;
-use location::Location;
-use writer::{Clock, Writer};
-
 use super::receipt::Receipt;
+use super::signing::Key;
 use crate::enforce::ports::{Journal, JournalUnavailable};
 use crate::policy::Durability;
 use crate::telemetry::metrics;
@@ -35,26 +43,28 @@ const MOST_PENDING: usize = 16 * FLUSH_BYTES;
 /// How often the file is looked for where it should be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A file of this length is ended, and the next begun, in bytes: little enough to be read through at each start.
+pub const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
 /// The journal's file name in its directory.
 pub const FILE_NAME: &str = "audit.jsonl";
-
-/// Why the journal can't be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("the audit file `{path}` can't be used: {cause}; {remedy}")]
-pub struct OpenError {
-    path: PathBuf,
-    cause: String,
-    remedy: &'static str,
-    is_held: bool,
-}
 
 struct Shared {
     writer: Mutex<Writer>,
     wake: Condvar,
-    /// Bytes of the file that the disk is known to have; its lock makes one thread sync for all that wait.
-    synced: Mutex<u64>,
-    sync_handle: File,
-    location: Location,
+    /// Locked before `writer`, never after.
+    sealer: Mutex<Sealer>,
+    /// One thread syncs for all that wait.
+    syncing: Mutex<()>,
+    /// The last record that the disk is known to have.
+    synced: AtomicU64,
+    /// The last record of which nobody knows whether the disk has it, as it failed.
+    doubtful: AtomicU64,
+    path: PathBuf,
+    /// A longer file is ended, and the next begun.
+    most_bytes: u64,
+    /// Held as long as this lives.
+    _lock: File,
 }
 
 /// A record that is not there as it should be.
@@ -70,20 +80,31 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// A journal in one file.
+/// A journal in files of one directory.
 pub struct FileJournal {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
     had_records: bool,
 }
 
+/// How a journal is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'o> {
+    /// What names this process in every record.
+    pub origin: &'o str,
+    /// What vouches for the key that signs checkpoints.
+    pub key: &'o Key,
+    /// A longer file is ended, and the next begun, in bytes.
+    pub most_bytes: u64,
+}
+
 impl FileJournal {
-    /// Opens (or creates) the journal in `dir` and takes its lock. `origin` names this process in every record.
+    /// Opens (or creates) the journal in `dir` and takes its lock.
     ///
     /// # Errors
     /// The directory or file can't be made, or another process holds it.
-    pub fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
-        Self::open_file(dir, FILE_NAME, origin)
+    pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
+        Self::open_file(dir, FILE_NAME, options)
     }
 
     /// The same for a process that takes over from another, which may still write its last records: then this one's
@@ -91,60 +112,43 @@ impl FileJournal {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_beside(dir: &Path, origin: &str) -> Result<Self, OpenError> {
-        match Self::open_file(dir, FILE_NAME, origin) {
-            Err(error) if error.is_held => Self::open_file(dir, &format!("audit-{origin}.jsonl"), origin),
+    pub fn open_beside(dir: &Path, options: Options<'_>) -> Result<Self, OpenError> {
+        match Self::open_file(dir, FILE_NAME, options) {
+            Err(error) if error.is_held => {
+                Self::open_file(dir, &format!("audit-{}.jsonl", options.origin), options)
+            }
             opened => opened,
         }
     }
 
-    fn open_file(dir: &Path, name: &str, origin: &str) -> Result<Self, OpenError> {
+    fn open_file(dir: &Path, name: &str, options: Options<'_>) -> Result<Self, OpenError> {
         let path = dir.join(name);
-        let fail = |cause: &dyn std::fmt::Display, remedy| OpenError {
-            path: path.clone(),
-            cause: cause.to_string(),
-            remedy,
-            is_held: false,
-        };
+        let fail = |cause: &dyn std::fmt::Display, remedy| OpenError::new(&path, cause, remedy);
         std::fs::create_dir_all(dir)
             .map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
-        let file = open_private(&path).map_err(|cause| fail(&cause, "let this user write to it"))?;
-        file.try_lock().map_err(|cause| OpenError {
-            is_held: matches!(cause, TryLockError::WouldBlock),
-            ..fail(&cause, "another wardgate writes to it: give each process its own `audit.dir`")
-        })?;
-        let next_sequence = last_sequence(&path).map_err(|cause| fail(&cause, "let this user read it"))? + 1;
-        let sync_handle = file.try_clone().map_err(|cause| fail(&cause, "raise the limit on open files"))?;
-        let writer = Writer {
-            file,
-            pending: Vec::with_capacity(FLUSH_BYTES),
-            next_sequence,
-            written_sequence: 0,
-            origin: origin.into(),
-            clock: Clock::default(),
-            closed: false,
-            trouble: None,
-            moved: None,
-        };
-        let location = Location::of(&path, &writer.file)
-            .map_err(|cause| fail(&cause, "let this user read the directory"))?;
+        let lock = opening::lock(&path)?;
+        let opened = opening::open(&path)?;
+        let had_records = opened.had_records;
+        let (writer, sealer) = begin(&path, opened, options)?;
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
             wake: Condvar::new(),
-            synced: Mutex::new(0),
-            sync_handle,
-            location,
+            sealer: Mutex::new(sealer),
+            syncing: Mutex::new(()),
+            synced: AtomicU64::new(0),
+            doubtful: AtomicU64::new(0),
+            path: path.clone(),
+            most_bytes: options.most_bytes,
+            _lock: lock,
         });
         let flushed = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared, flusher: Some(flusher), had_records: next_sequence > 1 })
+        Ok(Self { shared, flusher: Some(flusher), had_records })
     }
-}
 
-impl FileJournal {
     /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`.
     ///
     /// # Errors
@@ -154,7 +158,7 @@ impl FileJournal {
         loop {
             {
                 let mut writer = self.shared.lock();
-                let Err(error) = writer.write_out() else { return Ok(()) };
+                let Err(error) = writer.write_out() else { break };
                 if start.elapsed() >= patience {
                     let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
                     tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
@@ -163,6 +167,8 @@ impl FileJournal {
             }
             std::thread::park_timeout(FLUSH_EVERY);
         }
+        self.shared.seal(true);
+        Ok(())
     }
 
     /// Whether the file held records when it was opened.
@@ -177,6 +183,49 @@ impl FileJournal {
     }
 }
 
+/// Writes the first records of this process: where the file begins, who signs.
+fn begin(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, Sealer), OpenError> {
+    let fail = |cause: &dyn std::fmt::Display, remedy| OpenError::new(path, cause, remedy);
+    let location = Location::of(path, &opened.file)
+        .map_err(|cause| fail(&cause, "let this user read the directory"))?;
+    let mut writer = Writer {
+        file: Arc::new(opened.file),
+        location,
+        first: opened.first_sequence,
+        bytes: opened.bytes,
+        pending: Vec::with_capacity(FLUSH_BYTES),
+        unhashed: Vec::new(),
+        is_doubtful: false,
+        next_sequence: opened.next_sequence,
+        written_sequence: 0,
+        origin: options.origin.into(),
+        clock: Clock::default(),
+        closed: false,
+        trouble: None,
+        moved: None,
+    };
+    let why = if opened.put_aside.is_some() { "quarantined" } else { "started" };
+    let is_new = opened.log.is_none();
+    let log = opened.log.or_else(|| Log::new(opened.next_sequence));
+    let sealer = log.and_then(|log| Sealer::new(log, options.key));
+    let sealer =
+        sealer.ok_or_else(|| fail(&"no key can be made", "the system gives no randomness: see its log"))?;
+    let write = |writer: &mut Writer| {
+        if is_new {
+            let aside = opened.put_aside.as_ref();
+            let aside = aside.map(|aside| Quarantined { file: &aside.file, line: aside.line });
+            sealer.log.header(why, aside, |header| writer.push_own(header))?;
+        }
+        if opened.torn > 0 {
+            writer.push_own(&Event::Torn { bytes: opened.torn })?;
+        }
+        writer.push_own(&sealer.signer())?;
+        writer.write_out()
+    };
+    write(&mut writer).map_err(|cause| fail(&cause, "check the disk and its space"))?;
+    Ok((writer, sealer))
+}
+
 /// The last records were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost;
@@ -187,7 +236,7 @@ impl Drop for FileJournal {
         let _ = self.flush(Duration::ZERO);
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
-        // The thread holds the file, and with it the lock that the next process waits for.
+        // The thread holds what the next process waits for: the lock.
         if let Some(flusher) = self.flusher.take()
             && flusher.join().is_err()
         {
@@ -262,64 +311,58 @@ impl Shared {
 
     /// Waits until the disk has everything up to and including `sequence`; one waiter syncs for all before it.
     fn sync(&self, sequence: u64) -> io::Result<()> {
-        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if *synced >= sequence {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.synced.load(Ordering::Acquire) >= sequence {
             return Ok(());
         }
-        let written = self.lock().written_sequence;
-        self.sync_handle.sync_data()?;
-        *synced = written.max(sequence);
+        let (written, file, is_doubtful) = {
+            let writer = self.lock();
+            (writer.written_sequence, Arc::clone(&writer.file), writer.is_doubtful)
+        };
+        if is_doubtful || self.doubtful.load(Ordering::Acquire) >= sequence {
+            return Err(io::Error::other("the disk failed to take the file that holds the record"));
+        }
+        if let Err(error) = file.sync_data() {
+            // The system may now believe that the disk has what it has not: the file is never synced again.
+            let mut writer = self.lock();
+            if Arc::ptr_eq(&file, &writer.file) {
+                writer.is_doubtful = true;
+                writer.in_trouble(error.to_string());
+            }
+            self.wake.notify_all();
+            return Err(error);
+        }
+        self.synced.fetch_max(written, Ordering::Release);
         Ok(())
     }
 
     fn flush_for_ever(&self) {
-        let mut writer = self.lock();
         let mut looked_at = Instant::now();
         loop {
-            if writer.closed {
-                return;
-            }
-            // A failure is told once, when it begins; the records are kept and tried again.
-            let _ = writer.write_out();
-            if looked_at.elapsed() >= LOOK_EVERY {
-                looked_at = Instant::now();
-                let checked = self.location.check(&writer.file).err().map(|error| error.to_string());
-                if let (Some(error), None) = (&checked, &writer.moved) {
-                    metrics().audit_failures.inc();
-                    tracing::error!(error, "nothing that must be recorded is admitted any more");
+            {
+                let mut writer = self.lock();
+                if writer.closed {
+                    return;
                 }
-                writer.moved = checked;
+                // A failure is told once, when it begins; the records are kept and tried again.
+                let _ = writer.write_out();
+                if looked_at.elapsed() >= LOOK_EVERY {
+                    looked_at = Instant::now();
+                    let checked = writer.location.check(&writer.file).err().map(|error| error.to_string());
+                    if let (Some(error), None) = (&checked, &writer.moved) {
+                        metrics().audit_failures.inc();
+                        tracing::error!(error, "nothing that must be recorded is admitted any more");
+                    }
+                    writer.moved = checked;
+                }
             }
-            let waited = self.wake.wait_timeout(writer, FLUSH_EVERY);
-            writer = waited.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
+            self.seal(false);
+            let writer = self.lock();
+            if !writer.closed {
+                drop(self.wake.wait_timeout(writer, FLUSH_EVERY));
+            }
         }
     }
-}
-
-fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
-/// The sequence number of the last record, 0 for an empty file. A last line that a crash cut short is ended, so that
-/// the next record stands on its own, and its number counts as taken.
-fn last_sequence(path: &Path) -> io::Result<u64> {
-    const TAIL: u64 = 256 * 1024;
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let torn = tail.last().is_some_and(|byte| *byte != b'\n');
-    if torn {
-        OpenOptions::new().append(true).open(path)?.write_all(b"\n")?;
-    }
-    #[derive(serde::Deserialize)]
-    struct Head {
-        seq: u64,
-    }
-    let whole = tail.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<Head>(line).ok());
-    Ok(whole.map_or(0, |head| head.seq) + u64::from(torn))
 }
 
 #[cfg(test)]

@@ -1,0 +1,70 @@
+//! The key that vouches for the audit trail: named in the configuration, or made beside the journal on first start.
+
+use std::path::Path;
+
+use super::{StartError, secret_file};
+use crate::audit::signing::Key;
+use crate::config::settings::AuditSettings;
+
+/// Its public half, in the journal's directory: for people to copy to where nobody can change it.
+const PUBLIC: &str = "checkpoints.pub";
+
+/// Reads the key, or makes one; writes its public half where people find it.
+pub fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
+    let own = settings.dir.join("checkpoints.key");
+    let path = settings.checkpoint_key_file.as_deref().unwrap_or(&own);
+    let fail = |error: &dyn std::fmt::Display| {
+        StartError(format!("the key of checkpoints `{}` can't be used: {error}", path.display()))
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == own => make(path)?,
+        Err(error) => return Err(fail(&error)),
+    };
+    let secret = secret(text.trim()).ok_or_else(|| {
+        fail(&"it is not 64 hexadecimal digits; make one with `openssl rand -hex 32`")
+    })?;
+    let key = Key::kept(&secret).ok_or_else(|| fail(&"it is no key"))?;
+    let public = settings.dir.join(PUBLIC);
+    std::fs::create_dir_all(&settings.dir)
+        .and_then(|()| std::fs::write(&public, format!("{}\n", key.public())))
+        .map_err(|error| StartError(format!("`{}` can't be written: {error}", public.display())))?;
+    Ok(key)
+}
+
+fn make(path: &Path) -> Result<String, StartError> {
+    let fail = |error| {
+        StartError(format!("the key of checkpoints `{}` can't be made: {error}", path.display()))
+    };
+    path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(fail)?;
+    let text = secret_file::make(path).map_err(fail)?;
+    tracing::info!(path = %path.display(), "made a key that vouches for the audit trail; copy checkpoints.pub to where nobody can change it");
+    Ok(text)
+}
+
+/// 32 bytes of hexadecimal digits.
+fn secret(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut secret = [0; 32];
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != secret.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in secret.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_64_hexadecimal_digits() {
+        assert_eq!(secret(&"0f".repeat(32)), Some([15; 32]));
+        for wrong in ["", "0f", &"0g".repeat(32), &"0f".repeat(33), &"+f".repeat(32)] {
+            assert_eq!(secret(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `wardgate audit`: reads the trail as anybody could who has a copy of it.
+
+mod prove;
+mod query;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::audit::signing::Trusted;
+
+/// What is done with the trail.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check that nothing was changed, taken out or put in.
+    ///
+    /// Exits with 0 where the trail is whole, 1 where it was changed (the first place is named), 2 where nothing is wrong
+    /// and something is missing: the last records have no checkpoint yet, or older files were removed.
+    Verify(verify::Arguments),
+    /// Print one record with what proves it to somebody who has nothing else.
+    Prove(prove::Arguments),
+    /// Check what `prove` printed; needs nothing but the public key.
+    ///
+    /// Exits with 0 and prints the record where it is proven, else with 1.
+    CheckProof(prove::CheckArguments),
+    /// Print the records that fit, as they stand, one a line.
+    Query(query::Arguments),
+}
+
+/// Runs it.
+pub fn run(command: &Command) -> ExitCode {
+    let done = match command {
+        Command::Verify(arguments) => return verify::verify(arguments),
+        Command::Prove(arguments) => prove::prove(arguments),
+        Command::CheckProof(arguments) => prove::check(arguments),
+        Command::Query(arguments) => query::query(arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the key that the trail is checked with: a file, else the one that lies beside the trail.
+fn key(named: Option<&PathBuf>, dir: &Path) -> Result<Trusted, String> {
+    let own = dir.join("checkpoints.pub");
+    let path = named.unwrap_or(&own);
+    if named.is_none() {
+        eprintln!(
+            "warning: the key `{}` lies beside the trail: whoever can change one can change both\n  \
+             = help: give the copy that you keep elsewhere: `--key FILE`",
+            path.display()
+        );
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("the key `{}` can't be read: {error}", path.display()))?;
+    Trusted::read(&text)
+        .ok_or_else(|| format!("`{}` is no public key: copy `checkpoints.pub` of the gateway", path.display()))
+}
