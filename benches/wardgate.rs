@@ -4,6 +4,7 @@
 mod support;
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use http::Method;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 use wardgate::audit::event::{DecisionEvent, Event};
-use wardgate::audit::file::FileJournal;
+use wardgate::audit::journal::{FileJournal, MOST_BYTES, Options};
 use wardgate::audit::pseudonym::Pseudonyms;
+use wardgate::audit::signing::Key;
 use wardgate::decision::evidence::{Evidence, Identity, Revocation};
 use wardgate::decision::input::DecisionInput;
 use wardgate::decision::trace::Silent;
@@ -169,8 +171,7 @@ fn audit(criterion: &mut Criterion) {
     let Step::Decided(Decision::Permit(_), findings) = step(&question, &evidence, now, &mut Silent) else {
         panic!("no permit")
     };
-    let journal =
-        Arc::new(FileJournal::open(&clinic.dir.path().join("audit"), "benchmark").expect("a journal"));
+    let journal = Arc::new(journal(&clinic.dir.path().join("audit")));
     let event = || intent(policy, &question, &evidence, &findings, now);
     let mut group = criterion.benchmark_group("audit");
     group.throughput(Throughput::Elements(1));
@@ -217,10 +218,16 @@ fn intent<'e>(
     })
 }
 
+fn journal(dir: &Path) -> FileJournal {
+    let key = Key::kept(&[1; 32]).expect("a key");
+    FileJournal::open(dir, Options { origin: "benchmark", key: &key, most_bytes: MOST_BYTES })
+        .expect("a journal")
+}
+
 /// Everything between the read request and the upstream: match, token, decision, record.
 fn gate(criterion: &mut Criterion) {
     let (clinic, now, runtime) = (Clinic::open(), now(), runtime());
-    let journal = FileJournal::open(&clinic.dir.path().join("audit"), "benchmark").expect("a journal");
+    let journal = journal(&clinic.dir.path().join("audit"));
     let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");
     let ports = (Arc::new(verifier(&clinic, &runtime)), Arc::new(MemoryState::new()), Arc::new(journal));
     let ports = (ports.0 as Arc<dyn Identities>, ports.1 as Arc<dyn State>, ports.2 as Arc<dyn Journal>);

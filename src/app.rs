@@ -1,12 +1,12 @@
 //! The composition root: the only place that names every concrete part. Builds them, joins them, runs Pingora.
 
 mod askers;
+mod checkpoint_key;
 mod fingerprint;
 mod operations;
 mod operators;
 mod outages;
 mod program;
-mod checkpoint_key;
 mod pseudonym_key;
 mod reload;
 mod secret_file;
@@ -31,9 +31,9 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 
+use self::checkpoint_key::checkpoint_key;
 use self::operations::Operator;
 use self::program::Program;
-use self::checkpoint_key::checkpoint_key;
 use self::pseudonym_key::pseudonyms;
 use self::reload::{Reloader, Status};
 use self::sockets::Sockets;

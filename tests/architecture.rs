@@ -183,7 +183,11 @@ fn only_the_journal_and_the_store_make_receipts() {
         let makes = |what: &str| {
             production.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(what))
         };
-        assert!(!makes("Receipt::new(") || file.module == "audit::journal", "{} makes a receipt", file.module);
+        assert!(
+            !makes("Receipt::new(") || file.module == "audit::journal",
+            "{} makes a receipt",
+            file.module
+        );
         assert!(
             !makes("Spent::new(") || file.module.starts_with("state::"),
             "{} makes a spent proof",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use wardgate::audit::file::FILE_NAME;
+use wardgate::audit::journal::FILE_NAME;
 use wardgate::config;
 
 use crate::gateway::{Gateway, program};

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use wardgate::audit::file::FILE_NAME;
+use wardgate::audit::journal::FILE_NAME;
 use wardgate::config::settings::{Compiled, ListenAddress};
 
 /// The addresses and files of the demo.

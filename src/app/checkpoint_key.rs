@@ -21,9 +21,8 @@ pub fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == own => make(path)?,
         Err(error) => return Err(fail(&error)),
     };
-    let secret = secret(text.trim()).ok_or_else(|| {
-        fail(&"it is not 64 hexadecimal digits; make one with `openssl rand -hex 32`")
-    })?;
+    let secret = secret(text.trim())
+        .ok_or_else(|| fail(&"it is not 64 hexadecimal digits; make one with `openssl rand -hex 32`"))?;
     let key = Key::kept(&secret).ok_or_else(|| fail(&"it is no key"))?;
     let public = settings.dir.join(PUBLIC);
     std::fs::create_dir_all(&settings.dir)
@@ -33,9 +32,8 @@ pub fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
 }
 
 fn make(path: &Path) -> Result<String, StartError> {
-    let fail = |error| {
-        StartError(format!("the key of checkpoints `{}` can't be made: {error}", path.display()))
-    };
+    let fail =
+        |error| StartError(format!("the key of checkpoints `{}` can't be made: {error}", path.display()));
     path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(fail)?;
     let text = secret_file::make(path).map_err(fail)?;
     tracing::info!(path = %path.display(), "made a key that vouches for the audit trail; copy checkpoints.pub to where nobody can change it");

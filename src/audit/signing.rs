@@ -135,7 +135,9 @@ mod tests {
         let foreign = other.certify(other.public(), "a1").expect("signed");
         assert!(trusted.certified(&foreign, other.public(), "a1").is_none());
         // A checkpoint is no certificate.
-        assert!(trusted.certified(&kept.checkpoint("a1", 1, tree.root()).expect("signed"), "", "a1").is_none());
+        assert!(
+            trusted.certified(&kept.checkpoint("a1", 1, tree.root()).expect("signed"), "", "a1").is_none()
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub enum Fault {
         expected: u64,
     },
     /// The file before ends otherwise than this one says.
-    #[error("the file does not go on where the one before ends: records are missing, or one of both was changed")]
+    #[error(
+        "the file does not go on where the one before ends: records are missing, or one of both was changed"
+    )]
     DoesNotContinue,
     /// Nobody vouches for the signing key.
     #[error("the key that signs from here on was not certified by the key given, or for another log")]
@@ -39,7 +41,9 @@ pub enum Fault {
     #[error("the checkpoint's signature is not by a certified key")]
     UnknownSignature,
     /// What was signed is not what is here.
-    #[error("something in the records from {from} on was changed: they are not what this checkpoint was signed for")]
+    #[error(
+        "something in the records from {from} on was changed: they are not what this checkpoint was signed for"
+    )]
     WrongRoot {
         /// The first record that no earlier checkpoint vouches for.
         from: u64,
@@ -236,6 +240,3 @@ impl<'k> Verifier<'k> {
         self.findings
     }
 }
-
-#[cfg(test)]
-mod tests;

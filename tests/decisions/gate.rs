@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use wardgate::audit::file::{FILE_NAME, FileJournal};
+use wardgate::audit::journal::{FILE_NAME, FileJournal, MOST_BYTES, Options};
 use wardgate::audit::pseudonym::Pseudonyms;
+use wardgate::audit::signing::Key;
 use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
 use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
@@ -112,7 +113,11 @@ async fn a_gate_does_what_the_matrix_says() {
     let matrix = matrix(&compiled.policy);
     let world = Arc::new(World::default());
     let dir = tempfile::tempdir().expect("a directory");
-    let journal = Arc::new(FileJournal::open(dir.path(), "test").expect("a journal"));
+    let journal = {
+        let key = Key::kept(&[1; 32]).expect("a key");
+        let options = Options { origin: "test", key: &key, most_bytes: MOST_BYTES };
+        Arc::new(FileJournal::open(dir.path(), options).expect("a journal"))
+    };
     let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");
     let ports = (
         Arc::clone(&world) as Arc<dyn Identities>,

@@ -186,8 +186,8 @@ impl FileJournal {
 /// Writes the first records of this process: where the file begins, who signs.
 fn begin(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, Sealer), OpenError> {
     let fail = |cause: &dyn std::fmt::Display, remedy| OpenError::new(path, cause, remedy);
-    let location = Location::of(path, &opened.file)
-        .map_err(|cause| fail(&cause, "let this user read the directory"))?;
+    let location =
+        Location::of(path, &opened.file).map_err(|cause| fail(&cause, "let this user read the directory"))?;
     let mut writer = Writer {
         file: Arc::new(opened.file),
         location,
@@ -365,5 +365,7 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod changes;
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,8 @@ pub(super) struct Opened {
 /// Takes the lock beside the file; it is held as long as what is given back.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
-    let file = open_private(&lock).map_err(|cause| OpenError::new(&lock, &cause, "let this user write to it"))?;
+    let file =
+        open_private(&lock).map_err(|cause| OpenError::new(&lock, &cause, "let this user write to it"))?;
     file.try_lock().map_err(|cause| OpenError {
         is_held: matches!(cause, TryLockError::WouldBlock),
         ..OpenError::new(path, &cause, "another wardgate writes to it: give each process its own `audit.dir`")
@@ -75,11 +76,16 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         (_, false) => {}
     }
     let file = open_private(path).map_err(|cause| fail(&cause))?;
-    let found = Found::read(BufReader::with_capacity(1 << 20, File::open(path).map_err(|cause| fail(&cause))?))
-        .map_err(|cause| fail(&cause))?;
+    let found =
+        Found::read(BufReader::with_capacity(1 << 20, File::open(path).map_err(|cause| fail(&cause))?))
+            .map_err(|cause| fail(&cause))?;
     if let Some(line) = found.damage {
         let aside = put_aside(path).map_err(|cause| fail(&cause))?;
-        tracing::error!(file = aside, line, "the audit trail holds what the gateway did not write; it was put aside");
+        tracing::error!(
+            file = aside,
+            line,
+            "the audit trail holds what the gateway did not write; it was put aside"
+        );
         return Ok(Opened {
             file: open_private(path).map_err(|cause| fail(&cause))?,
             bytes: 0,

@@ -75,7 +75,15 @@ impl Sealer {
         let key = Key::boot(&secret)?;
         let certificate = kept.certify(key.public(), &log.name)?;
         let sealed = log.tree.size();
-        Some(Self { log, key, certificate, sealed, sealed_at: Instant::now(), stuck_since: None, spare: Vec::new() })
+        Some(Self {
+            log,
+            key,
+            certificate,
+            sealed,
+            sealed_at: Instant::now(),
+            stuck_since: None,
+            spare: Vec::new(),
+        })
     }
 
     /// The record that says who signs.

@@ -65,7 +65,8 @@ async fn records_are_numbered_on_over_restarts() {
             journal.append(&Event::Stopping, durability).await.expect("recorded");
         }
     }
-    let all: Vec<u64> = lines(dir.path()).iter().map(|line| line["seq"].as_u64().expect("a number")).collect();
+    let all: Vec<u64> =
+        lines(dir.path()).iter().map(|line| line["seq"].as_u64().expect("a number")).collect();
     assert_eq!(all, (1..=all.len() as u64).collect::<Vec<_>>());
     assert_eq!(sequence(dir.path()).len(), 6);
     assert_eq!(verified(dir.path()).expect("nothing was changed").unsealed, 0);

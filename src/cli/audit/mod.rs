@@ -59,6 +59,7 @@ fn key(named: Option<&PathBuf>, dir: &Path) -> Result<Trusted, String> {
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("the key `{}` can't be read: {error}", path.display()))?;
-    Trusted::read(&text)
-        .ok_or_else(|| format!("`{}` is no public key: copy `checkpoints.pub` of the gateway", path.display()))
+    Trusted::read(&text).ok_or_else(|| {
+        format!("`{}` is no public key: copy `checkpoints.pub` of the gateway", path.display())
+    })
 }

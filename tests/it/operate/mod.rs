@@ -10,6 +10,7 @@ mod retries;
 mod secrets;
 mod stopping;
 mod streaming;
+mod trail;
 mod websocket;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::*;
-use crate::audit::event::Event;
-use crate::audit::journal::{FileJournal, Options};
-use crate::audit::signing::Key;
+use super::{Event, FileJournal, Key, Options};
+use crate::audit::frame::{self, Head};
+use crate::audit::signing::Trusted;
 use crate::audit::trail::trails;
+use crate::audit::verify::{Kept, Verifier};
 use crate::enforce::ports::Journal as _;
 use crate::policy::Durability;
 
@@ -173,7 +173,8 @@ fn ten_thousand_changes_are_found() {
     let trusted = Trusted::read(key.public()).expect("a key");
     let whole = joined(&files);
     assert!(passes(&whole, &trusted, &kept), "nothing was changed");
-    let mut runner = TestRunner::new(Config { cases: 10_000, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 10_000, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&change(), |change| {
         let changed = changed(&files, &change);
         // Some change nothing, as a line that changes place with itself.
