@@ -210,6 +210,7 @@ case $target in
     need_command nginx
     need_command sslscan
     need_command redis-server
+    need_command strace
     need_command redis-sentinel
     need_command redis-tools redis-cli
     need_python

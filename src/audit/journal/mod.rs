@@ -167,6 +167,8 @@ impl FileJournal {
             }
             std::thread::park_timeout(FLUSH_EVERY);
         }
+        // Behind the last checkpoint nothing may come, such as the next file's first records.
+        self.shared.lock().closed = true;
         self.shared.seal(true);
         Ok(())
     }
@@ -220,7 +222,9 @@ fn begin(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, S
             writer.push_own(&Event::Torn { bytes: opened.torn })?;
         }
         writer.push_own(&sealer.signer())?;
-        writer.write_out()
+        writer.write_out()?;
+        // Else the first records could be on disk, and no file of them.
+        rotation::sync_directory(path)
     };
     write(&mut writer).map_err(|cause| fail(&cause, "check the disk and its space"))?;
     Ok((writer, sealer))

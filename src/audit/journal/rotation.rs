@@ -27,7 +27,7 @@ impl Shared {
             (false, false) => None,
         };
         // What ends anyway needs no next file.
-        let why = why.filter(|_| !at_once && sealer.may_rotate());
+        let why = why.filter(|_| !writer.closed && sealer.may_rotate());
         if why.is_none() && !sealer.is_due() && !(at_once && sealer.has_unsealed()) {
             return;
         }
@@ -91,8 +91,14 @@ impl Shared {
             writer.trouble = None;
             tracing::info!("audit records go on in a new file");
         }
+        // It is in its place, and nobody knows whether it stays there when the power fails.
+        let kept = sync_directory(&self.path).inspect_err(|error| {
+            writer.is_doubtful = true;
+            writer.in_trouble(error.to_string());
+        });
         writer.push_own(&sealer.signer())?;
-        writer.write_out()
+        writer.write_out()?;
+        kept
     }
 }
 
@@ -107,6 +113,11 @@ fn begin(file: &mut File, header: &[u8], next: &Path, path: &Path, first: u64) -
         let _ = std::fs::rename(&ended, path);
         return Err(error);
     }
+    Ok(())
+}
+
+/// Brings to disk which files there are.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),

@@ -2,6 +2,7 @@
 
 mod browsers;
 mod dependencies;
+mod durability;
 mod identity;
 mod journal;
 mod load;
