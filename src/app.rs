@@ -31,7 +31,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 
-use self::checkpoint_key::checkpoint_key;
+use self::checkpoint_key::open_journal;
 use self::operations::Operator;
 use self::program::Program;
 use self::pseudonym_key::pseudonyms;
@@ -41,7 +41,7 @@ use self::store::Store;
 use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
-use crate::audit::journal::{self, FileJournal};
+use crate::audit::journal::FileJournal;
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
@@ -102,14 +102,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             ))
         })?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
-    let dir = &settings.audit.dir;
-    let key = checkpoint_key(&settings.audit)?;
-    let options = journal::Options { origin: &origin, key: &key, most_bytes: journal::MOST_BYTES };
-    let journal = match &predecessor {
-        None => FileJournal::open(dir, options),
-        Some(_) => FileJournal::open_beside(dir, options),
-    };
-    let journal = Arc::new(journal.map_err(StartError::new)?);
+    let journal = Arc::new(open_journal(&settings.audit, &origin, predecessor.is_some())?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
     let named = fingerprint::digests(&settings);
     let verifier =

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("audit::verify", 1),
     ("audit::pseudonym", 1),
     ("audit::receipt", 1),
+    ("audit::records", 1),
     ("state", 3),
     ("state::spent", 1),
     ("enforce", 2),

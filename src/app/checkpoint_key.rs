@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use super::{StartError, secret_file};
+use crate::audit::journal::{self, FileJournal};
 use crate::audit::signing::Key;
 use crate::config::settings::AuditSettings;
 
 /// Its public half, in the journal's directory: for people to copy to where nobody can change it.
 const PUBLIC: &str = "checkpoints.pub";
 
-/// Reads the key, or makes one; writes its public half where people find it.
-pub fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
+/// Reads the key, or makes one.
+fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
     let own = settings.dir.join("checkpoints.key");
     let path = settings.checkpoint_key_file.as_deref().unwrap_or(&own);
     let fail = |error: &dyn std::fmt::Display| {
@@ -23,12 +24,30 @@ pub fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
     };
     let secret = secret(text.trim())
         .ok_or_else(|| fail(&"it is not 64 hexadecimal digits; make one with `openssl rand -hex 32`"))?;
-    let key = Key::kept(&secret).ok_or_else(|| fail(&"it is no key"))?;
+    Key::kept(&secret).ok_or_else(|| fail(&"it is no key"))
+}
+
+/// Opens the journal under the key, which is not kept in memory beyond that.
+pub fn open_journal(
+    settings: &AuditSettings,
+    origin: &str,
+    is_successor: bool,
+) -> Result<FileJournal, StartError> {
+    let key = checkpoint_key(settings)?;
+    let options = journal::Options { origin, key: &key, most_bytes: journal::MOST_BYTES };
+    let open = if is_successor { FileJournal::open_beside } else { FileJournal::open };
+    let opened = open(&settings.dir, options).map_err(StartError::new)?;
+    publish(settings, &key)?;
+    Ok(opened)
+}
+
+/// Writes the public half where people find it; only whoever holds the journal's lock may.
+fn publish(settings: &AuditSettings, key: &Key) -> Result<(), StartError> {
     let public = settings.dir.join(PUBLIC);
-    std::fs::create_dir_all(&settings.dir)
-        .and_then(|()| std::fs::write(&public, format!("{}\n", key.public())))
-        .map_err(|error| StartError(format!("`{}` can't be written: {error}", public.display())))?;
-    Ok(key)
+    let unfinished = settings.dir.join("checkpoints.unfinished");
+    std::fs::write(&unfinished, format!("{}\n", key.public()))
+        .and_then(|()| std::fs::rename(&unfinished, &public))
+        .map_err(|error| StartError(format!("`{}` can't be written: {error}", public.display())))
 }
 
 fn make(path: &Path) -> Result<String, StartError> {

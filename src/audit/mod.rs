@@ -1,7 +1,7 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
 //! [`journal`] writes and [`trail`] reads (floor 3); all others are pure (floor 1): what is recorded ([`event`],
-//! [`pseudonym`], [`json`], [`frame`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
+//! [`pseudonym`], [`json`], [`frame`], [`records`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
 //! ([`verify`]).
 
 pub mod event;
@@ -11,6 +11,7 @@ pub mod json;
 pub mod proof;
 pub mod pseudonym;
 pub mod receipt;
+pub mod records;
 pub mod signing;
 pub mod trail;
 pub mod tree;

@@ -7,6 +7,7 @@ use tlog_tiles::tlog::{
 };
 
 use super::signing::Trusted;
+use super::tree::Tree;
 
 /// A record with what proves that it stands in a log.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ impl Proof {
 #[derive(Debug, Default)]
 pub struct Hashes {
     all: Vec<Hash>,
-    size: u64,
+    tree: Tree,
 }
 
 impl HashReader for Hashes {
@@ -76,16 +77,20 @@ impl Hashes {
     /// # Errors
     /// Never, as long as what was added before is whole.
     pub fn push(&mut self, record: &[u8]) -> Result<(), Error> {
-        let new = stored_hashes_for_record_hash(self.size, record_hash(record), self)?;
+        let new = stored_hashes_for_record_hash(self.tree.size(), record_hash(record), self)?;
         self.all.extend(new);
-        self.size += 1;
-        debug_assert_eq!(stored_hash_count(self.size), self.all.len() as u64, "each hash has its place");
+        self.tree.push(record);
+        debug_assert_eq!(
+            stored_hash_count(self.tree.size()),
+            self.all.len() as u64,
+            "each hash has its place"
+        );
         Ok(())
     }
 
-    /// How many records there are.
-    pub fn size(&self) -> u64 {
-        self.size
+    /// The tree over all of them.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// The way from a record to the root of the tree of all of them.
@@ -93,7 +98,7 @@ impl Hashes {
     /// # Errors
     /// There is no such record.
     pub fn path(&self, index: u64) -> Result<Vec<String>, Error> {
-        Ok(prove_record(self.size, index, self)?.iter().map(Hash::to_string).collect())
+        Ok(prove_record(self.tree.size(), index, self)?.iter().map(Hash::to_string).collect())
     }
 }
 
@@ -107,7 +112,7 @@ mod tests {
         let (kept, boot) = (Key::kept(&[1; 32]).expect("a key"), Key::boot(&[2; 32]).expect("a key"));
         let trusted = Trusted::read(kept.public()).expect("a key");
         let mut hashes = Hashes::default();
-        let mut tree = crate::audit::tree::Tree::default();
+        let mut tree = Tree::default();
         for number in 0..100 {
             hashes.push(format!("record {number}").as_bytes()).expect("hashed");
             tree.push(format!("record {number}").as_bytes());
@@ -119,7 +124,7 @@ mod tests {
             path: hashes.path(index).expect("a path"),
             checkpoint: boot.checkpoint("a1", 100, tree.root()).expect("signed"),
             signer: boot.public().to_owned(),
-            certificate: kept.certify(boot.public(), "a1").expect("signed"),
+            certificate: kept.certify(boot.public(), "a1", &Tree::default()).expect("signed"),
         };
         for index in 0..100 {
             assert_eq!(proof(index).check(&trusted), Ok(()), "{index}");

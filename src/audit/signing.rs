@@ -11,6 +11,8 @@ use tlog_tiles::{Checkpoint, Hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::tree::Tree;
+
 /// The name of the keys that operators keep.
 const KEPT: &str = "wardgate-audit";
 /// The name of the keys of one process.
@@ -67,9 +69,9 @@ impl Key {
         String::from_utf8(note.to_bytes()).ok()
     }
 
-    /// Certifies another process's key (its public text) for one log.
-    pub fn certify(&self, boot: &str, log: &str) -> Option<String> {
-        self.sign(certificate(boot, log).as_bytes())
+    /// Certifies another process's key (its public text) for what one log becomes after these records.
+    pub fn certify(&self, boot: &str, log: &str, after: &Tree) -> Option<String> {
+        self.sign(certificate(boot, log, after.size(), after.root()).as_bytes())
     }
 
     /// Signs that the log has this root at this size.
@@ -78,8 +80,24 @@ impl Key {
     }
 }
 
-fn certificate(boot: &str, log: &str) -> String {
-    format!("{CERTIFIES}\n{}\n{boot}\n", log_name(log))
+fn certificate(boot: &str, log: &str, size: u64, root: Hash) -> String {
+    format!("{CERTIFIES}\n{}\n{boot}\n{size}\n{root}\n", log_name(log))
+}
+
+/// A process's key, and the records behind which it may sign.
+pub struct Certified {
+    key: Trusted,
+    /// How many records the log had when the process began to write.
+    pub size: u64,
+    /// The root of its tree then.
+    pub root: Hash,
+}
+
+impl Certified {
+    /// What a checkpoint of the log says, where this key has signed it and may: the size and the root.
+    pub fn checkpoint(&self, note: &str, log: &str) -> Option<(u64, Hash)> {
+        self.key.checkpoint(note, log).filter(|(size, _)| *size > self.size)
+    }
 }
 
 /// A key that checks.
@@ -99,8 +117,14 @@ impl Trusted {
     }
 
     /// The key of a process, where this key has certified it for the log.
-    pub fn certified(&self, note: &str, boot: &str, log: &str) -> Option<Self> {
-        (self.text(note)? == certificate(boot, log).as_bytes()).then(|| Self::read(boot))?
+    pub fn certified(&self, note: &str, boot: &str, log: &str) -> Option<Certified> {
+        let text = String::from_utf8(self.text(note)?).ok()?;
+        let mut lines = text.lines().skip(3);
+        let size = lines.next()?.parse().ok()?;
+        let root = Hash::parse_hash(lines.next()?).ok()?;
+        // Whatever else there is, or is written in another way, is not what a gateway certifies.
+        (text == certificate(boot, log, size, root)).then_some(())?;
+        Some(Certified { key: Self::read(boot)?, size, root })
     }
 
     /// What a checkpoint of the log says, where this key has signed it: the size and the root.
@@ -113,26 +137,29 @@ impl Trusted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::tree::Tree;
-
     #[test]
     fn only_the_certified_key_of_this_log_counts() {
         let (kept, boot) = (Key::kept(&[1; 32]).expect("a key"), Key::boot(&[2; 32]).expect("a key"));
         let trusted = Trusted::read(kept.public()).expect("a key");
-        let certificate = kept.certify(boot.public(), "a1").expect("signed");
-        let certified = trusted.certified(&certificate, boot.public(), "a1").expect("certified");
         let mut tree = Tree::default();
+        let certificate = kept.certify(boot.public(), "a1", &tree).expect("signed");
+        let certified = trusted.certified(&certificate, boot.public(), "a1").expect("certified");
+        assert_eq!((certified.size, certified.root), (0, tree.root()));
         tree.push(b"{}");
         let note = boot.checkpoint("a1", 1, tree.root()).expect("signed");
         assert_eq!(certified.checkpoint(&note, "a1"), Some((1, tree.root())));
         // Another log's, another key's, a changed one.
         assert!(certified.checkpoint(&note, "a2").is_none());
         assert!(trusted.checkpoint(&note, "a1").is_none());
+        // Of what was there before its process.
+        let later = kept.certify(boot.public(), "a1", &tree).expect("signed");
+        let later = trusted.certified(&later, boot.public(), "a1").expect("certified");
+        assert!(later.checkpoint(&note, "a1").is_none());
         assert!(certified.checkpoint(&note.replacen("\n1\n", "\n2\n", 1), "a1").is_none());
         assert!(trusted.certified(&certificate, boot.public(), "a2").is_none());
         let other = Key::boot(&[3; 32]).expect("a key");
         assert!(trusted.certified(&certificate, other.public(), "a1").is_none());
-        let foreign = other.certify(other.public(), "a1").expect("signed");
+        let foreign = other.certify(other.public(), "a1", &tree).expect("signed");
         assert!(trusted.certified(&foreign, other.public(), "a1").is_none());
         // A checkpoint is no certificate.
         assert!(

@@ -1,98 +1,277 @@
-//! The trails of a directory, as files to read: whoever reads takes no lock and changes nothing.
+//! The trails of a directory, as files to read: whoever reads changes nothing. Whether a gateway is writing is found out by
+//! trying its lock, which is given back at once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead, BufReader, Seek as _};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::records::MOST_LINE;
+use super::verify::{Fault, Verifier};
+
+/// So often a directory is looked at in which files are just taking each other's place.
+const LOOKS: usize = 50;
+/// And so long is waited in between.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What one process after another has written, each going on after the one before.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Trail {
-    /// Its files, the oldest first.
+    /// Its files that were ended, the oldest first.
     pub files: Vec<PathBuf>,
     /// Files that held what the gateway did not write, and were put aside.
     pub put_aside: Vec<PathBuf>,
+    /// What has the name of a file and is none.
+    pub no_files: Vec<PathBuf>,
     /// The file that is written to, where it is there.
     pub active: Option<PathBuf>,
+    /// That file, before the gateway could end it and give its name to the next.
+    opened: Option<File>,
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'l> {
+    /// From 1.
+    pub number: u64,
+    /// Without its end; of one that is longer than any record, no more than shows that.
+    pub bytes: &'l [u8],
+    /// Whether it has an end.
+    pub is_ended: bool,
+}
+
+/// What came of going through files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Walked {
+    /// Nothing was found to be wrong; the file that is written to ends with so many bytes of a record.
+    Through {
+        /// In bytes.
+        torn: u64,
+    },
+    /// The first fault.
+    Stopped {
+        /// Which of the files, from 0.
+        file: usize,
+        /// The line there, from 1.
+        line: u64,
+        /// What is wrong.
+        fault: Fault,
+    },
+}
+
+/// How a line was read.
+pub(in crate::audit) struct Read {
+    /// How long it is with its end, in bytes; 0 where nothing is left.
+    pub(in crate::audit) length: u64,
+    pub(in crate::audit) is_ended: bool,
+}
+
+/// Reads the next line, without its end; of one that is too long no more than shows that it is.
+pub(in crate::audit) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Read> {
+    line.clear();
+    let mut length = 0;
+    loop {
+        let there = match reader.fill_buf() {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = memchr::memchr(b'\n', there);
+        let part = there.get(..end.unwrap_or(there.len())).unwrap_or_default();
+        let room = (MOST_LINE + 1).saturating_sub(line.len());
+        line.extend_from_slice(part.get(..room).unwrap_or(part));
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        length += used as u64;
+        if end.is_some() || used == 0 {
+            return Ok(Read { length, is_ended: end.is_some() });
+        }
+    }
+}
+
+/// Shows every line of a file, and at last what stands behind the last one.
+fn lines_of<B>(
+    mut reader: impl BufRead,
+    mut each: impl FnMut(Line<'_>) -> ControlFlow<B>,
+) -> io::Result<ControlFlow<B>> {
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        let Read { length, is_ended } = read_line(&mut reader, &mut bytes)?;
+        if length == 0 {
+            break;
+        }
+        if let ControlFlow::Break(end) = each(Line { number, bytes: &bytes, is_ended }) {
+            return Ok(ControlFlow::Break(end));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Goes through files, each with whether it is the one that is written to.
+///
+/// # Errors
+/// One can't be read.
+pub fn walk<R: BufRead>(
+    files: impl IntoIterator<Item = io::Result<(R, bool)>>,
+    verifier: &mut Verifier<'_>,
+) -> io::Result<Walked> {
+    let mut torn = 0;
+    for (file, reader) in files.into_iter().enumerate() {
+        let (reader, is_active) = reader?;
+        verifier.next_file();
+        let stopped = lines_of(reader, |line| {
+            let checked = match (line.is_ended, is_active) {
+                (true, _) => verifier.record(line.bytes),
+                (false, true) => {
+                    torn = line.bytes.len() as u64;
+                    Ok(())
+                }
+                (false, false) => Err(Fault::NoEnd),
+            };
+            checked.map_or_else(|fault| ControlFlow::Break((line.number, fault)), ControlFlow::Continue)
+        })?;
+        if let ControlFlow::Break((line, fault)) = stopped {
+            return Ok(Walked::Stopped { file, line, fault });
+        }
+    }
+    Ok(Walked::Through { torn })
 }
 
 impl Trail {
     /// Whether a gateway is writing to it now.
     pub fn is_written(&self) -> bool {
-        let lock = self.active.as_ref().and_then(|active| File::open(active.with_extension("lock")).ok());
+        let lock = self.active.as_ref().map(|active| active.with_extension("lock"));
+        let lock = lock.filter(|lock| lock.symlink_metadata().is_ok_and(|metadata| metadata.is_file()));
+        let lock = lock.and_then(|lock| File::open(lock).ok());
         lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
     }
 
-    /// Shows every line, without its end, with its file and its number there from 1, until told to stop. What a file ends
-    /// with beyond its last line is not shown.
+    /// Its files from the oldest to the newest, each with whether it is the one that is written to.
+    pub fn readers(&self) -> impl Iterator<Item = io::Result<(BufReader<File>, bool)>> {
+        let buffered = |file| BufReader::with_capacity(1 << 20, file);
+        let ended = self.files.iter().map(move |path| Ok((buffered(File::open(path)?), false)));
+        let active = self.active.iter().map(move |path| {
+            let mut file = match &self.opened {
+                Some(opened) => opened.try_clone()?,
+                None => File::open(path)?,
+            };
+            file.rewind()?;
+            Ok((buffered(file), true))
+        });
+        ended.chain(active)
+    }
+
+    /// The path of one of them, by its place.
+    pub fn path(&self, place: usize) -> Option<&Path> {
+        self.files.iter().chain(&self.active).nth(place).map(PathBuf::as_path)
+    }
+
+    /// Shows every line with its file, until told to stop.
     ///
     /// # Errors
     /// A file can't be read.
-    pub fn lines<B>(
-        &self,
-        mut each: impl FnMut(&Path, u64, &[u8]) -> ControlFlow<B>,
-    ) -> io::Result<Option<B>> {
-        let mut line = Vec::new();
-        for path in self.files.iter().chain(&self.active) {
-            let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
-            for number in 1.. {
-                line.clear();
-                reader.read_until(b'\n', &mut line)?;
-                if line.pop_if(|byte| *byte == b'\n').is_none() {
-                    break;
-                }
-                if let ControlFlow::Break(end) = each(path, number, &line) {
-                    return Ok(Some(end));
-                }
+    pub fn lines<B>(&self, mut each: impl FnMut(&Path, Line<'_>) -> ControlFlow<B>) -> io::Result<Option<B>> {
+        for (path, reader) in self.files.iter().chain(&self.active).zip(self.readers()) {
+            if let ControlFlow::Break(end) = lines_of(reader?.0, |line| each(path, line))? {
+                return Ok(Some(end));
             }
         }
         Ok(None)
-    }
-
-    /// How many bytes stand behind the last line of the file that is written to.
-    ///
-    /// # Errors
-    /// It can't be read.
-    pub fn torn(&self) -> io::Result<u64> {
-        let Some(active) = &self.active else { return Ok(0) };
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(active)?);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line)?;
-            if line.last() != Some(&b'\n') {
-                return Ok(length as u64);
-            }
-        }
     }
 }
 
 /// The trails of a directory, by their names.
 ///
+/// A gateway may end a file meanwhile: each that is written to is opened, and counts if the directory is then as it was.
+///
 /// # Errors
-/// It can't be read.
+/// The directory can't be read.
 pub fn trails(dir: &Path) -> io::Result<BTreeMap<String, Trail>> {
-    let mut trails: BTreeMap<String, Trail> = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some(stem) = name.strip_suffix(".jsonl") else { continue };
-        let (stem, part) = stem.split_once('.').map_or((stem, None), |(stem, part)| (stem, Some(part)));
-        if stem != "audit" && !stem.starts_with("audit-") {
-            continue;
+    for _ in 0..LOOKS {
+        let before = list(dir)?;
+        let mut trails = named(&before);
+        for trail in trails.values_mut() {
+            trail.opened = trail.active.as_ref().and_then(|active| File::open(active).ok());
         }
-        let trail = trails.entry(stem.to_owned()).or_default();
-        match part {
-            None => trail.active = Some(path),
-            Some(part) if part.bytes().all(|byte| byte.is_ascii_digit()) => trail.files.push(path),
-            Some(_) => trail.put_aside.push(path),
+        let is_opened = |trail: &Trail| match (&trail.active, &trail.opened) {
+            (Some(path), Some(file)) => {
+                file.metadata().ok().and_then(|metadata| inode(&metadata))
+                    == before.get(path).copied().flatten()
+            }
+            // Whoever reads it is told why it can't be.
+            (Some(_), None) | (None, _) => true,
+        };
+        let has_one_name = |trail: &Trail| {
+            let own = trail.active.as_ref().and_then(|active| before.get(active));
+            !trail.files.iter().any(|file| own.is_some() && before.get(file) == own)
+        };
+        if before == list(dir)? && trails.values().all(|trail| is_opened(trail) && has_one_name(trail)) {
+            return Ok(trails);
         }
+        std::thread::sleep(LOOK_AGAIN);
     }
+    // A gateway died while it ended a file, and that has two names until the next one starts.
+    let found = list(dir)?;
+    let mut trails = named(&found);
     for trail in trails.values_mut() {
-        // Their names hold the number of the first record, with zeros in front.
-        trail.files.sort();
-        trail.put_aside.sort();
+        let own = trail.active.as_ref().and_then(|active| found.get(active));
+        if trail.files.iter().any(|file| own.is_some() && found.get(file) == own) {
+            trail.active = None;
+        }
     }
     Ok(trails)
+}
+
+fn inode(metadata: &std::fs::Metadata) -> Option<(u64, u64)> {
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}
+
+/// What has the name of a trail's file, each with what identifies the file; `None` for what is none.
+fn list(dir: &Path) -> io::Result<BTreeMap<PathBuf, Option<(u64, u64)>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if stem(&path).is_none() {
+            continue;
+        }
+        match path.symlink_metadata() {
+            Ok(metadata) => drop(found.insert(path, inode(&metadata))),
+            // It has another name now, or none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// The name of the trail, and what comes behind it in the file's.
+fn stem(path: &Path) -> Option<(&str, Option<&str>)> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
+    let (stem, part) = stem.split_once('.').map_or((stem, None), |(stem, part)| (stem, Some(part)));
+    (stem == "audit" || stem.starts_with("audit-")).then_some((stem, part))
+}
+
+/// Whether a file's name says that it was ended: the number of its first record.
+fn is_number(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn named(found: &BTreeMap<PathBuf, Option<(u64, u64)>>) -> BTreeMap<String, Trail> {
+    let mut trails: BTreeMap<String, Trail> = BTreeMap::new();
+    // The names hold the number of the first record, with zeros in front: their order is that of the records.
+    for (path, inode) in found {
+        let Some((stem, part)) = stem(path) else { continue };
+        let trail = trails.entry(stem.to_owned()).or_default();
+        let path = path.clone();
+        match (inode, part) {
+            (None, _) => trail.no_files.push(path),
+            (Some(_), None) => trail.active = Some(path),
+            (Some(_), Some(part)) if is_number(part) => trail.files.push(path),
+            (Some(_), Some(_)) => trail.put_aside.push(path),
+        }
+    }
+    trails
 }

@@ -3,6 +3,9 @@
 
 use tlog_tiles::tlog::{EMPTY_HASH, Hash, node_hash, record_hash};
 
+/// No tree is larger: a million records a second take a hundred thousand years to fill it.
+const MOST_RECORDS: u64 = 1 << 62;
+
 /// A tree that only grows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tree {
@@ -14,7 +17,8 @@ pub struct Tree {
 impl Tree {
     /// The tree whose edge was written down; `None` where no tree of this size has such an edge.
     pub fn resume(size: u64, edge: Vec<Hash>) -> Option<Self> {
-        (edge.len() == usize::try_from(size.count_ones()).ok()?).then_some(Self { size, edge })
+        let fits = size < MOST_RECORDS && edge.len() == usize::try_from(size.count_ones()).ok()?;
+        fits.then_some(Self { size, edge })
     }
 
     /// Adds a record.
@@ -26,7 +30,8 @@ impl Tree {
             }
         }
         self.edge.push(hash);
-        self.size += 1;
+        // From below the limit nothing that is read or written comes near the end of the type.
+        self.size = self.size.saturating_add(1);
     }
 
     /// How many records it holds.
@@ -75,5 +80,6 @@ mod tests {
             assert_eq!(again.as_ref(), Some(&tree));
         }
         assert_eq!(Tree::resume(3, tree.edge()[..1].to_vec()), None);
+        assert_eq!(Tree::resume(u64::MAX, vec![EMPTY_HASH; 64]), None);
     }
 }

@@ -1,11 +1,11 @@
 //! Checks a trail as whoever distrusts its disk would: record by record, in order, with nothing but the operators'
 //! public key.
 
-use serde::Deserialize;
 use tlog_tiles::tlog::Hash;
 
 use super::frame::{self, Head};
-use super::signing::{Trusted, log_name};
+use super::records::{Checkpoint, MOST_LINE, Segment, Signer};
+use super::signing::{Certified, Trusted, log_name};
 use super::tree::Tree;
 
 /// What is wrong with a record.
@@ -34,8 +34,14 @@ pub enum Fault {
         "the file does not go on where the one before ends: records are missing, or one of both was changed"
     )]
     DoesNotContinue,
+    /// Something stands behind the last line of a file that was ended.
+    #[error("the file was ended with a whole record, and something stands behind its last one")]
+    NoEnd,
     /// Nobody vouches for the signing key.
-    #[error("the key that signs from here on was not certified by the key given, or for another log")]
+    #[error(
+        "the key that signs from here on was not certified by the key given, or for another log, or for other records \
+         before this one"
+    )]
     UnknownSigner,
     /// The signature is not by a certified key, or the checkpoint is of another log.
     #[error("the checkpoint's signature is not by a certified key")]
@@ -66,40 +72,63 @@ pub struct Findings {
     pub begins_at: Option<u64>,
     /// Whether the gateway was stopped and not started since.
     pub is_ended: bool,
-    /// So many times the records before were put aside because they were damaged.
+    /// Records, from and to, that no checkpoint of the process that wrote them vouches for, but at most that of a later
+    /// process: it had to take them as it found them.
+    pub unvouched: Vec<(u64, u64)>,
+    /// So many times a new log began, as the records before were damaged or missing.
     pub quarantines: u64,
+    /// The files that were put aside then.
+    pub put_aside: Vec<String>,
     /// Whether the kept checkpoint was reached; true without one.
     pub is_as_kept: bool,
-}
-
-#[derive(Deserialize)]
-struct Segment {
-    log: String,
-    tree_first: u64,
-    size: u64,
-    edge: Vec<Hash>,
-    why: String,
-}
-
-#[derive(Deserialize)]
-struct Signer {
-    key: String,
-    certificate: String,
-}
-
-#[derive(Deserialize)]
-struct Checkpoint {
-    note: String,
+    /// Whether the kept checkpoint is of records before the first one here.
+    pub is_kept_older: bool,
 }
 
 /// A log as far as it was read.
-struct Log {
-    name: String,
-    tree: Tree,
-    next: u64,
-    signers: Vec<Trusted>,
+pub(in crate::audit) struct Log {
+    pub(in crate::audit) name: String,
+    /// The number of its first record.
+    pub(in crate::audit) first: u64,
+    pub(in crate::audit) tree: Tree,
+    /// The number of the record that comes next.
+    pub(in crate::audit) next: u64,
+    /// How many records it had before the first that was read.
+    begins_at: u64,
+    /// Who signs, with what vouches for that.
+    signer: Option<(String, Certified)>,
     /// The first record that no checkpoint vouches for.
     unsealed_from: u64,
+    /// How many records of others than the journal itself stand there.
+    unsealed: u64,
+}
+
+impl Log {
+    /// Takes in who signs from here on.
+    fn sign(&mut self, key: &Trusted, signer: Signer) -> Result<bool, Fault> {
+        if self.signer.as_ref().is_some_and(|(certificate, _)| *certificate == signer.certificate) {
+            // Said again, at the beginning of a file.
+            return Ok(false);
+        }
+        let certified = key.certified(&signer.certificate, &signer.key, &self.name);
+        let certified = certified.ok_or(Fault::UnknownSigner)?;
+        let begins_here = (certified.size, certified.root) == (self.tree.size(), self.tree.root());
+        // Where what it began behind is not here, the next checkpoint shows whether this is its log.
+        let began_before = self.signer.is_none() && certified.size < self.begins_at;
+        if !begins_here && !began_before {
+            return Err(Fault::UnknownSigner);
+        }
+        self.signer = Some((signer.certificate, certified));
+        Ok(begins_here)
+    }
+
+    /// Whether the next checkpoint is by the process that writes from here on, so that what no other vouches for stays
+    /// without one of its own: from and to.
+    fn left(&mut self) -> Option<(u64, u64)> {
+        let left = (self.unsealed > 0).then(|| (self.unsealed_from, self.next.saturating_sub(1)));
+        self.unsealed = 0;
+        left
+    }
 }
 
 /// A checkpoint that was kept where nobody who can change the trail can change it.
@@ -116,6 +145,8 @@ pub struct Kept {
 impl Kept {
     /// Reads a checkpoint's note. Its signature is not looked at: it counts by where it was kept.
     pub fn read(note: &str) -> Option<Self> {
+        // However many line ends its way into a file has added.
+        let note = format!("{}\n", note.trim_end_matches(['\n', '\r']));
         let note = signed_note::Note::from_bytes(note.as_bytes()).ok()?;
         let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).ok()?;
         let log = checkpoint.origin().strip_prefix(&log_name(""))?.to_owned();
@@ -149,7 +180,7 @@ impl<'k> Verifier<'k> {
     /// # Errors
     /// What is wrong with it, or with what came before it.
     pub fn record(&mut self, line: &[u8]) -> Result<(), Fault> {
-        if !frame::is_whole(line) {
+        if line.len() > MOST_LINE || !frame::is_whole(line) {
             return Err(Fault::Damaged);
         }
         let head = Head::read(line).ok_or(Fault::Malformed)?;
@@ -164,19 +195,22 @@ impl<'k> Verifier<'k> {
         if head.sequence != log.next {
             return Err(Fault::WrongNumber { expected: log.next });
         }
+        let following = log.next.checked_add(1).ok_or(Fault::Malformed)?;
         match head.event {
             "signer" => {
-                let signer: Signer = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
-                let certified = self.key.certified(&signer.certificate, &signer.key, &log.name);
-                log.signers.push(certified.ok_or(Fault::UnknownSigner)?);
+                let signer = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
+                if log.sign(self.key, signer)? {
+                    self.findings.unvouched.extend(log.left());
+                }
             }
             "checkpoint" => {
                 let Checkpoint { note } = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
-                let signed = log.signers.iter().rev().find_map(|signer| signer.checkpoint(&note, &log.name));
+                let signed = log.signer.as_ref().and_then(|(_, signer)| signer.checkpoint(&note, &log.name));
                 if signed.ok_or(Fault::UnknownSignature)? != (log.tree.size(), log.tree.root()) {
                     return Err(Fault::WrongRoot { from: log.unsealed_from });
                 }
                 log.unsealed_from = head.sequence;
+                log.unsealed = 0;
                 self.findings.checkpoints += 1;
                 self.findings.unsealed = 0;
             }
@@ -186,6 +220,13 @@ impl<'k> Verifier<'k> {
         if head.event != "checkpoint" {
             self.findings.unsealed += 1;
         }
+        // Where a file begins, and who signs, proves itself.
+        if !matches!(head.event, "checkpoint" | "segment" | "signer") {
+            if log.unsealed == 0 {
+                log.unsealed_from = head.sequence;
+            }
+            log.unsealed += 1;
+        }
         match head.event {
             "started" => self.findings.is_ended = false,
             // What still ran is recorded after it.
@@ -193,10 +234,16 @@ impl<'k> Verifier<'k> {
             _ => {}
         }
         log.tree.push(line);
-        log.next += 1;
+        log.next = following;
         self.findings.records += 1;
-        match &self.kept {
-            Some(kept) if kept.size == log.tree.size() && kept.log == log.name => {
+        self.compare_with_kept()?;
+        Ok(())
+    }
+
+    /// Compares with the kept checkpoint, where that is of as many records as were read.
+    fn compare_with_kept(&mut self) -> Result<(), Fault> {
+        match (&self.kept, &self.log) {
+            (Some(kept), Some(log)) if kept.size == log.tree.size() && kept.log == log.name => {
                 if log.tree.root() != kept.root {
                     return Err(Fault::NotAsKept);
                 }
@@ -209,30 +256,50 @@ impl<'k> Verifier<'k> {
 
     fn segment(&mut self, sequence: u64, line: &[u8]) -> Result<(), Fault> {
         let segment: Segment = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
+        let is_quarantine = segment.why == "quarantined";
         match &mut self.log {
             Some(log) if log.name == segment.log => {
                 let goes_on = segment.size == log.tree.size() && segment.edge == log.tree.edge();
                 return if goes_on { Ok(()) } else { Err(Fault::DoesNotContinue) };
             }
-            Some(_) if segment.why == "quarantined" && segment.size == 0 => self.findings.quarantines += 1,
-            Some(_) => return Err(Fault::DoesNotContinue),
-            None if segment.size > 0 || segment.why == "quarantined" => {
-                self.findings.begins_at = Some(sequence);
+            Some(log) => {
+                if !is_quarantine || segment.size > 0 || sequence < log.next {
+                    return Err(Fault::DoesNotContinue);
+                }
+                // No checkpoint will ever come for them.
+                self.findings.unvouched.extend(log.left());
+                self.findings.unsealed = 0;
             }
+            None if segment.size > 0 || is_quarantine => self.findings.begins_at = Some(sequence),
             None => {}
+        }
+        if is_quarantine && segment.size == 0 {
+            self.findings.quarantines += 1;
+            self.findings.put_aside.extend(segment.quarantined.map(|aside| aside.file));
         }
         let tree = Tree::resume(segment.size, segment.edge).ok_or(Fault::Malformed)?;
         if segment.tree_first.checked_add(segment.size) != Some(sequence) {
             return Err(Fault::Malformed);
         }
+        if let Some(kept) = &self.kept {
+            self.findings.is_kept_older |= kept.log == segment.log && kept.size < segment.size;
+        }
         self.log = Some(Log {
             name: segment.log,
-            tree,
+            first: segment.tree_first,
             next: sequence,
-            signers: Vec::new(),
+            begins_at: tree.size(),
+            tree,
+            signer: None,
             unsealed_from: sequence,
+            unsealed: 0,
         });
-        Ok(())
+        self.compare_with_kept()
+    }
+
+    /// The log, as far as it was read.
+    pub(in crate::audit) fn into_log(self) -> Option<Log> {
+        self.log
     }
 
     /// What there is, where nothing was wrong.

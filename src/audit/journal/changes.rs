@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::{Event, FileJournal, Key, Options};
 use crate::audit::frame::{self, Head};
 use crate::audit::signing::Trusted;
-use crate::audit::trail::trails;
+use crate::audit::trail::{Walked, trails, walk};
 use crate::audit::verify::{Kept, Verifier};
 use crate::enforce::ports::Journal as _;
 use crate::policy::Durability;
@@ -30,11 +30,11 @@ fn written() -> (Files, Key, Kept) {
     }
     let trail = trails(dir.path()).expect("readable").remove("audit").expect("a trail");
     let mut files: Files = Vec::new();
-    let all = trail.lines(|_, number, line| {
-        if number == 1 {
+    let all = trail.lines(|_, line| {
+        if line.number == 1 {
             files.push(Vec::new());
         }
-        files.last_mut().expect("a file").push(line.to_vec());
+        files.last_mut().expect("a file").push(line.bytes.to_vec());
         ControlFlow::<()>::Continue(())
     });
     all.expect("readable");
@@ -47,15 +47,15 @@ fn written() -> (Files, Key, Kept) {
 /// Whether a trail passes as whole, by the checkpoint that was kept.
 fn passes(files: &[Vec<u8>], key: &Trusted, kept: &Kept) -> bool {
     let mut verifier = Verifier::new(key, Some(kept.clone()));
-    for file in files {
-        verifier.next_file();
-        let Some(file) = file.strip_suffix(b"\n") else { return false };
-        if file.split(|byte| *byte == b'\n').any(|line| verifier.record(line).is_err()) {
-            return false;
-        }
-    }
+    let last = files.len().saturating_sub(1);
+    let readers = files.iter().enumerate().map(|(place, file)| Ok((file.as_slice(), place == last)));
+    let walked = walk(readers, &mut verifier).expect("readable");
     let findings = verifier.finish();
-    findings.is_as_kept && findings.unsealed == 0 && findings.begins_at.is_none()
+    let is_whole = findings.unsealed == 0
+        && findings.begins_at.is_none()
+        && findings.quarantines == 0
+        && findings.unvouched.is_empty();
+    walked == Walked::Through { torn: 0 } && findings.is_as_kept && is_whole
 }
 
 fn joined(files: &Files) -> Vec<Vec<u8>> {

@@ -3,6 +3,7 @@
 //! One writer at a time (a file beside it is locked). A record is `written` when the operating system has it and
 //! `synced` when the disk has it; `buffered` ones follow within [`FLUSH_EVERY`]. Checkpoints vouch for all of them.
 
+mod beside;
 mod location;
 mod opening;
 mod rotation;
@@ -29,7 +30,7 @@ use self::writer::{Clock, Writer};
 use super::event::{Event, Quarantined};
 use super::json;
 use super::receipt::Receipt;
-use super::signing::Key;
+use super::signing::{Key, Trusted};
 use crate::enforce::ports::{Journal, JournalUnavailable};
 use crate::policy::Durability;
 use crate::telemetry::metrics;
@@ -52,9 +53,9 @@ pub const FILE_NAME: &str = "audit.jsonl";
 struct Shared {
     writer: Mutex<Writer>,
     wake: Condvar,
-    /// Locked before `writer`, never after.
+    /// Locked before `syncing` and `writer`, never after.
     sealer: Mutex<Sealer>,
-    /// One thread syncs for all that wait.
+    /// One thread syncs for all that wait, or ends the file. Locked before `writer`, never after.
     syncing: Mutex<()>,
     /// The last record that the disk is known to have.
     synced: AtomicU64,
@@ -127,9 +128,11 @@ impl FileJournal {
         std::fs::create_dir_all(dir)
             .map_err(|cause| fail(&cause, "create the directory and let this user write to it"))?;
         let lock = opening::lock(&path)?;
-        let opened = opening::open(&path)?;
+        let trusted = Trusted::read(options.key.public());
+        let trusted = trusted.ok_or_else(|| fail(&"its key is none", "make another key of checkpoints"))?;
+        let opened = opening::open(&path, &trusted)?;
         let had_records = opened.had_records;
-        let (writer, sealer) = begin(&path, opened, options)?;
+        let (writer, sealer) = first_records(&path, opened, options)?;
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
             wake: Condvar::new(),
@@ -149,7 +152,8 @@ impl FileJournal {
         Ok(Self { shared, flusher: Some(flusher), had_records })
     }
 
-    /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`.
+    /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`. Nothing
+    /// is recorded any more then. All is vouched for and brought to disk; where that fails, it is logged.
     ///
     /// # Errors
     /// Records are lost; which, is logged.
@@ -169,7 +173,18 @@ impl FileJournal {
         }
         // Behind the last checkpoint nothing may come, such as the next file's first records.
         self.shared.lock().closed = true;
-        self.shared.seal(true);
+        if let Err(error) = self.shared.seal(true) {
+            tracing::error!(%error, "the last checkpoint could not be written: the next process's vouches for the last audit records");
+        }
+        let _one = self.shared.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, is_doubtful) = {
+            let writer = self.shared.lock();
+            (Arc::clone(&writer.file), writer.is_doubtful)
+        };
+        let synced = if is_doubtful { Err(io::Error::other("it failed before")) } else { file.sync_data() };
+        if let Err(error) = synced {
+            tracing::error!(%error, "the last audit records could not be brought to disk; the system has them");
+        }
         Ok(())
     }
 
@@ -186,7 +201,7 @@ impl FileJournal {
 }
 
 /// Writes the first records of this process: where the file begins, who signs.
-fn begin(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, Sealer), OpenError> {
+fn first_records(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, Sealer), OpenError> {
     let fail = |cause: &dyn std::fmt::Display, remedy| OpenError::new(path, cause, remedy);
     let location =
         Location::of(path, &opened.file).map_err(|cause| fail(&cause, "let this user read the directory"))?;
@@ -206,27 +221,31 @@ fn begin(path: &Path, opened: Opened, options: Options<'_>) -> Result<(Writer, S
         trouble: None,
         moved: None,
     };
-    let why = if opened.put_aside.is_some() { "quarantined" } else { "started" };
+    let why = if opened.is_quarantine { "quarantined" } else { "started" };
     let is_new = opened.log.is_none();
     let log = opened.log.or_else(|| Log::new(opened.next_sequence));
-    let sealer = log.and_then(|log| Sealer::new(log, options.key));
-    let sealer =
-        sealer.ok_or_else(|| fail(&"no key can be made", "the system gives no randomness: see its log"))?;
+    let no_key = || fail(&"no key can be made", "the system gives no randomness: see its log");
+    let mut log = log.ok_or_else(no_key)?;
+    let not_written = |cause: io::Error| fail(&cause, "check the disk and its space");
+    if is_new {
+        let aside = opened.put_aside.as_ref();
+        let aside = aside.map(|aside| Quarantined { file: &aside.file, line: aside.line });
+        let header = log.header(why, aside, |header| writer.push_own(header));
+        header.and_then(|_| writer.write_out()).map_err(not_written)?;
+        log.take(&mut writer.unhashed);
+    }
+    // What is certified is what comes behind these records.
+    let sealer = Sealer::new(log, options.key).ok_or_else(no_key)?;
     let write = |writer: &mut Writer| {
-        if is_new {
-            let aside = opened.put_aside.as_ref();
-            let aside = aside.map(|aside| Quarantined { file: &aside.file, line: aside.line });
-            sealer.log.header(why, aside, |header| writer.push_own(header))?;
-        }
+        writer.push_own(&sealer.signer())?;
         if opened.torn > 0 {
             writer.push_own(&Event::Torn { bytes: opened.torn })?;
         }
-        writer.push_own(&sealer.signer())?;
         writer.write_out()?;
         // Else the first records could be on disk, and no file of them.
         rotation::sync_directory(path)
     };
-    write(&mut writer).map_err(|cause| fail(&cause, "check the disk and its space"))?;
+    write(&mut writer).map_err(not_written)?;
     Ok((writer, sealer))
 }
 
@@ -289,6 +308,9 @@ impl Shared {
             // The record is the event with a head, which needs the lock: `{` is replaced, not parsed again.
             let body = scratch.get(1..).unwrap_or_default();
             let mut writer = self.lock();
+            if writer.closed {
+                return Err(io::Error::other("the process is ending, and its journal with it").into());
+            }
             // What has happened already is recorded as long as memory allows; nothing new begins meanwhile.
             let has_happened = matches!(event, Event::Outcome(_));
             if !has_happened {
@@ -360,7 +382,8 @@ impl Shared {
                     writer.moved = checked;
                 }
             }
-            self.seal(false);
+            // Here as well.
+            let _ = self.seal(false);
             let writer = self.lock();
             if !writer.closed {
                 drop(self.wake.wait_timeout(writer, FLUSH_EVERY));
@@ -371,5 +394,7 @@ impl Shared {
 
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Deserialize;
-use tlog_tiles::tlog::Hash;
-
+use super::beside::{self, Beside};
 use super::sealing::Log;
-use crate::audit::frame::{self, Head};
-use crate::audit::tree::Tree;
+use crate::audit::frame;
+use crate::audit::records::MOST_LINE;
+use crate::audit::signing::Trusted;
+use crate::audit::trail::read_line;
+use crate::audit::verify::Verifier;
 
 /// Why the journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -49,67 +51,108 @@ pub(super) struct Opened {
     pub(super) log: Option<Log>,
     /// So many bytes of a last record were cut off.
     pub(super) torn: u64,
+    /// Whether the new log begins because records are damaged or missing.
+    pub(super) is_quarantine: bool,
     pub(super) put_aside: Option<PutAside>,
     pub(super) had_records: bool,
 }
+
+/// Who only looks whether the lock is held has it for a moment.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Takes the lock beside the file; it is held as long as what is given back.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
     let file =
         open_private(&lock).map_err(|cause| OpenError::new(&lock, &cause, "let this user write to it"))?;
-    file.try_lock().map_err(|cause| OpenError {
-        is_held: matches!(cause, TryLockError::WouldBlock),
-        ..OpenError::new(path, &cause, "another wardgate writes to it: give each process its own `audit.dir`")
-    })?;
-    Ok(file)
+    let mut attempts = 1;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(LOCK_AGAIN);
+            }
+            Err(cause) => {
+                return Err(OpenError {
+                    is_held: matches!(cause, TryLockError::WouldBlock),
+                    ..OpenError::new(
+                        path,
+                        &cause,
+                        "another wardgate writes to it: give each process its own `audit.dir`",
+                    )
+                });
+            }
+        }
+    }
 }
 
-/// Opens the file that is written to, and finds out where it stands.
-pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+/// Opens the file that is written to, and finds out where it stands: by what the key vouches for.
+pub(super) fn open(path: &Path, key: &Trusted) -> Result<Opened, OpenError> {
     let fail = |cause: &dyn std::fmt::Display| OpenError::new(path, cause, "let this user read and write it");
-    // A file that was about to take this one's place when the process died, and holds no more than its beginning.
-    let next = path.with_extension(NEXT);
-    match (path.exists(), next.exists()) {
-        (false, true) => std::fs::rename(&next, path).map_err(|cause| fail(&cause))?,
-        (true, true) => std::fs::remove_file(&next).map_err(|cause| fail(&cause))?,
-        (_, false) => {}
-    }
-    let file = open_private(path).map_err(|cause| fail(&cause))?;
-    let found =
-        Found::read(BufReader::with_capacity(1 << 20, File::open(path).map_err(|cause| fail(&cause))?))
-            .map_err(|cause| fail(&cause))?;
+    beside::finish_rotation(path).map_err(|cause| fail(&cause))?;
+    let beside = Beside::list(path).map_err(|cause| fail(&cause))?;
+    let found = match File::open(path) {
+        Ok(file) => Found::read(BufReader::with_capacity(1 << 20, file), key),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::default()),
+        Err(error) => Err(error),
+    };
+    let found = found.map_err(|cause| fail(&cause))?;
     if let Some(line) = found.damage {
-        let aside = put_aside(path).map_err(|cause| fail(&cause))?;
+        // Before it has another name, which says nothing of where it stood.
+        let last = beside.last_sequence(Some(path)).map_err(|cause| fail(&cause))?;
+        let aside = beside::put_aside(path).map_err(|cause| fail(&cause))?;
         tracing::error!(
             file = aside,
             line,
             "the audit trail holds what the gateway did not write; it was put aside"
         );
-        return Ok(Opened {
-            file: open_private(path).map_err(|cause| fail(&cause))?,
-            bytes: 0,
-            first_sequence: found.last_sequence + 1,
-            next_sequence: found.last_sequence + 1,
-            log: None,
-            torn: 0,
-            put_aside: Some(PutAside { file: aside, line }),
-            had_records: true,
-        });
+        return quarantine(path, last, Some(PutAside { file: aside, line }), 0);
     }
+    if found.log.is_none() && !beside.is_empty() {
+        // Files were removed, or a process died after it put one aside.
+        let last = beside.last_sequence(None).map_err(|cause| fail(&cause))?;
+        let aside = beside.newest_damaged(|reader| Ok(Found::read(reader, key)?.damage));
+        tracing::error!("the newest audit records are missing; a new log begins");
+        return quarantine(path, last, aside.map_err(|cause| fail(&cause))?, found.torn);
+    }
+    let file = open_private(path).map_err(|cause| fail(&cause))?;
     if found.torn > 0 {
         tracing::warn!(bytes = found.torn, "the last audit record was cut short by a crash, and is cut off");
         file.set_len(found.bytes).map_err(|cause| fail(&cause))?;
     }
+    let next_sequence = found.log.as_ref().map_or(1, |(_, next)| *next);
     Ok(Opened {
         file,
         bytes: found.bytes,
-        first_sequence: found.first_sequence.unwrap_or(found.last_sequence + 1),
-        next_sequence: found.last_sequence + 1,
+        first_sequence: found.first_sequence.unwrap_or(next_sequence),
+        next_sequence,
         had_records: found.log.is_some(),
-        log: found.log,
+        log: found.log.map(|(log, _)| log),
         torn: found.torn,
+        is_quarantine: false,
         put_aside: None,
+    })
+}
+
+/// A new log behind all that was ever numbered.
+fn quarantine(path: &Path, last: u64, put_aside: Option<PutAside>, torn: u64) -> Result<Opened, OpenError> {
+    let fail = |cause: &dyn std::fmt::Display| OpenError::new(path, cause, "let this user read and write it");
+    let file = open_private(path).map_err(|cause| fail(&cause))?;
+    // At most a part of a record, of which nobody was told.
+    file.set_len(0).map_err(|cause| fail(&cause))?;
+    let next_sequence = last + 1;
+    Ok(Opened {
+        file,
+        bytes: 0,
+        first_sequence: next_sequence,
+        next_sequence,
+        log: None,
+        torn,
+        is_quarantine: true,
+        put_aside,
+        had_records: true,
     })
 }
 
@@ -120,79 +163,45 @@ pub(super) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Gives the file another name, under which nothing writes to it.
-fn put_aside(path: &Path) -> io::Result<String> {
-    for number in 1.. {
-        let aside = path.with_extension(format!("damaged-{number}.jsonl"));
-        if !aside.exists() {
-            std::fs::rename(path, &aside)?;
-            let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
-            return Ok(name.unwrap_or_default());
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
 /// What a file holds.
 #[derive(Default)]
 struct Found {
     bytes: u64,
     torn: u64,
     first_sequence: Option<u64>,
-    last_sequence: u64,
-    log: Option<Log>,
+    /// The log, and the number of its next record.
+    log: Option<(Log, u64)>,
     /// The first line that is not as it was written.
     damage: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Segment {
-    log: String,
-    tree_first: u64,
-    size: u64,
-    edge: Vec<Hash>,
-}
-
-impl Segment {
-    fn read(line: &[u8]) -> Option<Log> {
-        let segment: Self = serde_json::from_slice(line).ok()?;
-        let tree = Tree::resume(segment.size, segment.edge)?;
-        Some(Log { name: segment.log, first: segment.tree_first, tree })
-    }
-}
-
 impl Found {
-    fn read(mut reader: impl io::BufRead) -> io::Result<Self> {
+    fn read(mut reader: impl io::BufRead, key: &Trusted) -> io::Result<Self> {
         let mut found = Self::default();
+        let mut verifier = Verifier::new(key, None);
         let mut line = Vec::new();
         for number in 1.. {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line)? as u64;
-            if length == 0 {
+            let read = read_line(&mut reader, &mut line)?;
+            if read.length == 0 {
                 break;
             }
-            if line.pop_if(|byte| *byte == b'\n').is_none() {
-                found.torn = length;
+            if !read.is_ended && line.len() <= MOST_LINE && !frame::is_whole(&line) {
+                found.torn = read.length;
                 break;
             }
-            // After damage only the numbers are of interest: none must be given twice.
-            let head = Head::read(&line);
-            let expected = found.log.as_ref().map(|_| found.last_sequence + 1);
-            let sequence = head.map(|head| head.sequence);
-            if number == 1 {
-                found.log = Segment::read(&line);
-                found.first_sequence = sequence;
-            }
-            let fits = frame::is_whole(&line) && (number == 1 || sequence == expected);
-            if found.damage.is_none() && !(fits && found.log.is_some()) {
+            // What has no end and is more than a part of a record is not what a crash leaves.
+            if !read.is_ended || verifier.record(&line).is_err() {
                 found.damage = Some(number);
+                return Ok(found);
             }
-            found.last_sequence = found.last_sequence.max(sequence.unwrap_or_default());
-            found.bytes += length;
-            if let Some(log) = &mut found.log {
-                log.tree.push(&line);
+            if number == 1 {
+                found.first_sequence = frame::Head::read(&line).map(|head| head.sequence);
             }
+            found.bytes += read.length;
         }
+        found.log = verifier
+            .into_log()
+            .map(|log| (Log { name: log.name, first: log.first, tree: log.tree }, log.next));
         Ok(found)
     }
 }

@@ -24,6 +24,15 @@ pub(super) struct Log {
     pub(super) tree: Tree,
 }
 
+/// Takes whole lines into a tree; a last one that has no end yet stays.
+fn take(lines: &mut Vec<u8>, tree: &mut Tree) {
+    let whole = memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1);
+    for line in lines.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+        tree.push(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+    lines.drain(..whole);
+}
+
 impl Log {
     /// A new one, which begins with the record of this number.
     pub(super) fn new(first: u64) -> Option<Self> {
@@ -31,6 +40,11 @@ impl Log {
         aws_lc_rs::rand::fill(&mut name).ok()?;
         let name = name.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(Self { name, first, tree: Tree::default() })
+    }
+
+    /// Takes lines into the tree that were written before anybody signs.
+    pub(super) fn take(&mut self, lines: &mut Vec<u8>) {
+        take(lines, &mut self.tree);
     }
 
     /// The record that begins a file.
@@ -63,17 +77,17 @@ pub(super) struct Sealer {
     sealed_at: Instant,
     /// When the next file could not be begun.
     stuck_since: Option<Instant>,
-    /// Where lines wait to be hashed.
-    pub(super) spare: Vec<u8>,
+    /// Lines that wait to be hashed; the last may still be without its end.
+    pub(super) lines: Vec<u8>,
 }
 
 impl Sealer {
-    /// With a new key, for which the operators' key vouches.
+    /// With a new key, for which the operators' key vouches from the log's next record on.
     pub(super) fn new(log: Log, kept: &Key) -> Option<Self> {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret).ok()?;
         let key = Key::boot(&secret)?;
-        let certificate = kept.certify(key.public(), &log.name)?;
+        let certificate = kept.certify(key.public(), &log.name, &log.tree)?;
         let sealed = log.tree.size();
         Some(Self {
             log,
@@ -82,7 +96,7 @@ impl Sealer {
             sealed,
             sealed_at: Instant::now(),
             stuck_since: None,
-            spare: Vec::new(),
+            lines: Vec::new(),
         })
     }
 
@@ -91,12 +105,9 @@ impl Sealer {
         Event::Signer { key: self.key.public(), certificate: &self.certificate }
     }
 
-    /// Takes the lines in `spare` into the tree.
+    /// Takes the lines that wait into the tree.
     pub(super) fn hash(&mut self) {
-        for line in self.spare.split_inclusive(|byte| *byte == b'\n') {
-            self.log.tree.push(line.strip_suffix(b"\n").unwrap_or(line));
-        }
-        self.spare.clear();
+        take(&mut self.lines, &mut self.log.tree);
     }
 
     /// Whether the next file may be begun, after an attempt that failed.

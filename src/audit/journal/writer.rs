@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::location::Location;
 use crate::audit::event::{Event, VERSION};
+use crate::audit::records::MOST_LINE;
 use crate::audit::{frame, json};
 use crate::telemetry::metrics;
 
@@ -72,6 +73,10 @@ impl Writer {
         if self.pending.len() > most_pending {
             return Err(io::Error::other("too many records wait to be written"));
         }
+        // Nobody would read it: the head and the checksum are far shorter than this.
+        if body.len() > MOST_LINE - 1024 {
+            return Err(io::Error::other("the record is longer than a record may be"));
+        }
         let sequence = self.next_sequence;
         let to = &mut self.pending;
         let start = to.len();
@@ -125,11 +130,13 @@ impl Writer {
             }
         };
         self.bytes += done as u64;
-        self.unhashed.extend(self.pending.drain(..done));
+        self.unhashed.extend_from_slice(self.pending.get(..done).unwrap_or_default());
+        self.pending.drain(..done);
         match &result {
             Ok(()) => {
                 self.written_sequence = self.next_sequence - 1;
-                if done > 0 && self.trouble.take().is_some() {
+                // What the disk does not take is in trouble, whatever the system takes.
+                if done > 0 && !self.is_doubtful && self.trouble.take().is_some() {
                     tracing::info!("audit records are written again");
                 }
             }

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
 use crate::audit::frame::Head;
 use crate::audit::proof::{Hashes, Proof};
+use crate::audit::records::{Checkpoint, Segment, Signer};
 use crate::audit::trail::trails;
+use crate::audit::verify::Kept;
 
 /// Which record.
 #[derive(Debug, clap::Args)]
@@ -34,24 +34,6 @@ pub struct CheckArguments {
     key: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Segment {
-    log: String,
-    tree_first: u64,
-    size: u64,
-}
-
-#[derive(Deserialize)]
-struct Signer {
-    key: String,
-    certificate: String,
-}
-
-#[derive(Deserialize)]
-struct Checkpoint {
-    note: String,
-}
-
 /// What was read up to the checkpoint behind the record.
 #[derive(Default)]
 struct Reading {
@@ -69,7 +51,7 @@ pub fn prove(arguments: &Arguments) -> Result<(), String> {
         trails.remove(trail).ok_or_else(|| format!("there is no trail `{trail}` in `{}`", dir.display()))?;
     let mut reading = Reading::default();
     let proof = trail
-        .lines(|_, _, line| match reading.line(line, *sequence) {
+        .lines(|_, line| match reading.line(line.bytes, *sequence) {
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(proof)) => ControlFlow::Break(Ok(proof)),
             Err(why) => ControlFlow::Break(Err(why)),
@@ -115,6 +97,10 @@ impl Reading {
     fn proof(&mut self, checkpoint: String, wanted: u64) -> Option<Proof> {
         let (log, signer) = (self.log.take()?, self.signer.take()?);
         let index = wanted.checked_sub(log.tree_first)?;
+        // What proves nothing is not given to anybody.
+        let signed = Kept::read(&checkpoint)?;
+        let tree = self.hashes.tree();
+        (signed.log == log.log && (signed.size, signed.root) == (tree.size(), tree.root())).then_some(())?;
         Some(Proof {
             record: self.record.take()?,
             log: log.log,

@@ -70,23 +70,49 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
     let dir = &arguments.dir;
     let trails = trails(dir).map_err(|error| format!("`{}` can't be read: {error}", dir.display()))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut unreadable = 0;
     for trail in trails.values() {
         let stopped = trail
-            .lines(|_, _, line| {
-                let fits = serde_json::from_slice(line).is_ok_and(|record| arguments.fits(&record));
-                if !fits {
+            .lines(|path, line| {
+                let record: Value = match serde_json::from_slice(line.bytes) {
+                    Ok(record) => record,
+                    // The newest record may be on its way.
+                    Err(_) if !line.is_ended && trail.active.as_deref() == Some(path) => {
+                        return ControlFlow::Continue(());
+                    }
+                    Err(_) => {
+                        unreadable += 1;
+                        if unreadable <= MOST_TOLD {
+                            let path = path.to_string_lossy();
+                            eprintln!("warning: {}:{} can't be read", path.escape_debug(), line.number);
+                        }
+                        return ControlFlow::Continue(());
+                    }
+                };
+                if !arguments.fits(&record) {
                     return ControlFlow::Continue(());
                 }
-                match out.write_all(line).and_then(|()| out.write_all(b"\n")) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    // Whoever reads has enough, as `head` has.
-                    Err(error) => ControlFlow::Break(error),
-                }
+                let written = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n"));
+                written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
             })
             .map_err(|error| format!("the trail can't be read: {error}"))?;
-        if stopped.is_some() {
-            return Ok(());
+        if let Some(error) = stopped {
+            return unwritten(error);
         }
     }
-    out.flush().or(Ok(()))
+    if unreadable > 0 {
+        eprintln!("warning: {unreadable} lines can't be read: see `wardgate audit verify`");
+    }
+    out.flush().or_else(unwritten)
+}
+
+/// So many lines that can't be read are named.
+const MOST_TOLD: u64 = 10;
+
+/// Whoever reads may have enough, as `head` has.
+fn unwritten(error: io::Error) -> Result<(), String> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(format!("the records can't be printed: {error}")),
+    }
 }

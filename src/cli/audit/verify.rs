@@ -1,10 +1,9 @@
 //! `wardgate audit verify`.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::audit::trail::{Trail, trails};
+use crate::audit::trail::{Trail, Walked, trails, walk};
 use crate::audit::verify::{Fault, Findings, Kept, Verifier};
 
 /// What to check, and by what.
@@ -21,12 +20,12 @@ pub struct Arguments {
     checkpoint: Option<PathBuf>,
 }
 
-/// What came of a trail, from good to bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What came of a trail; the number is what the program exits with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Clean = 0,
-    Incomplete = 2,
     Tampered = 1,
+    Incomplete = 2,
 }
 
 /// Verifies.
@@ -60,27 +59,47 @@ fn verify_all(arguments: &Arguments) -> Result<Vec<Verdict>, String> {
     }
     let mut verdicts = Vec::new();
     // Of several trails the kept checkpoint is one's; it must be met in one of them.
-    let mut is_kept_met = kept.is_none();
+    let (mut is_kept_met, mut is_kept_older, mut is_unread) = (kept.is_none(), false, false);
     for (name, trail) in &trails {
+        let name = &shown(name);
         let mut verifier = Verifier::new(&key, kept.clone());
-        let read = |error| format!("the trail `{name}` can't be read: {error}");
-        match walk(trail, &mut verifier).map_err(read)? {
-            Some((place, fault)) => {
-                println!("{name}: CHANGED: {place}: {fault}");
+        match walk(trail.readers(), &mut verifier) {
+            Ok(Walked::Stopped { file, line, fault }) => {
+                let path = trail.path(file).map(shown_path).unwrap_or_default();
+                println!("{name}: CHANGED: {path}:{line}: {fault}");
                 verdicts.push(Verdict::Tampered);
                 is_kept_met |= fault == Fault::NotAsKept;
             }
-            None => {
+            Ok(Walked::Through { torn }) => {
                 let findings = verifier.finish();
                 is_kept_met |= findings.is_as_kept;
-                let torn = trail.torn().map_err(read)?;
+                is_kept_older |= findings.is_kept_older;
                 verdicts.push(tell(name, trail, &findings, torn));
+            }
+            Err(error) => {
+                println!("{name}: INCOMPLETE: a file can't be read: {error}");
+                verdicts.push(Verdict::Incomplete);
+                is_unread = true;
             }
         }
     }
     if !is_kept_met {
-        println!("CHANGED: {}", Fault::NotAsKept);
-        verdicts.push(Verdict::Tampered);
+        let (says, verdict) = match (is_kept_older, is_unread) {
+            (true, _) => (
+                "INCOMPLETE: the kept checkpoint is of records before the first one here",
+                Verdict::Incomplete,
+            ),
+            (_, true) => (
+                "INCOMPLETE: what the kept checkpoint was signed for may be in a file that can't be read",
+                Verdict::Incomplete,
+            ),
+            _ => (
+                "CHANGED: the trail is not the one that the kept checkpoint was signed for",
+                Verdict::Tampered,
+            ),
+        };
+        println!("{says}");
+        verdicts.push(verdict);
     }
     Ok(verdicts)
 }
@@ -93,17 +112,13 @@ fn read_kept(path: &Path) -> Result<Kept, String> {
     })
 }
 
-/// Goes through a trail; the first fault and where it is.
-fn walk(trail: &Trail, verifier: &mut Verifier<'_>) -> std::io::Result<Option<(String, Fault)>> {
-    trail.lines(|path, number, line| {
-        if number == 1 {
-            verifier.next_file();
-        }
-        match verifier.record(line) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(fault) => ControlFlow::Break((format!("{}:{number}", path.display()), fault)),
-        }
-    })
+/// A name that somebody else may have given, so that nothing in it is taken for what this program says.
+fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
+}
+
+fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 /// Says what is in a trail in which nothing was changed.
@@ -117,11 +132,31 @@ fn tell(name: &str, trail: &Trail, findings: &Findings, torn: u64) -> Verdict {
     if findings.unsealed > 0 {
         missing.push(format!("the last {} records have no checkpoint yet", findings.unsealed));
     }
+    for (first, last) in &findings.unvouched {
+        missing
+            .push(format!("records {first} to {last} were not vouched for by the process that wrote them"));
+    }
     if torn > 0 {
         missing.push(format!("the last record is cut short, after {torn} bytes"));
     }
+    if findings.quarantines > 0 {
+        let times = findings.quarantines;
+        missing.push(format!("a new log began {times} times because records were damaged or missing"));
+    }
+    let is_there = |file: &&String| {
+        trail.put_aside.iter().any(|path| path.file_name().is_some_and(|name| name == file.as_str()))
+    };
+    for gone in findings.put_aside.iter().filter(|file| !is_there(file)) {
+        missing.push(format!("`{}` was put aside and is not here any more", shown(gone)));
+    }
     for aside in &trail.put_aside {
-        missing.push(format!("`{}` was found damaged and put aside", aside.display()));
+        missing.push(format!("`{}` was found damaged and put aside", shown_path(aside)));
+    }
+    for other in &trail.no_files {
+        missing.push(format!("`{}` is no file, and was not read", shown_path(other)));
+    }
+    if trail.active.is_none() {
+        missing.push("the file that was written to last is not here".to_owned());
     }
     if !findings.is_ended && !trail.is_written() {
         missing.push("it does not end as the trail of a gateway that was stopped".to_owned());
