@@ -190,39 +190,30 @@ impl Trail {
 /// # Errors
 /// The directory can't be read.
 pub fn trails(dir: &Path) -> io::Result<BTreeMap<String, Trail>> {
-    for _ in 0..LOOKS {
+    for look in 1..=LOOKS {
         let before = list(dir)?;
         let mut trails = named(&before);
+        let identity =
+            |path: &Option<PathBuf>| path.as_ref().and_then(|path| before.get(path).copied().flatten());
+        let mut is_settled = true;
         for trail in trails.values_mut() {
             trail.opened = trail.active.as_ref().and_then(|active| File::open(active).ok());
-        }
-        let is_opened = |trail: &Trail| match (&trail.active, &trail.opened) {
-            (Some(path), Some(file)) => {
-                file.metadata().ok().and_then(|metadata| inode(&metadata))
-                    == before.get(path).copied().flatten()
+            // Where it can't be opened, whoever reads it is told why.
+            let opened = trail.opened.as_ref().map(|file| file.metadata().ok().and_then(|it| inode(&it)));
+            is_settled &= opened.is_none_or(|opened| opened == identity(&trail.active));
+            let own = identity(&trail.active);
+            if own.is_some() && trail.files.iter().any(|file| before.get(file).copied().flatten() == own) {
+                // It is just being ended. Where a gateway has died over that, it has both names until the next one starts.
+                is_settled &= look == LOOKS;
+                trail.active = None;
             }
-            // Whoever reads it is told why it can't be.
-            (Some(_), None) | (None, _) => true,
-        };
-        let has_one_name = |trail: &Trail| {
-            let own = trail.active.as_ref().and_then(|active| before.get(active));
-            !trail.files.iter().any(|file| own.is_some() && before.get(file) == own)
-        };
-        if before == list(dir)? && trails.values().all(|trail| is_opened(trail) && has_one_name(trail)) {
+        }
+        if is_settled && before == list(dir)? {
             return Ok(trails);
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-    // A gateway died while it ended a file, and that has two names until the next one starts.
-    let found = list(dir)?;
-    let mut trails = named(&found);
-    for trail in trails.values_mut() {
-        let own = trail.active.as_ref().and_then(|active| found.get(active));
-        if trail.files.iter().any(|file| own.is_some() && found.get(file) == own) {
-            trail.active = None;
-        }
-    }
-    Ok(trails)
+    Err(io::Error::other("its files change faster than they can be listed: try again"))
 }
 
 fn inode(metadata: &std::fs::Metadata) -> Option<(u64, u64)> {

@@ -257,6 +257,8 @@ async fn whoever_reads_meanwhile_finds_nothing_wrong() {
         while !ended.load(Ordering::Acquire) {
             writes.shared.append(&Event::Stopping, Durability::Written).ok().expect("recorded");
             drop(writes.shared.seal(true));
+            // Else there is no moment in which they could be listed.
+            std::thread::sleep(Duration::from_millis(3));
         }
     });
     for _ in 0..30 {
