@@ -44,7 +44,7 @@ pub fn open_journal(
 /// Writes the public half where people find it; only whoever holds the journal's lock may.
 fn publish(settings: &AuditSettings, key: &Key) -> Result<(), StartError> {
     let public = settings.dir.join(PUBLIC);
-    let unfinished = settings.dir.join("checkpoints.unfinished");
+    let unfinished = settings.dir.join("checkpoints.pub.unfinished");
     std::fs::write(&unfinished, format!("{}\n", key.public()))
         .and_then(|()| std::fs::rename(&unfinished, &public))
         .map_err(|error| StartError(format!("`{}` can't be written: {error}", public.display())))

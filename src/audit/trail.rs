@@ -141,7 +141,7 @@ pub fn walk<R: BufRead>(
 }
 
 impl Trail {
-    /// Whether a gateway is writing to it now.
+    /// Whether a gateway is writing to it now. Its lock is tried for a moment; a gateway that starts just then tries again.
     pub fn is_written(&self) -> bool {
         let lock = self.active.as_ref().map(|active| active.with_extension("lock"));
         let lock = lock.filter(|lock| lock.symlink_metadata().is_ok_and(|metadata| metadata.is_file()));
@@ -211,7 +211,7 @@ pub fn trails(dir: &Path) -> io::Result<BTreeMap<String, Trail>> {
         if is_settled && before == list(dir)? {
             return Ok(trails);
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::park_timeout(LOOK_AGAIN);
     }
     Err(io::Error::other("its files change faster than they can be listed: try again"))
 }
@@ -229,7 +229,9 @@ fn list(dir: &Path) -> io::Result<BTreeMap<PathBuf, Option<(u64, u64)>>> {
             continue;
         }
         match path.symlink_metadata() {
-            Ok(metadata) => drop(found.insert(path, inode(&metadata))),
+            Ok(metadata) => {
+                found.insert(path, inode(&metadata));
+            }
             // It has another name now, or none.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

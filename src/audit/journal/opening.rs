@@ -72,7 +72,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS => {
                 attempts += 1;
-                std::thread::sleep(LOCK_AGAIN);
+                std::thread::park_timeout(LOCK_AGAIN);
             }
             Err(cause) => {
                 return Err(OpenError {

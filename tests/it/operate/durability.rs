@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 40;
 /// Little enough that a file is ended among them.
 const MOST_BYTES: u64 = 1_200;
 /// The calls by which records and files come to the disk.
-const CALLS: [&str; 5] = ["write", "fdatasync", "fsync", "rename", "openat"];
+const CALLS: [&str; 6] = ["write", "fdatasync", "fsync", "linkat", "rename", "openat"];
 
 fn key() -> Key {
     Key::kept(&[3; 32]).expect("a key")
@@ -127,7 +127,7 @@ fn no_acknowledged_record_is_lost_at_any_system_call() {
         assert!(count > 0, "no {call} in {calls}");
         for number in 1..=count {
             let faults = ["signal=KILL", "error=EIO", "error=ENOSPC"];
-            for fault in &faults[..if matches!(call, "openat" | "rename") { 2 } else { 3 }] {
+            for fault in &faults[..if matches!(call, "openat" | "rename" | "linkat") { 2 } else { 3 }] {
                 let dir = tempfile::tempdir().expect("a directory");
                 let inject = format!("{call}:{fault}:when={number}");
                 let output = run(dir.path(), &log, Some(&inject));

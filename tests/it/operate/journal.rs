@@ -1,6 +1,7 @@
 //! A journal that can't be written: what can't be recorded is not done.
 
 use std::io::Write as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,34 @@ fn what_must_be_written_first_is_refused_while_it_can_not_be() {
     assert_eq!(send(&gateway, "PUT", EXPORT, &proof).status, 200, "without a receipt no proof was spent");
     assert_eq!(send(&gateway, "PUT", EXPORT, &proof).json()["reason"], "proof_already_spent");
     assert_whole(&gateway.audit());
+}
+
+/// What `wardgate audit verify` says, and what it exits with.
+fn verify(gateway: &Gateway) -> (Option<i32>, String) {
+    let dir = gateway.audit_file().parent().expect("a directory").to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_wardgate")).args(["audit", "verify"]).arg(dir).output();
+    let output = output.expect("the program runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn half_a_record_on_a_full_disk_is_vouched_for_once_it_is_whole() {
+    let (gateway, _, signer) = start();
+    let proof = signer.bearer("p1", "aal2", 5);
+    eventually("all is vouched for", LONG, || verify(&gateway).0 == Some(0));
+    fill_the_disk(&gateway);
+    assert_eq!(send(&gateway, "POST", NOTES, &proof).status, 503);
+    // Longer than the thread waits that takes what was written into the tree.
+    std::thread::sleep(Duration::from_millis(500));
+    let text = std::fs::read(gateway.audit_file()).expect("the journal");
+    assert_ne!(text.last(), Some(&b'\n'), "half a record is there");
+    gateway.limit_files(None);
+    eventually("it recovers by itself", LONG, || send(&gateway, "POST", NOTES, &proof).status == 200);
+    eventually("all is vouched for again", LONG, || {
+        let (code, said) = verify(&gateway);
+        assert_ne!(code, Some(1), "{said}");
+        code == Some(0)
+    });
 }
 
 #[test]

@@ -103,6 +103,10 @@ fn a_gateway_that_was_killed_leaves_a_trail_that_says_so() {
     assert_eq!(code, Some(0), "{said}");
     let records = std::fs::read_to_string(dir.join("audit.jsonl")).expect("the journal");
     assert_eq!(records.matches(r#""event":"signer""#).count(), 2);
+    // What has a file's name and is none is told, not followed; nor is its name taken for what the program says.
+    std::os::unix::fs::symlink("/dev/zero", dir.join("audit.99.x\n: whole.jsonl")).expect("a link");
+    let (code, said) = verify(&dir, &[]);
+    assert!(code == Some(2) && said.contains(r"x\n: whole.jsonl` is no file"), "{code:?} {said}");
 }
 
 #[test]
