@@ -93,7 +93,7 @@ fn a_process_signs_for_nothing_else_than_what_it_began_behind() {
     honest.signer(&boot, &certificate);
     honest.record();
     honest.checkpoint(&boot);
-    assert_eq!(honest.verified(&kept).expect("whole").unvouched, []);
+    assert!(honest.verified(&kept).expect("whole").unvouched.is_empty());
     // More before it; as much, and something else.
     let mut more = Forge::new("a", "started");
     more.record();

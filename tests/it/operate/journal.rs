@@ -70,7 +70,7 @@ fn verify(gateway: &Gateway) -> (Option<i32>, String) {
 
 #[test]
 fn half_a_record_on_a_full_disk_is_vouched_for_once_it_is_whole() {
-    let (gateway, _, signer) = start();
+    let (gateway, _upstream, signer) = start();
     let proof = signer.bearer("p1", "aal2", 5);
     eventually("all is vouched for", LONG, || verify(&gateway).0 == Some(0));
     fill_the_disk(&gateway);
