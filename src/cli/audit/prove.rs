@@ -51,10 +51,12 @@ pub fn prove(arguments: &Arguments) -> Result<(), String> {
         trails.remove(trail).ok_or_else(|| format!("there is no trail `{trail}` in `{}`", dir.display()))?;
     let mut reading = Reading::default();
     let proof = trail
-        .lines(|_, line| match reading.line(line.bytes, *sequence) {
-            Ok(None) => ControlFlow::Continue(()),
-            Ok(Some(proof)) => ControlFlow::Break(Ok(proof)),
-            Err(why) => ControlFlow::Break(Err(why)),
+        .lines(|_, line| match line.is_ended.then(|| reading.line(line.bytes, *sequence)) {
+            // The newest record may be on its way.
+            None => ControlFlow::Continue(()),
+            Some(Ok(None)) => ControlFlow::Continue(()),
+            Some(Ok(Some(proof))) => ControlFlow::Break(Ok(proof)),
+            Some(Err(why)) => ControlFlow::Break(Err(why)),
         })
         .map_err(|error| format!("the trail can't be read: {error}"))?
         .ok_or_else(|| match reading.record {

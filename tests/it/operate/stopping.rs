@@ -202,7 +202,11 @@ fn after_a_crash_the_journal_goes_on_and_old_proofs_pay_for_nothing() {
     let records = records(&gateway);
     assert_continuous(&records);
     assert_eq!(records[whole]["event"], "signer", "who cuts it off is known first");
-    assert_eq!(records[whole + 1]["event"], "torn", "what nobody was told of is cut off, and that is recorded");
+    assert_eq!(
+        records[whole + 1]["event"],
+        "torn",
+        "what nobody was told of is cut off, and that is recorded"
+    );
     assert_eq!(records[whole + 1]["bytes"].as_u64(), Some(torn.len() as u64));
     let starts: Vec<&Value> = records.iter().filter(|record| record["event"] == "started").collect();
     assert_eq!(starts.len(), 2);
