@@ -11,6 +11,8 @@ mod fragments;
 mod gate;
 #[path = "decisions/matrix.rs"]
 mod matrix;
+#[path = "decisions/named.rs"]
+mod named;
 #[path = "decisions/properties.rs"]
 mod properties;
 #[path = "decisions/world.rs"]

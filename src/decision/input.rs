@@ -50,6 +50,9 @@ struct CallerInput<'i> {
     scopes: &'i [Box<str>],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     actor: bool,
+    /// Whether the token names actions (RFC 9396), or seems to.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    names_actions: bool,
     /// Whether the token is bound to a key or a certificate.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sender_constrained: bool,
@@ -107,6 +110,7 @@ impl<'i> CallerInput<'i> {
             roles: &subject.roles,
             scopes: &subject.scopes,
             actor: subject.actor.is_some(),
+            names_actions: !subject.names.is_nothing(),
             sender_constrained: subject.is_sender_constrained(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Reason;
-use crate::identity::Subject;
+use crate::identity::{NamedAction, Subject};
 use crate::policy::requirement::Unmet;
 use crate::policy::{RateLimit, TierIndex};
 use crate::state::spent::ProofKey;
@@ -80,6 +80,8 @@ pub struct Challenge {
     pub max_age: Option<i64>,
     /// The tier that asks.
     pub tier: TierIndex,
+    /// What the client may ask the issuer for: a token that names this very action (RFC 9396).
+    pub action: Option<Box<NamedAction>>,
 }
 
 /// A refusal.

@@ -114,7 +114,7 @@ fn judge<T: Trace>(
         return Err(Reason::TokenRevoked.into());
     }
     authorize::eligible(question, subject, trace)?;
-    check_floor(policy, route, subject, now, trace)?;
+    check_floor(question, evidence, subject, now, trace)?;
 
     let no_body = BodyReading::Absent;
     let may_hide_method = question.may_hide_method();
@@ -172,12 +172,13 @@ fn authenticate<'e, T: Trace>(
 /// Level and methods of the least that this route can turn out to ask, before anything about the resource is decided:
 /// a stolen password must not find out who is related to whom.
 fn check_floor<T: Trace>(
-    policy: &Policy,
-    route: &Route,
+    question: &Question<'_>,
+    evidence: &Evidence,
     subject: &Subject,
     now: i64,
     trace: &mut T,
 ) -> Result<(), Stop> {
+    let Question { policy, route, .. } = question;
     let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
     let requirement = policy.requirement(route, least);
     if requirement.floor_met(subject) {
@@ -194,7 +195,7 @@ fn check_floor<T: Trace>(
             policy.tier(least).require_methods
         )
     });
-    Err(assure::challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
+    Err(assure::challenge(question, evidence, requirement, least, subject, requirement.unmet(subject, now)))
 }
 
 fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), Stop> {

@@ -104,6 +104,7 @@ pub fn rules() -> IssuerRules {
         plain_jwt: false,
         max_token_lifetime: None,
         has_sessions: false,
+        names_actions: false,
         dpop: KeyProofRule::default(),
         assurance: AssuranceMap::new(vec![
             (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),

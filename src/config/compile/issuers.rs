@@ -93,6 +93,7 @@ fn issuer<'s>(
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
         has_sessions: schema.sign_in.is_some(),
+        names_actions: schema.authorization_details.as_ref().is_some_and(|given| given.value),
         dpop: key_proof_rule(report, schema),
         assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
