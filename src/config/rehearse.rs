@@ -120,6 +120,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             }
             // Nobody has given proof for what is only rehearsed, nor will anybody be told what to ask for.
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
+            Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,
         }

@@ -98,6 +98,8 @@ pub struct Evidence {
     pub revocation: Option<Revocation>,
     /// From the client.
     pub body: Option<BodyReading>,
+    /// Whether the browser is one that was recognised as the subject's: from the state store.
+    pub device: Option<Lookup<()>>,
     /// From the state store, for requests of browsers.
     pub grant: Option<Lookup<Granted>>,
     /// The digest of the body's bytes as `Content-Digest` has it (RFC 9530); absent where the body is longer than what is
@@ -118,6 +120,8 @@ pub enum Need {
     Revocation,
     /// The body.
     Body,
+    /// Whether the browser was recognised before.
+    Device,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
     /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.

@@ -26,6 +26,8 @@ pub struct DecisionInput<'i> {
     body: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_record: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_recognised: Option<bool>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,6 +90,7 @@ impl<'i> DecisionInput<'i> {
                 BodyReading::Unreadable => "unreadable",
             }),
             own_record: findings.own_record,
+            device_recognised: findings.device,
             lowered: findings.lowered,
             conditions: findings
                 .conditions

@@ -24,6 +24,8 @@ pub struct Findings {
     pub own_record: Option<bool>,
     /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
     pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 2]>,
+    /// Whether the browser was recognised, where a rule asks about it and that can be told.
+    pub device: Option<bool>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
 }

@@ -100,6 +100,9 @@ impl Gate {
                         return (decision, findings, evidence);
                     }
                 },
+                Step::Need(Need::Device) => {
+                    evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
+                }
                 Step::Need(Need::Content) => match content(question, arrival.body_bytes, body).await {
                     Ok(content) => evidence.content = Some(content),
                     Err(reason) => {
@@ -205,6 +208,16 @@ fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 
         Some(RevocationKey { issuer: &subject.issuer, claim, value: value? })
     };
     names.into_iter().filter_map(key).collect()
+}
+
+/// Whether the browser was recognised as that of the session's person.
+async fn device(generation: &Generation, facts: &Facts, now: i64, evidence: &Evidence) -> Lookup<()> {
+    let (Some(device), Some(sessions), Some(Identity::Known(subject))) =
+        (&facts.device, &generation.sessions, &evidence.identity)
+    else {
+        return Lookup::Absent;
+    };
+    sessions.recognises(device, facts.host.as_str(), subject, now).await
 }
 
 /// The digest of the whole body, where it is short enough to be read and says so.

@@ -105,6 +105,7 @@ pub fn rules() -> IssuerRules {
         max_token_lifetime: None,
         has_sessions: false,
         names_actions: false,
+        recognises_for: None,
         dpop: KeyProofRule::default(),
         assurance: AssuranceMap::new(vec![
             (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),

@@ -156,6 +156,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Body => evidence.body = Some(known.body.clone()),
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
                     Need::Content => evidence.content = Some(Lookup::Absent),
+                    Need::Device => evidence.device = Some(Lookup::Absent),
                 }
             }
         }
@@ -263,6 +264,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Body => 'b',
         Need::Grant(_) => 'g',
         Need::Content => 'c',
+        Need::Device => 'd',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);
