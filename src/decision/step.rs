@@ -129,8 +129,9 @@ fn judge<T: Trace>(
     let device = device(question, evidence)?;
     findings.device = device.filter(|_| route.reads_device());
     let cell = OnceCell::new();
-    let inputs =
-        || cell.get_or_init(|| condition_inputs(question, subject, body, device)).as_ref().map_err(String::clone);
+    let inputs = || {
+        cell.get_or_init(|| condition_inputs(question, subject, body, device)).as_ref().map_err(String::clone)
+    };
     let tier_index = classify::classify(question, body, &inputs, findings, trace);
     let tier = policy.tier(tier_index);
     authorize::resolve_patient(question, subject, body, findings, trace);

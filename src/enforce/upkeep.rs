@@ -131,7 +131,13 @@ mod tests {
             unreachable!("nothing is challenged here")
         }
 
-        async fn recognises(&self, _: &DeviceId, _: &str, _: &Subject, _: i64) -> crate::decision::Lookup<()> {
+        async fn recognises(
+            &self,
+            _: &DeviceId,
+            _: &str,
+            _: &Subject,
+            _: i64,
+        ) -> crate::decision::Lookup<()> {
             unreachable!("no rule asks here")
         }
 

@@ -100,8 +100,7 @@ impl BrowserSessions {
             Lookup::Unavailable => return Lookup::Unavailable,
         };
         let is_theirs = self.person(subject).is_some_and(|person| *person == *found.person);
-        let was_strong =
-            self.policy.levels.find(&found.level).is_some_and(|level| level >= settings.after);
+        let was_strong = self.policy.levels.find(&found.level).is_some_and(|level| level >= settings.after);
         let has_ended = now.saturating_sub(found.since) >= seconds(settings.lasts);
         if !is_theirs || *found.host != *host || !was_strong || has_ended {
             return Lookup::Absent;

@@ -168,7 +168,9 @@ impl BrowserSessions {
             (None, None) => return false,
         };
         let revocation = RevocationKey { issuer, claim, value };
-        if self.state.revoke(&revocation, moment, self.remember_logout(issuer, claim)).await != Lookup::Found(()) {
+        if self.state.revoke(&revocation, moment, self.remember_logout(issuer, claim)).await
+            != Lookup::Found(())
+        {
             return false;
         }
         if claim == RevocationClaim::Subject {

@@ -35,8 +35,8 @@ use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::enforce::step_up::{Challenged, Offered, Taken};
-use crate::policy::Policy;
 use crate::identity::Subject;
+use crate::policy::Policy;
 use crate::request::credentials::SessionId;
 use crate::request::device::DeviceId;
 
