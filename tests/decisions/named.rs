@@ -130,7 +130,10 @@ fn a_challenge_says_what_to_ask_for_and_such_a_token_pays_for_that_alone() {
         let challenge = clinic.challenge(request, body, &holder);
         assert_eq!(challenge.reason, Reason::StepUpRequired(Unmet::OtherAction), "{request} {body}");
         let told = serde_json::to_value(challenge.action.expect("what to ask for")).expect("JSON");
-        assert_eq!(clinic.price(request, body, &clinic.holder("aal2 30s otp", &[told])).is_some(), true);
+        assert!(
+            clinic.price(request, body, &clinic.holder("aal2 30s otp", &[told])).is_some(),
+            "{request} {body}"
+        );
     }
 }
 
