@@ -195,6 +195,9 @@ codes! {
     "WG178" Error SignalsNotShared "shared signals with a store that other gateways don't share, and nothing says that there are none";
     "WG179" Error BadAuthorization "a file that holds no value of an `Authorization` header";
     "WG180" Error SameStream "two streams of shared signals whose events can't be told apart";
+    // Recognised browsers.
+    "WG190" Error RecognisedDevice "browsers that would be recognised after too little, or by the next person at them";
+    "WG191" Warning NoDeviceRecognised "a condition about recognised browsers where none is";
 }
 
 #[cfg(test)]

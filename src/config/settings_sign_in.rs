@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::identity::Level;
+
 /// How people sign in at one issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignInSettings {
@@ -22,6 +24,8 @@ pub struct SignInSettings {
     pub label: Box<str>,
     /// How long its sessions last.
     pub session: SessionLimits,
+    /// Whether browsers are recognised in which people have given strong proof.
+    pub recognised_device: Option<RecognisedDevice>,
 }
 
 impl SignInSettings {
@@ -29,6 +33,15 @@ impl SignInSettings {
     pub fn origin(&self, host: &str) -> Option<&Origin> {
         self.origins.iter().find(|origin| origin.host.as_ref() == host)
     }
+}
+
+/// How browsers are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecognisedDevice {
+    /// The least proof for that, given when somebody was signed in already.
+    pub after: Level,
+    /// For how long.
+    pub lasts: Duration,
 }
 
 /// Where a browser finds the gateway.

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::gather::BodySource;
@@ -54,6 +54,16 @@ impl Action<'_> {
     }
 }
 
+/// The digest of a body as `Content-Digest` has it (RFC 9530 §2).
+pub fn content_digest(body: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(digest(&SHA256, body)))
+}
+
+/// The longest body that is read because a proof is for it, in bytes.
+pub fn most_bytes(policy: &Policy, route: &Route, listener_bytes: u64) -> usize {
+    policy.resume.most_body.min(usize::try_from(route.body_limit(listener_bytes)).unwrap_or(usize::MAX))
+}
+
 /// The whole body where it is at most `most` bytes long and says so; `None`, and nothing read, where it is or may be
 /// longer.
 ///
@@ -70,5 +80,18 @@ pub async fn whole_body(
             source.collect(most).await.map(Some).map_err(Reason::from)
         }
         BodyLength::Known(_) | BodyLength::Chunked => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::content_digest;
+
+    #[test]
+    fn digests_are_those_of_rfc_9530() {
+        // RFC 9530, appendix D: the SHA-256 of `{"hello": "world"}` and a line feed.
+        let expected = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+        assert_eq!(content_digest(b"{\"hello\": \"world\"}\n"), expected);
+        assert_eq!(content_digest(b""), "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
     }
 }

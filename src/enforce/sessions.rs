@@ -12,9 +12,10 @@ use super::ports::Identified;
 use super::step_up::{Challenged, Offered, Taken};
 use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
-use crate::identity::{IssuerRules, TokenFault};
+use crate::identity::{IssuerRules, Subject, TokenFault};
 use crate::request::Facts;
 use crate::request::credentials::SessionId;
+use crate::request::device::DeviceId;
 use crate::request::shown::Shown;
 
 /// Why nobody speaks for a provider.
@@ -322,6 +323,9 @@ pub trait Sessions: Send + Sync {
 
     /// A step-up that a session's person finished for an action, by the action's digest.
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
+
+    /// Whether a browser is one that was recognised at this host as the person's whose session it shows.
+    async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()>;
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::body::BodyShape;
 use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented};
+use super::device::DeviceId;
 use super::fetch::Fetch;
 use super::host::Host;
 use super::names::names_method;
@@ -84,6 +85,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
+    /// The name by which a browser shows that it was recognised before.
+    pub device: Option<DeviceId>,
     /// What a browser says of why it asks.
     pub fetch: Fetch,
     /// What the headers say of the body.
@@ -133,12 +136,14 @@ impl Facts {
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
             || (!target.query().is_empty() && target.query_names().any(|name| names_method(&name)));
+        let presented = credentials::presented(raw.headers, &target);
         Ok(Self {
             method: raw.method.clone(),
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
-            presented: credentials::presented(raw.headers, &target),
+            device: DeviceId::read(raw.headers, &presented),
+            presented,
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
             websocket,

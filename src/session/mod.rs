@@ -7,6 +7,7 @@
 
 mod callback;
 mod cookie;
+mod device;
 mod leave;
 mod record;
 mod refresh;
@@ -34,8 +35,10 @@ use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::enforce::step_up::{Challenged, Offered, Taken};
+use crate::identity::Subject;
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
+use crate::request::device::DeviceId;
 
 /// So many sessions are remembered for a moment, so that a page with many parts reads its session once.
 const REMEMBERED: usize = 10_000;
@@ -192,6 +195,10 @@ impl Sessions for BrowserSessions {
 
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted> {
         self.granted(id, action, now).await
+    }
+
+    async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()> {
+        self.recognised(device, host, subject, now).await
     }
 
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {

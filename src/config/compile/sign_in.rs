@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
+use super::recognised_device;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,6 +16,7 @@ use crate::config::settings::{
 use crate::config::values::{self, seconds};
 use crate::enforce::sessions::OWN_PATH;
 use crate::identity::Caller;
+use crate::identity::assurance::Levels;
 use crate::request::host::Host;
 
 /// A person who has left is signed out after this long (NIST SP 800-63B-4, 2.3.3 advises at most an hour).
@@ -31,7 +33,7 @@ const CONTRAST: f64 = 4.5;
 /// Compiles an issuer's `sign_in`.
 pub(super) fn compile(
     schema: &Issuer,
-    callers: Caller,
+    (callers, levels): (Caller, &Levels),
     base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Option<SignInSettings> {
@@ -58,6 +60,7 @@ pub(super) fn compile(
         shared_workstation: shared,
         label: label.map(|text| values::filled(report, text)).unwrap_or_default().into(),
         session: limits(sign_in, shared, report),
+        recognised_device: recognised_device::compile(sign_in, shared, levels, report),
     })
 }
 

@@ -74,7 +74,8 @@ impl BrowserSessions {
                 return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
             }
         };
-        let matter = Matter { name: step_up.intent.to_string(), intent, live, closes: step_up.closes };
+        let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
+        let matter = Matter { name, intent, live, closes: step_up.closes, device };
         // Whoever began it is who must come back.
         if matter.live.name != step_up.session || matter.intent.session != step_up.session {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));

@@ -21,6 +21,7 @@ use super::start::link;
 use crate::decision::Lookup;
 use crate::enforce::sessions::{Choice, Page, Place, SessionFact, Visit, Visited};
 use crate::policy::{Route, TierIndex, Way, WayKind};
+use crate::request::device::DeviceId;
 
 /// So often a person may fail to give proof for one action before it has to be begun anew.
 const MOST_ATTEMPTS: u64 = 5;
@@ -33,6 +34,8 @@ struct Matter {
     live: std::sync::Arc<Live>,
     /// Whether the window is to be closed afterwards.
     closes: bool,
+    /// The name by which the browser shows that it was recognised before.
+    device: Option<DeviceId>,
 }
 
 /// The address of a step-up; `way` is one that was chosen.
@@ -74,7 +77,7 @@ impl BrowserSessions {
             return Err(Page::OtherPerson("/".to_owned()).into());
         }
         let closes = target.query_once("then").as_deref() == Some("close");
-        Ok(Matter { name, intent, live, closes })
+        Ok(Matter { name, intent, live, closes, device: visit.facts.device.clone() })
     }
 
     /// Goes the way that was chosen, or the only one; else asks which.

@@ -60,8 +60,12 @@ impl BrowserSessions {
             return Visited { cookies: vec![cookie], ..self.way_down(matter, way, "store_unavailable") };
         }
         self.calmed(matter).await;
+        // Here and nowhere else: signing in alone makes no browser known.
+        let whose = (live.subject.as_ref(), &*live.record.host);
+        let device = self.recognise(whose, proof.level, matter.device.as_ref(), now).await;
         let answer = self.after_proof(matter).await;
-        Visited { cookies: vec![cookie], fact: Some(proven(live)), ..answer.into() }
+        let cookies = std::iter::once(cookie).chain(device).collect();
+        Visited { cookies, fact: Some(proven(live)), ..answer.into() }
     }
 
     async fn spend_event(&self, issuer: &str, proof: &Proof, now: i64) -> Consumed {

@@ -6,7 +6,7 @@
 // sets the issuer's port, for coming back after a stop; IDP_ORIGINS, parted by
 // commas, where browsers find the gateway. Control API:
 //
-//   POST /token        {"account", "level", "audience", "scope"?, "auth_age"?}
+//   POST /token        {"account", "level", "audience", "scope"?, "auth_age"?, "details"?}
 //   POST /client-token {"audience", "scope"?}
 //   POST /rotate       {"retire"}: new keys sign from now on; retire drops the old
 //   POST /fail         {"endpoint", "mode"}: see faults.mjs; null mends it

@@ -2,6 +2,7 @@
 //! done once.
 
 mod attacks;
+mod device;
 mod elsewhere;
 mod forms;
 mod once;

@@ -70,6 +70,12 @@ impl Idp {
         Tokens(self.order("/token", &asked))
     }
 
+    /// Signs somebody in who agrees to these `authorization_details` (RFC 9396).
+    pub fn agree(&self, account: &str, audience: &str, details: &Value) -> Tokens {
+        let asked = json!({"account": account, "level": "aal2", "audience": audience, "scope": "records", "details": details});
+        Tokens(self.order("/token", &asked))
+    }
+
     /// A machine's token.
     pub fn client_token(&self, audience: &str) -> Tokens {
         Tokens(self.order("/client-token", &json!({"audience": audience, "scope": "feed"})))
