@@ -140,6 +140,8 @@ fn a_scripts_request_is_held_and_its_page_notices_nothing() {
     assert_eq!(upstream.requests().last().expect("one").body, body);
     assert_ne!(browser.session(), Some(before.as_str()), "the session has another name");
     assert_eq!(fetch(&mut browser, "POST", PAY, &[JSON], body).status, 200, "and is worth more for a while");
+    // No page shows a code, so the phone shows none.
+    assert_eq!(idp.shown()[0]["binding_message"], "Pay-a-bill");
     // What needs a proof of its own is never held: the person has to see it.
     let asked = fetch(&mut browser, "PUT", PROFILE, &[JSON], body);
     assert!(step_up_url(&asked).starts_with("/_wardgate/step-up?"), "{asked:?}");
