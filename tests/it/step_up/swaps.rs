@@ -36,8 +36,10 @@ fn a_proof_is_worth_nothing_for_anything_else() {
             send(&mut browser, "POST", &format!("{target}{joint}wardgate-intent={name}"), &[FORM], b"");
         assert_eq!((answer.status, upstream.count()), (400, before), "{target}: {answer:?}");
     }
-    // Another session of the same person.
+    // Another session of the same person, who is known there as well as here.
     let mut hers = signed_in(&gateway, "alice");
+    let asked = send(&mut hers, "POST", PROFILE, &[FORM], b"street=9");
+    prove(&mut hers, &asked);
     assert_eq!(send(&mut hers, "POST", PROFILE, &[FORM], b"street=1").status, 401);
     assert_eq!(confirm(&mut hers, &page).status, 403);
     // Another person, who knows every address.
