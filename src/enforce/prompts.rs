@@ -18,7 +18,8 @@ pub struct Ask<'a> {
     pub id_token: Option<&'a str>,
     /// What people call the action.
     pub label: &'a str,
-    /// The code that stands on the page too, so that the person tells this prompt from somebody else's.
+    /// The code that stands on the page too, so that the person tells this prompt from somebody else's; empty where a
+    /// request is held and no page shows one.
     pub code: &'a str,
     /// The issuer's words for a sufficient level, the weakest first.
     pub acr_values: &'a [Box<str>],

@@ -156,6 +156,8 @@ pub enum Page {
         kept: bool,
         /// What was sent could not be kept.
         lost: bool,
+        /// Where one goes who does not want it, where that is known.
+        back: Option<String>,
     },
     /// Is this what you want to be done?
     Confirm {
@@ -172,7 +174,7 @@ pub enum Page {
     Waiting {
         /// What people call the action.
         label: Option<Box<str>>,
-        /// What the phone must show too.
+        /// What the phone must show too; empty where it was asked before there was a page.
         code: Box<str>,
         /// How long an answer may take until it is known here, in seconds.
         seconds: u32,
@@ -204,6 +206,8 @@ pub enum Page {
         again: String,
         /// Other ways.
         others: Vec<Choice>,
+        /// Where one goes who does not want it, where that is known.
+        back: Option<String>,
     },
     /// A way can't be used now.
     WayOutage {

@@ -22,6 +22,7 @@ use self::message::Form;
 use self::questions::{Look, Questions, Said};
 use self::wire::{Handle, How, Wanted};
 use super::discovery::Discovery;
+use super::error::Owner;
 use super::http::{Answer, ClientCredentials, HttpClient};
 use super::provider::Access;
 use super::refreshed::Refreshed;
@@ -78,7 +79,11 @@ impl CibaAsker {
     ) -> Result<Arc<Self>, StartError> {
         let issuer = verifier.issuers.get(settings.issuer).map(|issuer| &issuer.settings);
         let issuer = issuer.ok_or_else(|| StartError::NoSettings(settings.client_id.clone()))?.clone();
-        let secret = file::read_secret(file::CLIENT_SECRET, &issuer.name, &settings.client_secret_file)?;
+        let secret = file::read_secret(
+            file::CLIENT_SECRET,
+            &Owner::issuer(&issuer.name),
+            &settings.client_secret_file,
+        )?;
         let credentials = ClientCredentials::new(&settings.client_id, &secret);
         let before = before.filter(|before| before.settings == *settings && before.issuer == issuer);
         let (endpoints, access, progress) = match before {

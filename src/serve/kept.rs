@@ -38,6 +38,8 @@ pub(super) enum Kept {
     Offered(Offered),
     /// It can't be kept: the store does not answer.
     Unavailable,
+    /// It was held, and the proof is there, but can't be recorded.
+    Unrecorded,
     /// It was held, and the proof is there; the cookies of the session that is worth more.
     Proven(Vec<String>),
 }
@@ -109,8 +111,12 @@ impl Gateway {
         let may_hold = is_first && challenged.body.is_some() && !facts.method.is_safe();
         if let (Some(name), true) = (&offered.name, may_hold) {
             let arrival = self.arrival(context, &facts.method, Ok(facts));
-            if let Some(cookies) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
-                return Some(Kept::Proven(cookies));
+            if let Some(held) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
+                if held.is_recorded {
+                    return Some(Kept::Proven(held.cookies));
+                }
+                context.cookies = held.cookies;
+                return Some(Kept::Unrecorded);
             }
         }
         Some(Kept::Offered(offered))

@@ -135,6 +135,7 @@ impl BrowserSessions {
         let revoked = self.state.revoke(&key, moment, absolute + record::MARGIN).await;
         self.known.remove(name);
         self.state.unseal(&record::refresh_key(name)).await;
+        self.state.unseal(&record::raise_key(name)).await;
         self.state.unseal(&record::session_key(name)).await;
         revoked == crate::decision::Lookup::Found(())
     }

@@ -229,6 +229,12 @@ impl Known<'_> {
         let grants = report.required(&schema.grants, "grants", place, "aal2");
         let grants =
             grants.and_then(|text| assurance::level(report, self.levels, text)).unwrap_or(Level::NONE);
+        if grants == Level::NONE
+            && let Some(text) = schema.grants.as_ref().filter(|text| text.value == "none")
+        {
+            let help = "name the level that the service's proof is worth, such as `aal2`";
+            report.add(Code::StepUpKey, text, "a proof that grants `none` is worth nothing", help);
+        }
         let secret = report.required(&schema.secret_file, "secret_file", place, "/secrets/proofing");
         let keys = report.required(&schema.keys_file, "keys_file", place, "/secrets/proofing.jwks");
         let mut file = |text| values::file(report, self.base_dir, text);

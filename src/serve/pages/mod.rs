@@ -196,9 +196,21 @@ mod tests {
         ];
         let (again, back, cancel) = (EVIL.to_owned(), EVIL.to_owned(), EVIL.to_owned());
         vec![
-            Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false },
-            Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true },
-            Page::StepUp { label: label.clone(), ways: Vec::new(), kept: true, lost: true },
+            Page::StepUp {
+                label: label.clone(),
+                ways: ways.clone(),
+                kept: true,
+                lost: false,
+                back: Some(again.clone()),
+            },
+            Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true, back: None },
+            Page::StepUp {
+                label: label.clone(),
+                ways: Vec::new(),
+                kept: true,
+                lost: true,
+                back: Some(again.clone()),
+            },
             Page::Confirm { label: label.clone(), shown, action: EVIL.to_owned(), cancel: EVIL.to_owned() },
             Page::Confirm { label: None, shown: Vec::new(), action: "/a".into(), cancel: "/".into() },
             Page::Waiting {
@@ -215,7 +227,7 @@ mod tests {
             Page::AlreadySent(back.clone()),
             Page::IntentGone(back.clone()),
             Page::OtherPerson(back),
-            Page::ProofRefused { again: again.clone(), others: ways.clone() },
+            Page::ProofRefused { again: again.clone(), others: ways.clone(), back: Some(again.clone()) },
             Page::WayOutage { again, others: ways.clone() },
             Page::TooManyPrompts(ways),
         ]
@@ -251,13 +263,15 @@ mod tests {
             Choice { label: "By card".into(), link: "/card".into() },
         ];
         let again = [Choice { label: Box::default(), link: "/again".into() }];
-        let nameless = Page::StepUp { label: None, ways: again.to_vec(), kept: false, lost: false };
+        let nameless =
+            Page::StepUp { label: None, ways: again.to_vec(), kept: false, lost: false, back: None };
         assert!(english(&nameless).html.contains(">Sign in again</a>"));
         assert!(
             pages().page(&nameless, Some("es"), Uuid::nil()).html.contains(">Iniciar sesión de nuevo</a>")
         );
         let page = |label: Option<&str>, ways: &[Choice], kept, lost| {
-            english(&Page::StepUp { label: label.map(Into::into), ways: ways.to_vec(), kept, lost })
+            let (label, ways) = (label.map(Into::into), ways.to_vec());
+            english(&Page::StepUp { label, ways, kept, lost, back: None })
         };
         let kept = page(Some("Pay a bill"), &ways, true, false);
         assert_eq!((count(&kept, "is kept for"), count(&kept, "could not be kept")), (1, 0));
@@ -303,15 +317,23 @@ mod tests {
 
     #[test]
     fn the_code_is_on_the_page_that_waits() {
-        let page = english(&Page::Waiting {
+        let mut waiting = Page::Waiting {
             label: Some("Pay a bill".into()),
             code: "K7-M2".into(),
             seconds: 5,
             here: "/here".into(),
             others: vec![Choice { label: "By card".into(), link: "/card".into() }],
             cancel: "/bills".into(),
-        });
+        };
+        let page = english(&waiting);
         assert_eq!((count(&page, "<p class=\"code\">K7-M2</p>"), count(&page, "can take 5 seconds")), (1, 1));
+        let Page::Waiting { ref mut code, .. } = waiting else { unreachable!() };
+        *code = Box::default();
+        let asked = english(&waiting);
+        assert_eq!(
+            (count(&asked, "class=\"code\""), count(&asked, "code there"), count(&asked, "say no")),
+            (0, 0, 1)
+        );
         for link in
             ["class=\"action\" href=\"/here\"", "class=\"action second\" href=\"/card\"", "href=\"/bills\""]
         {

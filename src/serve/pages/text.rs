@@ -22,6 +22,7 @@ pub enum Says {
     NoWay,
     Confirm,
     Waiting,
+    Asked,
     Proven,
     Sent,
     NotAccepted,
@@ -47,7 +48,7 @@ impl Says {
     pub const fn status(self) -> u16 {
         match self {
             Self::Chooser | Self::ConfirmSignOut | Self::SignedOut => 200,
-            Self::Confirm | Self::Waiting | Self::Proven | Self::Sent => 200,
+            Self::Confirm | Self::Waiting | Self::Asked | Self::Proven | Self::Sent => 200,
             Self::Expired | Self::Malformed => 400,
             Self::MoreProof | Self::Ended | Self::StepUp | Self::NoWay => 401,
             Self::Failed | Self::Denied | Self::OtherPerson | Self::ProofRefused => 403,
@@ -213,6 +214,16 @@ impl Says {
             (Self::Waiting, Spanish) => (
                 "Mire su teléfono",
                 "Le preguntamos en su teléfono por {label}. El código de allí debe ser igual que este. Si no lo es, diga que no en el teléfono.",
+                "Dije que sí en mi teléfono",
+            ),
+            (Self::Asked, English) => (
+                "Look at your phone",
+                "We asked on your phone about {label}. If it was not you who wanted this, say no on the phone.",
+                "I said yes on my phone",
+            ),
+            (Self::Asked, Spanish) => (
+                "Mire su teléfono",
+                "Le preguntamos en su teléfono por {label}. Si no fue usted quien lo quiso, diga que no en el teléfono.",
                 "Dije que sí en mi teléfono",
             ),
             (Self::Proven, English) => {

@@ -62,8 +62,12 @@ impl BrowserSessions {
         step_up: &StepUpBegun,
         tokens: Result<(Offer<'_>, Tokens), Stop>,
     ) -> Visited {
-        let Some(live) = self.alive(visit).await else {
-            return Page::IntentGone(super::link(None, "/", false)).into();
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return Page::IntentGone(super::link(None, "/", false)).into(),
+            Lookup::Unavailable => {
+                return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
+            }
         };
         let intent = match self.kept(&step_up.intent).await {
             Lookup::Found(super::Kept::Waiting(intent)) => *intent,

@@ -4,10 +4,15 @@ use super::super::BrowserSessions;
 use super::Matter;
 use super::intent::{self, Kept};
 use crate::decision::Lookup;
+use crate::enforce::ports::Consumed;
 use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
 use crate::enforce::step_up::{Confirmed, Taken, confirming};
 use crate::request::fetch::From;
 use crate::request::shown::{Shown, shown};
+
+/// For so long a click that takes a request out has it for itself: longer than the store may take for that, and short, so
+/// that where the gateway was killed meanwhile the person may click again.
+const CLICK: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Where a request is confirmed.
 pub(super) fn address(name: &str) -> String {
@@ -33,7 +38,11 @@ impl BrowserSessions {
         if intent.is_read() {
             return Answer::GoTo(intent.back.clone().into()).into();
         }
-        let Some(body) = intent.body() else { return Page::IntentGone(intent.back.clone().into()).into() };
+        let body = match self.body_of(name, intent).await {
+            Lookup::Found(body) => body,
+            Lookup::Absent => return self.without_body(name, &intent.back).await.into(),
+            Lookup::Unavailable => return Page::Outage(address(name)).into(),
+        };
         let headers = intent.headers();
         let media = headers.get(http::header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
         Page::Confirm {
@@ -45,11 +54,25 @@ impl BrowserSessions {
         .into()
     }
 
+    /// The body is not there (any more): who takes a request out takes that first, and has noted it before.
+    async fn without_body(&self, name: &str, back: &str) -> Page {
+        match self.kept(name).await {
+            Lookup::Found(Kept::Sent { .. }) => Page::AlreadySent(back.to_owned()),
+            Lookup::Unavailable => Page::Outage(address(name)),
+            Lookup::Found(_) | Lookup::Absent => Page::IntentGone(back.to_owned()),
+        }
+    }
+
     /// How far a step-up is, in a word for a script.
     pub(in crate::session) async fn progress(&self, visit: &Visit<'_>) -> Visited {
         let gone = || Answer::Progress("gone").into();
         let Some(name) = visit.facts.target.query_once("intent") else { return gone() };
-        let Some(live) = self.alive(visit).await else { return gone() };
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return gone(),
+            // A moment's outage is no end.
+            Lookup::Unavailable => return Answer::Progress("waiting").into(),
+        };
         match self.kept(&name).await {
             Lookup::Found(Kept::Waiting(intent)) if intent.session == live.name => {
                 Answer::Progress("waiting").into()
@@ -57,7 +80,6 @@ impl BrowserSessions {
             Lookup::Found(Kept::Released { session }) if session == live.name => {
                 Answer::Progress("proven").into()
             }
-            // A moment's outage is no end.
             Lookup::Unavailable => Answer::Progress("waiting").into(),
             Lookup::Found(_) | Lookup::Absent => gone(),
         }
@@ -71,8 +93,12 @@ impl BrowserSessions {
         if visit.facts.fetch.from != From::Own || is_by_script {
             return Taken::Page(Page::Malformed, "not_its_own_page");
         }
-        let Some(live) = self.alive(visit).await else {
-            return Taken::Page(Page::IntentGone(super::link(None, "/", false)), "no_session");
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => {
+                return Taken::Page(Page::IntentGone(super::link(None, "/", false)), "no_session");
+            }
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
         let is_this_persons = |kept: &Kept| match kept {
             Kept::Waiting(intent) => intent.session == live.name,
@@ -90,6 +116,17 @@ impl BrowserSessions {
             Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned()), "not_kept"),
             Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
+        let body = match self.body_of(name, &waiting).await {
+            Lookup::Found(body) => body,
+            Lookup::Absent => return Taken::Page(self.without_body(name, &waiting.back).await, "not_kept"),
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
+        };
+        // Of clicks at the same moment one goes on: what it finds missing, nobody else is about to send.
+        match self.state.consume(&intent::click(name), CLICK).await {
+            Consumed::Done(_) => {}
+            Consumed::Already => return Taken::Page(Page::AlreadySent(waiting.back.into()), "already_sent"),
+            Consumed::Unknown => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
+        }
         // First, so that nobody who finds nothing any more is told that nothing was sent.
         let sent = Kept::Sent { session: waiting.session.clone(), back: waiting.back.clone() };
         if !self.keep_intent(name, &sent).await {
@@ -97,13 +134,15 @@ impl BrowserSessions {
         }
         let intent = match self.take_intent(name).await {
             Lookup::Found(Kept::Waiting(intent)) => intent,
-            // Another click was first, and says so in a moment.
+            // The store has another memory since it was kept: it can be read, and nobody can know whether it was taken out.
             Lookup::Found(_) | Lookup::Absent => {
-                return Taken::Page(Page::AlreadySent(waiting.back.into()), "already_sent");
+                self.not_sent(name).await;
+                return Taken::Page(Page::IntentGone(waiting.back.into()), "not_kept");
             }
             Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
-        let (Some(method), Some(body)) = (intent::method(&intent.method), intent.body()) else {
+        self.drop_body(name, &intent).await;
+        let Some(method) = intent::method(&intent.method) else {
             return Taken::Page(Page::IntentGone(intent.back.into()), "not_kept");
         };
         Taken::Request(Box::new(Confirmed {

@@ -58,7 +58,8 @@ impl BrowserSessions {
             }
             Lookup::Absent => {
                 let host = visit.facts.host.as_str();
-                return match self.put(&matter, (way, position), host, visit.now).await {
+                let Some(code) = code() else { return self.way_down(&matter, &way.name, "no_randomness") };
+                return match self.put(&matter, (way, position), code, (host, visit.now)).await {
                     Ok(Prompt { page: Some(page), .. }) => Answer::GoTo(page.into()).into(),
                     Ok(prompt) => self.waiting(&matter, way, &prompt, Duration::from_secs(prompt.interval)),
                     Err(visited) => *visited,
@@ -94,13 +95,13 @@ impl BrowserSessions {
         self.refused(matter, &way.name, result)
     }
 
-    /// Puts the question, where the person was not asked too often.
+    /// Puts the question, where the person was not asked too often. `code` stands on the page; empty where there is none.
     pub(super) async fn put(
         &self,
         matter: &Matter,
         (way, position): (&Way, usize),
-        host: &str,
-        now: i64,
+        code: Box<str>,
+        (host, now): (&str, i64),
     ) -> Result<Prompt, Box<Visited>> {
         let down = |why| Box::new(self.way_down(matter, &way.name, why));
         let Some(prompts) = &self.prompts else { return Err(down("way_unavailable")) };
@@ -116,7 +117,6 @@ impl BrowserSessions {
             Lookup::Found(_) => {}
             Lookup::Absent | Lookup::Unavailable => return Err(down("store_unavailable")),
         }
-        let Some(code) = code() else { return Err(down("no_randomness")) };
         let here = address(&matter.name, Some(&way.name), matter.closes);
         let Some(offer) = self.offer(host, &matter.live.record.issuer) else {
             return Err(Box::new(Page::IntentGone(matter.intent.back.clone().into()).into()));

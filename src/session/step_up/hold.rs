@@ -66,7 +66,8 @@ impl BrowserSessions {
         let matter = Matter { name: name.to_owned(), intent: *intent, live, closes: true, device };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
         let host = challenged.facts.host.as_str();
-        let prompt = match self.put(&matter, (way, position), host, challenged.now).await {
+        // There is no page that could show a code.
+        let prompt = match self.put(&matter, (way, position), Box::default(), (host, challenged.now)).await {
             Ok(prompt) => prompt,
             Err(visited) => return Some(*visited),
         };

@@ -5,6 +5,7 @@
 //! waits, and for nothing else.
 
 mod at_issuer;
+mod body;
 mod confirm;
 mod elsewhere;
 mod hold;
@@ -38,6 +39,13 @@ struct Matter {
     device: Option<DeviceId>,
 }
 
+impl Matter {
+    /// Where the person goes who does not want it; a page that needs the proof itself is no such place.
+    fn back(&self) -> Option<String> {
+        (self.intent.back != self.intent.target).then(|| self.intent.back.to_string())
+    }
+}
+
 /// The address of a step-up; `way` is one that was chosen.
 fn address(name: &str, way: Option<&str>, closes: bool) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -57,9 +65,11 @@ impl BrowserSessions {
         let target = &visit.facts.target;
         let Some(name) = target.query_once("intent") else { return Err(Page::Malformed.into()) };
         let name = name.into_owned();
-        let Some(live) = self.alive(visit).await else {
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
             // Whatever was kept was the ended session's.
-            return Err(Page::IntentGone(link(None, "/", false)).into());
+            Lookup::Absent => return Err(Page::IntentGone(link(None, "/", false)).into()),
+            Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
         };
         let intent = match self.kept(&name).await {
             Lookup::Found(Kept::Waiting(intent)) => *intent,
@@ -96,7 +106,7 @@ impl BrowserSessions {
                 let label = matter.intent.label.clone();
                 let ways = self.choices(&matter, &[]);
                 let kept = !matter.intent.is_read();
-                return Page::StepUp { label, ways, kept, lost: false }.into();
+                return Page::StepUp { label, ways, kept, lost: false, back: matter.back() }.into();
             }
         };
         match way.map(|way| (way, &way.kind)) {
@@ -112,13 +122,13 @@ impl BrowserSessions {
     async fn may_try(&self, matter: &Matter) -> bool {
         let name = super::secret::digest(&matter.name);
         let attempts = self.state.window(&format!("step-up:{name}"), self.policy.resume.ttl).await;
-        // An issuer that never does what it is asked would else send the browser in circles (an essential `acr` that it can't give).
+        // Else an issuer that can't give the level would send the browser round in circles.
         !matches!(attempts, Lookup::Found(count) if count > MOST_ATTEMPTS)
     }
 
     fn too_often(&self, matter: &Matter) -> Visited {
-        let page =
-            Page::StepUp { label: matter.intent.label.clone(), ways: Vec::new(), kept: false, lost: false };
+        let (label, back) = (matter.intent.label.clone(), matter.back());
+        let page = Page::StepUp { label, ways: Vec::new(), kept: false, lost: false, back };
         self.ended(matter, "too_many_attempts", page)
     }
 
@@ -163,7 +173,7 @@ impl BrowserSessions {
     fn refused(&self, matter: &Matter, way: &str, result: &'static str) -> Visited {
         let again = address(&matter.name, Some(way), matter.closes);
         let others = self.choices(matter, &[way]);
-        self.ended(matter, result, Page::ProofRefused { again, others })
+        self.ended(matter, result, Page::ProofRefused { again, others, back: matter.back() })
     }
 
     /// The page that says that a way can't be used now.

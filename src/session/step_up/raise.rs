@@ -1,7 +1,9 @@
 //! A proof takes effect: the session is worth more, shows another name, and the request that waits has its grant.
 
 use super::super::callback::SKEW;
-use super::super::record::{self, Named, Raised, Record, ShownAs, keep, session_key, understood};
+use super::super::record::{
+    self, Named, Raise, Raised, Record, ShownAs, keep, raise_key, session_key, understood,
+};
 use super::super::{BrowserSessions, cookie, secret};
 use super::intent::Kept;
 use super::{Matter, proven};
@@ -76,7 +78,7 @@ impl BrowserSessions {
         self.state.consume(&key, remember).await
     }
 
-    /// Writes what was proven into the session and gives it another name in the browser; the cookie, where that is done.
+    /// Writes what was proven beside the session and gives it another name in the browser; the cookie, where that is done.
     async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
         let id = secret::new()?;
         let shown = record::name_of(&id);
@@ -85,23 +87,23 @@ impl BrowserSessions {
         };
         let (position, _) = self.issuer(&newest.issuer)?;
         let limits = self.issuers.get(position)?.sign_in.as_ref()?.session;
-        // Later than the name before, whatever the clocks of two gateways say.
-        let since = newest.shown_as.as_ref().map_or(now, |before| now.max(before.since.saturating_add(1)));
-        let other = Named::Other { stands_for: name.into(), since };
-        if !keep(self.state.as_ref(), &session_key(&shown), &other, limits.absolute + record::MARGIN).await {
-            return None;
-        }
-        let record = Record {
-            raised: Some(raised),
-            shown_as: Some(ShownAs { name: shown, since }),
-            seen_at: now,
-            ..newest
+        let before = match self.raise_of(name).await {
+            Lookup::Found(before) => Some(before.shown_as.since),
+            Lookup::Absent => None,
+            Lookup::Unavailable => return None,
         };
-        let ttl = limits.idle.min(limits.absolute) + record::MARGIN;
-        if !keep(self.state.as_ref(), &session_key(name), &record, ttl).await {
+        // Later than the name before, whatever the clocks of two gateways say.
+        let since = before.map_or(now, |before| now.max(before.saturating_add(1)));
+        let ttl = limits.absolute + record::MARGIN;
+        let other = Named::Other { stands_for: name.into(), since };
+        if !keep(self.state.as_ref(), &session_key(&shown), &other, ttl).await {
             return None;
         }
-        self.remember(name, record, now)?;
+        let raise = Raise { raised, shown_as: ShownAs { name: shown, since } };
+        if !keep(self.state.as_ref(), &raise_key(name), &raise, ttl).await {
+            return None;
+        }
+        self.remember(name, newest, Some(raise), now)?;
         Some(cookie::session(&id))
     }
 
@@ -112,6 +114,7 @@ impl BrowserSessions {
             // Who asked asks again: what was kept must not be sent as well.
             let released = Kept::Released { session: intent.session.clone() };
             self.keep_intent(&matter.name, &released).await;
+            self.drop_body(&matter.name, intent).await;
             return Answer::Page(Page::Proven);
         }
         if intent.is_read() {

@@ -33,9 +33,27 @@ fn pages() -> Vec<(&'static str, Page)> {
         cancel: cancel.clone(),
     };
     vec![
-        ("step-up-kept", Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false }),
-        ("step-up-lost", Page::StepUp { label: None, ways, kept: false, lost: true }),
-        ("step-up-no-way", Page::StepUp { label: label.clone(), ways: Vec::new(), kept: false, lost: false }),
+        (
+            "step-up-kept",
+            Page::StepUp {
+                label: label.clone(),
+                ways: ways.clone(),
+                kept: true,
+                lost: false,
+                back: Some(again.clone()),
+            },
+        ),
+        ("step-up-lost", Page::StepUp { label: None, ways, kept: false, lost: true, back: None }),
+        (
+            "step-up-no-way",
+            Page::StepUp {
+                label: label.clone(),
+                ways: Vec::new(),
+                kept: false,
+                lost: false,
+                back: Some(again.clone()),
+            },
+        ),
         ("confirm", confirm(shown)),
         ("confirm-unread", confirm(Vec::new())),
         (
@@ -55,7 +73,10 @@ fn pages() -> Vec<(&'static str, Page)> {
         ("already-sent", Page::AlreadySent(back.clone())),
         ("intent-gone", Page::IntentGone(back.clone())),
         ("other-person", Page::OtherPerson(back)),
-        ("proof-refused", Page::ProofRefused { again: again.clone(), others: others.clone() }),
+        (
+            "proof-refused",
+            Page::ProofRefused { again: again.clone(), others: others.clone(), back: Some(again.clone()) },
+        ),
         ("way-outage", Page::WayOutage { again, others: others.clone() }),
         ("too-many-prompts", Page::TooManyPrompts(others)),
     ]

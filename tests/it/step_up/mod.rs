@@ -8,6 +8,9 @@ mod forms;
 mod once;
 mod phone;
 mod scripts;
+mod store_killed;
+mod stored;
+mod swaps;
 
 use crate::session::browser::{Browser, NAVIGATION, SCRIPT, portal};
 use crate::session::config;

@@ -86,7 +86,7 @@ impl Idp {
         self.order("/relay", &json!({"to": gateway.to_string()}));
     }
 
-    /// Changes what is known of an account.
+    /// Changes what is known of an account, or makes one.
     pub fn set_claims(&self, account: &str, claims: &Value) {
         self.order("/claims", &json!({"account": account, "claims": claims}));
     }
