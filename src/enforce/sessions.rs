@@ -104,7 +104,7 @@ pub struct Visit<'v> {
 /// Something that happened to a session, for the audit trail; names in it become pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFact {
-    /// `sign_in`, `step_up`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
+    /// `sign_in`, `step_up`, `ciba_ping`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,
@@ -232,6 +232,21 @@ pub enum Answer {
     LogoutRefused,
     /// Nobody could keep it in mind; the issuer should try again.
     LogoutUnavailable,
+    /// An issuer's word that there is an answer: how it was taken.
+    Word(Heard),
+}
+
+/// How an issuer's word was taken (OpenID Connect CIBA Core 1.0 §10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Whoever waits for it looks for the answer.
+    Taken,
+    /// It can't be read.
+    Malformed,
+    /// Nobody waits for it from whoever sent it. Of why, nothing is said.
+    Refused,
+    /// Nobody could keep it in mind.
+    Unavailable,
 }
 
 /// An answer with all that comes with it.

@@ -103,6 +103,7 @@ impl Gateway {
             Answer::Progress(word) => Reply::progress(id, word),
             Answer::Script => Reply::script(id),
             Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
+            Answer::Word(heard) => Reply::heard(id, *heard),
             Answer::LogoutTaken => Reply::bare(id, 200),
             Answer::LogoutRefused => Reply::bare(id, 400),
             Answer::LogoutUnavailable => Reply::bare(id, 503),

@@ -178,6 +178,7 @@ impl Sessions for BrowserSessions {
             Place::StepUp => self.step_up(visit).await,
             Place::StepUpStatus => self.progress(visit).await,
             Place::Confirm => self.confirm(visit).await,
+            Place::CibaNotification => self.word(visit).await,
             Place::Script => Answer::Script.into(),
         }
     }

@@ -66,6 +66,9 @@ impl BrowserSessions {
             }
             Lookup::Unavailable => return self.way_down(&matter, &way.name, "store_unavailable"),
         };
+        if way.sends_word() && self.has_word(&prompt).await {
+            prompts.hasten(position, &prompt.handle);
+        }
         match prompts.answered(position, &prompt.handle, visit.now).await {
             Ok(Answered::Waiting(interval)) => self.waiting(&matter, way, &prompt, interval),
             Ok(Answered::Proven(proof)) => match self.state.unseal(&key).await {
@@ -121,6 +124,9 @@ impl BrowserSessions {
         let Some(offer) = self.offer(host, &matter.live.record.issuer) else {
             return Err(Box::new(Page::IntentGone(matter.intent.back.clone().into()).into()));
         };
+        let Ok(notification_token) = self.awaits_word(matter, way).await else {
+            return Err(down("store_unavailable"));
+        };
         let acr_values = self.acr_values(matter);
         let rules = self.policy.issuers.get(matter.live.position);
         let ask = Ask {
@@ -132,6 +138,7 @@ impl BrowserSessions {
             acr_values: &acr_values,
             language: matter.intent.language.as_deref().unwrap_or("en"),
             come_back: &format!("{}{here}", offer.origin.text),
+            notification_token: notification_token.as_deref(),
         };
         let asked = match prompts.ask(position, &ask).await {
             Ok(asked) => asked,

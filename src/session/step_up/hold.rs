@@ -70,8 +70,18 @@ impl BrowserSessions {
             Err(visited) => return Some(*visited),
         };
         let mut interval = Duration::from_secs(prompt.interval);
-        while began.elapsed() + interval <= patience {
-            sleep(interval).await;
+        let mut listens = way.sends_word();
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            if listens && self.hears(&prompt, interval.min(left)).await {
+                prompts.hasten(position, &prompt.handle);
+                // It is said once, and what is said again is worth no look.
+                listens = false;
+            } else if interval > left {
+                return None;
+            } else if !listens {
+                sleep(interval).await;
+            }
             let now = challenged.now.saturating_add(i64::try_from(began.elapsed().as_secs()).unwrap_or(0));
             match prompts.answered(position, &prompt.handle, now).await {
                 Ok(Answered::Waiting(next)) => interval = next.max(Duration::from_secs(1)),
@@ -88,7 +98,6 @@ impl BrowserSessions {
                 Err(_) => return None,
             }
         }
-        None
     }
 }
 

@@ -9,6 +9,7 @@ mod confirm;
 mod elsewhere;
 mod hold;
 mod intent;
+mod ping;
 mod raise;
 
 pub(super) use self::at_issuer::Demand;

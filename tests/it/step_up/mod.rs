@@ -6,6 +6,7 @@ mod elsewhere;
 mod forms;
 mod once;
 mod phone;
+mod ping;
 mod scripts;
 
 use crate::session::browser::{Browser, NAVIGATION, SCRIPT, portal};
