@@ -77,9 +77,9 @@ impl Place {
             | Self::SignedOut
             | Self::StepUp
             | Self::StepUpStatus
-            | Self::Confirm
             | Self::Script => *method == Method::GET,
-            Self::SignOut => *method == Method::GET || *method == Method::POST,
+            // On a host of the pages' own the form leads here too.
+            Self::Confirm | Self::SignOut => *method == Method::GET || *method == Method::POST,
             Self::BackChannelLogout | Self::CibaNotification => *method == Method::POST,
         }
     }

@@ -25,6 +25,10 @@ const FORM_BYTES: usize = 64 * 1024;
 /// The sessions, where a request is for one of the gateway's own pages.
 pub(super) fn addressed<'l>(live: &'l Live, facts: &Facts) -> Option<&'l Arc<dyn Sessions>> {
     let sessions = live.generation.sessions.as_ref()?;
+    if sessions.pages_host() == Some(facts.host.as_str()) {
+        // Nothing else is there, whatever routes there are for any host.
+        return Some(sessions);
+    }
     let is_own = facts.target.raw().starts_with(OWN_PATH)
         && facts.target.path_as(PathReading::STRICT).is_ok_and(|path| is_own_path(&path));
     (is_own && sessions.serves(facts.host.as_str())).then_some(sessions)

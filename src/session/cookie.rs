@@ -6,6 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::target;
 use crate::request::cookies::{OWN_PREFIX, SESSION};
 
+/// By what a browser is known on a host of the pages' own.
+pub const PAGES: &str = "__Host-wardgate-pages";
+
 /// How many sign-ins under way a browser may have cookies for: more are forgotten, so that its requests stay small.
 pub const MOST_PENDING: usize = 20;
 
@@ -47,6 +50,11 @@ pub fn read_pending(value: &str) -> (&str, String) {
 /// Gives the browser its session. Without an age: it ends with the browser, and in the store when its time has come.
 pub fn session(id: &str) -> String {
     format!("{SESSION}={id}; Path=/; Secure; HttpOnly; SameSite=Lax")
+}
+
+/// Lets a browser be known on a host of the pages' own, for so many seconds.
+pub fn pages(id: &str, seconds: u64) -> String {
+    format!("{PAGES}={id}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax")
 }
 
 /// Takes a cookie back.

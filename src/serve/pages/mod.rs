@@ -199,8 +199,20 @@ mod tests {
             Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false },
             Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true },
             Page::StepUp { label: label.clone(), ways: Vec::new(), kept: true, lost: true },
-            Page::Confirm { label: label.clone(), shown, action: EVIL.to_owned(), cancel: EVIL.to_owned() },
-            Page::Confirm { label: None, shown: Vec::new(), action: "/a".into(), cancel: "/".into() },
+            Page::Confirm {
+                label: label.clone(),
+                account: Some(EVIL.into()),
+                shown,
+                action: EVIL.to_owned(),
+                cancel: EVIL.to_owned(),
+            },
+            Page::Confirm {
+                label: None,
+                account: None,
+                shown: Vec::new(),
+                action: "/a".into(),
+                cancel: "/".into(),
+            },
             Page::Waiting {
                 label,
                 code: EVIL.into(),
@@ -283,6 +295,7 @@ mod tests {
         let confirm = |shown: &[Shown]| {
             english(&Page::Confirm {
                 label: Some("Change my address".into()),
+                account: Some("ana@example.org".into()),
                 shown: shown.to_vec(),
                 action: "/_wardgate/go?i=1&j=2".into(),
                 cancel: "/profile".into(),
@@ -292,6 +305,7 @@ mod tests {
         assert_eq!(count(&page, "<h1>Please check: Change my address</h1>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Home address</bdi></dt><dd><bdi>2 New Road</bdi></dd>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Note</bdi></dt><dd class=\"remark\"><bdi>empty</bdi></dd>"), 1);
+        assert_eq!(count(&page, "<p>You are signed in as ana@example.org.</p>"), 1);
         assert_eq!((count(&page, "1234"), count(&page, "not shown<")), (0, 1));
         let form = "<form method=\"post\" action=\"/_wardgate/go?i=1&#38;j=2\"><button class=\"action\" type=\"submit\">Yes, do it: Change my address</button></form>";
         assert_eq!((count(&page, form), count(&page, "<form"), count(&page, "<button")), (1, 1, 1));

@@ -40,6 +40,7 @@ impl Reply {
         // Not `no-referrer`: then a form of the page's own would come without its origin (Fetch standard).
         header.insert_header(http::header::REFERRER_POLICY, "same-origin")?;
         header.insert_header("cross-origin-opener-policy", "same-origin")?;
+        header.insert_header("cross-origin-resource-policy", "same-origin")?;
         header.insert_header("x-content-type-options", "nosniff")?;
         Ok(Self { header, body })
     }

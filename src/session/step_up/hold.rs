@@ -62,7 +62,8 @@ impl BrowserSessions {
         let position = self.policy.ways.iter().position(|known| known.name == way.name)?;
         let _held = self.holding.begin(&live.subject.qualified_id())?;
         // What was kept for a page must not be sent as well: the request itself goes on.
-        let matter = Matter { name: name.to_owned(), intent: *intent, live, closes: true };
+        let matter =
+            Matter { name: name.to_owned(), intent: *intent, live, closes: true, home: None, is_held: true };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
         let host = challenged.facts.host.as_str();
         let prompt = match self.put(&matter, (way, position), host, challenged.now).await {

@@ -5,6 +5,7 @@ mod attacks;
 mod elsewhere;
 mod forms;
 mod once;
+pub mod pages_host;
 mod phone;
 mod ping;
 mod scripts;
