@@ -201,6 +201,7 @@ fn check_apart(file: &File, report: &mut Report<'_>) {
     let hosts = matches.filter_map(|matched| matched.value.host.as_ref());
     let is_served = hosts.into_iter().any(|host| host.value.eq_ignore_ascii_case(&own.host));
     if signs_in || is_served {
+        let report = &mut report.within("pages", None);
         let message = format!("`{}` is the host of an application too", own.host);
         let help = "name a host that has nothing but these pages: what an application's scripts can reach there, they can press";
         report.add(Code::PagesNotApart, text, message, help);

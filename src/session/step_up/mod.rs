@@ -7,6 +7,7 @@
 mod at_issuer;
 mod confirm;
 mod elsewhere;
+mod handover;
 mod hold;
 mod intent;
 mod pages_host;

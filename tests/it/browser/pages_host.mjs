@@ -67,10 +67,12 @@ async function thereAndBack(chrome, world) {
 // A script of the portal's own page, while its person has the page that asks open: all that it can think of.
 async function aScriptOfThePortals(chrome, world) {
   const { context, page } = await opened(chrome);
-  await proven(page, '22 Main St');
-  const [asking, action] = await page.evaluate(() => [location.href, document.querySelector('form').action]);
   const evil = await context.newPage();
   await evil.goto(FORMS);
+  // The portal's own token is now this page's; the script reads it from the cookie.
+  await page.reload();
+  await proven(page, '22 Main St');
+  const [asking, action] = await page.evaluate(() => [location.href, document.querySelector('form').action]);
   const tried = await evil.evaluate(
     async ({ asking, action, there }) => {
       const tried = [];
@@ -79,8 +81,10 @@ async function aScriptOfThePortals(chrome, world) {
           async (answer) => tried.push([what, answer.type, answer.status, /<form|handover=/.test(await answer.text())]),
           () => tried.push([what, 'failed', 0, false]),
         );
+      const token = /csrf=([^;]+)/.exec(document.cookie)[1];
+      const save = (street) => fetch('../profile', { method: 'POST', body: new URLSearchParams({ csrf: token, street, city: 'Ávila' }) });
       const own = new URL(asking).searchParams.get('intent');
-      const { step_up_url: url } = await (await put('Evil St')).json();
+      const { step_up_url: url } = await (await save('Evil St')).json();
       const hers = new URL(url, location).searchParams.get('intent');
       const include = { credentials: 'include' };
       for (const intent of [own, hers]) {
@@ -100,7 +104,7 @@ async function aScriptOfThePortals(chrome, world) {
       // What it could know only by looking over her shoulder.
       await attempt('press', fetch(action, { ...include, mode: 'no-cors', method: 'POST' }));
       // The request that she has given proof for, by itself.
-      await attempt('again', put('22 Main St'));
+      await attempt('again', save('22 Main St'));
       return tried;
     },
     { asking, action, there: ACCESS },
