@@ -22,5 +22,5 @@ maps! {
     /// How long sessions last.
     Session { idle: Text, absolute: Text, }
     /// What the gateway's own pages look like.
-    Pages { name: Text, colour: Text, logo_file: Text, }
+    Pages { name: Text, colour: Text, logo_file: Text, origin: Text, }
 }

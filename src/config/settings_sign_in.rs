@@ -71,11 +71,13 @@ pub struct PagesSettings {
     pub colour: Box<str>,
     /// A picture for their top.
     pub logo: Option<LogoSettings>,
+    /// A host of their own, for those on which a step-up is confirmed.
+    pub origin: Option<Origin>,
 }
 
 impl Default for PagesSettings {
     fn default() -> Self {
-        Self { name: "Sign-in".into(), colour: "#0b5394".into(), logo: None }
+        Self { name: "Sign-in".into(), colour: "#0b5394".into(), logo: None, origin: None }
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Visit<'v> {
 /// Something that happened to a session, for the audit trail; names in it become pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFact {
-    /// `sign_in`, `step_up`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
+    /// `sign_in`, `step_up`, `ciba_ping`, `handover`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,
@@ -163,6 +163,8 @@ pub enum Page {
     Confirm {
         /// What people call the action.
         label: Option<Box<str>>,
+        /// Whose session it is, where the page stands on a host that has no other sign of that.
+        account: Option<Box<str>>,
         /// What was sent.
         shown: Vec<Shown>,
         /// Where the form with the one button posts to.
@@ -198,6 +200,8 @@ pub enum Page {
     AlreadySent(String),
     /// What was sent is no longer kept; where to begin anew.
     IntentGone(String),
+    /// The way to this page was gone before, or took too long; where to begin it anew.
+    LinkGone(String),
     /// It was kept for somebody else than who is signed in now; where to go.
     OtherPerson(String),
     /// The proof was not given, was not enough, or came too late.
@@ -237,6 +241,21 @@ pub enum Answer {
     LogoutRefused,
     /// Nobody could keep it in mind; the issuer should try again.
     LogoutUnavailable,
+    /// An issuer's word that there is an answer: how it was taken.
+    Word(Heard),
+}
+
+/// How an issuer's word was taken (OpenID Connect CIBA Core 1.0 §10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Whoever waits for it looks for the answer.
+    Taken,
+    /// It can't be read.
+    Malformed,
+    /// Nobody waits for it from whoever sent it. Of why, nothing is said.
+    Refused,
+    /// Nobody could keep it in mind.
+    Unavailable,
 }
 
 /// An answer with all that comes with it.
@@ -301,6 +320,11 @@ pub struct Resumed {
 pub trait Sessions: Send + Sync {
     /// Whether people sign in at this host.
     fn serves(&self, host: &str) -> bool;
+
+    /// The host on which step-ups are confirmed, where that is one of their own. Nothing else is there.
+    fn pages_host(&self) -> Option<&str> {
+        None
+    }
 
     /// Where somebody signs in who is on the way to a target (path and query) at this host, and whom one of these
     /// issuers (positions; `None` is any) must vouch for. `None` where nobody can.

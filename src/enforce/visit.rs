@@ -118,6 +118,8 @@ fn begins_session(visited: &Visited) -> bool {
         Answer::Page(Page::Expired(_) | Page::Failed(_) | Page::Outage(_) | Page::Malformed)
     );
     let fact = visited.fact.as_ref();
+    // By it a request goes on.
+    let is_confirmed = fact.is_some_and(|fact| fact.what == "confirm" && fact.result == "ok");
     let is_sign_in = fact.is_some_and(|fact| fact.what == "sign_in") && !is_refusal;
-    is_sign_in || fact.is_some_and(|fact| fact.what == "step_up" && fact.result == "ok")
+    is_confirmed || is_sign_in || fact.is_some_and(|fact| fact.what == "step_up" && fact.result == "ok")
 }

@@ -25,6 +25,10 @@ const FORM_BYTES: usize = 64 * 1024;
 /// The sessions, where a request is for one of the gateway's own pages.
 pub(super) fn addressed<'l>(live: &'l Live, facts: &Facts) -> Option<&'l Arc<dyn Sessions>> {
     let sessions = live.generation.sessions.as_ref()?;
+    if sessions.pages_host() == Some(facts.host.as_str()) {
+        // Nothing else is there, whatever routes there are for any host.
+        return Some(sessions);
+    }
     let is_own = facts.target.raw().starts_with(OWN_PATH)
         && facts.target.path_as(PathReading::STRICT).is_ok_and(|path| is_own_path(&path));
     (is_own && sessions.serves(facts.host.as_str())).then_some(sessions)
@@ -108,6 +112,7 @@ impl Gateway {
             Answer::Progress(word) => Reply::progress(id, word),
             Answer::Script => Reply::script(id),
             Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
+            Answer::Word(heard) => Reply::heard(id, *heard),
             Answer::LogoutTaken => Reply::bare(id, 200),
             Answer::LogoutRefused => Reply::bare(id, 400),
             Answer::LogoutUnavailable => Reply::bare(id, 503),

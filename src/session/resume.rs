@@ -231,7 +231,7 @@ fn current(live: Arc<Live>, shown: &str, since: Option<i64>, wanted: Use, now: i
     if is_current || wanted != Use::Request { Lookup::Found(live) } else { Lookup::Absent }
 }
 
-fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {
+pub(super) fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {
     let idle = now.saturating_sub(record.seen_at) >= seconds(limits.idle);
     idle || now.saturating_sub(record.began_at) >= seconds(limits.absolute)
 }

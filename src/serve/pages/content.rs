@@ -103,9 +103,9 @@ impl<'p> Content<'p> {
                 is_ranked: true,
                 ..Self::plain(Says::StepUp, None).or_back(back, words)
             },
-            Page::Confirm { label, shown, action, cancel } => Self {
+            Page::Confirm { label, account, shown, action, cancel } => Self {
                 label: label.as_deref(),
-                notes: notes(shown, words),
+                notes: notes(account.as_deref(), shown, words),
                 rows: shown.iter().filter_map(|row| Row::new(row, words)).collect(),
                 is_form: true,
                 // What answers is the application, which may lead on to wherever it would have without the gateway.
@@ -128,6 +128,7 @@ impl<'p> Content<'p> {
             Page::Sent { ok: false, back } => Self::plain(Says::NotAccepted, Some(back)),
             Page::AlreadySent(back) => Self::plain(Says::AlreadySent, Some(back)),
             Page::IntentGone(back) => Self::plain(Says::IntentGone, Some(back)),
+            Page::LinkGone(back) => Self::plain(Says::LinkGone, Some(back)),
             Page::OtherPerson(back) => Self::plain(Says::OtherPerson, Some(back)),
             Page::ProofRefused { again, others, back } => {
                 Self::plain(Says::ProofRefused, Some(again)).or(others, words).or_back(back, words)
@@ -139,15 +140,16 @@ impl<'p> Content<'p> {
 }
 
 /// What is to be said of a list as a whole.
-fn notes(shown: &[Shown], words: &Words) -> Vec<String> {
+fn notes(account: Option<&str>, shown: &[Shown], words: &Words) -> Vec<String> {
+    let account = account.map(|account| words.account.replace("{account}", account));
     if shown.is_empty() {
-        return vec![words.unread.to_owned()];
+        return account.into_iter().chain([words.unread.to_owned()]).collect();
     }
     let more = |row: &Shown| match row.value {
         ShownValue::More(count) => Some(words.more.replace("{count}", &count.to_string())),
         _ => None,
     };
-    shown.iter().filter_map(more).collect()
+    account.into_iter().chain(shown.iter().filter_map(more)).collect()
 }
 
 impl Row {

@@ -211,8 +211,20 @@ mod tests {
                 lost: true,
                 back: Some(again.clone()),
             },
-            Page::Confirm { label: label.clone(), shown, action: EVIL.to_owned(), cancel: EVIL.to_owned() },
-            Page::Confirm { label: None, shown: Vec::new(), action: "/a".into(), cancel: "/".into() },
+            Page::Confirm {
+                label: label.clone(),
+                account: Some(EVIL.into()),
+                shown,
+                action: EVIL.to_owned(),
+                cancel: EVIL.to_owned(),
+            },
+            Page::Confirm {
+                label: None,
+                account: None,
+                shown: Vec::new(),
+                action: "/a".into(),
+                cancel: "/".into(),
+            },
             Page::Waiting {
                 label,
                 code: EVIL.into(),
@@ -297,6 +309,7 @@ mod tests {
         let confirm = |shown: &[Shown]| {
             english(&Page::Confirm {
                 label: Some("Change my address".into()),
+                account: Some("ana@example.org".into()),
                 shown: shown.to_vec(),
                 action: "/_wardgate/go?i=1&j=2".into(),
                 cancel: "/profile".into(),
@@ -306,6 +319,7 @@ mod tests {
         assert_eq!(count(&page, "<h1>Please check: Change my address</h1>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Home address</bdi></dt><dd><bdi>2 New Road</bdi></dd>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Note</bdi></dt><dd class=\"remark\"><bdi>empty</bdi></dd>"), 1);
+        assert_eq!(count(&page, "<p>You are signed in as ana@example.org.</p>"), 1);
         assert_eq!((count(&page, "1234"), count(&page, "not shown<")), (0, 1));
         let form = "<form method=\"post\" action=\"/_wardgate/go?i=1&#38;j=2\"><button class=\"action\" type=\"submit\">Yes, do it: Change my address</button></form>";
         assert_eq!((count(&page, form), count(&page, "<form"), count(&page, "<button")), (1, 1, 1));

@@ -28,6 +28,7 @@ pub enum Says {
     NotAccepted,
     AlreadySent,
     IntentGone,
+    LinkGone,
     OtherPerson,
     ProofRefused,
     WayOutage,
@@ -54,7 +55,7 @@ impl Says {
             Self::Failed | Self::Denied | Self::OtherPerson | Self::ProofRefused => 403,
             Self::NotFound => 404,
             Self::AlreadySent => 409,
-            Self::IntentGone => 410,
+            Self::IntentGone | Self::LinkGone => 410,
             Self::TooMany | Self::TooManyPrompts => 429,
             Self::Uncertain | Self::NotAccepted => 502,
             Self::Outage | Self::WayOutage => 503,
@@ -270,6 +271,16 @@ impl Says {
             (Self::IntentGone, Spanish) => (
                 "Lo que rellenó ya no está aquí",
                 "Pasó demasiado tiempo o se cerró la sesión. Si no lo había confirmado, no se envió nada: vuelva atrás y rellénelo otra vez.",
+                "Volver",
+            ),
+            (Self::LinkGone, English) => (
+                "Please begin once more",
+                "The way to this page can be used once, and for a moment only. Nothing was sent. Go back and press the button there again.",
+                "Go back",
+            ),
+            (Self::LinkGone, Spanish) => (
+                "Empiece otra vez",
+                "El camino a esta página se puede usar una sola vez y solo por un momento. No se envió nada. Vuelva y pulse otra vez el botón.",
                 "Volver",
             ),
             (Self::OtherPerson, English) => (

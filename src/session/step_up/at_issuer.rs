@@ -64,7 +64,7 @@ impl BrowserSessions {
     ) -> Visited {
         let live = match self.alive(visit).await {
             Lookup::Found(live) => live,
-            Lookup::Absent => return Page::IntentGone(super::link(None, "/", false)).into(),
+            Lookup::Absent => return Page::IntentGone(self.start_page(visit)).into(),
             Lookup::Unavailable => {
                 return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
             }
@@ -79,7 +79,7 @@ impl BrowserSessions {
             }
         };
         let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
-        let matter = Matter { name, intent, live, closes: step_up.closes, device };
+        let matter = Matter { name, intent, live, closes: step_up.closes, home: None, is_held: false, device };
         // Whoever began it is who must come back.
         if matter.live.name != step_up.session || matter.intent.session != step_up.session {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));

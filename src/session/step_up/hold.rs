@@ -63,7 +63,8 @@ impl BrowserSessions {
         let _held = self.holding.begin(&live.subject.qualified_id())?;
         // What was kept for a page must not be sent as well: the request itself goes on.
         let device = challenged.facts.device.clone();
-        let matter = Matter { name: name.to_owned(), intent: *intent, live, closes: true, device };
+        let name = name.to_owned();
+        let matter = Matter { name, intent: *intent, live, closes: true, home: None, is_held: true, device };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
         let host = challenged.facts.host.as_str();
         // There is no page that could show a code.
@@ -72,14 +73,24 @@ impl BrowserSessions {
             Err(visited) => return Some(*visited),
         };
         let mut interval = Duration::from_secs(prompt.interval);
-        while began.elapsed() + interval <= patience {
-            sleep(interval).await;
+        let mut listens = way.sends_word();
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            if listens && self.hears(&prompt, interval.min(left)).await {
+                prompts.hasten(position, &prompt.handle);
+                // It is said once, and what is said again is worth no look.
+                listens = false;
+            } else if interval > left {
+                return None;
+            } else if !listens {
+                sleep(interval).await;
+            }
             let now = challenged.now.saturating_add(i64::try_from(began.elapsed().as_secs()).unwrap_or(0));
             match prompts.answered(position, &prompt.handle, now).await {
                 Ok(Answered::Waiting(next)) => interval = next.max(Duration::from_secs(1)),
                 Ok(Answered::Proven(proof)) => {
                     // Or the person has opened the page, which was first.
-                    let Lookup::Found(_) = self.state.unseal(&prompt_key(name, &way.name)).await else {
+                    let Lookup::Found(_) = self.state.unseal(&prompt_key(&matter.name, &way.name)).await else {
                         return None;
                     };
                     return Some(self.accept(&matter, (&way.name, proof), (prompt.asked_at, now)).await);
@@ -90,7 +101,6 @@ impl BrowserSessions {
                 Err(_) => return None,
             }
         }
-        None
     }
 }
 

@@ -29,7 +29,7 @@ impl BrowserSessions {
         }
         let Some((index, route)) = self.rules_of(intent) else {
             // The rules have changed: what is asked for may be something else now.
-            return self.ended(matter, "policy_changed", Page::IntentGone(intent.back.clone().into()));
+            return self.ended(matter, "policy_changed", Page::IntentGone(matter.back()));
         };
         let (tier, requirement) = (self.policy.tier(index), self.policy.requirement(route, index));
         if !requirement.proven_by(proof.level, &proof.methods) {
@@ -54,6 +54,13 @@ impl BrowserSessions {
             methods: proof.methods,
             authenticated_at: proof.authenticated_at.min(now),
         };
+        if self.waits_for_confirmation(matter) {
+            if !self.keep_proof(matter, &raised).await {
+                return self.way_down(matter, way, "store_unavailable");
+            }
+            self.calmed(matter).await;
+            return Visited { fact: Some(proven(live)), ..self.goes_on(matter, now).await };
+        }
         // First what counts for little: a grant that is there is as good as spent.
         let Some(cookie) = self.raise(&live.name, raised.clone(), now).await else {
             return self.way_down(matter, way, "store_unavailable");
@@ -79,7 +86,7 @@ impl BrowserSessions {
     }
 
     /// Writes what was proven beside the session and gives it another name in the browser; the cookie, where that is done.
-    async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
+    pub(super) async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
         let id = secret::new()?;
         let shown = record::name_of(&id);
         let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session_key(name)).await) else {
@@ -121,6 +128,6 @@ impl BrowserSessions {
             let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
             return Answer::GoTo(super::super::target::safe(Some(to)).to_owned());
         }
-        Answer::GoTo(super::confirm::address(&matter.name))
+        Answer::GoTo(super::confirm::address(&matter.name, false))
     }
 }

@@ -28,6 +28,7 @@ fn pages() -> Vec<(&'static str, Page)> {
     let [again, back, cancel, here] = ["/again", "/back", "/cancel", "/here"].map(str::to_owned);
     let confirm = |shown| Page::Confirm {
         label: label.clone(),
+        account: Some("ana.garcia@clinic.example".into()),
         shown,
         action: "/_wardgate/confirm".to_owned(),
         cancel: cancel.clone(),
@@ -72,6 +73,7 @@ fn pages() -> Vec<(&'static str, Page)> {
         ("not-accepted", Page::Sent { ok: false, back: back.clone() }),
         ("already-sent", Page::AlreadySent(back.clone())),
         ("intent-gone", Page::IntentGone(back.clone())),
+        ("link-gone", Page::LinkGone(back.clone())),
         ("other-person", Page::OtherPerson(back)),
         (
             "proof-refused",
