@@ -79,7 +79,8 @@ impl BrowserSessions {
             }
         };
         let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
-        let matter = Matter { name, intent, live, closes: step_up.closes, home: None, is_held: false, device };
+        let matter =
+            Matter { name, intent, live, closes: step_up.closes, home: None, is_held: false, device };
         // Whoever began it is who must come back.
         if matter.live.name != step_up.session || matter.intent.session != step_up.session {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));

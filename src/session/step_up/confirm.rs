@@ -148,7 +148,9 @@ impl BrowserSessions {
         };
         let body = match self.body_of(name, &waiting).await {
             Lookup::Found(body) => body,
-            Lookup::Absent => return Taken::Page(self.without_body(name, waiting.back.to_string()).await, "not_kept"),
+            Lookup::Absent => {
+                return Taken::Page(self.without_body(name, waiting.back.to_string()).await, "not_kept");
+            }
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
         // Of clicks at the same moment one goes on: what it finds missing, nobody else is about to send.

@@ -90,7 +90,8 @@ impl BrowserSessions {
                 Ok(Answered::Waiting(next)) => interval = next.max(Duration::from_secs(1)),
                 Ok(Answered::Proven(proof)) => {
                     // Or the person has opened the page, which was first.
-                    let Lookup::Found(_) = self.state.unseal(&prompt_key(&matter.name, &way.name)).await else {
+                    let Lookup::Found(_) = self.state.unseal(&prompt_key(&matter.name, &way.name)).await
+                    else {
                         return None;
                     };
                     return Some(self.accept(&matter, (&way.name, proof), (prompt.asked_at, now)).await);

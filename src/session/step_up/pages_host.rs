@@ -192,7 +192,8 @@ impl BrowserSessions {
                 }
                 if let Some(level) = self.policy.levels.find(&proof.raised.level) {
                     let whose = (live.subject.as_ref(), &*live.record.host);
-                    cookies.extend(self.recognise(whose, level, visit.facts.device.as_ref(), visit.now).await);
+                    cookies
+                        .extend(self.recognise(whose, level, visit.facts.device.as_ref(), visit.now).await);
                 }
                 self.state.unseal(&proof_key(name)).await;
             }
