@@ -173,6 +173,11 @@ impl BrowserSessions {
         let headers = kept_headers(challenged.headers);
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
+        // On a host of the pages' own nobody could be shown what is not kept, and the application's scripts would get the
+        // proof for it all the same.
+        if self.pages.is_some() && tier.each_action_needs_new_proof && !is_whole {
+            return Some(nothing(Some(false)));
+        }
         let action = match body {
             Some(body) => {
                 let (policy, subject) = (&self.policy, &live.subject);
@@ -202,7 +207,7 @@ impl BrowserSessions {
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
             headers: headers.filter(|_| !is_safe && is_whole).unwrap_or_default(),
-            has_body: is_whole && body.is_some_and(|body| !body.is_empty()),
+            has_body: !is_safe && is_whole && body.is_some_and(|body| !body.is_empty()),
             by_script: !is_navigation,
             back: back(facts.host.as_str(), challenged.headers, facts.target.raw(), is_navigation && is_safe),
             route: route.id.as_ref().into(),
