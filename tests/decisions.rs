@@ -5,12 +5,16 @@
 //! the difference as a change of what the gateway lets through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "decisions/device.rs"]
+mod device;
 #[path = "decisions/fragments.rs"]
 mod fragments;
 #[path = "decisions/gate.rs"]
 mod gate;
 #[path = "decisions/matrix.rs"]
 mod matrix;
+#[path = "decisions/named.rs"]
+mod named;
 #[path = "decisions/properties.rs"]
 mod properties;
 #[path = "decisions/world.rs"]

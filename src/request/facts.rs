@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 use ipnet::IpNet;
 
-use super::body::BodyShape;
+use super::body::{BodyShape, ReadAs};
 use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented};
+use super::device::DeviceId;
 use super::fetch::Fetch;
 use super::host::Host;
 use super::names::names_method;
@@ -84,10 +85,14 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
+    /// The name by which a browser shows that it was recognised before.
+    pub device: Option<DeviceId>,
     /// What a browser says of why it asks.
     pub fetch: Fetch,
     /// What the headers say of the body.
     pub body: BodyShape,
+    /// How the body is to be read, as the client says.
+    pub read_as: ReadAs,
     /// Whether this is a well-formed WebSocket handshake (RFC 6455 §4.1).
     pub websocket: bool,
     /// The `Origin` header, where it is readable.
@@ -133,14 +138,17 @@ impl Facts {
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
             || (!target.query().is_empty() && target.query_names().any(|name| names_method(&name)));
+        let presented = credentials::presented(raw.headers, &target);
         Ok(Self {
             method: raw.method.clone(),
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
-            presented: credentials::presented(raw.headers, &target),
+            device: DeviceId::read(raw.headers, &presented),
+            presented,
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
+            read_as: ReadAs::new(raw.headers),
             websocket,
             origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),
             preflight: preflight(raw),

@@ -45,6 +45,10 @@ impl Gateway {
                         None
                     }
                     Some(Kept::Offered(offered)) => Some(offered),
+                    Some(Kept::Unrecorded) => {
+                        outcome = Outcome::Refused(Denial::new(Reason::AuditUnavailable));
+                        None
+                    }
                     Some(Kept::Unavailable) => {
                         outcome = Outcome::Refused(Denial::new(Reason::StoreUnavailable));
                         None

@@ -155,6 +155,8 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Revocation => evidence.revocation = Some(known.revocation),
                     Need::Body => evidence.body = Some(known.body.clone()),
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
+                    Need::Content => evidence.content = Some(Lookup::Absent),
+                    Need::Device => evidence.device = Some(Lookup::Absent),
                 }
             }
         }
@@ -261,6 +263,8 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Revocation => 'r',
         Need::Body => 'b',
         Need::Grant(_) => 'g',
+        Need::Content => 'c',
+        Need::Device => 'd',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);
@@ -300,6 +304,8 @@ fn word(unmet: Unmet) -> &'static str {
         Unmet::Level => "level",
         Unmet::Age => "age",
         Unmet::Methods => "methods",
+        Unmet::OtherAction => "action",
+        Unmet::UnreadableDetails => "details",
         Unmet::ServiceNotAllowed => "service rule",
         Unmet::ServiceTokenAge => "token age",
         Unmet::ServiceNotSenderConstrained => "binding",

@@ -62,8 +62,12 @@ impl BrowserSessions {
         step_up: &StepUpBegun,
         tokens: Result<(Offer<'_>, Tokens), Stop>,
     ) -> Visited {
-        let Some(live) = self.alive(visit).await else {
-            return Page::IntentGone(super::link(None, "/", false)).into();
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return Page::IntentGone(self.start_page(visit)).into(),
+            Lookup::Unavailable => {
+                return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
+            }
         };
         let intent = match self.kept(&step_up.intent).await {
             Lookup::Found(super::Kept::Waiting(intent)) => *intent,
@@ -74,7 +78,9 @@ impl BrowserSessions {
                 return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
             }
         };
-        let matter = Matter { name: step_up.intent.to_string(), intent, live, closes: step_up.closes };
+        let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
+        let matter =
+            Matter { name, intent, live, closes: step_up.closes, home: None, is_held: false, device };
         // Whoever began it is who must come back.
         if matter.live.name != step_up.session || matter.intent.session != step_up.session {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));

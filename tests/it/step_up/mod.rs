@@ -2,11 +2,17 @@
 //! done once.
 
 mod attacks;
+mod device;
 mod elsewhere;
 mod forms;
 mod once;
+pub mod pages_host;
 mod phone;
+mod ping;
 mod scripts;
+mod store_killed;
+mod stored;
+mod swaps;
 
 use crate::session::browser::{Browser, NAVIGATION, SCRIPT, portal};
 use crate::session::config;
