@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::{StartError, secret_file};
 use crate::audit::journal::{self, FileJournal};
 use crate::audit::signing::Key;
@@ -17,11 +19,18 @@ fn checkpoint_key(settings: &AuditSettings) -> Result<Key, StartError> {
     let fail = |error: &dyn std::fmt::Display| {
         StartError(format!("the key of checkpoints `{}` can't be used: {error}", path.display()))
     };
-    let text = match std::fs::read_to_string(path) {
+    let text = Zeroizing::new(match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == own => make(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == own => {
+            if settings.dir.join(PUBLIC).exists() {
+                return Err(fail(
+                    &"it is not there, and `checkpoints.pub` says that one was: put it back or name it, or move the trail away with `checkpoints.pub`",
+                ));
+            }
+            make(path)?
+        }
         Err(error) => return Err(fail(&error)),
-    };
+    });
     let secret = secret(text.trim())
         .ok_or_else(|| fail(&"it is not 64 hexadecimal digits; make one with `openssl rand -hex 32`"))?;
     Key::kept(&secret).ok_or_else(|| fail(&"it is no key"))
@@ -60,9 +69,9 @@ fn make(path: &Path) -> Result<String, StartError> {
 }
 
 /// 32 bytes of hexadecimal digits.
-fn secret(text: &str) -> Option<[u8; 32]> {
+fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut secret = [0; 32];
+    let mut secret = Zeroizing::new([0; 32]);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != secret.len() || !rest.is_empty() {
         return None;
@@ -79,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_key_is_64_hexadecimal_digits() {
-        assert_eq!(secret(&"0f".repeat(32)), Some([15; 32]));
+        assert_eq!(secret(&"0f".repeat(32)).as_deref(), Some(&[15; 32]));
         for wrong in ["", "0f", &"0g".repeat(32), &"0f".repeat(33), &"+f".repeat(32)] {
             assert_eq!(secret(wrong), None, "{wrong}");
         }

@@ -6,6 +6,9 @@ use tlog_tiles::tlog::Hash;
 /// No record is longer, without its line's end, in bytes: whoever reads needs no more memory for one.
 pub const MOST_LINE: usize = 1 << 20;
 
+/// No number of a record is believed from here on: no gateway gets so far, and behind the last there must be room.
+pub const MOST_SEQUENCE: u64 = 1 << 62;
+
 /// Where a file begins.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Segment {

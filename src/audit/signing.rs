@@ -10,6 +10,7 @@ use tlog_tiles::{Checkpoint, Hash};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::tree::Tree;
 
@@ -53,8 +54,10 @@ impl Key {
     fn new(name: &str, secret: &[u8; 32]) -> Option<Self> {
         let public = SigningKey::from_bytes(secret).verifying_key();
         let id = signed_note::key_id(name, &[&[ED25519], public.as_bytes().as_slice()].concat());
-        let secret = STANDARD.encode([&[ED25519], secret.as_slice()].concat());
-        let signer = StandardSigner::new(&format!("PRIVATE+KEY+{name}+{id:08x}+{secret}")).ok()?;
+        let secret = Zeroizing::new([&[ED25519], secret.as_slice()].concat());
+        let secret = Zeroizing::new(STANDARD.encode(&*secret));
+        let text = Zeroizing::new(format!("PRIVATE+KEY+{name}+{id:08x}+{}", *secret));
+        let signer = StandardSigner::new(&text).ok()?;
         Some(Self { signer, public: signed_note::new_ed25519_verifier_key(name, &public) })
     }
 

@@ -4,7 +4,7 @@
 use tlog_tiles::tlog::Hash;
 
 use super::frame::{self, Head};
-use super::records::{Checkpoint, MOST_LINE, Segment, Signer};
+use super::records::{Checkpoint, MOST_LINE, MOST_SEQUENCE, Segment, Signer};
 use super::signing::{Certified, Trusted, log_name};
 use super::tree::Tree;
 
@@ -183,7 +183,7 @@ impl<'k> Verifier<'k> {
         if line.len() > MOST_LINE || !frame::is_whole(line) {
             return Err(Fault::Damaged);
         }
-        let head = Head::read(line).ok_or(Fault::Malformed)?;
+        let head = Head::read(line).filter(|head| head.sequence < MOST_SEQUENCE).ok_or(Fault::Malformed)?;
         let begins = std::mem::replace(&mut self.begins, false);
         match (begins, head.event) {
             (true, "segment") => self.segment(head.sequence, line)?,
@@ -195,7 +195,6 @@ impl<'k> Verifier<'k> {
         if head.sequence != log.next {
             return Err(Fault::WrongNumber { expected: log.next });
         }
-        let following = log.next.checked_add(1).ok_or(Fault::Malformed)?;
         match head.event {
             "signer" => {
                 let signer = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
@@ -234,7 +233,7 @@ impl<'k> Verifier<'k> {
             _ => {}
         }
         log.tree.push(line);
-        log.next = following;
+        log.next = head.sequence + 1;
         self.findings.records += 1;
         self.compare_with_kept()?;
         Ok(())

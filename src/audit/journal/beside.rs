@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::opening::{NEXT, PutAside};
 use crate::audit::frame::{self, Head};
+use crate::audit::records::MOST_SEQUENCE;
 use crate::audit::trail::read_line;
-
-/// No number of a record is believed from here on: no gateway gets so far, and behind the last there must be room.
-const MOST_SEQUENCE: u64 = 1 << 62;
 
 /// Files that belong to the same trail.
 #[derive(Default)]
@@ -106,19 +104,36 @@ pub(super) fn put_aside(path: &Path) -> io::Result<String> {
 /// Ends what a process has begun that died while it put the next file in place of one that was full: that had two names
 /// then.
 pub(super) fn finish_rotation(path: &Path) -> io::Result<()> {
+    let next = path.with_extension(NEXT);
+    let has_next = next.symlink_metadata().is_ok();
+    let twin = Beside::list(path)?.ended.into_iter().find(|(_, ended)| is_same(path, ended));
+    if twin.is_some() && has_next && follows(&next, path)? {
+        // It was on disk before the other got its second name.
+        return std::fs::rename(&next, path);
+    }
+    // Nothing has taken its place: it goes on, under the name that it had. Of the next there is one record at most, and
+    // that says only where a file would have begun.
+    if has_next {
+        std::fs::remove_file(&next)?;
+    }
+    twin.map_or(Ok(()), |(_, ended)| std::fs::remove_file(ended))
+}
+
+/// Whether both are names of one file.
+pub(super) fn is_same(path: &Path, other: &Path) -> bool {
     let inode = |path: &Path| {
         let metadata = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
         Some((metadata.dev(), metadata.ino()))
     };
-    let next = path.with_extension(NEXT);
-    let own = inode(path);
-    let twin = Beside::list(path)?.ended.into_iter().find(|(_, ended)| own.is_some() && inode(ended) == own);
-    match (twin, next.symlink_metadata().is_ok()) {
-        // It was on disk before the other got its second name.
-        (Some(_), true) => std::fs::rename(&next, path),
-        // Nothing has taken its place: it goes on, under the name that it had.
-        (Some((_, ended)), false) => std::fs::remove_file(ended),
-        (None, true) => std::fs::remove_file(&next),
-        (None, false) => Ok(()),
-    }
+    inode(path).is_some_and(|own| inode(other) == Some(own))
+}
+
+/// Whether the next file begins with the record behind the last one: a process that could not put it in place goes on
+/// with the file before.
+fn follows(next: &Path, path: &Path) -> io::Result<bool> {
+    let mut line = Vec::new();
+    let read = read_line(&mut BufReader::new(File::open(next)?), &mut line)?;
+    let first =
+        Head::read(&line).filter(|_| read.is_ended && frame::is_whole(&line)).map(|head| head.sequence);
+    Ok(first.is_some() && first == last_of(path, 0)?.checked_add(1))
 }

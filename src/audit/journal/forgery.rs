@@ -107,6 +107,18 @@ fn a_process_signs_for_nothing_else_than_what_it_began_behind() {
 }
 
 #[test]
+fn numbers_behind_which_there_is_no_room_are_not_gone_on_after() {
+    let [kept, boot, _] = keys();
+    for (first, expected) in [((1 << 62) - 2, Ok(())), ((1 << 62) - 1, Err(Fault::Malformed))] {
+        let mut forge = Forge { lines: Vec::new(), tree: Tree::default(), log: "a", next: first };
+        forge.segment("started");
+        let certificate = forge.certificate(&kept, &boot);
+        forge.signer(&boot, &certificate);
+        assert_eq!(forge.verified(&kept).map(drop), expected);
+    }
+}
+
+#[test]
 fn a_process_that_has_ended_signs_no_more() {
     let [kept, first, second] = keys();
     let mut forge = Forge::new("a", "started");

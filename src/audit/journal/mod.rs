@@ -56,7 +56,7 @@ struct Shared {
     sealer: Mutex<Sealer>,
     /// One thread syncs for all that wait, or ends the file. Locked before `writer`, never after.
     syncing: Mutex<()>,
-    /// The last record that the disk is known to have.
+    /// The last record that the disk is known to have; of those up to `doubtful` that says nothing.
     synced: AtomicU64,
     /// The last record of which nobody knows whether the disk has it, as it failed.
     doubtful: AtomicU64,
@@ -161,7 +161,11 @@ impl FileJournal {
         loop {
             {
                 let mut writer = self.shared.lock();
-                let Err(error) = writer.write_out() else { break };
+                let Err(error) = writer.write_out() else {
+                    // What came in between would be neither written nor vouched for, nor what the next file begins with.
+                    writer.closed = true;
+                    break;
+                };
                 if start.elapsed() >= patience {
                     let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
                     tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
@@ -170,8 +174,6 @@ impl FileJournal {
             }
             std::thread::park_timeout(FLUSH_EVERY);
         }
-        // Behind the last checkpoint nothing may come, such as the next file's first records.
-        self.shared.lock().closed = true;
         if let Err(error) = self.shared.seal(true) {
             tracing::error!(%error, "the last checkpoint could not be written: the next process's vouches for the last audit records");
         }
@@ -288,6 +290,11 @@ impl Shared {
     /// Waits until the disk has everything up to and including `sequence`; one waiter syncs for all before it.
     fn sync(&self, sequence: u64) -> io::Result<()> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = || Err(io::Error::other("the disk failed to take the file that holds the record"));
+        // Before what the disk has: it may have later records, in a file that was begun since.
+        if self.doubtful.load(Ordering::Acquire) >= sequence {
+            return failed();
+        }
         if self.synced.load(Ordering::Acquire) >= sequence {
             return Ok(());
         }
@@ -295,8 +302,8 @@ impl Shared {
             let writer = self.lock();
             (writer.written_sequence, Arc::clone(&writer.file), writer.is_doubtful)
         };
-        if is_doubtful || self.doubtful.load(Ordering::Acquire) >= sequence {
-            return Err(io::Error::other("the disk failed to take the file that holds the record"));
+        if is_doubtful {
+            return failed();
         }
         if let Err(error) = file.sync_data() {
             // The system may now believe that the disk has what it has not: the file is never synced again.
@@ -344,6 +351,8 @@ impl Shared {
 
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod ending;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]

@@ -91,6 +91,14 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 /// Opens the file that is written to, and finds out where it stands: by what the key vouches for.
 pub(super) fn open(path: &Path, key: &Trusted) -> Result<Opened, OpenError> {
     let fail = |cause: &dyn std::fmt::Display| OpenError::new(path, cause, "let this user read and write it");
+    if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        // A pipe would be waited for; of a link only the link would be ended.
+        return Err(OpenError::new(
+            path,
+            &"it is no regular file",
+            "move it away; `audit.dir` may be a link",
+        ));
+    }
     beside::finish_rotation(path).map_err(|cause| fail(&cause))?;
     let beside = Beside::list(path).map_err(|cause| fail(&cause))?;
     let found = match File::open(path) {

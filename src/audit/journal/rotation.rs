@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::beside::is_same;
 use super::location::Location;
 use super::opening::{NEXT, open_private};
 use super::sealing::Sealer;
@@ -28,10 +29,10 @@ impl Shared {
         // Most is hashed while requests go on recording.
         sealer.hash();
         let Some(why) = why.filter(|_| sealer.may_rotate()) else {
-            if !sealer.is_due() && !(at_once && sealer.has_unsealed()) {
-                return Ok(());
+            if sealer.is_due() || (at_once && sealer.has_unsealed()) {
+                return self.checkpoint(&mut sealer, &mut self.lock());
             }
-            return self.checkpoint(&mut sealer, &mut self.lock());
+            return Ok(());
         };
         // The system tells of a failed sync once for each file, so that no other thread may be syncing this one: it
         // would be told of a success.
@@ -144,9 +145,14 @@ fn put_in_place(file: &mut File, header: &[u8], next: &Path, path: &Path, first:
     file.write_all(header)?;
     file.sync_all()?;
     let ended = path.with_extension(format!("{first:020}.jsonl"));
-    std::fs::hard_link(path, &ended)?;
+    match std::fs::hard_link(path, &ended) {
+        // An attempt before this one got as far, and could not be undone.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(path, &ended) => {}
+        linked => linked?,
+    }
     if let Err(error) = std::fs::rename(next, path) {
-        // It has only one name again.
+        // It has only one name again, and goes on. Where that fails too, a start finds that the next does not follow.
+        let _ = std::fs::remove_file(next);
         let _ = std::fs::remove_file(&ended);
         return Err(error);
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tlog_tiles::tlog::Hash;
+use zeroize::Zeroizing;
 
 use crate::audit::event::{Event, Quarantined, SegmentEvent};
 use crate::audit::signing::Key;
@@ -84,8 +85,8 @@ pub(super) struct Sealer {
 impl Sealer {
     /// With a new key, for which the operators' key vouches from the log's next record on.
     pub(super) fn new(log: Log, kept: &Key) -> Option<Self> {
-        let mut secret = [0; 32];
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        let mut secret = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *secret).ok()?;
         let key = Key::boot(&secret)?;
         let certificate = kept.certify(key.public(), &log.name, &log.tree)?;
         let sealed = log.tree.size();
