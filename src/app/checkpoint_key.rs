@@ -93,4 +93,25 @@ mod tests {
             assert_eq!(secret(wrong), None, "{wrong}");
         }
     }
+
+    #[test]
+    fn a_key_that_is_gone_is_not_replaced_in_silence() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = AuditSettings {
+            dir: dir.path().join("audit"),
+            pseudonym_key_file: None,
+            checkpoint_key_file: None,
+        };
+        let open = || open_journal(&settings, "o", false).map(drop);
+        open().expect("made");
+        let made = std::fs::read(settings.dir.join(PUBLIC)).expect("published");
+        open().expect("opens again");
+        std::fs::remove_file(settings.dir.join("checkpoints.key")).expect("removed");
+        let refused = open().expect_err("refused").to_string();
+        assert!(refused.contains("put it back"), "{refused}");
+        assert_eq!(std::fs::read(settings.dir.join(PUBLIC)).expect("there"), made);
+        std::fs::remove_file(settings.dir.join(PUBLIC)).expect("removed");
+        open().expect("whoever moves both away begins anew");
+        assert_ne!(std::fs::read(settings.dir.join(PUBLIC)).expect("published"), made);
+    }
 }
