@@ -191,24 +191,7 @@ impl Trail {
 /// The directory can't be read.
 pub fn trails(dir: &Path) -> io::Result<BTreeMap<String, Trail>> {
     for look in 1..=LOOKS {
-        let before = list(dir)?;
-        let mut trails = named(&before);
-        let identity =
-            |path: &Option<PathBuf>| path.as_ref().and_then(|path| before.get(path).copied().flatten());
-        let mut is_settled = true;
-        for trail in trails.values_mut() {
-            trail.opened = trail.active.as_ref().and_then(|active| File::open(active).ok());
-            // Where it can't be opened, whoever reads it is told why.
-            let opened = trail.opened.as_ref().map(|file| file.metadata().ok().and_then(|it| inode(&it)));
-            is_settled &= opened.is_none_or(|opened| opened == identity(&trail.active));
-            let own = identity(&trail.active);
-            if own.is_some() && trail.files.iter().any(|file| before.get(file).copied().flatten() == own) {
-                // It is just being ended. Where a gateway has died over that, it has both names until the next one starts.
-                is_settled &= look == LOOKS;
-                trail.active = None;
-            }
-        }
-        if is_settled && before == list(dir)? {
+        if let Some(trails) = settled(dir, &list(dir)?, look == LOOKS)? {
             return Ok(trails);
         }
         std::thread::park_timeout(LOOK_AGAIN);
@@ -216,13 +199,36 @@ pub fn trails(dir: &Path) -> io::Result<BTreeMap<String, Trail>> {
     Err(io::Error::other("its files change faster than they can be listed: try again"))
 }
 
+/// The trails of a directory as it was listed, with the files that are written to opened; `None` where it is another now.
+fn settled(dir: &Path, before: &Listed, is_last_look: bool) -> io::Result<Option<BTreeMap<String, Trail>>> {
+    let mut trails = named(before);
+    let identity =
+        |path: &Option<PathBuf>| path.as_ref().and_then(|path| before.get(path).copied().flatten());
+    let mut is_settled = true;
+    for trail in trails.values_mut() {
+        trail.opened = trail.active.as_ref().and_then(|active| File::open(active).ok());
+        // Where it can't be opened, whoever reads it is told why.
+        let opened = trail.opened.as_ref().map(|file| file.metadata().ok().and_then(|it| inode(&it)));
+        is_settled &= opened.is_none_or(|opened| opened == identity(&trail.active));
+        let own = identity(&trail.active);
+        if own.is_some() && trail.files.iter().any(|file| before.get(file).copied().flatten() == own) {
+            // It is just being ended. Where a gateway has died over that, it has both names until the next one starts.
+            is_settled &= is_last_look;
+            trail.active = None;
+        }
+    }
+    Ok((is_settled && *before == list(dir)?).then_some(trails))
+}
+
+/// What has the name of a trail's file, each with what identifies the file; `None` for what is none.
+type Listed = BTreeMap<PathBuf, Option<(u64, u64)>>;
+
 fn inode(metadata: &std::fs::Metadata) -> Option<(u64, u64)> {
     metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
 }
 
-/// What has the name of a trail's file, each with what identifies the file; `None` for what is none.
-fn list(dir: &Path) -> io::Result<BTreeMap<PathBuf, Option<(u64, u64)>>> {
-    let mut found = BTreeMap::new();
+fn list(dir: &Path) -> io::Result<Listed> {
+    let mut found = Listed::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if stem(&path).is_none() {
@@ -252,7 +258,7 @@ fn is_number(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn named(found: &BTreeMap<PathBuf, Option<(u64, u64)>>) -> BTreeMap<String, Trail> {
+fn named(found: &Listed) -> BTreeMap<String, Trail> {
     let mut trails: BTreeMap<String, Trail> = BTreeMap::new();
     // The names hold the number of the first record, with zeros in front: their order is that of the records.
     for (path, inode) in found {
@@ -267,4 +273,31 @@ fn named(found: &BTreeMap<PathBuf, Option<(u64, u64)>>) -> BTreeMap<String, Trai
         }
     }
     trails
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_counts_only_while_no_file_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let look = |before: &Listed, is_last| settled(dir.path(), before, is_last).expect("readable");
+        std::fs::write(path("audit.jsonl"), "").expect("written");
+        let before = list(dir.path()).expect("readable");
+        assert!(look(&before, false).is_some());
+        // It has a second name, then the next file takes the first one.
+        std::fs::hard_link(path("audit.jsonl"), path("audit.1.jsonl")).expect("linked");
+        assert!(look(&before, true).is_none(), "there is more than was listed");
+        let both = list(dir.path()).expect("readable");
+        assert!(look(&both, false).is_none(), "it is just being ended");
+        assert!(
+            look(&both, true).expect("a gateway has died").remove("audit").expect("a trail").active.is_none()
+        );
+        std::fs::write(path("audit.next"), "").expect("written");
+        std::fs::rename(path("audit.next"), path("audit.jsonl")).expect("renamed");
+        assert!(look(&both, true).is_none(), "the name is another file's");
+        assert!(look(&list(dir.path()).expect("readable"), false).is_some());
+    }
 }

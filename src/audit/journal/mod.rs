@@ -158,19 +158,12 @@ impl FileJournal {
     /// Records are lost; which, is logged.
     pub fn flush(&self, patience: Duration) -> Result<(), Lost> {
         let start = Instant::now();
-        loop {
-            {
-                let mut writer = self.shared.lock();
-                let Err(error) = writer.write_out() else {
-                    // What came in between would be neither written nor vouched for, nor what the next file begins with.
-                    writer.closed = true;
-                    break;
-                };
-                if start.elapsed() >= patience {
-                    let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
-                    tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
-                    return Err(Lost);
-                }
+        while let Err(error) = self.shared.close() {
+            if start.elapsed() >= patience {
+                let writer = self.shared.lock();
+                let (first, last) = (writer.written_sequence + 1, writer.next_sequence - 1);
+                tracing::error!(%error, first, last, "the last audit records could not be written and are lost");
+                return Err(Lost);
             }
             std::thread::park_timeout(FLUSH_EVERY);
         }
@@ -250,6 +243,15 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Writer> {
         // Nothing that can panic runs under the lock, and a buffer is whole between any two statements of it.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over what waits; then nothing is taken any more. What came in between, the next file's first records
+    /// among them, would be neither written nor vouched for.
+    fn close(&self) -> io::Result<()> {
+        let mut writer = self.lock();
+        writer.write_out()?;
+        writer.closed = true;
+        Ok(())
     }
 
     fn append(&self, event: &Event<'_>, durability: Durability) -> Result<u64, Refused> {
