@@ -9,7 +9,7 @@ use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
-    Revocation, Step, step,
+    Revocation, Step, Tried, step,
 };
 use crate::identity::{Caller, Subject};
 use crate::policy::{Match, Policy};
@@ -120,6 +120,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             }
             // Nobody has given proof for what is only rehearsed.
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
+            Step::Need(Need::Attempts) => evidence.attempts = Some(Lookup::Found(Tried::Within)),
             Step::Decided(..) => break,
         }
     }

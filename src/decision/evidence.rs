@@ -73,6 +73,15 @@ pub enum BodyReading {
     Unreadable,
 }
 
+/// How often somebody who has not signed in has tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// No more often than the route allows.
+    Within,
+    /// More often: about this account, or from this network.
+    Beyond,
+}
+
 /// A step-up that was finished for one action and no other: of this session, subject and client, by this route, with this
 /// target and body, at this tier, under this version of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +109,8 @@ pub struct Evidence {
     pub body: Option<BodyReading>,
     /// From the state store, for requests of browsers.
     pub grant: Option<Lookup<Granted>>,
+    /// From the state store, for requests of somebody who has not signed in; this one is counted.
+    pub attempts: Option<Lookup<Tried>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
     pub resumes: Option<ProofKey>,
 }
@@ -117,4 +128,6 @@ pub enum Need {
     Body,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
+    /// How often it was tried, this time included.
+    Attempts,
 }

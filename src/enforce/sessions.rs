@@ -14,6 +14,7 @@ use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
 use crate::identity::{IssuerRules, TokenFault};
 use crate::request::Facts;
+use crate::request::account::Account;
 use crate::request::credentials::SessionId;
 use crate::request::shown::Shown;
 
@@ -114,6 +115,8 @@ pub struct SessionFact {
     pub subject: Option<Box<str>>,
     /// The session's name.
     pub session: Option<Box<str>>,
+    /// The account that somebody names who has not signed in.
+    pub account: Option<Account>,
 }
 
 /// One who can be chosen to sign in at.
@@ -322,6 +325,10 @@ pub trait Sessions: Send + Sync {
 
     /// A step-up that a session's person finished for an action, by the action's digest.
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
+
+    /// A proof that somebody has given for an action who has not signed in, by the action's digest: taken out, so that it
+    /// is for one request.
+    async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted>;
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;

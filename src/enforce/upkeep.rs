@@ -130,6 +130,15 @@ mod tests {
             unreachable!("nothing is challenged here")
         }
 
+        async fn anonymous_grant(
+            &self,
+            _: &SessionId,
+            _: &str,
+            _: &str,
+        ) -> crate::decision::Lookup<crate::decision::Granted> {
+            unreachable!("nothing is challenged here")
+        }
+
         async fn take(&self, _: &str, _: &str, _: &Visit<'_>) -> crate::enforce::step_up::Taken {
             unreachable!("nothing is confirmed here")
         }

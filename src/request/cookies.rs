@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderValue, header};
 pub const OWN_PREFIX: &str = "__Host-wardgate-";
 /// The session.
 pub const SESSION: &str = "__Host-wardgate-session";
+/// What binds what somebody has begun to their browser who has not signed in.
+pub const ANONYMOUS: &str = "__Host-wardgate-anonymous";
 
 /// The name and value of every cookie of a request that is text.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::body::BodyShape;
 use super::certificate::ClientCertificate;
-use super::credentials::{self, Presented};
+use super::credentials::{self, Presented, SessionId};
 use super::fetch::Fetch;
 use super::host::Host;
 use super::names::names_method;
@@ -84,6 +84,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
+    /// By what the browser is known of somebody who has not signed in.
+    pub anonymous: Option<SessionId>,
     /// What a browser says of why it asks.
     pub fetch: Fetch,
     /// What the headers say of the body.
@@ -139,6 +141,7 @@ impl Facts {
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
             presented: credentials::presented(raw.headers, &target),
+            anonymous: credentials::anonymous(raw.headers),
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
             websocket,

@@ -9,6 +9,7 @@ mod plain;
 
 use serde_json::Value;
 
+pub(super) use self::plain::is_invisible;
 use self::plain::plain;
 use super::json;
 use super::media::{ContentType, Media};

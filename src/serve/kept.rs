@@ -13,7 +13,7 @@ use super::reply::Reply;
 use crate::decision::{Challenge, Denial};
 use crate::enforce::action::whole_body;
 use crate::enforce::sessions::{Page, Place, Sessions, Visit};
-use crate::enforce::step_up::{Challenged, Confirmed, Offered, Taken, confirms};
+use crate::enforce::step_up::{Asker, Challenged, Confirmed, Offered, Taken, confirms, is_anonymous};
 use crate::enforce::{Arrival, BodyFault, BodySource, Settled};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
@@ -54,8 +54,8 @@ impl BodySource for Whole {
 
 /// The name of the kept request that a request confirms, and the target that it had.
 pub(super) fn confirmed(facts: &Facts) -> Option<(&str, &str)> {
-    let may = facts.method == Method::POST && matches!(facts.presented, Presented::Session(_));
-    may.then(|| confirms(facts.target.raw())).flatten()
+    let found = confirms(facts.target.raw()).filter(|_| facts.method == Method::POST);
+    found.filter(|(_, name)| matches!(facts.presented, Presented::Session(_)) || is_anonymous(name))
 }
 
 impl Gateway {
@@ -68,9 +68,11 @@ impl Gateway {
         body: &mut Option<Bytes>,
     ) -> Option<Kept> {
         let facts = context.facts.as_ref()?;
-        let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions)
-        else {
-            return None;
+        let sessions = context.live.generation.sessions.as_ref()?;
+        let asker = match (&challenge.account, &facts.presented) {
+            (Some(account), _) => Asker::Nobody { id: facts.anonymous.as_ref(), account },
+            (None, Presented::Session(id)) => Asker::Session(id),
+            (None, _) => return None,
         };
         if !sessions.serves(facts.host.as_str()) {
             return None;
@@ -95,7 +97,7 @@ impl Gateway {
             None => session.req_header().headers.clone(),
         };
         let challenged = Challenged {
-            session: id,
+            asker,
             facts,
             headers: &headers,
             body: whole,

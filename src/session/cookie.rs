@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::target;
-use crate::request::cookies::{OWN_PREFIX, SESSION};
+use crate::request::cookies::{ANONYMOUS, OWN_PREFIX, SESSION};
 
 /// How many sign-ins under way a browser may have cookies for: more are forgotten, so that its requests stay small.
 pub const MOST_PENDING: usize = 20;
@@ -47,6 +47,12 @@ pub fn read_pending(value: &str) -> (&str, String) {
 /// Gives the browser its session. Without an age: it ends with the browser, and in the store when its time has come.
 pub fn session(id: &str) -> String {
     format!("{SESSION}={id}; Path=/; Secure; HttpOnly; SameSite=Lax")
+}
+
+/// Binds what somebody has begun to this browser who has not signed in, for as long as it waits. What comes back from
+/// another service's page must show it too.
+pub fn anonymous(id: &str, ttl: std::time::Duration) -> String {
+    format!("{ANONYMOUS}={id}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", ttl.as_secs())
 }
 
 /// Takes a cookie back.

@@ -194,6 +194,10 @@ impl Sessions for BrowserSessions {
         self.granted(id, action, now).await
     }
 
+    async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted> {
+        self.anonymously_granted(id, host, action).await
+    }
+
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
         self.taken(name, target, visit).await
     }

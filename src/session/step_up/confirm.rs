@@ -49,12 +49,16 @@ impl BrowserSessions {
     pub(in crate::session) async fn progress(&self, visit: &Visit<'_>) -> Visited {
         let gone = || Answer::Progress("gone").into();
         let Some(name) = visit.facts.target.query_once("intent") else { return gone() };
-        let Some(live) = self.alive(visit).await else { return gone() };
+        let owner = match self.owner_name(visit, &name).await {
+            Lookup::Found(owner) => owner,
+            Lookup::Absent => return gone(),
+            Lookup::Unavailable => return Answer::Progress("waiting").into(),
+        };
         match self.kept(&name).await {
-            Lookup::Found(Kept::Waiting(intent)) if intent.session == live.name => {
+            Lookup::Found(Kept::Waiting(intent)) if intent.session == owner => {
                 Answer::Progress("waiting").into()
             }
-            Lookup::Found(Kept::Released { session }) if session == live.name => {
+            Lookup::Found(Kept::Released { session }) if session == owner => {
                 Answer::Progress("proven").into()
             }
             // A moment's outage is no end.
@@ -71,16 +75,19 @@ impl BrowserSessions {
         if visit.facts.fetch.from != From::Own || is_by_script {
             return Taken::Page(Page::Malformed, "not_its_own_page");
         }
-        let Some(live) = self.alive(visit).await else {
-            return Taken::Page(Page::IntentGone(super::link(None, "/", false)), "no_session");
+        let owner = match self.owner_name(visit, name).await {
+            Lookup::Found(owner) => owner,
+            Lookup::Absent => return Taken::Page(self.unowned(name).await, "no_session"),
+            Lookup::Unavailable => return Taken::Page(Page::Outage(address(name)), "store_unavailable"),
         };
+        let host = visit.facts.host.as_str();
         let is_this_persons = |kept: &Kept| match kept {
-            Kept::Waiting(intent) => intent.session == live.name,
-            Kept::Sent { session, .. } | Kept::Released { session } => *session == live.name,
+            Kept::Waiting(intent) => intent.session == owner && *intent.host == *host,
+            Kept::Sent { session, .. } | Kept::Released { session } => *session == owner,
         };
         let waiting = match self.kept(name).await {
             Lookup::Found(kept) if !is_this_persons(&kept) => {
-                return Taken::Page(Page::OtherPerson("/".to_owned()), "other_session");
+                return Taken::Page(super::not_theirs(name), "other_session");
             }
             Lookup::Found(Kept::Sent { back, .. }) => {
                 return Taken::Page(Page::AlreadySent(back.into()), "already_sent");

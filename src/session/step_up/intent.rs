@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{Raised, keep, understood};
 use super::super::{BrowserSessions, secret, target};
-use super::{address, choice, person};
+use super::owner::Owner;
+use super::{address, choice};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::action::Action;
 use crate::enforce::sessions::{Choice, Use};
-use crate::enforce::step_up::{Challenged, Offered};
+use crate::enforce::step_up::{ANONYMOUS, Challenged, Offered};
 use crate::request::credentials::SessionId;
 use crate::request::fetch::From;
 use crate::session::record;
@@ -74,8 +75,11 @@ pub enum Kept {
 /// A request that waits for a proof.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Intent {
-    /// The session's first name.
+    /// The owner's name: the session's first one, or that of a browser in which nobody has signed in.
     pub session: Box<str>,
+    /// The account that it names, where nobody has signed in.
+    #[serde(default)]
+    pub account: Option<Box<str>>,
     /// The host.
     pub host: Box<str>,
     /// The method.
@@ -158,12 +162,11 @@ fn grant_key(session: &str, action: &str) -> String {
 impl BrowserSessions {
     /// Keeps a request while its person gives proof; `None` where the store can't be asked.
     pub(in crate::session) async fn keep_request(&self, challenged: &Challenged<'_>) -> Option<Offered> {
-        let nothing = |kept| Offered { name: None, link: None, ways: Vec::new(), kept };
+        let nothing = |kept| Offered { kept, ..Offered::default() };
         let (facts, now) = (challenged.facts, challenged.now);
         let is_safe = facts.method.is_safe();
-        let shown = record::name_of(challenged.session.as_str());
-        let live = match self.live(&shown, Use::Request, now).await {
-            Lookup::Found(live) => live,
+        let (owner, cookie) = match self.asker(challenged.asker, facts.host.as_str(), now).await {
+            Lookup::Found(found) => found,
             Lookup::Absent => return Some(nothing(None)),
             Lookup::Unavailable => return None,
         };
@@ -175,22 +178,27 @@ impl BrowserSessions {
         let headers = kept_headers(challenged.headers);
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
+        let subject = owner.live().map(|live| &*live.subject);
+        if subject.is_none() && !is_whole {
+            // There is no session in which it could be done again.
+            return Some(nothing(Some(false)));
+        }
         let action = match body {
             Some(body) => {
-                let (policy, subject) = (&self.policy, &live.subject);
+                let policy = &self.policy;
                 Action { policy, route, tier: challenged.tier, facts, subject, body }.digest()
             }
             // Nobody can give proof for what nobody has read: it is for this name, which no request has.
             None if tier.each_action_needs_new_proof => return Some(nothing(Some(false))),
             None => secret::new()?,
         };
-        let name = if is_safe {
+        let name = match (subject, is_safe) {
             // A page that is asked for again and again waits once.
-            secret::digest(&format!("{}:{action}", live.name))
-        } else {
-            secret::new()?
+            (Some(_), true) => secret::digest(&format!("{}:{action}", owner.name())),
+            (Some(_), false) => secret::new()?,
+            (None, _) => format!("{ANONYMOUS}{}", secret::new()?),
         };
-        let person = person(&live);
+        let person = owner.person();
         let (kind, most) = if is_safe { ("pages", MOST_PAGES) } else { ("intents", MOST_WAITING) };
         match self.state.window(&format!("{kind}:{person}"), resume.ttl).await {
             Lookup::Found(count) if count <= most => {}
@@ -199,7 +207,11 @@ impl BrowserSessions {
         }
         let is_navigation = facts.fetch.navigation || facts.fetch.form;
         let intent = Intent {
-            session: live.name.clone(),
+            session: owner.name().into(),
+            account: match &owner {
+                Owner::SignedIn(_) => None,
+                Owner::Nobody(nobody) => Some(nobody.account.as_str().into()),
+            },
             host: facts.host.as_str().into(),
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
@@ -218,13 +230,13 @@ impl BrowserSessions {
         };
         let kept = (!is_safe).then_some(is_whole);
         let ways: Vec<Choice> =
-            self.ways(&intent, live.position).map(|way| choice(way, &name, false)).collect();
+            self.ways(&intent, owner.issuer()).map(|way| choice(way, &name, false)).collect();
         if ways.is_empty() {
             return Some(nothing((!is_safe).then_some(false)));
         }
         let link = address(&name, None, false);
         let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
-        is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept })
+        is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept, cookie })
     }
 
     /// What lies under a request's name.
@@ -276,7 +288,16 @@ impl BrowserSessions {
             Lookup::Absent => return Lookup::Absent,
             Lookup::Unavailable => return Lookup::Unavailable,
         };
-        match understood::<StoredGrant>(self.state.peek(&grant_key(&live.name, action)).await) {
+        self.as_granted(self.state.peek(&grant_key(&live.name, action)).await)
+    }
+
+    /// The same, taken out: one caller gets it.
+    pub(super) async fn take_grant(&self, owner: &str, action: &str) -> Lookup<Granted> {
+        self.as_granted(self.state.unseal(&grant_key(owner, action)).await)
+    }
+
+    fn as_granted(&self, found: Lookup<Vec<u8>>) -> Lookup<Granted> {
+        match understood::<StoredGrant>(found) {
             Lookup::Found(StoredGrant { raised, intent, kept_at }) => {
                 let Some(level) = self.policy.levels.find(&raised.level) else { return Lookup::Absent };
                 let proof = once(&intent, kept_at);

@@ -4,22 +4,26 @@
 //! A proof raises the session (`raise`) for whatever needs no proof of its own; and it is a grant for the action that
 //! waits, and for nothing else.
 
+mod anonymous;
 mod at_issuer;
 mod confirm;
 mod elsewhere;
 mod hold;
 mod intent;
+mod owner;
 mod raise;
 
 pub(super) use self::at_issuer::Demand;
 pub(super) use self::hold::Holding;
 
 use self::intent::{Intent, Kept};
+use self::owner::Owner;
 use super::BrowserSessions;
 use super::record::Live;
 use super::start::link;
 use crate::decision::Lookup;
 use crate::enforce::sessions::{Choice, Page, Place, SessionFact, Visit, Visited};
+use crate::enforce::step_up::is_anonymous;
 use crate::policy::{Route, TierIndex, Way, WayKind};
 
 /// So often a person may fail to give proof for one action before it has to be begun anew.
@@ -30,7 +34,7 @@ struct Matter {
     /// The request's name, as the browser knows it.
     name: String,
     intent: Intent,
-    live: std::sync::Arc<Live>,
+    owner: Owner,
     /// Whether the window is to be closed afterwards.
     closes: bool,
 }
@@ -54,27 +58,41 @@ impl BrowserSessions {
         let target = &visit.facts.target;
         let Some(name) = target.query_once("intent") else { return Err(Page::Malformed.into()) };
         let name = name.into_owned();
-        let Some(live) = self.alive(visit).await else {
-            // Whatever was kept was the ended session's.
-            return Err(Page::IntentGone(link(None, "/", false)).into());
+        let owner = match self.owner_name(visit, &name).await {
+            Lookup::Found(owner) => owner,
+            Lookup::Absent => return Err(self.unowned(&name).await.into()),
+            Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
         };
         let intent = match self.kept(&name).await {
             Lookup::Found(Kept::Waiting(intent)) => *intent,
-            Lookup::Found(Kept::Sent { session, back }) if session == live.name => {
+            Lookup::Found(Kept::Sent { session, back }) if session == owner => {
                 return Err(Page::AlreadySent(back.into()).into());
             }
-            Lookup::Found(Kept::Released { session, .. }) if session == live.name => {
+            Lookup::Found(Kept::Released { session, .. }) if session == owner => {
                 return Err(Page::Proven.into());
             }
-            Lookup::Found(_) => return Err(Page::OtherPerson("/".to_owned()).into()),
+            Lookup::Found(_) => return Err(not_theirs(&name).into()),
             Lookup::Absent => return Err(Page::IntentGone("/".to_owned()).into()),
             Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
         };
-        if intent.session != live.name {
-            return Err(Page::OtherPerson("/".to_owned()).into());
-        }
+        let Some(owner) = self.owner(visit, &owner, &intent).await else {
+            return Err(not_theirs(&name).into());
+        };
         let closes = target.query_once("then").as_deref() == Some("close");
-        Ok(Matter { name, intent, live, closes })
+        Ok(Matter { name, intent, owner, closes })
+    }
+
+    /// What is said of a request by whose name nobody has come who may have it.
+    async fn unowned(&self, name: &str) -> Page {
+        if !is_anonymous(name) {
+            // Whatever was kept was the ended session's.
+            return Page::IntentGone(link(None, "/", false));
+        }
+        // The browser forgets soon by what it was known. Its person must not be told that nothing was sent.
+        match self.kept(name).await {
+            Lookup::Found(Kept::Sent { .. }) => Page::AlreadySent("/".to_owned()),
+            _ => Page::IntentGone("/".to_owned()),
+        }
     }
 
     /// Goes the way that was chosen, or the only one; else asks which.
@@ -84,7 +102,7 @@ impl BrowserSessions {
             Err(visited) => return visited,
         };
         let target = &visit.facts.target;
-        let ways: Vec<&Way> = self.ways(&matter.intent, matter.live.position).collect();
+        let ways: Vec<&Way> = self.ways(&matter.intent, matter.owner.issuer()).collect();
         let wanted = target.query_once("way");
         let way = match (wanted, ways.as_slice()) {
             (Some(name), ways) => ways.iter().find(|way| *way.name == *name).copied(),
@@ -131,20 +149,26 @@ impl BrowserSessions {
     fn acr_values(&self, matter: &Matter) -> Vec<Box<str>> {
         let Some((tier, route)) = self.rules_of(&matter.intent) else { return Vec::new() };
         let level = self.policy.requirement(route, tier).level();
-        let rules = self.policy.issuers.get(matter.live.position);
+        let rules = self.policy.issuers.get(matter.owner.issuer());
         rules.map(|rules| rules.assurance.acr_values(level).map(Into::into).collect()).unwrap_or_default()
     }
 
     /// The ways that its tier lists and this person can take.
     fn ways<'s>(&'s self, intent: &Intent, issuer: usize) -> impl Iterator<Item = &'s Way> {
-        let tier = self.policy.tiers.iter().find(|tier| tier.name == intent.tier);
-        let listed = tier.map_or(&[][..], |tier| &tier.step_up);
+        let listed = if intent.account.is_some() {
+            let route = self.policy.routes.iter().find(|route| *route.id == *intent.route);
+            route.and_then(|route| route.anonymous.as_ref()).map(|anonymous| &*anonymous.step_up)
+        } else {
+            let tier = self.policy.tiers.iter().find(|tier| tier.name == intent.tier);
+            tier.map(|tier| &*tier.step_up)
+        };
+        let listed = listed.unwrap_or_default();
         listed.iter().filter_map(|way| self.policy.ways.get(*way)).filter(move |way| way.fits_browser(issuer))
     }
 
     /// The ways but for some, as links.
     fn choices(&self, matter: &Matter, without: &[&str]) -> Vec<Choice> {
-        let ways = self.ways(&matter.intent, matter.live.position);
+        let ways = self.ways(&matter.intent, matter.owner.issuer());
         ways.filter(|way| !without.contains(&&*way.name))
             .map(|way| choice(way, &matter.name, matter.closes))
             .collect()
@@ -152,7 +176,7 @@ impl BrowserSessions {
 
     /// A page, and the record of why it is shown.
     fn ended(&self, matter: &Matter, result: &'static str, page: Page) -> Visited {
-        let fact = matter.live.record.fact("step_up", result, matter.live.name.clone());
+        let fact = matter.owner.fact("step_up", result);
         Visited { fact: Some(fact), ..page.into() }
     }
 
@@ -169,6 +193,12 @@ impl BrowserSessions {
         let others = self.choices(matter, &[way]);
         self.ended(matter, result, Page::WayOutage { again, others })
     }
+}
+
+/// What is said to one whose request it is not.
+fn not_theirs(name: &str) -> Page {
+    let to = "/".to_owned();
+    if is_anonymous(name) { Page::IntentGone(to) } else { Page::OtherPerson(to) }
 }
 
 /// A way as a link, for the request of this name. Signing in again needs no label: the page says so in the person's

@@ -4,6 +4,7 @@ use super::super::callback::SKEW;
 use super::super::record::{self, Named, Raised, Record, ShownAs, keep, session_key, understood};
 use super::super::{BrowserSessions, cookie, secret};
 use super::intent::Kept;
+use super::owner::Owner;
 use super::{Matter, proven};
 use crate::decision::Lookup;
 use crate::enforce::ports::Consumed;
@@ -21,7 +22,12 @@ impl BrowserSessions {
         (way, proof): (&str, Proof),
         (since, now): (i64, i64),
     ) -> Visited {
-        let (intent, live) = (&matter.intent, &matter.live);
+        let (intent, live) = match &matter.owner {
+            Owner::SignedIn(live) => (&matter.intent, live),
+            Owner::Nobody(nobody) => {
+                return self.accept_anonymous((matter, nobody), (way, proof), (since, now)).await;
+            }
+        };
         if live.record.claim("sub") != Some(&*proof.subject) {
             return self.refused(matter, way, "other_subject");
         }
