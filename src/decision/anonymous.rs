@@ -10,6 +10,7 @@ use super::presentation::check_own_page;
 use super::step::{Question, Stop};
 use super::trace::{Stage, Trace};
 use super::{Reason, assure};
+use crate::policy::TierIndex;
 use crate::policy::anonymous::{Anonymous, HintSource};
 use crate::policy::requirement::Unmet;
 use crate::request::account::{self, Account};
@@ -75,14 +76,15 @@ pub(super) fn judge<T: Trace>(
     trace.note(Stage::Assure, || {
         format!("tier `{}` asks for proof before anybody has signed in", policy.tier(route.tier).name)
     });
-    Err(Stop::Challenge(Challenge {
-        reason: Reason::ProofingRequired,
-        unmet: smallvec![Unmet::Level],
-        acr_values: Vec::new(),
-        max_age: None,
-        tier: route.tier,
-        account: Some(account),
-    }))
+    Err(Stop::Challenge(Challenge::of_account(route.tier, account)))
+}
+
+impl Challenge {
+    /// The challenge to somebody who has not signed in.
+    pub fn of_account(tier: TierIndex, account: Account) -> Self {
+        let (unmet, account) = (smallvec![Unmet::Level], Some(account));
+        Self { reason: Reason::ProofingRequired, unmet, acr_values: Vec::new(), max_age: None, tier, account }
+    }
 }
 
 /// The proof that was given for this very request, where it is good enough for the tier.

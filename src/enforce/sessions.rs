@@ -326,8 +326,7 @@ pub trait Sessions: Send + Sync {
     /// A step-up that a session's person finished for an action, by the action's digest.
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
 
-    /// A proof that somebody has given for an action who has not signed in, by the action's digest: taken out, so that it
-    /// is for one request.
+    /// A proof that somebody has given for an action who has not signed in, by the action's digest.
     async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted>;
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.

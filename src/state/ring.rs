@@ -337,6 +337,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn counters_have_names_that_nobody_can_guess() {
+        let (inner, current, state) = sealed_state();
+        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1));
+        assert_eq!(inner.window("alice", HOUR).await, Lookup::Found(1), "not by its name");
+        assert_eq!(inner.window(&ring(&["k1"]).blinded("alice"), HOUR).await, Lookup::Found(2));
+        // Gateways with one key count together, also while a key is on its way out.
+        assert_eq!(ring(&["k1"]).blinded("alice"), ring(&["k1", "k2"]).blinded("alice"));
+        current.store(Arc::new(ring(&["k2", "k1"])));
+        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1), "another key comes first");
+    }
+
+    #[tokio::test]
     async fn a_rotation_under_way_loses_nothing() {
         let (_, current, state) = sealed_state();
         state.seal("old", b"1", HOUR).await;

@@ -53,7 +53,7 @@ impl BrowserSessions {
         self.prompts.as_ref()?.account_name(position, &nobody.account)
     }
 
-    /// Takes out the proof that was given for an action.
+    /// The proof that was given for an action. Who may show it pays with it: it is for one request.
     pub(in crate::session) async fn anonymously_granted(
         &self,
         id: &SessionId,
@@ -61,7 +61,7 @@ impl BrowserSessions {
         action: &str,
     ) -> Lookup<Granted> {
         match self.nobody(id, host).await {
-            Lookup::Found(()) => self.take_grant(&name_of(id.as_str()), action).await,
+            Lookup::Found(()) => self.grant_of(&name_of(id.as_str()), action).await,
             Lookup::Absent => Lookup::Absent,
             Lookup::Unavailable => Lookup::Unavailable,
         }

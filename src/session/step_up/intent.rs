@@ -288,16 +288,12 @@ impl BrowserSessions {
             Lookup::Absent => return Lookup::Absent,
             Lookup::Unavailable => return Lookup::Unavailable,
         };
-        self.as_granted(self.state.peek(&grant_key(&live.name, action)).await)
+        self.grant_of(&live.name, action).await
     }
 
-    /// The same, taken out: one caller gets it.
-    pub(super) async fn take_grant(&self, owner: &str, action: &str) -> Lookup<Granted> {
-        self.as_granted(self.state.unseal(&grant_key(owner, action)).await)
-    }
-
-    fn as_granted(&self, found: Lookup<Vec<u8>>) -> Lookup<Granted> {
-        match understood::<StoredGrant>(found) {
+    /// The same by the owner's name.
+    pub(super) async fn grant_of(&self, owner: &str, action: &str) -> Lookup<Granted> {
+        match understood::<StoredGrant>(self.state.peek(&grant_key(owner, action)).await) {
             Lookup::Found(StoredGrant { raised, intent, kept_at }) => {
                 let Some(level) = self.policy.levels.find(&raised.level) else { return Lookup::Absent };
                 let proof = once(&intent, kept_at);

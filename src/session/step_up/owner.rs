@@ -64,12 +64,13 @@ impl Owner {
         self.live().map_or(usize::MAX, |live| live.position)
     }
 
-    /// The person in counters, whose names the store never sees.
+    /// The person in counters, which are not sealed.
     pub(super) fn person(&self) -> String {
         match self {
             Self::SignedIn(live) => super::person(live),
-            // Whoever asks from wherever: it is this account's person who is pestered.
-            Self::Nobody(nobody) => format!("anonymous:{}", nobody.account.as_str()),
+            // Not the account: a stranger would use up what its own person has. How often anybody may begin about an account
+            // is limited before.
+            Self::Nobody(nobody) => format!("anonymous:{}", nobody.name),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Stronger proof at the risky action, at a real OpenID Provider: the person gives it, sees what will be done, and it is
 //! done once.
 
+mod anonymous;
 mod attacks;
+mod attempts;
 mod elsewhere;
 mod forms;
 mod once;
