@@ -62,7 +62,7 @@ pub(super) fn judge<T: Trace>(
         return Err(Reason::AccountUnnamed.into());
     };
     trace.note(Stage::Authenticate, || "the request names an account; nobody has signed in".to_owned());
-    findings.account = Some(account.clone());
+    findings.account = Some(Box::new(account.clone()));
     if let Some(granted) = proven(question, anonymous, evidence)? {
         trace.note(Stage::Assure, || "proof was given for this very request".to_owned());
         let spend = Some(granted.proof.clone());
@@ -76,12 +76,12 @@ pub(super) fn judge<T: Trace>(
     trace.note(Stage::Assure, || {
         format!("tier `{}` asks for proof before anybody has signed in", policy.tier(route.tier).name)
     });
-    Err(Stop::Challenge(Challenge::of_account(route.tier, account)))
+    Err(Stop::Challenge(Challenge::of_account(route.tier, Box::new(account))))
 }
 
 impl Challenge {
     /// The challenge to somebody who has not signed in.
-    pub fn of_account(tier: TierIndex, account: Account) -> Self {
+    pub fn of_account(tier: TierIndex, account: Box<Account>) -> Self {
         let (unmet, account) = (smallvec![Unmet::Level], Some(account));
         Self { reason: Reason::ProofingRequired, unmet, acr_values: Vec::new(), max_age: None, tier, account }
     }

@@ -23,7 +23,7 @@ pub struct Findings {
     /// The patient the request is about.
     pub patient: Option<Box<str>>,
     /// The account that somebody names who has not signed in.
-    pub account: Option<Account>,
+    pub account: Option<Box<Account>>,
     /// Whether that patient is the subject.
     pub own_record: Option<bool>,
     /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
@@ -85,7 +85,7 @@ pub struct Challenge {
     /// The tier that asks.
     pub tier: TierIndex,
     /// The account that has to be proven to be the person's, where nobody has signed in.
-    pub account: Option<Account>,
+    pub account: Option<Box<Account>>,
 }
 
 /// A refusal.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::session::signed_in;
-use crate::support::StepUpService;
+use crate::support::redis::Redis;
+use crate::support::{Setup, StepUpService};
 
 const RECOVER: &str = "/recover";
 const BODY: &str = "username=Alice&new_mail=a%40b.example";
@@ -19,14 +20,17 @@ const PUBLIC: &str = r#"
       anonymous: { hint: body.username, step_up: [proofing], attempts: { more_than: 40, in: 1h } } }
 "#;
 
-fn start_with(service: &StepUpService, change: impl Fn(String) -> String) -> (Gateway, Recorder) {
-    // Its answer tells an account that there is from one that there is not; the gateway's must not.
-    let upstream = Recorder::behaving(Arc::new(|request, stream: &mut TcpStream| {
+/// Its answer tells an account that there is from one that there is not; the gateway's must not.
+fn telling() -> Recorder {
+    Recorder::behaving(Arc::new(|request, stream: &mut TcpStream| {
         let is_known =
             request.line.starts_with("GET") || String::from_utf8_lossy(&request.body).contains("Alice");
         let said = if is_known { "200 OK" } else { "404 Not Found" };
         stream.write_all(format!("HTTP/1.1 {said}\r\nContent-Length: 0\r\n\r\n").as_bytes()).is_ok()
-    }));
+    }))
+}
+
+fn config(service: &StepUpService, upstream: &Recorder) -> String {
     let dir = service.dir().display();
     let ways = format!(
         r#"step_up:
@@ -36,15 +40,15 @@ fn start_with(service: &StepUpService, change: impl Fn(String) -> String) -> (Ga
 upstreams:"#,
         service.address
     );
-    let text = text(Idp::shared(), &upstream, "desk").replacen("upstreams:", &ways, 1);
-    let text = text.replacen("routes:", &format!("routes:{PUBLIC}"), 1);
-    let gateway = crate::session::running(&change(text));
-    gateway.wait_until_proofs_count();
-    (gateway, upstream)
+    let text = text(Idp::shared(), upstream, "desk").replacen("upstreams:", &ways, 1);
+    text.replacen("routes:", &format!("routes:{PUBLIC}"), 1)
 }
 
 fn start(service: &StepUpService) -> (Gateway, Recorder) {
-    start_with(service, |text| text)
+    let upstream = telling();
+    let gateway = crate::session::running(&config(service, &upstream));
+    gateway.wait_until_proofs_count();
+    (gateway, upstream)
 }
 
 fn stranger(gateway: &Gateway) -> Browser {
@@ -307,4 +311,47 @@ fn a_service_that_is_away_lets_nobody_through() {
     let back = service.prove(browser.step(&to).header("location").expect("a page"), "alice");
     let confirming = browser.go(&back).answer;
     assert_eq!((confirm(&mut browser, &confirming).status, upstream.count()), (200, 1));
+}
+
+#[test]
+fn what_is_begun_at_one_gateway_goes_on_at_another_and_once() {
+    let (service, server) = (StepUpService::start(), Redis::start(&[]));
+    let upstream = telling();
+    let state = format!(
+        "state: {{ store: redis, redis: {{ urls: [\"redis://{}\"], timeout: 1s }}, encryption_keys: [{{ id: k1, file: k1 }}] }}",
+        server.address
+    );
+    let text = config(&service, &upstream).replace("state: { single_replica: true }", &state);
+    let setup = || {
+        Setup::new(&text, |dir| {
+            std::fs::write(dir.join("secret"), "desk-secret\n").expect("written");
+            std::fs::write(dir.join("k1"), format!("{}\n", "1".repeat(64))).expect("written");
+        })
+    };
+    let setups = [setup(), setup()];
+    let [one, two] = [setups[0].start(), setups[1].start()];
+    let mut browser = stranger(&one);
+    let asked = post(&mut browser, BODY);
+    browser.moved_to(two.address);
+    let page = page_of(&mut browser, &asked);
+    browser.moved_to(one.address);
+    let confirming = browser.go(&service.prove(&page, "alice")).answer;
+    // Clicked at both at the same time.
+    let racers: Vec<_> = (0..8)
+        .map(|at| {
+            let (mut browser, page) = (browser.clone(), confirming.clone());
+            browser.moved_to(if at % 2 == 0 { one.address } else { two.address });
+            std::thread::spawn(move || confirm(&mut browser, &page).status)
+        })
+        .collect();
+    let mut statuses: Vec<u16> = racers.into_iter().map(|racer| racer.join().expect("an answer")).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses[0], upstream.count()), (200, 1), "{statuses:?}");
+    assert!(statuses[1..].iter().all(|status| *status == 409), "{statuses:?}");
+    // Without the store nothing goes on.
+    let (again, body) = (post(&mut browser, "username=alice&x=2"), "username=alice&x=3");
+    drop(server);
+    assert_eq!((post(&mut browser, body).status, upstream.count()), (503, 1));
+    let gone = browser.step(&portal(&link(&again, "/_wardgate/step-up?")));
+    assert_eq!((gone.status, upstream.count()), (503, 1), "{gone:?}");
 }
