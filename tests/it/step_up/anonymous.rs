@@ -10,7 +10,7 @@ use crate::support::redis::Redis;
 use crate::support::{Setup, StepUpService};
 
 const RECOVER: &str = "/recover";
-const BODY: &str = "username=Alice&new_mail=a%40b.example";
+pub const BODY: &str = "username=Alice&new_mail=a%40b.example";
 
 const PUBLIC: &str = r#"
   - { id: account.recover, label: Recover your account, match: { path: /recover, methods: [POST] }, upstream: app,
@@ -21,7 +21,7 @@ const PUBLIC: &str = r#"
 "#;
 
 /// Its answer tells an account that there is from one that there is not; the gateway's must not.
-fn telling() -> Recorder {
+pub fn telling() -> Recorder {
     Recorder::behaving(Arc::new(|request, stream: &mut TcpStream| {
         let is_known =
             request.line.starts_with("GET") || String::from_utf8_lossy(&request.body).contains("Alice");
@@ -30,7 +30,7 @@ fn telling() -> Recorder {
     }))
 }
 
-fn config(service: &StepUpService, upstream: &Recorder) -> String {
+pub fn config(service: &StepUpService, upstream: &Recorder) -> String {
     let dir = service.dir().display();
     let ways = format!(
         r#"step_up:
@@ -51,16 +51,16 @@ fn start(service: &StepUpService) -> (Gateway, Recorder) {
     (gateway, upstream)
 }
 
-fn stranger(gateway: &Gateway) -> Browser {
+pub fn stranger(gateway: &Gateway) -> Browser {
     Browser::new(gateway.address, "nobody")
 }
 
-fn post(browser: &mut Browser, body: &str) -> Answer {
+pub fn post(browser: &mut Browser, body: &str) -> Answer {
     send(browser, "POST", RECOVER, &[FORM], body.as_bytes())
 }
 
 /// Where the one way of a page leads: to the service's page.
-fn page_of(browser: &mut Browser, asked: &Answer) -> String {
+pub fn page_of(browser: &mut Browser, asked: &Answer) -> String {
     assert_eq!(asked.status, 401, "{asked:?}");
     let sent = browser.step(&portal(&link(asked, "/_wardgate/step-up?")));
     assert!((300..400).contains(&sent.status), "{sent:?}");

@@ -2,6 +2,7 @@
 //! done once.
 
 mod anonymous;
+mod anonymous_forged;
 mod attacks;
 mod attempts;
 mod elsewhere;
