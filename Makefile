@@ -38,8 +38,9 @@ flame: ## Show where the time goes under load: a flame graph and a table; writes
 	$(CARGO) build --locked --release --bin wardgate
 	python3 benches/peers/flame.py --picture docs/flame.svg --write docs/performance.md
 
-soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies
+soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies, a thousand requests confirmed by many at once
 	@scripts/setup.sh test
 	$(CARGO) build --locked --release --bin wardgate
 	tests/soak/reload_upgrade.sh
+	tests/soak/step_up.sh
 	.tools/h2/bin/python tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(target host forwarded token condition config)
+[ ${#targets[@]} -gt 0 ] || targets=(target host forwarded token proof body condition config)
 
 for target in "${targets[@]}"; do
   grown=fuzz/grown/$target

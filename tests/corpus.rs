@@ -15,6 +15,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("host", targets::host),
     ("forwarded", targets::forwarded),
     ("token", targets::token),
+    ("proof", targets::proof),
+    ("body", targets::body),
     ("condition", targets::condition),
     ("config", targets::config),
 ];

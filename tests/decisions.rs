@@ -7,12 +7,16 @@
 
 #[path = "decisions/anonymous.rs"]
 mod anonymous;
+#[path = "decisions/device.rs"]
+mod device;
 #[path = "decisions/fragments.rs"]
 mod fragments;
 #[path = "decisions/gate.rs"]
 mod gate;
 #[path = "decisions/matrix.rs"]
 mod matrix;
+#[path = "decisions/named.rs"]
+mod named;
 #[path = "decisions/properties.rs"]
 mod properties;
 #[path = "decisions/world.rs"]

@@ -6,17 +6,23 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, header};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use wardgate::config;
+use wardgate::identity::dpop::{Asked, KeyProof};
 use wardgate::identity::jwt::UnverifiedJwt;
 use wardgate::policy::Condition;
 use wardgate::policy::condition::Inputs;
 use wardgate::request::PathReading;
+use wardgate::request::body::{self, BodyFacts};
 use wardgate::request::client;
 use wardgate::request::credentials::{Presented, presented};
 use wardgate::request::host::Host;
+use wardgate::request::media::ContentType;
+use wardgate::request::shown::{MAX_LETTERS, MAX_ROWS, ShownValue, shown};
 use wardgate::request::target::{MAX_SEGMENTS, Target};
 
 /// A request target.
@@ -132,6 +138,58 @@ pub fn condition(input: &[u8]) {
     let inputs = Inputs::new(subject, request, body, false);
     let first = condition.holds(&inputs);
     assert_eq!(first, condition.holds(&inputs), "the same question has the same answer");
+}
+
+/// A `Content-Type` in the first line, the body in the rest: what is read of it, and what people are shown of it.
+pub fn body(input: &[u8]) {
+    let at = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+    let (kind, body) = (&input[..at], input.get(at + 1..).unwrap_or_default());
+    let media = ContentType::read(Some(kind)).media;
+    if let Some(facts) = BodyFacts::read(media, body) {
+        for name in facts.field_names().unwrap_or_default() {
+            assert!(facts.every_name().contains(&name), "a field that the search for methods does not see");
+        }
+        if facts.hides_method() {
+            assert!(body::hides_method(media, body), "what one reading finds, the search finds");
+        }
+    }
+    let rows = shown(std::str::from_utf8(kind).ok(), body);
+    assert!(rows.len() <= MAX_ROWS + 1);
+    for row in rows {
+        let text = match &row.value {
+            ShownValue::Text(text) => text,
+            ShownValue::File { name, bytes } => {
+                assert!(*bytes <= body.len());
+                name
+            }
+            ShownValue::Hidden | ShownValue::More(_) => continue,
+        };
+        for text in [&row.name, text] {
+            assert!(text.chars().count() <= MAX_LETTERS + 1);
+            assert!(
+                !text.chars().any(|letter| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}'))
+            );
+        }
+    }
+}
+
+/// A DPoP proof, as three parts that are encoded here: else hardly an input gets past base64url.
+pub fn proof(input: &[u8]) {
+    let asked = Asked {
+        method: "GET",
+        scheme: "https",
+        host: "portal.example",
+        port: None,
+        path: "/patients/p1/results",
+        token: "t",
+        now: 1_700_000_000,
+    };
+    if let Ok(text) = std::str::from_utf8(input) {
+        assert!(KeyProof::verify(text, &asked).is_err(), "nobody guesses a signature");
+    }
+    let parts: Vec<String> =
+        input.split(|byte| *byte == b'\n').map(|part| URL_SAFE_NO_PAD.encode(part)).collect();
+    assert!(KeyProof::verify(&parts.join("."), &asked).is_err(), "nobody guesses a signature");
 }
 
 /// A configuration.

@@ -338,8 +338,13 @@ pub fn own_parts(
 ) -> OwnParts {
     let providers = Arc::clone(verifier) as _;
     let (policy, state) = (Arc::clone(policy), store.state());
-    let sessions =
-        BrowserSessions::new(&settings.issuers, policy, (providers, prompts), state, runtime.clone());
+    let sessions = BrowserSessions::new(
+        (&settings.issuers, &settings.pages),
+        policy,
+        (providers, prompts),
+        state,
+        runtime.clone(),
+    );
     let streams = signals::streams(settings, verifier, before);
     (sessions.map(|sessions| sessions as _), streams)
 }

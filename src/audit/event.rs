@@ -204,7 +204,7 @@ pub struct SessionEvent<'e> {
     pub decision: Uuid,
     /// The listener's name.
     pub listener: &'e str,
-    /// `sign_in`, `refresh`, `sign_out` or `back_channel_logout`.
+    /// `sign_in`, `step_up`, `ciba_ping`, `handover`, `confirm`, `refresh`, `sign_out` or `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,

@@ -196,11 +196,15 @@ codes! {
     // Those who are asked for proof.
     "WG173" Error BindingMessage "a message to a phone that does not name the page it belongs to";
     "WG174" Error BadStepUpAddress "an address of a step-up service that can't be used";
+    "WG176" Error PagesNotApart "a host of the pages' own that is no such host";
     // Shared signals.
     "WG177" Error SignalDelivery "shared signals that are neither pushed nor fetched, or both";
     "WG178" Error SignalsNotShared "shared signals with a store that other gateways don't share, and nothing says that there are none";
     "WG179" Error BadAuthorization "a file that holds no value of an `Authorization` header";
     "WG180" Error SameStream "two streams of shared signals whose events can't be told apart";
+    // Recognised browsers.
+    "WG190" Error RecognisedDevice "browsers that would be recognised after too little, or by the next person at them";
+    "WG191" Warning NoDeviceRecognised "a condition about recognised browsers where none is";
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
     Revocation, Step, Tried, step,
 };
-use crate::identity::{Caller, Subject};
+use crate::identity::{Caller, NamedActions, Subject};
 use crate::policy::{Match, Policy};
 use crate::request::body::BodyFacts;
 use crate::request::certificate::Thumbprint;
@@ -118,9 +118,11 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
                         BodyReading::Read(BodyFacts::Json(body.clone()))
                     }));
             }
-            // Nobody has given proof for what is only rehearsed.
+            // Nobody has given proof for what is only rehearsed, nor will anybody be told what to ask for.
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
             Step::Need(Need::Attempts) => evidence.attempts = Some(Lookup::Found(Tried::Within)),
+            Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
+            Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,
         }
     }
@@ -238,6 +240,7 @@ fn subject(policy: &Policy, caller: &Persona, now: i64) -> Subject {
         bound_to: None,
         // Whoever speaks of a caller means one who comes as the issuer's callers must.
         bound_key: issuer.filter(|issuer| issuer.dpop.required).map(|_| Thumbprint::of(b"a case's key")),
+        names: NamedActions::Nothing,
         changes_at: None,
         claims: Arc::new(claims),
     }

@@ -210,6 +210,7 @@ maps! {
         max_token_lifetime: Text,
         dpop: Text,
         dpop_nonce: Text,
+        authorization_details: Spanned<bool>,
         assurance: Entries<Spanned<Assurance>>,
         claims: Claims,
     }

@@ -15,9 +15,12 @@ maps! {
         shared_workstation: Spanned<bool>,
         label: Text,
         session: Spanned<Session>,
+        recognised_device: Spanned<RecognisedDevice>,
     }
+    /// After which proof a browser is recognised, and for how long.
+    RecognisedDevice { after: Text, r#for: Text, }
     /// How long sessions last.
     Session { idle: Text, absolute: Text, }
     /// What the gateway's own pages look like.
-    Pages { name: Text, colour: Text, logo_file: Text, }
+    Pages { name: Text, colour: Text, logo_file: Text, origin: Text, }
 }

@@ -17,6 +17,7 @@ maps! {
         scopes: Texts,
         binding_message: Text,
         hold_request: Text,
+        delivery: Text,
         url: Text,
         secret_file: Text,
         keys_file: Text,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::identity::Level;
+
 /// How people sign in at one issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignInSettings {
@@ -22,6 +24,8 @@ pub struct SignInSettings {
     pub label: Box<str>,
     /// How long its sessions last.
     pub session: SessionLimits,
+    /// Whether browsers are recognised in which people have given strong proof.
+    pub recognised_device: Option<RecognisedDevice>,
 }
 
 impl SignInSettings {
@@ -29,6 +33,15 @@ impl SignInSettings {
     pub fn origin(&self, host: &str) -> Option<&Origin> {
         self.origins.iter().find(|origin| origin.host.as_ref() == host)
     }
+}
+
+/// How browsers are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecognisedDevice {
+    /// The least proof for that, given when somebody was signed in already.
+    pub after: Level,
+    /// For how long.
+    pub lasts: Duration,
 }
 
 /// Where a browser finds the gateway.
@@ -58,11 +71,13 @@ pub struct PagesSettings {
     pub colour: Box<str>,
     /// A picture for their top.
     pub logo: Option<LogoSettings>,
+    /// A host of their own, for those on which a step-up is confirmed.
+    pub origin: Option<Origin>,
 }
 
 impl Default for PagesSettings {
     fn default() -> Self {
-        Self { name: "Sign-in".into(), colour: "#0b5394".into(), logo: None }
+        Self { name: "Sign-in".into(), colour: "#0b5394".into(), logo: None, origin: None }
     }
 }
 

@@ -83,7 +83,15 @@ impl Challenge {
     /// The challenge to somebody who has not signed in.
     pub fn of_account(tier: TierIndex, account: Box<Account>) -> Self {
         let (unmet, account) = (smallvec![Unmet::Level], Some(account));
-        Self { reason: Reason::ProofingRequired, unmet, acr_values: Vec::new(), max_age: None, tier, account }
+        Self {
+            reason: Reason::ProofingRequired,
+            unmet,
+            acr_values: Vec::new(),
+            max_age: None,
+            tier,
+            account,
+            action: None,
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use smallvec::SmallVec;
 
 use super::Reason;
 use super::evidence::{Evidence, Granted, Lookup, Need};
+use super::named::{self, Named};
 use super::outcome::Challenge;
 use super::step::{Question, Stop};
 use super::trace::{Stage, Trace};
 use crate::identity::{Caller, Subject, TokenFault};
 use crate::policy::requirement::{Requirement, Unmet};
-use crate::policy::{Policy, Route, Tier, TierIndex};
+use crate::policy::{Policy, Tier, TierIndex};
 use crate::request::credentials::Presented;
 use crate::state::spent::ProofKey;
 
@@ -25,6 +26,11 @@ pub(super) fn assure<T: Trace>(
     let policy = question.policy;
     let (tier, requirement) = (policy.tier(tier_index), policy.requirement(question.route, tier_index));
     let mut unmet = requirement.unmet(subject, now);
+    let named = named::find(question, evidence, tier, subject)?;
+    if let Named::Not(why) = named {
+        // Never an authentication event in its place: that would pay for whatever comes first.
+        unmet.push(why);
+    }
     let binds = binds_proof(question, subject, tier);
     // Who has given proof for what is not spent shows it with the session itself; a request that was kept may be confirmed
     // a while later.
@@ -53,7 +59,7 @@ pub(super) fn assure<T: Trace>(
         trace.note(Stage::Assure, || format!("tier `{}` is satisfied", tier.name));
         return match &evidence.resumes {
             Some(once) => Ok(Some(once.clone())),
-            None => proof_to_spend(tier, subject, now),
+            None => proof_to_spend(tier, subject, &named, now),
         };
     }
     trace.note(Stage::Assure, || {
@@ -64,7 +70,7 @@ pub(super) fn assure<T: Trace>(
             policy.levels.name(subject.level)
         )
     });
-    Err(challenge(policy, requirement, tier_index, subject, unmet))
+    Err(challenge(question, evidence, requirement, tier_index, subject, unmet))
 }
 
 /// Whether a proof is given for one action here, and for no other: a browser's person has a way to do so. Others pay with
@@ -95,12 +101,14 @@ fn paid_by_grant(
 }
 
 pub(super) fn challenge(
-    policy: &Policy,
+    question: &Question<'_>,
+    evidence: &Evidence,
     requirement: Requirement<'_>,
     tier: TierIndex,
     subject: &Subject,
     unmet: SmallVec<[Unmet; 3]>,
 ) -> Stop {
+    let policy = question.policy;
     let (index, tier) = (tier, policy.tier(tier));
     match unmet.first() {
         Some(Unmet::ServiceNotAllowed) => return Reason::ServiceNotAllowed.into(),
@@ -109,6 +117,10 @@ pub(super) fn challenge(
         _ if tier.step_up.is_empty() => return Reason::StepUpImpossible.into(),
         _ => {}
     }
+    let action = match named::offer(question, evidence, tier, subject) {
+        Ok(action) => action,
+        Err(stop) => return stop,
+    };
     let reason = Reason::StepUpRequired(unmet.first().copied().unwrap_or(Unmet::Level));
     Stop::Challenge(Challenge {
         reason,
@@ -117,6 +129,7 @@ pub(super) fn challenge(
         max_age: tier.max_age,
         tier: index,
         account: None,
+        action,
     })
 }
 
@@ -129,7 +142,13 @@ fn acr_values(policy: &Policy, subject: &Subject, requirement: Requirement<'_>) 
 
 impl Challenge {
     /// The challenge after a proof turned out to be spent: only a new authentication will do.
-    pub fn after_spent_proof(policy: &Policy, route: &Route, tier: TierIndex, subject: &Subject) -> Self {
+    pub fn after_spent_proof(
+        question: &Question<'_>,
+        evidence: &Evidence,
+        tier: TierIndex,
+        subject: &Subject,
+    ) -> Self {
+        let Question { policy, route, .. } = question;
         Self {
             reason: Reason::ProofAlreadySpent,
             unmet: SmallVec::from_slice(&[Unmet::Age]),
@@ -137,25 +156,32 @@ impl Challenge {
             max_age: Some(0),
             tier,
             account: None,
+            action: named::offer_of_known(question, evidence, policy.tier(tier), subject),
         }
     }
 }
 
-/// A person pays with one authentication event; a machine, which has none, with the token itself.
+/// A person pays with one authentication event; a machine, which has none, with the token itself. Where the token names
+/// the action, what is paid with is that event or token for this action: the issuer gives further tokens for one consent
+/// (`refresh_token`), and they must not repeat it.
 ///
 /// A moment still to come pays for nothing yet: a store that lost its memory takes what is later than its own start
 /// for new, so nothing may have been spent before its moment.
-fn proof_to_spend(tier: &Tier, subject: &Subject, now: i64) -> Result<Option<ProofKey>, Stop> {
+fn proof_to_spend(tier: &Tier, subject: &Subject, named: &Named, now: i64) -> Result<Option<ProofKey>, Stop> {
     if !tier.each_action_needs_new_proof {
         return Ok(None);
     }
     let client = subject.client.as_deref().unwrap_or_default();
+    let of_action = |key: &str, parts: &[&str], moment| match named {
+        Named::This(digest) => ProofKey::new(&[&["action", key, digest][..], parts].concat(), moment),
+        Named::Ordinary | Named::Not(_) => ProofKey::new(&[&[key][..], parts].concat(), moment),
+    };
     let key = match (subject.caller, subject.auth_time, subject.token_id.as_deref()) {
         (Caller::Person, Some(at), _) => {
-            ProofKey::new(&["event", &subject.issuer, &subject.id, client, &at.to_string()], at)
+            of_action("event", &[&subject.issuer, &subject.id, client, &at.to_string()], at)
         }
         (Caller::Service, _, Some(token_id)) => {
-            ProofKey::new(&["token", &subject.issuer, token_id], subject.issued_at)
+            of_action("token", &[&subject.issuer, token_id], subject.issued_at)
         }
         (Caller::Person, None, _) => return Err(Reason::StepUpImpossible.into()),
         (Caller::Service, _, None) => return Err(Reason::ServiceNotAllowed.into()),

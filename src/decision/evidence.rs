@@ -107,10 +107,15 @@ pub struct Evidence {
     pub revocation: Option<Revocation>,
     /// From the client.
     pub body: Option<BodyReading>,
+    /// Whether the browser is one that was recognised as the subject's: from the state store.
+    pub device: Option<Lookup<()>>,
     /// From the state store, for requests of browsers.
     pub grant: Option<Lookup<Granted>>,
     /// From the state store, for requests of somebody who has not signed in; this one is counted.
     pub attempts: Option<Lookup<Tried>>,
+    /// The digest of the body's bytes as `Content-Digest` has it (RFC 9530); absent where the body is longer than what is
+    /// read, or does not say how long it is.
+    pub content: Option<Lookup<Box<str>>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
     pub resumes: Option<ProofKey>,
 }
@@ -126,8 +131,12 @@ pub enum Need {
     Revocation,
     /// The body.
     Body,
+    /// Whether the browser was recognised before.
+    Device,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
     /// How often it was tried, this time included.
     Attempts,
+    /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.
+    Content,
 }

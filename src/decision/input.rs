@@ -29,6 +29,8 @@ pub struct DecisionInput<'i> {
     attempts: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_record: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_recognised: Option<bool>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -53,6 +55,9 @@ struct CallerInput<'i> {
     scopes: &'i [Box<str>],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     actor: bool,
+    /// Whether the token names actions (RFC 9396), or seems to.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    names_actions: bool,
     /// Whether the token is bound to a key or a certificate.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sender_constrained: bool,
@@ -93,6 +98,7 @@ impl<'i> DecisionInput<'i> {
                 Lookup::Absent | Lookup::Unavailable => "unknown",
             }),
             own_record: findings.own_record,
+            device_recognised: findings.device,
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -115,6 +121,7 @@ impl<'i> CallerInput<'i> {
             roles: &subject.roles,
             scopes: &subject.scopes,
             actor: subject.actor.is_some(),
+            names_actions: !subject.names.is_nothing(),
             sender_constrained: subject.is_sender_constrained(),
         }
     }

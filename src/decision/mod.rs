@@ -10,6 +10,7 @@ mod classify;
 pub mod cors;
 pub mod evidence;
 pub mod input;
+mod named;
 mod outcome;
 mod possession;
 mod presentation;

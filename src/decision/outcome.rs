@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Reason;
-use crate::identity::Subject;
+use crate::identity::{NamedAction, Subject};
 use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
 use crate::policy::{RateLimit, TierIndex};
@@ -28,6 +28,8 @@ pub struct Findings {
     pub own_record: Option<bool>,
     /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
     pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 2]>,
+    /// Whether the browser was recognised, where a rule asks about it and that can be told.
+    pub device: Option<bool>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
 }
@@ -86,6 +88,8 @@ pub struct Challenge {
     pub tier: TierIndex,
     /// The account that has to be proven to be the person's, where nobody has signed in.
     pub account: Option<Box<Account>>,
+    /// What the client may ask the issuer for: a token that names this very action (RFC 9396).
+    pub action: Option<Box<NamedAction>>,
 }
 
 /// A refusal.

@@ -93,6 +93,8 @@ pub enum Reason {
     ProofAlreadySpent,
     /// A request that was kept has gone on before.
     AlreadySent,
+    /// The token is for actions that it names, and this is none that would be named.
+    TokenForOtherAction,
     /// The tier asks for more, and offers no way to show it.
     StepUpImpossible,
     /// Nobody has signed in, and the request does not name the one account that it is about.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::evidence::{BodyReading, Evidence, Identity, Need, Revocation};
+use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
@@ -117,7 +117,7 @@ fn judge<T: Trace>(
         return Err(Reason::TokenRevoked.into());
     }
     authorize::eligible(question, subject, trace)?;
-    check_floor(policy, route, subject, now, trace)?;
+    check_floor(question, evidence, subject, now, trace)?;
 
     let no_body = BodyReading::Absent;
     let may_hide_method = question.may_hide_method();
@@ -129,9 +129,12 @@ fn judge<T: Trace>(
     if question.forms_may_override {
         check_hidden_method(body, may_hide_method)?;
     }
+    let device = device(question, evidence)?;
+    findings.device = device.filter(|_| route.reads_device());
     let cell = OnceCell::new();
-    let inputs =
-        || cell.get_or_init(|| condition_inputs(question, subject, body)).as_ref().map_err(String::clone);
+    let inputs = || {
+        cell.get_or_init(|| condition_inputs(question, subject, body, device)).as_ref().map_err(String::clone)
+    };
     let tier_index = classify::classify(question, body, &inputs, findings, trace);
     let tier = policy.tier(tier_index);
     authorize::resolve_patient(question, subject, body, findings, trace);
@@ -175,12 +178,13 @@ fn authenticate<'e, T: Trace>(
 /// Level and methods of the least that this route can turn out to ask, before anything about the resource is decided:
 /// a stolen password must not find out who is related to whom.
 fn check_floor<T: Trace>(
-    policy: &Policy,
-    route: &Route,
+    question: &Question<'_>,
+    evidence: &Evidence,
     subject: &Subject,
     now: i64,
     trace: &mut T,
 ) -> Result<(), Stop> {
+    let Question { policy, route, .. } = question;
     let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
     let requirement = policy.requirement(route, least);
     if requirement.floor_met(subject) {
@@ -197,7 +201,7 @@ fn check_floor<T: Trace>(
             policy.tier(least).require_methods
         )
     });
-    Err(assure::challenge(policy, requirement, least, subject, requirement.unmet(subject, now)))
+    Err(assure::challenge(question, evidence, requirement, least, subject, requirement.unmet(subject, now)))
 }
 
 fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), Stop> {
@@ -242,10 +246,24 @@ fn check_outages<T: Trace>(
     Ok(())
 }
 
+/// Whether the browser was recognised; `None` where that can't be told. Asked only where a rule wants to know, and where a
+/// browser shows something: clients that are none are not recognised.
+fn device(question: &Question<'_>, evidence: &Evidence) -> Result<Option<bool>, Stop> {
+    if !question.route.reads_device() || question.facts.device.is_none() {
+        return Ok(Some(false));
+    }
+    match evidence.device.as_ref().ok_or(Stop::Need(Need::Device))? {
+        Lookup::Found(()) => Ok(Some(true)),
+        Lookup::Absent => Ok(Some(false)),
+        Lookup::Unavailable => Ok(None),
+    }
+}
+
 fn condition_inputs(
     question: &Question<'_>,
     subject: &Subject,
     body: &BodyReading,
+    device: Option<bool>,
 ) -> Result<Inputs, String> {
     let facts = question.facts;
     let reading = question.route.reading;
@@ -289,5 +307,6 @@ fn condition_inputs(
         body,
         query_is_ambiguous,
     );
+    let inputs = inputs.with_device(device);
     Ok(inputs.with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions)))
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::gather::BodySource;
@@ -57,6 +57,16 @@ impl Action<'_> {
     }
 }
 
+/// The digest of a body as `Content-Digest` has it (RFC 9530 §2).
+pub fn content_digest(body: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(digest(&SHA256, body)))
+}
+
+/// The longest body that is read because a proof is for it, in bytes.
+pub fn most_bytes(policy: &Policy, route: &Route, listener_bytes: u64) -> usize {
+    policy.resume.most_body.min(usize::try_from(route.body_limit(listener_bytes)).unwrap_or(usize::MAX))
+}
+
 /// The whole body where it is at most `most` bytes long and says so; `None`, and nothing read, where it is or may be
 /// longer.
 ///
@@ -73,5 +83,117 @@ pub async fn whole_body(
             source.collect(most).await.map(Some).map_err(Reason::from)
         }
         BodyLength::Known(_) | BodyLength::Chunked => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use http::{HeaderMap, Method, Version};
+    use serde_json::json;
+
+    use super::*;
+    use crate::config;
+    use crate::identity::id_token::{self, Frame};
+    use crate::request::facts::{Hop, RawRequest, Reading};
+
+    const RULES: &str = r#"version: 1
+listeners: [{ name: portal, address: "127.0.0.1:8080" }]
+state: { single_replica: true }
+issuers:
+  - name: patients
+    issuer: https://login.clinic.example
+    audiences: [portal]
+    assurance: { aal1: { any_of: { amr: [pwd] } }, aal2: { any_of: { acr: ["two"] } } }
+upstreams:
+  app: { endpoints: ["127.0.0.1:9000"] }
+routes:
+  - { id: profile, match: { path: "/profile", methods: [PUT, POST] }, upstream: app, tier: critical, any_of: [{ issuer: patients }] }
+  - { id: mail, match: { path: "/mail", methods: [PUT, POST] }, upstream: app, tier: critical, any_of: [{ issuer: patients }] }
+"#;
+
+    fn facts(method: &str, host: &str, target: &str) -> Facts {
+        let (method, mut headers) = (method.parse::<Method>().expect("method"), HeaderMap::new());
+        headers.insert("host", host.parse().expect("host"));
+        let section = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        let raw = RawRequest {
+            method: &method,
+            version: Version::HTTP_11,
+            target: target.as_bytes(),
+            headers: &headers,
+            section: section.as_bytes(),
+            peer: None,
+            hop: Hop::default(),
+        };
+        Facts::read(&raw, &Reading { trusted_proxies: Vec::new(), header_bytes: 1024, header_count: 10 })
+            .expect("facts")
+    }
+
+    /// Each part that makes an action what it is, changed by itself. The session is part of where a grant lies.
+    #[test]
+    fn whatever_differs_it_is_another_action() {
+        let load = || match config::load("gateway.yaml", RULES, Path::new("")) {
+            Ok((compiled, _)) => compiled.policy,
+            Err(found) => panic!("{}", found[0]),
+        };
+        let (policy, mut other_rules) = (load(), load());
+        other_rules.rules = "other".into();
+        let claims = json!({ "iss": "https://login.clinic.example", "sub": "alice", "amr": ["pwd"] });
+        let claims = Arc::new(claims.as_object().expect("object").clone());
+        let frame = Frame { client_id: "desk", name: "session", began_at: 1, ends_at: 9, now: 2 };
+        let alice = id_token::subject(&claims, &policy.issuers[0], &frame).expect("a subject");
+        let other = |change: fn(&mut Subject)| {
+            let mut subject = alice.clone();
+            change(&mut subject);
+            subject
+        };
+        let critical = policy.routes[0].tier;
+        let lower = TierIndex(critical.0 - 1);
+        let own = facts("POST", "portal.example", "/profile");
+        let (put, query, host) = (
+            facts("PUT", "portal.example", "/profile"),
+            facts("POST", "portal.example", "/profile?a=b"),
+            facts("POST", "staff.example", "/profile"),
+        );
+        let (bob, client, issuer) = (
+            other(|subject| subject.id = "bob".into()),
+            other(|subject| subject.client = Some("kiosk".into())),
+            other(|subject| subject.issuer = "staff".into()),
+        );
+        let action = Action {
+            policy: &policy,
+            route: &policy.routes[0],
+            tier: critical,
+            facts: &own,
+            subject: Some(&alice),
+            body: b"street=1",
+        };
+        let others = [
+            ("rules", Action { policy: &other_rules, ..action }),
+            ("route", Action { route: &policy.routes[1], ..action }),
+            ("tier", Action { tier: lower, ..action }),
+            ("host", Action { facts: &host, ..action }),
+            ("method", Action { facts: &put, ..action }),
+            ("target", Action { facts: &query, ..action }),
+            ("body", Action { body: b"street=2", ..action }),
+            ("issuer", Action { subject: Some(&issuer), ..action }),
+            ("subject", Action { subject: Some(&bob), ..action }),
+            ("client", Action { subject: Some(&client), ..action }),
+            ("person at all", Action { subject: None, ..action }),
+        ];
+        assert_eq!(action.digest(), Action { ..action }.digest());
+        for (what, other) in others {
+            assert_ne!(action.digest(), other.digest(), "the digest says nothing of the {what}");
+        }
+    }
+
+    #[test]
+    fn digests_are_those_of_rfc_9530() {
+        // RFC 9530, appendix D: the SHA-256 of `{"hello": "world"}` and a line feed.
+        let expected = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+        assert_eq!(content_digest(b"{\"hello\": \"world\"}\n"), expected);
+        assert_eq!(content_digest(b""), "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
     }
 }

@@ -103,6 +103,16 @@ impl Gate {
                 Step::Need(Need::Attempts) => {
                     evidence.attempts = Some(self.attempts(question, arrival, &evidence).await);
                 }
+                Step::Need(Need::Device) => {
+                    evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
+                }
+                Step::Need(Need::Content) => match content(question, arrival.body_bytes, body).await {
+                    Ok(content) => evidence.content = Some(content),
+                    Err(reason) => {
+                        let (decision, findings) = refused(reason.into());
+                        return (decision, findings, evidence);
+                    }
+                },
                 Step::Need(Need::Grant(tier)) => {
                     match self.grant(generation, (question, tier), arrival, &evidence, body).await {
                         Ok(grant) => evidence.grant = Some(grant),
@@ -164,10 +174,7 @@ impl Gate {
             (Presented::Session(id), _, Some(Identity::Known(subject))) => (id, Some(&**subject)),
             _ => return Ok(Lookup::Absent),
         };
-        let most = policy
-            .resume
-            .most_body
-            .min(usize::try_from(route.body_limit(arrival.body_bytes)).unwrap_or(usize::MAX));
+        let most = action::most_bytes(policy, route, arrival.body_bytes);
         let Some(body) = action::whole_body(facts, most, source).await? else { return Ok(Lookup::Absent) };
         let action = Action { policy, route, tier, facts, subject, body: &body };
         Ok(match subject {
@@ -209,6 +216,27 @@ fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 
         Some(RevocationKey { issuer: &subject.issuer, claim, value: value? })
     };
     names.into_iter().filter_map(key).collect()
+}
+
+/// Whether the browser was recognised as that of the session's person.
+async fn device(generation: &Generation, facts: &Facts, now: i64, evidence: &Evidence) -> Lookup<()> {
+    let (Some(device), Some(sessions), Some(Identity::Known(subject))) =
+        (&facts.device, &generation.sessions, &evidence.identity)
+    else {
+        return Lookup::Absent;
+    };
+    sessions.recognises(device, facts.host.as_str(), subject, now).await
+}
+
+/// The digest of the whole body, where it is short enough to be read and says so.
+async fn content(
+    question: &Question<'_>,
+    listener_bytes: u64,
+    source: &mut dyn BodySource,
+) -> Result<Lookup<Box<str>>, Reason> {
+    let most = action::most_bytes(question.policy, question.route, listener_bytes);
+    let body = action::whole_body(question.facts, most, source).await?;
+    Ok(body.map_or(Lookup::Absent, |body| Lookup::Found(action::content_digest(&body).into())))
 }
 
 /// Reads the body for classification. What can't be understood is `Unreadable`; what can't be had stops the request.

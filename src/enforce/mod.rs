@@ -32,4 +32,4 @@ pub use gate::{Arrival, Gate, Outcome, Settled};
 pub use gather::{BodyFault, BodySource, revocation};
 pub use generation::Generation;
 pub use record::{Ending, OpenIntent};
-pub use visit::VisitSettled;
+pub use visit::{HeldUntilProven, VisitSettled};

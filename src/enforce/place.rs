@@ -24,12 +24,14 @@ pub enum Place {
     StepUpStatus,
     /// Where the person sees what will be done, and confirms it.
     Confirm,
+    /// Where an issuer says that a person has answered on the phone (ping, OpenID Connect CIBA Core 1.0 §10.2).
+    CibaNotification,
     /// The script by which a single-page application's `fetch` asks for proof.
     Script,
 }
 
 impl Place {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::SignIn,
         Self::Callback,
         Self::SignOut,
@@ -38,6 +40,7 @@ impl Place {
         Self::StepUp,
         Self::StepUpStatus,
         Self::Confirm,
+        Self::CibaNotification,
         Self::Script,
     ];
 
@@ -52,6 +55,7 @@ impl Place {
             Self::StepUp => "/_wardgate/step-up",
             Self::StepUpStatus => "/_wardgate/step-up/status",
             Self::Confirm => "/_wardgate/confirm",
+            Self::CibaNotification => "/_wardgate/ciba-notification",
             Self::Script => "/_wardgate/step-up.js",
         }
     }
@@ -73,10 +77,10 @@ impl Place {
             | Self::SignedOut
             | Self::StepUp
             | Self::StepUpStatus
-            | Self::Confirm
             | Self::Script => *method == Method::GET,
-            Self::SignOut => *method == Method::GET || *method == Method::POST,
-            Self::BackChannelLogout => *method == Method::POST,
+            // On a host of the pages' own the form leads here too.
+            Self::Confirm | Self::SignOut => *method == Method::GET || *method == Method::POST,
+            Self::BackChannelLogout | Self::CibaNotification => *method == Method::POST,
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct Ask<'a> {
     pub id_token: Option<&'a str>,
     /// What people call the action.
     pub label: &'a str,
-    /// The code that stands on the page too, so that the person tells this prompt from somebody else's.
+    /// The code that stands on the page too, so that the person tells this prompt from somebody else's; empty where a
+    /// request is held and no page shows one.
     pub code: &'a str,
     /// The issuer's words for a sufficient level, the weakest first.
     pub acr_values: &'a [Box<str>],
@@ -31,6 +32,9 @@ pub struct Ask<'a> {
     pub language: &'a str,
     /// Where the browser is to come back to, where the way leads through a page.
     pub come_back: &'a str,
+    /// By what who asks shows that it is them, where they are to send word when there is an answer (OpenID Connect CIBA
+    /// Core 1.0 §7.1).
+    pub notification_token: Option<&'a str>,
 }
 
 /// A question that was put. No `Debug`: who knows its handle may ask for the answer.
@@ -98,6 +102,12 @@ pub trait Prompts: Send + Sync {
     /// By what the one who asks on this way knows an account whose person has not signed in: a digest with a key that only
     /// the two have. `None` where nobody on this way asks such people.
     fn account_name(&self, way: usize, account: &Account) -> Option<Box<str>>;
+
+    /// Whether the question of this handle has this name at who asks (`auth_req_id`).
+    fn is_named(&self, way: usize, handle: &str, name: &str) -> bool;
+
+    /// Who asks has sent word that there is an answer: the next look need not wait, for once.
+    fn hasten(&self, way: usize, handle: &str);
 
     /// Takes a question back that is not needed any more, as far as that goes.
     async fn take_back(&self, way: usize, handle: &str);

@@ -111,8 +111,10 @@ pub fn moment(claim: RevocationClaim, now: i64, remember: Duration) -> i64 {
 fn remember(policy: &Policy, key: &RevocationKey<'_>, by: RevokedBy) -> Duration {
     let issuer = policy.issuers.iter().find(|issuer| issuer.name.as_ref() == key.issuer);
     let remember = remember_at(issuer, key.claim);
+    let device = issuer.map(|issuer| device_life(issuer, key.claim)).unwrap_or_default();
     // A session that its issuer has ended gets no more tokens there; and there is an event for each.
-    if by.source == "shared_signals" { remember.min(LONGEST_SESSION + MARGIN) } else { remember }
+    let most = LONGEST_SESSION.max(device) + MARGIN;
+    if by.source == "shared_signals" { remember.min(most) } else { remember }
 }
 
 fn remember_at(issuer: Option<&IssuerRules>, claim: RevocationClaim) -> Duration {
@@ -120,12 +122,23 @@ fn remember_at(issuer: Option<&IssuerRules>, claim: RevocationClaim) -> Duration
     // began with, by as much as a later configuration may allow.
     let longest = |issuer: &IssuerRules| {
         let token = Duration::from_secs(u64::try_from(issuer.max_token_lifetime?).ok()?);
-        Some(if issuer.has_sessions { token.max(LONGEST_SESSION) } else { token })
+        let session = if issuer.has_sessions { LONGEST_SESSION } else { Duration::ZERO };
+        Some(token.max(session).max(device_life(issuer, claim)))
     };
     let life = issuer.and_then(longest);
     match (claim, life) {
         (RevocationClaim::Session, _) | (_, None) => LONGEST,
         (_, Some(life)) => life.saturating_add(MARGIN),
+    }
+}
+
+/// How long a browser may be recognised that belongs to whom a revocation is about.
+fn device_life(issuer: &IssuerRules, claim: RevocationClaim) -> Duration {
+    match claim {
+        RevocationClaim::Subject | RevocationClaim::Client => {
+            Duration::from_secs(issuer.recognises_for.and_then(|life| u64::try_from(life).ok()).unwrap_or(0))
+        }
+        RevocationClaim::Session | RevocationClaim::TokenId => Duration::ZERO,
     }
 }
 
@@ -156,5 +169,14 @@ mod tests {
         assert_eq!(of(None, true, subject), LONGEST);
         assert_eq!(of(Some(600), true, RevocationClaim::Session), LONGEST);
         assert_eq!(remember_at(None, subject), LONGEST);
+        let devices = IssuerRules {
+            max_token_lifetime: Some(600),
+            has_sessions: true,
+            recognises_for: Some(90 * 86_400),
+            ..rules()
+        };
+        for (claim, days) in [(subject, 90), (RevocationClaim::Client, 90), (RevocationClaim::TokenId, 30)] {
+            assert_eq!(remember_at(Some(&devices), claim), (days * 24 + 1) * hour, "{claim:?}");
+        }
     }
 }

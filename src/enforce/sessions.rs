@@ -12,10 +12,11 @@ use super::ports::Identified;
 use super::step_up::{Challenged, Offered, Taken};
 use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
-use crate::identity::{IssuerRules, TokenFault};
+use crate::identity::{IssuerRules, Subject, TokenFault};
 use crate::request::Facts;
 use crate::request::account::Account;
 use crate::request::credentials::SessionId;
+use crate::request::device::DeviceId;
 use crate::request::shown::Shown;
 
 /// Why nobody speaks for a provider.
@@ -105,7 +106,7 @@ pub struct Visit<'v> {
 /// Something that happened to a session, for the audit trail; names in it become pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionFact {
-    /// `sign_in`, `step_up`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
+    /// `sign_in`, `step_up`, `ciba_ping`, `handover`, `confirm`, `refresh`, `sign_out`, `back_channel_logout`.
     pub what: &'static str,
     /// `ok`, or why not.
     pub result: &'static str,
@@ -158,11 +159,15 @@ pub enum Page {
         kept: bool,
         /// What was sent could not be kept.
         lost: bool,
+        /// Where one goes who does not want it, where that is known.
+        back: Option<String>,
     },
     /// Is this what you want to be done?
     Confirm {
         /// What people call the action.
         label: Option<Box<str>>,
+        /// Whose session it is, where the page stands on a host that has no other sign of that.
+        account: Option<Box<str>>,
         /// What was sent.
         shown: Vec<Shown>,
         /// Where the form with the one button posts to.
@@ -174,7 +179,7 @@ pub enum Page {
     Waiting {
         /// What people call the action.
         label: Option<Box<str>>,
-        /// What the phone must show too.
+        /// What the phone must show too; empty where it was asked before there was a page.
         code: Box<str>,
         /// How long an answer may take until it is known here, in seconds.
         seconds: u32,
@@ -198,6 +203,8 @@ pub enum Page {
     AlreadySent(String),
     /// What was sent is no longer kept; where to begin anew.
     IntentGone(String),
+    /// The way to this page was gone before, or took too long; where to begin it anew.
+    LinkGone(String),
     /// It was kept for somebody else than who is signed in now; where to go.
     OtherPerson(String),
     /// The proof was not given, was not enough, or came too late.
@@ -206,6 +213,8 @@ pub enum Page {
         again: String,
         /// Other ways.
         others: Vec<Choice>,
+        /// Where one goes who does not want it, where that is known.
+        back: Option<String>,
     },
     /// A way can't be used now.
     WayOutage {
@@ -235,6 +244,21 @@ pub enum Answer {
     LogoutRefused,
     /// Nobody could keep it in mind; the issuer should try again.
     LogoutUnavailable,
+    /// An issuer's word that there is an answer: how it was taken.
+    Word(Heard),
+}
+
+/// How an issuer's word was taken (OpenID Connect CIBA Core 1.0 §10.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Whoever waits for it looks for the answer.
+    Taken,
+    /// It can't be read.
+    Malformed,
+    /// Nobody waits for it from whoever sent it. Of why, nothing is said.
+    Refused,
+    /// Nobody could keep it in mind.
+    Unavailable,
 }
 
 /// An answer with all that comes with it.
@@ -300,6 +324,11 @@ pub trait Sessions: Send + Sync {
     /// Whether people sign in at this host.
     fn serves(&self, host: &str) -> bool;
 
+    /// The host on which step-ups are confirmed, where that is one of their own. Nothing else is there.
+    fn pages_host(&self) -> Option<&str> {
+        None
+    }
+
     /// Where somebody signs in who is on the way to a target (path and query) at this host, and whom one of these
     /// issuers (positions; `None` is any) must vouch for. `None` where nobody can.
     fn sign_in(
@@ -328,6 +357,9 @@ pub trait Sessions: Send + Sync {
 
     /// A proof that somebody has given for an action who has not signed in, by the action's digest.
     async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted>;
+
+    /// Whether a browser is one that was recognised at this host as the person's whose session it shows.
+    async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()>;
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;

@@ -123,8 +123,8 @@ fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
     let tier = context.findings.tier.unwrap_or(context.question.route.tier);
     match permit.subject() {
         Some(subject) => Outcome::Challenged(Challenge::after_spent_proof(
-            context.question.policy,
-            context.question.route,
+            &context.question,
+            context.evidence,
             tier,
             subject,
         )),

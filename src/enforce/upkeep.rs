@@ -104,6 +104,7 @@ mod tests {
     use crate::identity::jwt::believed;
     use crate::identity::testing::{NOW, claims, rules};
     use crate::request::credentials::SessionId;
+    use crate::request::device::DeviceId;
 
     /// Says the same of every session.
     struct Says(Box<dyn Fn(Use) -> Identity + Send + Sync>);
@@ -137,6 +138,16 @@ mod tests {
             _: &str,
         ) -> crate::decision::Lookup<crate::decision::Granted> {
             unreachable!("nothing is challenged here")
+        }
+
+        async fn recognises(
+            &self,
+            _: &DeviceId,
+            _: &str,
+            _: &Subject,
+            _: i64,
+        ) -> crate::decision::Lookup<()> {
+            unreachable!("no rule asks here")
         }
 
         async fn take(&self, _: &str, _: &str, _: &Visit<'_>) -> crate::enforce::step_up::Taken {

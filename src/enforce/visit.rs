@@ -13,6 +13,17 @@ pub enum VisitSettled {
     Answered(Visited),
     /// It is refused.
     Refused(Denial),
+    /// It can't be recorded. Whoever was signed in before stays so: these are the cookies of their session's new name.
+    Unrecorded(Denial, Vec<String>),
+}
+
+/// A request that was held until its person had given proof.
+#[derive(Debug)]
+pub struct HeldUntilProven {
+    /// The cookies of the raised session.
+    pub cookies: Vec<String>,
+    /// Whether the proof is on record; else the request must not go on.
+    pub is_recorded: bool,
 }
 
 impl Gate {
@@ -37,8 +48,14 @@ impl Gate {
             && !self.record_session(arrival, fact).await
             && begins_session(&visited)
         {
-            // The cookies stay here: nobody knows the session that was made.
-            return VisitSettled::Refused(Denial::new(Reason::AuditUnavailable));
+            let denial = Denial::new(Reason::AuditUnavailable);
+            return if fact.what == "step_up" {
+                // The name before counts for a moment only: without the new one somebody would be signed out.
+                VisitSettled::Unrecorded(denial, visited.cookies)
+            } else {
+                // The cookies stay here: nobody knows the session that was made.
+                VisitSettled::Refused(denial)
+            };
         }
         VisitSettled::Answered(visited)
     }
@@ -66,21 +83,20 @@ impl Gate {
         Ok(taken)
     }
 
-    /// Holds a request while its person is asked elsewhere. The cookies of the raised session, once the proof is there and
-    /// on record.
+    /// Holds a request while its person is asked elsewhere. Gives the cookies of the raised session, once the proof is there.
     pub async fn hold(
         &self,
         sessions: &dyn Sessions,
         arrival: &Arrival<'_>,
         name: &str,
         challenged: &Challenged<'_>,
-    ) -> Option<Vec<String>> {
+    ) -> Option<HeldUntilProven> {
         let visited = sessions.hold(name, challenged).await?;
         let is_recorded = match &visited.fact {
             Some(fact) => self.record_session(arrival, fact).await,
             None => true,
         };
-        (is_recorded && begins_session(&visited)).then_some(visited.cookies)
+        begins_session(&visited).then_some(HeldUntilProven { cookies: visited.cookies, is_recorded })
     }
 
     /// Refuses a request to a path of the gateway's own at which there is nothing for it.
@@ -102,6 +118,8 @@ fn begins_session(visited: &Visited) -> bool {
         Answer::Page(Page::Expired(_) | Page::Failed(_) | Page::Outage(_) | Page::Malformed)
     );
     let fact = visited.fact.as_ref();
+    // By it a request goes on.
+    let is_confirmed = fact.is_some_and(|fact| fact.what == "confirm" && fact.result == "ok");
     let is_sign_in = fact.is_some_and(|fact| fact.what == "sign_in") && !is_refusal;
-    is_sign_in || fact.is_some_and(|fact| fact.what == "step_up" && fact.result == "ok")
+    is_confirmed || is_sign_in || fact.is_some_and(|fact| fact.what == "step_up" && fact.result == "ok")
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::issuer::IssuerRules;
-use super::{Caller, Subject, TokenFault};
+use super::{Caller, NamedActions, Subject, TokenFault, named_action};
 use crate::request::certificate::Thumbprint;
 
 /// How far an issuer's clock may run ahead of ours, in seconds. `exp` has no such allowance.
@@ -70,6 +70,7 @@ pub fn subject(
         id,
         bound_to,
         bound_key,
+        names: NamedActions::read(claims.get(named_action::CLAIM)),
         changes_at,
         claims: Arc::new(claims),
     })

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::claims::{CLOCK_SKEW, Reader, identifier};
 use super::issuer::IssuerRules;
 use super::jwt::Media;
-use super::{Caller, Subject, TokenFault};
+use super::{Caller, NamedActions, Subject, TokenFault};
 
 pub use self::backchannel::{Authentication, Question, answer};
 
@@ -175,6 +175,8 @@ pub fn subject(
         session: reader.text("sid")?.map(Into::into),
         bound_to: None,
         bound_key: None,
+        // A session's person shows each action on a page of the gateway's own.
+        names: NamedActions::Nothing,
         changes_at,
         claims: Arc::clone(claims),
     })

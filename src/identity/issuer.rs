@@ -27,6 +27,10 @@ pub struct IssuerRules {
     pub max_token_lifetime: Option<i64>,
     /// Whether people sign in there, so that browsers hold sessions.
     pub has_sessions: bool,
+    /// How long its people's browsers are recognised, in seconds: what ends that is remembered for as long.
+    pub recognises_for: Option<i64>,
+    /// Whether it takes `authorization_details` (RFC 9396) that name an action, so that clients are told what to ask for.
+    pub names_actions: bool,
     /// Whether its tokens must be bound to a key (RFC 9449).
     pub dpop: KeyProofRule,
     /// From `acr` and `amr` to levels.

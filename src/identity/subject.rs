@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Level;
+use super::{Level, NamedActions};
 use crate::request::certificate::Thumbprint;
 
 /// Whether a token speaks for a person or for a machine.
@@ -57,6 +57,8 @@ pub struct Subject {
     /// The thumbprint of the key that the token is bound to (`cnf.jkt`, RFC 9449 §6.1): whoever shows the token must
     /// prove with each request that they hold the key.
     pub bound_key: Option<Thumbprint>,
+    /// The single-use actions that the token names (RFC 9396): then it is good for these alone.
+    pub names: NamedActions,
     /// When the first of the roles ends that end before the token, in Unix seconds: from then on this is another
     /// subject.
     pub changes_at: Option<i64>,

@@ -104,6 +104,8 @@ pub fn rules() -> IssuerRules {
         plain_jwt: false,
         max_token_lifetime: None,
         has_sessions: false,
+        names_actions: false,
+        recognises_for: None,
         dpop: KeyProofRule::default(),
         assurance: AssuranceMap::new(vec![
             (level("aal1"), LevelWords { acr: vec![], amr: vec!["pwd".into()] }),

@@ -130,6 +130,20 @@ impl Prompts for Askers {
         }
     }
 
+    fn is_named(&self, way: usize, handle: &str, name: &str) -> bool {
+        match self.at(way) {
+            Ok(Asker::Ciba(_)) => CibaAsker::is_named(handle, name),
+            // Services are asked, and send no word.
+            Ok(Asker::Http(_)) | Err(_) => false,
+        }
+    }
+
+    fn hasten(&self, way: usize, handle: &str) {
+        if let Ok(Asker::Ciba(ciba)) = self.at(way) {
+            ciba.hasten(handle);
+        }
+    }
+
     async fn take_back(&self, way: usize, handle: &str) {
         match self.at(way) {
             Ok(Asker::Ciba(ciba)) => ciba.take_back(handle),

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use reqwest::Url;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use self::message::Form;
 use self::questions::{Look, Questions, Said};
 use self::wire::{Handle, How, Wanted};
 use super::discovery::Discovery;
+use super::error::Owner;
 use super::http::{Answer, ClientCredentials, HttpClient};
 use super::provider::Access;
 use super::refreshed::Refreshed;
@@ -40,7 +42,6 @@ const GRACE: i64 = 10;
 const UNMET: &str = "unmet_authentication_requirements";
 
 /// An issuer that asks on the phone.
-#[derive(Clone)]
 pub struct CibaAsker {
     settings: CibaSettings,
     scope: String,
@@ -50,8 +51,6 @@ pub struct CibaAsker {
     access: Access,
     /// Knows the issuer's rules and keys.
     verifier: Arc<Verifier>,
-    /// What the issuer shows where it sends word (ping); without it, it is only looked at (poll).
-    notification_token: Option<Box<str>>,
     progress: Arc<Progress>,
 }
 
@@ -78,7 +77,11 @@ impl CibaAsker {
     ) -> Result<Arc<Self>, StartError> {
         let issuer = verifier.issuers.get(settings.issuer).map(|issuer| &issuer.settings);
         let issuer = issuer.ok_or_else(|| StartError::NoSettings(settings.client_id.clone()))?.clone();
-        let secret = file::read_secret(file::CLIENT_SECRET, &issuer.name, &settings.client_secret_file)?;
+        let secret = file::read_secret(
+            file::CLIENT_SECRET,
+            &Owner::issuer(&issuer.name),
+            &settings.client_secret_file,
+        )?;
         let credentials = ClientCredentials::new(&settings.client_id, &secret);
         let before = before.filter(|before| before.settings == *settings && before.issuer == issuer);
         let (endpoints, access, progress) = match before {
@@ -103,14 +106,8 @@ impl CibaAsker {
             credentials,
             access,
             verifier: Arc::clone(verifier),
-            notification_token: None,
             progress,
         }))
-    }
-
-    /// The same for an issuer that is to send word when there is an answer (ping, CIBA Core 1.0 §5).
-    pub fn with_notifications(self: &Arc<Self>, token: &str) -> Arc<Self> {
-        Arc::new(Self { notification_token: Some(token.into()), ..Self::clone(self) })
     }
 
     /// Whether it is the asker for these settings.
@@ -183,6 +180,19 @@ impl CibaAsker {
         }
     }
 
+    /// Whether the question of this handle has this name, in a time that tells nothing of where they differ.
+    pub fn is_named(handle: &str, name: &str) -> bool {
+        let same = |handle: Handle| verify_slices_are_equal(handle.id.as_bytes(), name.as_bytes()).is_ok();
+        Handle::parse(handle).is_some_and(same)
+    }
+
+    /// Looks for the answer the next time that somebody wants it, whenever that is.
+    pub fn hasten(&self, handle: &str) {
+        if let Some(handle) = Handle::parse(handle) {
+            self.progress.questions.hasten(&handle);
+        }
+    }
+
     /// Forgets a question; the issuer can't be told.
     pub fn take_back(&self, handle: &str) {
         if let Some(handle) = Handle::parse(handle) {
@@ -215,7 +225,6 @@ impl CibaAsker {
             by_id_token: wanted.has_id_token(),
             scope: &self.scope,
             takes_claims: endpoints.takes_claims,
-            notification_token: self.notification_token.as_deref(),
         };
         loop {
             let form = wanted.form(&how).ok_or_else(|| {
@@ -228,7 +237,7 @@ impl CibaAsker {
                 self.access.http.post_form_or_refusal(&endpoints.ask, &self.credentials, form, deadline);
             match answer.await {
                 Ok(Answer::Good(text)) => {
-                    let handle = Handle::acknowledged(&text, now).ok_or_else(|| {
+                    let handle = Handle::acknowledged(&text, now, wanted.is_told()).ok_or_else(|| {
                         let problem = "the issuer's acknowledgement can't be read (CIBA Core 1.0 §7.3)";
                         self.failed(problem, "check that no proxy or login page answers there")
                     })?;

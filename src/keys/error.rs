@@ -5,30 +5,52 @@ use std::path::PathBuf;
 
 use crate::identity::jwk::KeySetError;
 
+/// Whose a file is, as messages say it.
+#[derive(Debug, Clone)]
+pub struct Owner(Box<str>);
+
+impl Owner {
+    /// An issuer, by its configured name.
+    pub fn issuer(name: &str) -> Self {
+        Self(format!("issuer `{name}`").into())
+    }
+
+    /// A service that asks people for proof, by its address.
+    pub fn service(address: &str) -> Self {
+        Self(format!("the step-up service `{address}`").into())
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 /// Why the gateway can't start with these issuers. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each message says what its fields are")]
 pub enum StartError {
     /// A file is missing or may not be read.
-    #[error("the {what} of issuer `{issuer}` can't be read from `{}`: {why}; \
+    #[error("the {what} of {whose} can't be read from `{}`: {why}; \
              check the path and that the gateway's user may read the file", path.display())]
-    Unreadable { what: &'static str, issuer: Box<str>, path: PathBuf, why: std::io::Error },
+    Unreadable { what: &'static str, whose: Owner, path: PathBuf, why: std::io::Error },
     /// A file is far larger than what it should hold.
-    #[error("the {what} file `{}` of issuer `{issuer}` is larger than 512 KiB; \
+    #[error("the {what} file `{}` of {whose} is larger than 512 KiB; \
              check that it is the right file", path.display())]
-    FileTooLarge { what: &'static str, issuer: Box<str>, path: PathBuf },
+    FileTooLarge { what: &'static str, whose: Owner, path: PathBuf },
     /// A key file holds no usable keys.
     #[error("the key file `{}` of issuer `{issuer}` can't be used: {why}; \
              save the answer of the issuer's `jwks_uri` there", path.display())]
     BadKeys { issuer: Box<str>, path: PathBuf, why: KeySetError },
     /// A secret file has nothing in it.
-    #[error("the {what} file `{}` of issuer `{issuer}` is empty; \
+    #[error("the {what} file `{}` of {whose} is empty; \
              write what was agreed on into it", path.display())]
-    EmptySecret { what: &'static str, issuer: Box<str>, path: PathBuf },
+    EmptySecret { what: &'static str, whose: Owner, path: PathBuf },
     /// A file holds no value of a header.
-    #[error("the {what} file `{}` of issuer `{issuer}` holds what no header can; \
+    #[error("the {what} file `{}` of {whose} holds what no header can; \
              write one line of plain letters into it", path.display())]
-    NoHeader { what: &'static str, issuer: Box<str>, path: PathBuf },
+    NoHeader { what: &'static str, whose: Owner, path: PathBuf },
     /// An address can't be asked.
     #[error("the {what} `{address}` of issuer `{issuer}` can't be used: {why}")]
     BadAddress { what: &'static str, issuer: Box<str>, address: Box<str>, why: &'static str },

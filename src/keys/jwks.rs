@@ -7,7 +7,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 
 use super::discovery::{Discovery, Member};
-use super::error::{FetchError, StartError};
+use super::error::{FetchError, Owner, StartError};
 use super::file;
 use super::http::HttpClient;
 use super::refreshed::{Fetch, Refreshed, Search, Snapshot, Usable};
@@ -83,7 +83,7 @@ impl Keys {
     /// # Errors
     /// The file can't be read, or holds no usable keys.
     pub fn from_file(issuer: &str, path: &Path) -> Result<Self, StartError> {
-        let text = file::read("key", issuer, path)?;
+        let text = file::read("key", &Owner::issuer(issuer), path)?;
         let keys = KeySet::parse(&text).map_err(|why| StartError::BadKeys {
             issuer: issuer.into(),
             path: path.into(),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::cache::TokenCache;
 use super::discovery::{Discovery, configured};
+use super::error::Owner;
 use super::http::{ClientCredentials, HttpClient};
 use super::introspection::{Endpoint, Introspector, Question, RemoteEndpoint};
 use super::jwks::{Keys, RemoteKeys};
@@ -125,7 +126,7 @@ impl Builder<'_> {
     ) -> Result<Option<SignIn>, StartError> {
         let Some(own) = &settings.sign_in else { return Ok(None) };
         let (name, issuer) = (settings.name.as_ref(), settings.issuer.as_ref());
-        let secret = file::read_secret(file::CLIENT_SECRET, name, &own.client_secret_file)?;
+        let secret = file::read_secret(file::CLIENT_SECRET, &Owner::issuer(name), &own.client_secret_file)?;
         let credentials = ClientCredentials::new(&own.client_id, &secret);
         if let Some(before) = self.fetched_before(settings).and_then(|issuer| issuer.sign_in.as_ref()) {
             return Ok(Some(before.with_credentials(credentials)));
@@ -154,7 +155,7 @@ impl Builder<'_> {
         let Some(own) = &settings.signals else { return Ok(None) };
         let name = settings.name.as_ref();
         let (what, path) = ("authorization", own.authorization_file.as_deref());
-        let secret = path.map(|path| file::read_secret(what, name, path)).transpose()?;
+        let secret = path.map(|path| file::read_secret(what, &Owner::issuer(name), path)).transpose()?;
         let announced = match self.fetched_before(settings).and_then(|issuer| issuer.transmitter.as_ref()) {
             Some(before) => Arc::clone(&before.announced),
             None => {
@@ -171,7 +172,7 @@ impl Builder<'_> {
                 let value = secret.map(|secret| HeaderValue::from_str(&secret)).transpose();
                 let authorization = value.map_err(|_| StartError::NoHeader {
                     what,
-                    issuer: name.into(),
+                    whose: Owner::issuer(name),
                     path: path.unwrap_or(Path::new("")).into(),
                 })?;
                 let url = configured("`shared_signals.poll.url`", name, url)?;
@@ -226,7 +227,7 @@ impl Builder<'_> {
                 };
                 let credentials = ClientCredentials::new(
                     &client_id,
-                    &file::read_secret(file::CLIENT_SECRET, name, &client_secret_file)?,
+                    &file::read_secret(file::CLIENT_SECRET, &Owner::issuer(name), &client_secret_file)?,
                 );
                 let question = Question { endpoint, credentials, remember: cache, timeout };
                 let (http, runtime) = (self.http.clone(), self.runtime.clone());

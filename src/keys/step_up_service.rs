@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::told::{CONTRACT, count, result};
 use self::wire::{Acknowledged, Handle, State, Wanted};
-use super::error::FetchError;
+use super::error::{FetchError, Owner};
 use super::http::{Call, HttpClient};
 use super::provider::Access;
 use super::{StartError, file};
@@ -87,11 +87,12 @@ impl ServiceAsker {
     ) -> Result<Arc<Self>, StartError> {
         let service: Box<str> = settings.url.as_str().trim_end_matches('/').into();
         let (secret, keys) = (settings.secret_file.as_path(), settings.keys_file.as_path());
-        let text = file::read_secret("secret", &service, secret)?;
+        let owner = Owner::service(&service);
+        let text = file::read_secret("secret", &owner, secret)?;
         let authorization = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| {
-            StartError::NoHeader { what: "secret", issuer: service.clone(), path: secret.into() }
+            StartError::NoHeader { what: "secret", whose: owner.clone(), path: secret.into() }
         })?;
-        let keys = KeySet::parse(&file::read("key", &service, keys)?)
+        let keys = KeySet::parse(&file::read("key", &owner, keys)?)
             .map_err(|why| StartError::BadServiceKeys { service: service.clone(), path: keys.into(), why })?;
         let before = before.filter(|before| before.is_for(settings));
         let (access, progress) = match before {

@@ -14,7 +14,7 @@ use cel::{Context, Env, IdedExpr, Program, Value};
 const MAX_LENGTH: usize = 1000;
 
 /// What an expression may speak of.
-const VARIABLES: &[&str] = &["subject", "request", "body", "client_certificate"];
+const VARIABLES: &[&str] = &["subject", "request", "body", "client_certificate", "device"];
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -27,6 +27,7 @@ pub struct Condition {
     reads_body: bool,
     reads_query: bool,
     reads_certificate: bool,
+    reads_device: bool,
 }
 
 /// The values that the conditions of one request are evaluated over.
@@ -36,6 +37,8 @@ pub struct Inputs {
     request: Input,
     body: Input,
     client_certificate: Input,
+    device: Input,
+    device_is_unknown: bool,
     query_is_ambiguous: bool,
     body_is_unreadable: bool,
 }
@@ -74,6 +77,8 @@ impl Inputs {
             body_is_unreadable: body.is_none(),
             body: Input::new(body.unwrap_or_default()),
             client_certificate: Input::new(serde_json::Value::Object(serde_json::Map::new())),
+            device: Input::new(serde_json::json!({ "recognised": false })),
+            device_is_unknown: false,
             query_is_ambiguous,
         }
     }
@@ -83,6 +88,15 @@ impl Inputs {
         if let Some(certificate) = certificate {
             self.client_certificate = Input::new(certificate);
         }
+        self
+    }
+}
+
+impl Inputs {
+    /// Adds whether the browser is one that was recognised before; `None` where that can't be told, which fails what asks.
+    pub fn with_device(mut self, recognised: Option<bool>) -> Self {
+        self.device = Input::new(serde_json::json!({ "recognised": recognised.unwrap_or(false) }));
+        self.device_is_unknown = recognised.is_none();
         self
     }
 }
@@ -111,7 +125,7 @@ impl Condition {
         let references = program.references();
         if let Some(unknown) = references.variables().iter().find(|name| !VARIABLES.contains(name)) {
             return Err(format!(
-                "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body` and `client_certificate`"
+                "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body`, `client_certificate` and `device`"
             ));
         }
         let reads_subject = references.has_variable("subject");
@@ -120,6 +134,7 @@ impl Condition {
         // The field can be reached in several spellings; a false alarm only makes a condition stricter.
         let reads_query = source.contains("query");
         let reads_certificate = references.has_variable("client_certificate");
+        let reads_device = references.has_variable("device");
         Ok(Self {
             source: source.into(),
             program,
@@ -128,6 +143,7 @@ impl Condition {
             reads_body,
             reads_query,
             reads_certificate,
+            reads_device,
         })
     }
 
@@ -146,6 +162,11 @@ impl Condition {
         self.reads_certificate
     }
 
+    /// Whether it asks about the browser.
+    pub fn reads_device(&self) -> bool {
+        self.reads_device
+    }
+
     /// Evaluates the condition.
     ///
     /// # Errors
@@ -158,12 +179,16 @@ impl Condition {
         if self.reads_body && inputs.body_is_unreadable {
             return Err("the body can't be read".to_owned());
         }
+        if self.reads_device && inputs.device_is_unknown {
+            return Err("whether the browser is known can't be told".to_owned());
+        }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
         for (name, is_read, input) in [
             ("subject", self.reads_subject, &inputs.subject),
             ("request", self.reads_request, &inputs.request),
             ("body", self.reads_body, &inputs.body),
             ("client_certificate", self.reads_certificate, &inputs.client_certificate),
+            ("device", self.reads_device, &inputs.device),
         ] {
             if is_read {
                 context.add_variable_from_value(name, input.value()?);
@@ -266,6 +291,23 @@ mod tests {
         assert_eq!(has.holds(&inputs()), Ok(false));
         let shown = inputs().with_certificate(Some(json!({"subject": "CN=lab", "dns": ["lab.example"]})));
         assert_eq!((condition.holds(&shown), has.holds(&shown)), (Ok(true), Ok(true)));
+    }
+
+    #[test]
+    fn a_browser_that_nobody_can_tell_fails_whatever_asks() {
+        let inputs = || Inputs::new(json!({"id": "a"}), json!({}), Some(json!(null)), false);
+        for (source, known, unknown) in
+            [("device.recognised", true, false), ("!device.recognised", false, true)]
+        {
+            let condition = Condition::compile(source).expect("compiles");
+            assert!(condition.reads_device());
+            assert_eq!(condition.holds(&inputs()), Ok(unknown), "{source}");
+            assert_eq!(condition.holds(&inputs().with_device(Some(true))), Ok(known), "{source}");
+            assert_eq!(condition.holds(&inputs().with_device(Some(false))), Ok(unknown), "{source}");
+            assert!(condition.holds(&inputs().with_device(None)).is_err(), "{source}");
+        }
+        let other = Condition::compile("subject.id == 'a'").expect("compiles");
+        assert_eq!((other.reads_device(), other.holds(&inputs().with_device(None))), (false, Ok(true)));
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub enum Unmet {
     Age,
     /// None of the required methods was used.
     Methods,
+    /// The token names other actions (RFC 9396).
+    OtherAction,
+    /// What the token names can't be understood.
+    UnreadableDetails,
     /// A machine asks at a tier that takes none.
     ServiceNotAllowed,
     /// A machine's token is too old.

@@ -145,6 +145,13 @@ impl Route {
             || self.any_of.iter().any(|entry| entry.when.as_ref().is_some_and(Condition::reads_body))
     }
 
+    /// Whether the decision has to know about the browser.
+    pub fn reads_device(&self) -> bool {
+        self.refine.iter().any(|refine| refine.when.reads_device())
+            || self.deny.iter().any(Condition::reads_device)
+            || self.any_of.iter().any(|entry| entry.when.as_ref().is_some_and(Condition::reads_device))
+    }
+
     /// The most bytes a body may have, where the listener allows `listener`.
     pub fn body_limit(&self, listener: u64) -> u64 {
         self.body_bytes.unwrap_or(listener)

@@ -30,6 +30,8 @@ pub enum WayKind {
         issuer: usize,
         /// How long a browser's request may be held open meanwhile; never, without it.
         hold: Option<Duration>,
+        /// Whether it sends word when there is an answer (ping, CIBA Core 1.0 §5), and is looked at seldom (poll) beside.
+        ping: bool,
     },
     /// Another service asks.
     Http {
@@ -39,6 +41,11 @@ pub enum WayKind {
 }
 
 impl Way {
+    /// Whether who asks sends word when there is an answer.
+    pub fn sends_word(&self) -> bool {
+        matches!(self.kind, WayKind::Ciba { ping: true, .. })
+    }
+
     /// Whether a browser's person can take it who was vouched for by this issuer (position).
     pub fn fits_browser(&self, issuer: usize) -> bool {
         match self.kind {

@@ -11,6 +11,8 @@ pub const OWN_PREFIX: &str = "__Host-wardgate-";
 pub const SESSION: &str = "__Host-wardgate-session";
 /// What binds what somebody has begun to their browser who has not signed in.
 pub const ANONYMOUS: &str = "__Host-wardgate-anonymous";
+/// What a recognised browser shows beside it.
+pub const DEVICE: &str = "__Host-wardgate-device";
 
 /// The name and value of every cookie of a request that is text.
 pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
@@ -91,6 +93,7 @@ mod tests {
             "  __host-WARDGATE-session =x;",
             "__Host-wardgate-session",
             "__Host-wardgate-tx-1=x;__Host-wardgate-session=y",
+            "__Host-wardgate-device=x",
         ] {
             let left = left(&[hidden]).expect("changed");
             assert!(left.iter().all(|line| line.is_empty()), "{hidden}: {left:?}");
@@ -104,6 +107,7 @@ mod tests {
             "__Host-wardgate-session=x; Path=/",
             " __HOST-wardgate-session =x",
             "__Host-wardgate-tx-1=",
+            "__Host-wardgate-device=x; Max-Age=9",
             "=__Host-wardgate-session=x",
         ] {
             assert!(sets_own(line.as_bytes()), "{line}");

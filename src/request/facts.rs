@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::body::BodyShape;
 use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented, SessionId};
+use super::device::DeviceId;
 use super::fetch::Fetch;
 use super::host::Host;
 use super::names::names_method;
@@ -86,6 +87,8 @@ pub struct Facts {
     pub presented: Presented,
     /// By what the browser is known of somebody who has not signed in.
     pub anonymous: Option<SessionId>,
+    /// The name by which a browser shows that it was recognised before.
+    pub device: Option<DeviceId>,
     /// What a browser says of why it asks.
     pub fetch: Fetch,
     /// What the headers say of the body.
@@ -135,13 +138,15 @@ impl Facts {
         let websocket = is_websocket(raw)?;
         let method_override = headers::overrides_method(raw.headers)
             || (!target.query().is_empty() && target.query_names().any(|name| names_method(&name)));
+        let presented = credentials::presented(raw.headers, &target);
         Ok(Self {
             method: raw.method.clone(),
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
-            presented: credentials::presented(raw.headers, &target),
             anonymous: credentials::anonymous(raw.headers),
+            device: DeviceId::read(raw.headers, &presented),
+            presented,
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
             websocket,

@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod client;
 pub mod cookies;
 pub mod credentials;
+pub mod device;
 pub mod facts;
 pub mod fetch;
 pub mod framing;

@@ -5,13 +5,12 @@
 
 mod label;
 mod multipart;
+mod ordered;
 mod plain;
 
-use serde_json::Value;
-
+use self::ordered::Ordered;
 pub(super) use self::plain::is_invisible;
 use self::plain::plain;
-use super::json;
 use super::media::{ContentType, Media};
 
 /// More rows than this are counted and not shown: nobody reads them, and a page must stay a page.
@@ -80,7 +79,7 @@ pub fn shown(content_type: Option<&str>, body: &[u8]) -> Vec<Shown> {
             Some(())
         }
         Media::Json if body.len() <= MAX_JSON_BYTES => {
-            json::parse(body).ok().map(|value| rows.json(&mut Vec::new(), &value))
+            Ordered::read(body).map(|value| rows.json(&mut Vec::new(), &value))
         }
         Media::Multipart => multipart::parts(content_type.unwrap_or_default(), body).map(|parts| {
             for part in parts {
@@ -114,34 +113,33 @@ impl Rows {
     }
 
     /// What lies at a place in JSON.
-    fn json(&mut self, at: &mut Vec<String>, value: &Value) {
+    fn json(&mut self, at: &mut Vec<String>, value: &Ordered) {
         match value {
-            Value::Object(members) if !members.is_empty() && at.len() < MAX_DEPTH => {
+            Ordered::Members(_) | Ordered::List(_) if value.len() > 0 && at.len() >= MAX_DEPTH => {
+                self.more += value.len();
+            }
+            Ordered::Members(members) if !members.is_empty() => {
                 for (name, value) in members {
-                    let is_leaf = !value.is_object() && !value.is_array();
-                    if !(at.is_empty() && is_leaf && label::is_noise(name)) {
-                        self.json_below(at, name.clone(), value);
+                    if !(at.is_empty() && value.is_leaf() && label::is_noise(name)) {
+                        self.json_below(at, name.to_string(), value);
                     }
                 }
             }
-            Value::Array(items) if !items.is_empty() && at.len() < MAX_DEPTH => {
+            Ordered::List(items) if !items.is_empty() => {
                 for (number, value) in items.iter().enumerate() {
                     self.json_below(at, (number + 1).to_string(), value);
                 }
             }
-            Value::Object(members) if !members.is_empty() => self.more += members.len(),
-            Value::Array(items) if !items.is_empty() => self.more += items.len(),
-            Value::Null | Value::Object(_) | Value::Array(_) => {
+            Ordered::Nothing | Ordered::Members(_) | Ordered::List(_) => {
                 self.add(at, || ShownValue::Text("".into()));
             }
-            Value::String(text) => self.add(at, || ShownValue::Text(plain(text, MAX_LETTERS))),
-            Value::Bool(_) | Value::Number(_) => {
-                self.add(at, || ShownValue::Text(plain(&value.to_string(), MAX_LETTERS)));
+            Ordered::Text(text) | Ordered::Word(text) => {
+                self.add(at, || ShownValue::Text(plain(text, MAX_LETTERS)));
             }
         }
     }
 
-    fn json_below(&mut self, at: &mut Vec<String>, step: String, value: &Value) {
+    fn json_below(&mut self, at: &mut Vec<String>, step: String, value: &Ordered) {
         at.push(step);
         self.json(at, value);
         at.pop();
@@ -208,8 +206,8 @@ mod tests {
                 "Contact · Home address=1 Main St.",
                 "Contact · Phones · 1=1",
                 "Contact · Phones · 2=2",
-                "None=",
                 "Ok=true",
+                "None=",
                 "Pin · Old: hidden",
             ]
         );

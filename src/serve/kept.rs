@@ -1,5 +1,7 @@
 //! A browser's request that needs stronger proof: kept while its person gives it, and sent when they have confirmed it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use pingora::http::RequestHeader;
@@ -7,6 +9,7 @@ use pingora::proxy::Session;
 
 use super::context::Context;
 use super::intake::{self, SessionBody};
+use super::live::Live;
 use super::own::accepts;
 use super::proxy::Gateway;
 use super::reply::Reply;
@@ -24,6 +27,8 @@ const FORM_BYTES: usize = 4 * 1024;
 /// What of the request that confirms goes on with the one that was kept: who asks, and from where.
 const OF_THE_DAY: [header::HeaderName; 3] = [header::HOST, header::COOKIE, header::USER_AGENT];
 
+const FETCH_SITE: &str = "sec-fetch-site";
+
 /// A request that goes on in the place of the one that confirmed it.
 pub(super) struct Resumed {
     /// Its head, as the upstream gets it before the gateway's own headers.
@@ -38,6 +43,8 @@ pub(super) enum Kept {
     Offered(Offered),
     /// It can't be kept: the store does not answer.
     Unavailable,
+    /// It was held, and the proof is there, but can't be recorded.
+    Unrecorded,
     /// It was held, and the proof is there; the cookies of the session that is worth more.
     Proven(Vec<String>),
 }
@@ -52,10 +59,21 @@ impl BodySource for Whole {
     }
 }
 
-/// The name of the kept request that a request confirms, and the target that it had.
-pub(super) fn confirmed(facts: &Facts) -> Option<(&str, &str)> {
-    let found = confirms(facts.target.raw()).filter(|_| facts.method == Method::POST);
-    found.filter(|(_, name)| matches!(facts.presented, Presented::Session(_)) || is_anonymous(name))
+/// The sessions, the target and the name of the kept request, where a request confirms one.
+pub(super) fn confirmed<'l>(
+    live: &'l Live,
+    facts: &'l Facts,
+) -> Option<(&'l Arc<dyn Sessions>, &'l str, &'l str)> {
+    let (target, name) = confirms(facts.target.raw())?;
+    let is_nobodys = is_anonymous(name);
+    if !is_nobodys && !matches!(facts.presented, Presented::Session(_)) {
+        return None;
+    }
+    let sessions = live.generation.sessions.as_ref()?;
+    // From a host of the pages' own the browser comes back by a redirection.
+    let comes_back = facts.method == Method::GET && sessions.pages_host().is_some() && !is_nobodys;
+    let may = facts.method == Method::POST || comes_back;
+    (may && sessions.serves(facts.host.as_str())).then_some((sessions, target, name))
 }
 
 impl Gateway {
@@ -111,8 +129,12 @@ impl Gateway {
         let may_hold = is_first && challenged.body.is_some() && !facts.method.is_safe();
         if let (Some(name), true) = (&offered.name, may_hold) {
             let arrival = self.arrival(context, &facts.method, Ok(facts));
-            if let Some(cookies) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
-                return Some(Kept::Proven(cookies));
+            if let Some(held) = self.gate.hold(&**sessions, &arrival, name, &challenged).await {
+                if held.is_recorded {
+                    return Some(Kept::Proven(held.cookies));
+                }
+                context.cookies = held.cookies;
+                return Some(Kept::Unrecorded);
             }
         }
         Some(Kept::Offered(offered))
@@ -245,6 +267,11 @@ fn head(
             .port
             .map_or(facts.host.as_str().to_owned(), |port| format!("{}:{port}", facts.host.as_str()));
         header.insert_header(header::HOST, host)?;
+    }
+    if facts.method == Method::GET && header.headers.contains_key(FETCH_SITE) {
+        // It comes by way of the pages' host. What goes on is what was kept, and nothing is kept but for the
+        // application's own pages.
+        header.insert_header(FETCH_SITE, "same-origin")?;
     }
     super::http1::join_cookies(&mut header)?;
     for (name, value) in kept {

@@ -48,6 +48,10 @@ impl Gateway {
                         context.cookies.extend(offered.cookie.take());
                         Some(offered)
                     }
+                    Some(Kept::Unrecorded) => {
+                        outcome = Outcome::Refused(Denial::new(Reason::AuditUnavailable));
+                        None
+                    }
                     Some(Kept::Unavailable) => {
                         outcome = Outcome::Refused(Denial::new(Reason::StoreUnavailable));
                         None

@@ -25,6 +25,10 @@ const FORM_BYTES: usize = 64 * 1024;
 /// The sessions, where a request is for one of the gateway's own pages.
 pub(super) fn addressed<'l>(live: &'l Live, facts: &Facts) -> Option<&'l Arc<dyn Sessions>> {
     let sessions = live.generation.sessions.as_ref()?;
+    if sessions.pages_host() == Some(facts.host.as_str()) {
+        // Nothing else is there, whatever routes there are for any host.
+        return Some(sessions);
+    }
     let is_own = facts.target.raw().starts_with(OWN_PATH)
         && facts.target.path_as(PathReading::STRICT).is_ok_and(|path| is_own_path(&path));
     (is_own && sessions.serves(facts.host.as_str())).then_some(sessions)
@@ -45,6 +49,7 @@ impl Gateway {
             Err((denial, allow)) => {
                 context.reason = Some(denial.reason.code());
                 self.refusal(context, Some(facts), None, (&denial, &allow), &headers)?
+                    .with_cookies(&context.cookies)?
             }
         };
         let reply = reply.with_proxy_status(&self.proxy_status, None)?;
@@ -93,6 +98,10 @@ impl Gateway {
         match self.gate.visit(policy, sessions, &arrival, &visit).await {
             VisitSettled::Answered(visited) => Ok(visited),
             VisitSettled::Refused(denial) => Err((denial, Vec::new())),
+            VisitSettled::Unrecorded(denial, cookies) => {
+                context.cookies = cookies;
+                Err((denial, Vec::new()))
+            }
         }
     }
 
@@ -103,6 +112,7 @@ impl Gateway {
             Answer::Progress(word) => Reply::progress(id, word),
             Answer::Script => Reply::script(id),
             Answer::Page(page) => Reply::page(id, context.live.pages.page(page, accepts(headers), id)),
+            Answer::Word(heard) => Reply::heard(id, *heard),
             Answer::LogoutTaken => Reply::bare(id, 200),
             Answer::LogoutRefused => Reply::bare(id, 400),
             Answer::LogoutUnavailable => Reply::bare(id, 503),
@@ -184,14 +194,16 @@ impl Gateway {
         (label, offered): (Option<&str>, Option<&Offered>),
         headers: &HeaderMap,
     ) -> pingora::Result<Reply> {
-        if person(context, context.facts.as_ref()).is_none() {
-            return Ok(reply);
-        }
+        let Some((facts, _)) = person(context, context.facts.as_ref()) else { return Ok(reply) };
+        // Of what was kept: the page that confirms is the gateway's own.
+        let came_with = context.resumed.as_ref().map_or(headers, |resumed| &resumed.header.headers);
+        let back = known_page(facts.host.as_str(), came_with);
         let page = Page::StepUp {
             label: label.map(Into::into),
             ways: offered.map(|offered| offered.ways.clone()).unwrap_or_default(),
             kept: offered.is_some_and(|offered| offered.kept == Some(true)),
             lost: offered.is_some_and(|offered| offered.kept == Some(false)),
+            back: back.filter(|back| *back != facts.target.raw()).map(Into::into),
         };
         reply.shown_as(context.live.pages.page(&page, accepts(headers), context.id))
     }
@@ -217,6 +229,11 @@ fn person<'l>(context: &'l Context, facts: Option<&'l Facts>) -> Option<(&'l Fac
 ///
 /// Whoever signs in goes on to it only after it was read as strictly as any other target.
 fn page_of_form<'h>(host: &str, headers: &'h HeaderMap) -> &'h str {
+    known_page(host, headers).unwrap_or("/")
+}
+
+/// The same where it is known, and none of the gateway's own.
+fn known_page<'h>(host: &str, headers: &'h HeaderMap) -> Option<&'h str> {
     let page = headers.get(header::REFERER).and_then(|page| page.to_str().ok());
     let path = page.and_then(|page| {
         let named = page.strip_prefix("https://").or_else(|| page.strip_prefix("http://"))?;
@@ -225,7 +242,7 @@ fn page_of_form<'h>(host: &str, headers: &'h HeaderMap) -> &'h str {
             rest.strip_prefix(':').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
         path.starts_with('/').then_some(path)
     });
-    path.unwrap_or("/")
+    path.filter(|path| !path.starts_with("//") && !path.contains('\\') && !path.starts_with(OWN_PATH))
 }
 
 fn encoded(target: &str) -> String {

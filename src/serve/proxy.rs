@@ -107,9 +107,7 @@ impl ProxyHttp for Gateway {
                         .map(|()| true);
                 }
                 if let Ok(facts) = facts.as_ref()
-                    && let Some((target, name)) = kept::confirmed(facts)
-                    && let Some(sessions) = live.generation.sessions.as_ref()
-                    && sessions.serves(facts.host.as_str())
+                    && let Some((sessions, target, name)) = kept::confirmed(&live, facts)
                 {
                     let asked = (facts, target, name);
                     return Box::pin(self.go_on(session, context, &**sessions, asked)).await;

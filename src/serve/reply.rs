@@ -16,7 +16,7 @@ use super::proxy_status::{ProxyError, ProxyStatus};
 use super::upstream::DECISION_HEADER;
 use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
 use crate::identity::dpop::ALGORITHMS;
-use crate::identity::{DpopFault, TokenFault};
+use crate::identity::{DpopFault, NamedAction, TokenFault};
 use crate::policy::Route;
 use crate::request::Facts;
 
@@ -84,7 +84,7 @@ impl UpstreamFault {
 }
 
 /// The body of a refusal (RFC 9457), with what the caller can do now.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Problem<'p> {
     r#type: String,
     title: &'p str,
@@ -99,6 +99,9 @@ struct Problem<'p> {
     acr_values: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<i64>,
+    /// What the client may ask the issuer for (RFC 9396 §2), as it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<[&'p NamedAction; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step_up_url: Option<&'p str>,
 }
@@ -122,10 +125,7 @@ impl Reply {
             decision: id,
             // Only what the caller did to their own message is named; a 403 never says why.
             reason: if matches!(denial.reason, Reason::Unreadable(_)) { Some(wording.code) } else { None },
-            action: None,
-            acr_values: None,
-            max_age: None,
-            step_up_url: None,
+            ..Problem::default()
         };
         let mut reply = Self::problem(status, id, &problem)?;
         if let Some(challenge) = challenge(denial) {
@@ -181,6 +181,7 @@ impl Reply {
             action: label,
             acr_values: if acr_values.is_empty() { None } else { Some(acr_values) },
             max_age: challenge.max_age,
+            authorization_details: challenge.action.as_deref().map(|action| [action]),
             step_up_url,
         };
         let mut reply = Self::problem(StatusCode::UNAUTHORIZED, id, &problem)?;
@@ -214,11 +215,7 @@ impl Reply {
             status: status.as_u16(),
             detail,
             decision: id,
-            reason: None,
-            action: None,
-            acr_values: None,
-            max_age: None,
-            step_up_url: None,
+            ..Problem::default()
         };
         let mut reply = Self::problem(status, id, &problem)?;
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -61,7 +61,7 @@ impl BrowserSessions {
         };
         let begun = match begun {
             Ok(Pending::Begun(begun)) => begun,
-            Ok(Pending::Done { to, .. }) if self.alive(visit).await.is_some() => {
+            Ok(Pending::Done { to, .. }) if matches!(self.alive(visit).await, Lookup::Found(_)) => {
                 return Answer::GoTo(to.into()).into();
             }
             Ok(Pending::Done { to, .. }) => return self.stopped(visit, None, &to, Stop::Stale).await,
@@ -104,7 +104,9 @@ impl BrowserSessions {
     async fn stopped(&self, visit: &Visit<'_>, issuer: Option<&str>, to: &str, stop: Stop) -> Visited {
         let again = || link(issuer, to, false);
         let (page, result) = match stop {
-            Stop::Stale if self.alive(visit).await.is_some() => return Answer::GoTo(to.to_owned()).into(),
+            Stop::Stale if matches!(self.alive(visit).await, Lookup::Found(_)) => {
+                return Answer::GoTo(to.to_owned()).into();
+            }
             Stop::Stale => (Page::Expired(again()), "sign_in_expired"),
             Stop::Refused(why) => (Page::Failed(again()), why),
             Stop::Outage(why) => (Page::Outage(again()), why),
@@ -194,8 +196,6 @@ impl BrowserSessions {
                 .as_ref()
                 .and(tokens.expires_in)
                 .map(|span| now.saturating_add(span)),
-            raised: None,
-            shown_as: None,
         };
         let rules = self.providers.rules(offer.position).ok_or(Stop::Outage("issuer_unavailable"))?;
         let frame = Frame { client_id: &record.client_id, name: "new", began_at: now, ends_at: now, now };
@@ -221,7 +221,7 @@ impl BrowserSessions {
         let outage = Stop::Outage("store_unavailable");
         let Some(id) = secret::new() else { return Err(Stop::Outage("no_randomness")) };
         let (name, limits) = (record::name_of(&id), offer.settings.session);
-        let subject = self.subject(&name, &record, offer.position, visit.now);
+        let subject = self.subject(&name, (&record, None), offer.position, visit.now);
         let subject = subject.ok_or(Stop::Refused("claims_refused"))?;
         // A session that was ended at the issuer, or here, does not begin again because its code came late. Else the
         // browser would be sent back and forth, too.
@@ -233,7 +233,7 @@ impl BrowserSessions {
         let done = Pending::Done { binding: begun.binding.clone(), to: begun.to.clone() };
         let answer = Answer::GoTo(begun.to.clone().into());
         if !begun.anew
-            && let Some(other) = self.alive(visit).await
+            && let Lookup::Found(other) = self.alive(visit).await
             && other.record.began_at >= begun.began_at
             && rest_on_one_authentication(&other.record, &record)
         {

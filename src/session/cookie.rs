@@ -1,10 +1,15 @@
 //! The gateway's cookies: the session's, and one for each sign-in under way.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::target;
-use crate::request::cookies::{ANONYMOUS, OWN_PREFIX, SESSION};
+use crate::request::cookies::{ANONYMOUS, DEVICE, OWN_PREFIX, SESSION};
+
+/// By what a browser is known on a host of the pages' own.
+pub const PAGES: &str = "__Host-wardgate-pages";
 
 /// How many sign-ins under way a browser may have cookies for: more are forgotten, so that its requests stay small.
 pub const MOST_PENDING: usize = 20;
@@ -51,8 +56,18 @@ pub fn session(id: &str) -> String {
 
 /// Binds what somebody has begun to this browser who has not signed in, for as long as it waits. What comes back from
 /// another service's page must show it too.
-pub fn anonymous(id: &str, ttl: std::time::Duration) -> String {
+pub fn anonymous(id: &str, ttl: Duration) -> String {
     format!("{ANONYMOUS}={id}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", ttl.as_secs())
+}
+
+/// Lets the browser show that it was recognised.
+pub fn device(id: &str, lasts: Duration) -> String {
+    format!("{DEVICE}={id}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", lasts.as_secs())
+}
+
+/// Lets a browser be known on a host of the pages' own, for so many seconds.
+pub fn pages(id: &str, seconds: u64) -> String {
+    format!("{PAGES}={id}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax")
 }
 
 /// Takes a cookie back.

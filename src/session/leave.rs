@@ -169,7 +169,9 @@ impl BrowserSessions {
             (None, None) => return false,
         };
         let revocation = RevocationKey { issuer, claim, value };
-        if self.state.revoke(&revocation, moment, self.remember_logout(issuer)).await != Lookup::Found(()) {
+        if self.state.revoke(&revocation, moment, self.remember_logout(issuer, claim)).await
+            != Lookup::Found(())
+        {
             return false;
         }
         if claim == RevocationClaim::Subject {
@@ -181,13 +183,16 @@ impl BrowserSessions {
 
     /// How long a logout is remembered: as long as a session or a token from before it could count. There is one for
     /// every sign-out anywhere, so not for longer.
-    fn remember_logout(&self, issuer: &str) -> Duration {
+    fn remember_logout(&self, issuer: &str, claim: RevocationClaim) -> Duration {
         let Some((position, configured)) = self.issuer(issuer) else { return revoke::LONGEST_SESSION };
         let session = configured.sign_in.as_ref().map(|sign_in| sign_in.session.absolute);
         let token = self.providers.rules(position).and_then(|rules| rules.max_token_lifetime);
         let token = token.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let longest =
             session.zip(token).map_or(revoke::LONGEST_SESSION, |(session, token)| session.max(token));
-        longest + MARGIN
+        // Who is signed out everywhere is recognised nowhere.
+        let device = configured.sign_in.as_ref().and_then(|sign_in| sign_in.recognised_device);
+        let device = device.filter(|_| claim == RevocationClaim::Subject);
+        longest.max(device.map_or(Duration::ZERO, |device| device.lasts)) + MARGIN
     }
 }

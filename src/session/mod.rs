@@ -7,6 +7,7 @@
 
 mod callback;
 mod cookie;
+mod device;
 mod leave;
 mod record;
 mod refresh;
@@ -21,21 +22,24 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use http::Method;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 
 use self::record::Live;
 use self::refresh::Refreshing;
 use self::step_up::Holding;
-use crate::config::settings::{IssuerSettings, Origin, SignInSettings};
+use crate::config::settings::{IssuerSettings, Origin, PagesSettings, SignInSettings};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
 use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
 use crate::enforce::step_up::{Challenged, Offered, Taken};
+use crate::identity::Subject;
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
+use crate::request::device::DeviceId;
 
 /// So many sessions are remembered for a moment, so that a page with many parts reads its session once.
 const REMEMBERED: usize = 10_000;
@@ -48,6 +52,8 @@ pub struct BrowserSessions {
     policy: Arc<Policy>,
     /// Those who ask people elsewhere.
     prompts: Option<Arc<dyn Prompts>>,
+    /// The pages' own host, where there is one.
+    pages: Option<Origin>,
     /// By the policy's positions.
     issuers: Vec<Issuer>,
     /// Where refreshes run, so that they come to their end even where the browser goes away.
@@ -76,7 +82,7 @@ struct Offer<'o> {
 impl BrowserSessions {
     /// Puts the parts together; `None` where nobody signs in. `issuers` stand in the policy's order.
     pub fn new(
-        issuers: &[IssuerSettings],
+        (issuers, pages): (&[IssuerSettings], &PagesSettings),
         policy: Arc<Policy>,
         (providers, prompts): (Arc<dyn Providers>, Option<Arc<dyn Prompts>>),
         state: Arc<dyn State>,
@@ -95,6 +101,7 @@ impl BrowserSessions {
             state,
             policy,
             prompts,
+            pages: pages.origin.clone(),
             issuers: issuers.iter().map(issuer).collect(),
             runtime,
             known: Cache::new(REMEMBERED),
@@ -132,6 +139,7 @@ impl BrowserSessions {
         let revoked = self.state.revoke(&key, moment, absolute + record::MARGIN).await;
         self.known.remove(name);
         self.state.unseal(&record::refresh_key(name)).await;
+        self.state.unseal(&record::raise_key(name)).await;
         self.state.unseal(&record::session_key(name)).await;
         revoked == crate::decision::Lookup::Found(())
     }
@@ -140,7 +148,11 @@ impl BrowserSessions {
 #[async_trait]
 impl Sessions for BrowserSessions {
     fn serves(&self, host: &str) -> bool {
-        self.offers(host).next().is_some()
+        self.offers(host).next().is_some() || self.pages_host() == Some(host)
+    }
+
+    fn pages_host(&self) -> Option<&str> {
+        self.pages.as_ref().map(|origin| &*origin.host)
     }
 
     fn sign_in(
@@ -169,6 +181,9 @@ impl Sessions for BrowserSessions {
     }
 
     async fn visit(&self, visit: &Visit<'_>) -> Visited {
+        if self.is_at_pages(visit) {
+            return self.visit_pages(visit).await;
+        }
         match visit.place {
             Place::SignIn => self.start(visit).await,
             Place::Callback => self.call_back(visit).await,
@@ -177,7 +192,10 @@ impl Sessions for BrowserSessions {
             Place::BackChannelLogout => self.back_channel_logout(visit).await,
             Place::StepUp => self.step_up(visit).await,
             Place::StepUpStatus => self.progress(visit).await,
-            Place::Confirm => self.confirm(visit).await,
+            Place::Confirm if *visit.method == Method::GET => self.confirm(visit).await,
+            // That is for the form of the pages' own host.
+            Place::Confirm => self.unconfirmed("not_its_own_page", Page::Malformed),
+            Place::CibaNotification => self.word(visit).await,
             Place::Script => Answer::Script.into(),
         }
     }
@@ -196,6 +214,10 @@ impl Sessions for BrowserSessions {
 
     async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted> {
         self.anonymously_granted(id, host, action).await
+    }
+
+    async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()> {
+        self.recognised(device, host, subject, now).await
     }
 
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {

@@ -20,6 +20,11 @@ pub fn session_key(name: &str) -> String {
     format!("session:{name}")
 }
 
+/// Where that lies what step-ups have added to it.
+pub fn raise_key(name: &str) -> String {
+    format!("raised:{name}")
+}
+
 /// Where its refresh token lies: whoever takes it out refreshes, and nobody else at that time.
 pub fn refresh_key(name: &str) -> String {
     format!("refresh:{name}")
@@ -49,12 +54,6 @@ pub struct Record {
     pub seen_at: i64,
     /// Until when the claims count, where they can be refreshed.
     pub fresh_until: Option<i64>,
-    /// What was proven since.
-    #[serde(default)]
-    pub raised: Option<Raised>,
-    /// The name that browsers show for it now, where that is not its first one.
-    #[serde(default)]
-    pub shown_as: Option<ShownAs>,
 }
 
 /// A proof that was given after the sign-in. It stands for the sign-in's own as a whole: a level from one and a moment
@@ -67,6 +66,16 @@ pub struct Raised {
     pub methods: Vec<Box<str>>,
     /// When it was given, in Unix seconds.
     pub authenticated_at: i64,
+}
+
+/// What step-ups have added to a session. It lies apart from it and only they write it: whoever notes that a session is
+/// used, or has it refreshed, writes the session as they have read it, and must not take back what was proven meanwhile.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Raise {
+    /// What was proven.
+    pub raised: Raised,
+    /// The name that browsers show for the session since.
+    pub shown_as: ShownAs,
 }
 
 /// A name that a browser was given in the place of another: at every step-up, so that who knew the old one gains nothing
@@ -118,6 +127,7 @@ pub struct Live {
     /// Its first name: that by which everything of it is kept.
     pub name: Box<str>,
     pub record: Record,
+    pub raise: Option<Raise>,
     pub subject: Arc<Subject>,
     pub position: usize,
     pub read_at: Instant,

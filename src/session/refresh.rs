@@ -75,9 +75,10 @@ impl BrowserSessions {
             account: None,
         };
         let (refreshed, result) = match done {
-            Done::Renewed(record) => match self.remember(name, Record::clone(&record), now) {
-                Some(live) => (Refreshed::Renewed(live), "ok"),
-                None => (Refreshed::Ended, "claims_refused"),
+            Done::Renewed(record) => match self.judged(name, Record::clone(&record), now).await {
+                Lookup::Found(live) => (Refreshed::Renewed(live), "ok"),
+                Lookup::Absent => (Refreshed::Ended, "claims_refused"),
+                Lookup::Unavailable => (Refreshed::Later, "store_unavailable"),
             },
             Done::Refused(why) => {
                 self.known.remove(name);
@@ -231,7 +232,6 @@ impl Job {
 
     async fn stored(&self, mut record: Record) -> Done {
         let session = session_key(&self.name);
-        // What the person has proven meanwhile stays.
         let newest = match understood::<Record>(self.state.peek(&session).await) {
             Lookup::Found(newest) => Some(newest),
             Lookup::Absent => None,
@@ -239,12 +239,7 @@ impl Job {
             Lookup::Unavailable => return Done::Later,
         };
         if let Some(newest) = newest {
-            record = Record {
-                raised: newest.raised,
-                shown_as: newest.shown_as,
-                seen_at: newest.seen_at.max(record.seen_at),
-                ..record
-            };
+            record.seen_at = newest.seen_at.max(record.seen_at);
         }
         if keep(self.state.as_ref(), &session, &record, self.idle + record::MARGIN).await {
             Done::Renewed(Arc::new(record))

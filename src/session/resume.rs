@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::BrowserSessions;
-use super::record::{self, Live, Named, Record, keep, session_key, understood};
+use super::record::{self, Live, Named, Raise, Raised, Record, keep, raise_key, session_key, understood};
 use super::refresh::Refreshed;
 use crate::config::settings::SessionLimits;
 use crate::decision::{Identity, Lookup, Revocation};
@@ -74,20 +74,20 @@ impl BrowserSessions {
             return current(live, shown, None, wanted, now);
         }
         match understood::<Named>(self.state.peek(&session_key(shown)).await) {
-            Lookup::Found(Named::Session(record)) => match self.remember(shown, *record, now) {
-                Some(live) => current(live, shown, None, wanted, now),
-                None => Lookup::Absent,
+            Lookup::Found(Named::Session(record)) => match self.judged(shown, *record, now).await {
+                Lookup::Found(live) => current(live, shown, None, wanted, now),
+                other => other,
             },
             Lookup::Found(Named::Other { stands_for, since }) => {
                 match understood::<Record>(self.state.peek(&session_key(&stands_for)).await) {
-                    Lookup::Found(record) => match self.remember(&stands_for, record, now) {
-                        Some(live) => {
-                            if live.record.shown_as.as_ref().is_some_and(|current| *current.name == *shown) {
+                    Lookup::Found(record) => match self.judged(&stands_for, record, now).await {
+                        Lookup::Found(live) => {
+                            if live.raise.as_ref().is_some_and(|raise| *raise.shown_as.name == *shown) {
                                 self.known.insert(shown.into(), Arc::clone(&live));
                             }
                             current(live, shown, Some(since), wanted, now)
                         }
-                        None => Lookup::Absent,
+                        other => other,
                     },
                     Lookup::Absent => Lookup::Absent,
                     Lookup::Unavailable => Lookup::Unavailable,
@@ -98,19 +98,48 @@ impl BrowserSessions {
         }
     }
 
-    /// Judges a session by the rules in force and remembers it; `None` where its issuer is gone, or its claims are none
-    /// any more.
-    pub(super) fn remember(&self, name: &str, record: Record, now: i64) -> Option<Arc<Live>> {
+    /// Judges a session that was read by the rules in force, with what step-ups have added to it, and remembers it;
+    /// `Absent` where its issuer is gone, or its claims are none any more.
+    pub(super) async fn judged(&self, name: &str, record: Record, now: i64) -> Lookup<Arc<Live>> {
+        let raise = match self.raise_of(name).await {
+            Lookup::Found(raise) => Some(raise),
+            Lookup::Absent => None,
+            Lookup::Unavailable => return Lookup::Unavailable,
+        };
+        self.remember(name, record, raise, now).map_or(Lookup::Absent, Lookup::Found)
+    }
+
+    /// What step-ups have added to a session.
+    pub(super) async fn raise_of(&self, name: &str) -> Lookup<Raise> {
+        understood(self.state.peek(&raise_key(name)).await)
+    }
+
+    /// The same where it is known what was added.
+    pub(super) fn remember(
+        &self,
+        name: &str,
+        record: Record,
+        raise: Option<Raise>,
+        now: i64,
+    ) -> Option<Arc<Live>> {
         let (position, _) = self.issuer(&record.issuer)?;
-        let subject = Arc::new(self.subject(name, &record, position, now)?);
-        let live = Arc::new(Live { name: name.into(), record, subject, position, read_at: Instant::now() });
+        let raised = raise.as_ref().map(|raise| &raise.raised);
+        let subject = Arc::new(self.subject(name, (&record, raised), position, now)?);
+        let read_at = Instant::now();
+        let live = Arc::new(Live { name: name.into(), record, raise, subject, position, read_at });
         self.known.insert(name.into(), Arc::clone(&live));
         Some(live)
     }
 
     /// Whom a session speaks for by the rules in force; `None` where they no longer are about this issuer, our name there
     /// or this host: a configured name may mean somebody else today.
-    pub(super) fn subject(&self, name: &str, record: &Record, position: usize, now: i64) -> Option<Subject> {
+    pub(super) fn subject(
+        &self,
+        name: &str,
+        (record, raised): (&Record, Option<&Raised>),
+        position: usize,
+        now: i64,
+    ) -> Option<Subject> {
         let settings = self.issuers.get(position)?.sign_in.as_ref()?;
         let rules = self.providers.rules(position)?;
         let is_same = settings.client_id == record.client_id
@@ -124,7 +153,7 @@ impl BrowserSessions {
         let mut subject = id_token::subject(&record.claims, rules, &frame).ok()?;
         subject.session.get_or_insert_with(|| name.into());
         let levels = &self.policy.levels;
-        if let Some(raised) = &record.raised
+        if let Some(raised) = raised
             && let Some(level) = levels.find(&raised.level).filter(|level| *level >= subject.level)
         {
             subject.level = level;
@@ -147,22 +176,27 @@ impl BrowserSessions {
         let record = Record { seen_at: now.max(newest.seen_at), ..newest };
         // Where it can't be kept the session goes on till its idle limit: the store says that it fails by itself.
         keep(self.state.as_ref(), &session_key(name), &record, limits.idle + record::MARGIN).await;
-        self.remember(name, record, now).unwrap_or(live)
+        match self.judged(name, record, now).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent | Lookup::Unavailable => live,
+        }
     }
 
-    /// The session that a visit's browser presents, within its limits and not revoked.
-    pub(super) async fn alive(&self, visit: &Visit<'_>) -> Option<Arc<Live>> {
-        let Presented::Session(id) = &visit.facts.presented else { return None };
+    /// The session that a visit's browser presents, within its limits and not revoked. An outage is no end: what waits for
+    /// the person waits on.
+    pub(super) async fn alive(&self, visit: &Visit<'_>) -> Lookup<Arc<Live>> {
+        let Presented::Session(id) = &visit.facts.presented else { return Lookup::Absent };
         let resumed = self.resumed(id, visit.facts.host.as_str(), Use::Request, visit.now).await;
-        let Identity::Known(subject) = resumed.identified.identity else { return None };
+        let subject = match resumed.identified.identity {
+            Identity::Known(subject) => subject,
+            Identity::SessionUnavailable | Identity::Unavailable => return Lookup::Unavailable,
+            Identity::Nobody | Identity::Malformed(_) | Identity::Refused(_) => return Lookup::Absent,
+        };
         // As every other request asks: else the two would send each other a browser with a revoked session for ever.
-        let is_valid = revocation(self.state.as_ref(), &subject).await == Revocation::Valid;
-        if !is_valid {
-            return None;
-        }
-        match self.live(&record::name_of(id.as_str()), Use::Request, visit.now).await {
-            Lookup::Found(live) => Some(live),
-            Lookup::Absent | Lookup::Unavailable => None,
+        match revocation(self.state.as_ref(), &subject).await {
+            Revocation::Valid => self.live(&record::name_of(id.as_str()), Use::Request, visit.now).await,
+            Revocation::Revoked => Lookup::Absent,
+            Revocation::Unknown => Lookup::Unavailable,
         }
     }
 
@@ -187,16 +221,17 @@ impl BrowserSessions {
 
 /// The session, where a browser may still show it by this name. `since` is when it was given the name.
 fn current(live: Arc<Live>, shown: &str, since: Option<i64>, wanted: Use, now: i64) -> Lookup<Arc<Live>> {
-    let is_current = live.record.shown_as.as_ref().is_none_or(|newest| {
+    let is_current = live.raise.as_ref().map(|raise| &raise.shown_as).is_none_or(|newest| {
         // Requests that were on their way when the browser got the new name.
         let is_late = now < newest.since.saturating_add(OLD_NAME_COUNTS);
-        *newest.name == *shown || is_late || since.is_some_and(|since| since > newest.since)
+        // Of two names that two step-ups gave at the same moment the browser may have kept either.
+        *newest.name == *shown || is_late || since.is_some_and(|since| since >= newest.since)
     });
     // What runs since before goes on.
     if is_current || wanted != Use::Request { Lookup::Found(live) } else { Lookup::Absent }
 }
 
-fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {
+pub(super) fn has_ended(record: &Record, limits: SessionLimits, now: i64) -> bool {
     let idle = now.saturating_sub(record.seen_at) >= seconds(limits.idle);
     idle || now.saturating_sub(record.began_at) >= seconds(limits.absolute)
 }

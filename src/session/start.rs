@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::record::{Begun, Pending, keep, pending_key};
 use super::step_up::Demand;
 use super::{BrowserSessions, Offer, cookie, secret, target};
+use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Choice, Page, Place, Provider, Visit, Visited};
 use crate::request::cookies;
 
@@ -34,7 +35,7 @@ impl BrowserSessions {
         let wanted = target.query_once("to");
         let to = target::safe(wanted.as_deref());
         let change = target.query_once("change").is_some();
-        let is_signed_in = self.alive(visit).await.is_some();
+        let is_signed_in = matches!(self.alive(visit).await, Lookup::Found(_));
         if is_signed_in && !change {
             // Another tab was first.
             return Answer::GoTo(to.to_owned()).into();

@@ -156,6 +156,8 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Body => evidence.body = Some(known.body.clone()),
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
                     Need::Attempts => evidence.attempts = Some(Lookup::Unavailable),
+                    Need::Content => evidence.content = Some(Lookup::Absent),
+                    Need::Device => evidence.device = Some(Lookup::Absent),
                 }
             }
         }
@@ -263,6 +265,8 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Body => 'b',
         Need::Grant(_) => 'g',
         Need::Attempts => 'a',
+        Need::Content => 'c',
+        Need::Device => 'd',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);
@@ -302,6 +306,8 @@ fn word(unmet: Unmet) -> &'static str {
         Unmet::Level => "level",
         Unmet::Age => "age",
         Unmet::Methods => "methods",
+        Unmet::OtherAction => "action",
+        Unmet::UnreadableDetails => "details",
         Unmet::ServiceNotAllowed => "service rule",
         Unmet::ServiceTokenAge => "token age",
         Unmet::ServiceNotSenderConstrained => "binding",

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use wardgate::config::{Compiled, load};
 use wardgate::decision::Question;
 use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
-use wardgate::identity::{Caller, Level, Subject, TokenFault};
+use wardgate::identity::{Caller, Level, NamedActions, Subject, TokenFault};
 use wardgate::policy::Policy;
 use wardgate::request::body::{BodyFacts, hides_method};
 use wardgate::request::facts::{Hop, RawRequest, Reading};
@@ -206,6 +206,7 @@ pub fn person(policy: &Policy, issuer: usize, id: &str, client: &str) -> Subject
         session: None,
         bound_to: None,
         bound_key: None,
+        names: NamedActions::Nothing,
         changes_at: None,
         claims: Arc::default(),
     }

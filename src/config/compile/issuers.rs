@@ -83,7 +83,7 @@ fn issuer<'s>(
     }
     let mapping = assurance::mapping(report, levels, &schema.assurance);
     let callers = [("people", Caller::Person), ("services", Caller::Service)];
-    let rules = IssuerRules {
+    let mut rules = IssuerRules {
         name: Arc::clone(&name),
         index,
         issuer: text(&schema.issuer).into(),
@@ -93,6 +93,8 @@ fn issuer<'s>(
         plain_jwt: takes_plain_jwt(report, &schema.token_types),
         max_token_lifetime: values::whole_seconds(report, &schema.max_token_lifetime),
         has_sessions: schema.sign_in.is_some(),
+        recognises_for: None,
+        names_actions: schema.authorization_details.as_ref().is_some_and(|given| given.value),
         dpop: key_proof_rule(report, schema),
         assurance: mapping.as_ref().map(|mapping| mapping.map.clone()).unwrap_or_default(),
         claims: claims(report, schema.claims.as_ref()),
@@ -102,9 +104,11 @@ fn issuer<'s>(
         issuer: rules.issuer.clone(),
         source: keys::source(report, schema, plain_http, base_dir),
         keys: keys::lifetimes(report, schema.jwks.as_ref().map(|jwks| &jwks.value)),
-        sign_in: sign_in::compile(schema, rules.callers, base_dir, report),
+        sign_in: sign_in::compile(schema, (rules.callers, levels), base_dir, report),
         signals: shared_signals::compile(schema, &rules.algorithms, plain_http, base_dir, report),
     };
+    let device = settings.sign_in.as_ref().and_then(|sign_in| sign_in.recognised_device);
+    rules.recognises_for = device.and_then(|device| i64::try_from(device.lasts.as_secs()).ok());
     Issuer { rules, settings, mapping }
 }
 

@@ -20,6 +20,7 @@ mod observing;
 mod paths;
 mod possession;
 mod reach;
+mod recognised_device;
 mod routes;
 mod rules;
 mod shared_signals;
@@ -78,6 +79,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     if report.errors() == 0 {
         unused::check(file, report);
         tls::check_conditions(file, report);
+        recognised_device::check_conditions(file, report);
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();

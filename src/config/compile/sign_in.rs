@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
+use super::recognised_device;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,6 +16,7 @@ use crate::config::settings::{
 use crate::config::values::{self, seconds};
 use crate::enforce::sessions::OWN_PATH;
 use crate::identity::Caller;
+use crate::identity::assurance::Levels;
 use crate::request::host::Host;
 
 /// A person who has left is signed out after this long (NIST SP 800-63B-4, 2.3.3 advises at most an hour).
@@ -31,7 +33,7 @@ const CONTRAST: f64 = 4.5;
 /// Compiles an issuer's `sign_in`.
 pub(super) fn compile(
     schema: &Issuer,
-    callers: Caller,
+    (callers, levels): (Caller, &Levels),
     base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Option<SignInSettings> {
@@ -58,6 +60,7 @@ pub(super) fn compile(
         shared_workstation: shared,
         label: label.map(|text| values::filled(report, text)).unwrap_or_default().into(),
         session: limits(sign_in, shared, report),
+        recognised_device: recognised_device::compile(sign_in, shared, levels, report),
     })
 }
 
@@ -134,6 +137,7 @@ pub(super) fn check(file: &File, state: &StateSettings, report: &mut Report<'_>)
         }
         return;
     };
+    check_apart(file, report);
     let is_shared = matches!(state.store, crate::config::settings::StoreSettings::Redis(_));
     if !is_shared && !state.single_replica {
         report.add(
@@ -175,7 +179,36 @@ pub(super) fn pages(
     let name = schema.name.as_ref().map_or(default.name, |text| values::filled(report, text).into());
     let colour = schema.colour.as_ref().map_or(default.colour, |text| colour(text, report));
     let logo = schema.logo_file.as_ref().and_then(|text| logo(text, base_dir, report));
-    PagesSettings { name, colour, logo }
+    let origin = schema.origin.as_ref().and_then(|text| own_origin(text, report));
+    PagesSettings { name, colour, logo, origin }
+}
+
+fn own_origin(text: &Text, report: &mut Report<'_>) -> Option<Origin> {
+    let found = origin(&text.value);
+    if found.is_none() {
+        let message = format!("`{}` is not an origin at which there can be pages", text.value);
+        let help = "write `https://host` or `https://host:port` in small letters, as browsers show it; `http://` only for `localhost`";
+        report.add(Code::PagesNotApart, text, message, help);
+    }
+    found
+}
+
+/// Reports a host of the pages' own at which there is an application too: its scripts could press the pages' buttons.
+fn check_apart(file: &File, report: &mut Report<'_>) {
+    let Some(text) = file.pages.as_ref().and_then(|pages| pages.value.origin.as_ref()) else { return };
+    let Some(own) = origin(&text.value) else { return };
+    let sign_ins = file.issuers.items().iter().filter_map(|item| item.value.sign_in.as_ref());
+    let origins = sign_ins.flat_map(|sign_in| sign_in.value.origins.items());
+    let signs_in = origins.filter_map(|text| origin(&text.value)).any(|origin| origin.host == own.host);
+    let matches = file.routes.items().iter().filter_map(|item| item.value.r#match.as_ref());
+    let hosts = matches.filter_map(|matched| matched.value.host.as_ref());
+    let is_served = hosts.into_iter().any(|host| host.value.eq_ignore_ascii_case(&own.host));
+    if signs_in || is_served {
+        let report = &mut report.within("pages", None);
+        let message = format!("`{}` is the host of an application too", own.host);
+        let help = "name a host that has nothing but these pages: what an application's scripts can reach there, they can press";
+        report.add(Code::PagesNotApart, text, message, help);
+    }
 }
 
 fn colour(text: &Text, report: &mut Report<'_>) -> Box<str> {

@@ -121,6 +121,7 @@ fn check_keys(schema: &Schema, kind: Kind, report: &mut Report<'_>) {
         ("scopes", schema.scopes.as_ref().map(Place::from), ciba),
         ("binding_message", text(&schema.binding_message), ciba),
         ("hold_request", text(&schema.hold_request), ciba),
+        ("delivery", text(&schema.delivery), ciba),
         ("url", text(&schema.url), http),
         ("secret_file", text(&schema.secret_file), http),
         ("keys_file", text(&schema.keys_file), http),
@@ -206,6 +207,7 @@ impl Known<'_> {
             .hold_request
             .as_ref()
             .map(|_| values::duration(report, &schema.hold_request, zero, seconds(1)..=MOST_HOLD));
+        let ping = values::choice(report, &schema.delivery, &[("poll", false), ("ping", true)], false);
         let issuer = issuer.unwrap_or_default();
         let settings = CibaSettings {
             issuer,
@@ -217,7 +219,7 @@ impl Known<'_> {
             binding_message: message.into(),
             timeout: timeout(schema, report),
         };
-        (WayKind::Ciba { issuer, hold }, Some(AskerSettings::Ciba(settings)))
+        (WayKind::Ciba { issuer, hold, ping }, Some(AskerSettings::Ciba(settings)))
     }
 
     fn http(
@@ -229,6 +231,12 @@ impl Known<'_> {
         let grants = report.required(&schema.grants, "grants", place, "aal2");
         let grants =
             grants.and_then(|text| assurance::level(report, self.levels, text)).unwrap_or(Level::NONE);
+        if grants == Level::NONE
+            && let Some(text) = schema.grants.as_ref().filter(|text| text.value == "none")
+        {
+            let help = "name the level that the service's proof is worth, such as `aal2`";
+            report.add(Code::StepUpKey, text, "a proof that grants `none` is worth nothing", help);
+        }
         let secret = report.required(&schema.secret_file, "secret_file", place, "/secrets/proofing");
         let keys = report.required(&schema.keys_file, "keys_file", place, "/secrets/proofing.jwks");
         let mut file = |text| values::file(report, self.base_dir, text);

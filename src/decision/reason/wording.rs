@@ -270,6 +270,14 @@ impl Reason {
                         "method_not_strong_enough",
                         "none of the tier's `require_methods` is in the token's `amr`",
                     ),
+                    Unmet::OtherAction => (
+                        "action_not_named",
+                        "the token's `authorization_details` name another action: another body, address, method or set of rules",
+                    ),
+                    Unmet::UnreadableDetails => (
+                        "action_details_unreadable",
+                        "the token's `authorization_details` are malformed, or have members that are not known here",
+                    ),
                     Unmet::ServiceNotAllowed => ("service_not_allowed", "the tier has no `service:` rule"),
                     Unmet::ServiceTokenAge => ("service_token_too_old", "the machine's token is too old"),
                     Unmet::ServiceNotSenderConstrained => {
@@ -284,6 +292,13 @@ impl Reason {
                 STRONGER,
                 "Each of these actions needs its own confirmation: sign in again, then repeat the request.",
                 "this authentication event has paid for another action",
+            ),
+            Self::TokenForOtherAction => (
+                "token_for_other_action",
+                403,
+                FORBIDDEN,
+                ASK,
+                "the token's `authorization_details` name single-use actions, and it is good for these alone",
             ),
             Self::AlreadySent => (
                 "already_sent",

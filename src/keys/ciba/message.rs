@@ -19,12 +19,17 @@ pub enum Form {
     Basic,
 }
 
-/// Fills the template. The label is cut where there is no room; the code never is: `None` where it can't be shown.
+/// Fills the template. The label is cut where there is no room; the code never is: `None` where it can't be shown. Without
+/// a code the template, which speaks of one, says nothing: the label alone is shown.
 pub fn fill(template: &str, label: &str, code: &str, form: Form) -> Option<String> {
     let (most, clean): (usize, fn(&str) -> String) = match form {
         Form::Plain => (MOST, plain),
         Form::Basic => (MOST_BASIC, basic),
     };
+    if code.is_empty() {
+        let label: String = clean(label).chars().take(most).collect();
+        return (!label.is_empty()).then_some(label);
+    }
     let code_shown = clean(code);
     if code_shown.is_empty() || !letters(&code_shown).eq(letters(code)) || code_shown.len() > most {
         return None;
@@ -107,8 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn where_no_page_shows_a_code_the_phone_shows_none() {
+        let template = "Compare {code}: {label}";
+        assert_eq!(fill(template, "Pay a bill", "", Form::Plain).as_deref(), Some("Pay a bill"));
+        assert_eq!(
+            fill(template, "Change your address", "", Form::Basic).as_deref(),
+            Some("Change-your-address")
+        );
+        assert_eq!(fill(template, &"a".repeat(200), "", Form::Plain).map(|text| text.len()), Some(MOST));
+        assert_eq!(fill(template, "\u{202e}", "", Form::Plain), None);
+    }
+
+    #[test]
     fn a_code_that_can_not_be_shown_is_not_sent() {
-        assert_eq!(fill(TEMPLATE, "Pay", "", Form::Plain), None);
+        assert_eq!(fill(TEMPLATE, "Pay", "\u{200b}", Form::Plain), None);
         assert_eq!(fill(TEMPLATE, "Pay", "コード", Form::Basic), None);
         assert_eq!(fill(TEMPLATE, "Pay", &"7".repeat(21), Form::Basic), None);
         assert_eq!(fill(TEMPLATE, "Pay", "48 21", Form::Basic).as_deref(), Some("Pay-48-21"));

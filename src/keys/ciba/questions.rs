@@ -63,6 +63,18 @@ struct Question {
     asking: Option<Flight<Outcome>>,
     outcome: Option<Outcome>,
     unchecked: Option<Box<str>>,
+    word: Word,
+}
+
+/// Whether the issuer has sent word that there is an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// It has not.
+    None,
+    /// It has, and nobody has looked since.
+    New,
+    /// Somebody has looked.
+    Old,
 }
 
 impl Questions {
@@ -88,8 +100,12 @@ impl Questions {
         if let Some(running) = question.asking.as_ref().filter(|running| !running.is_over()) {
             return Look::Asking(running.clone());
         }
-        if now < question.next_at {
+        let is_told = question.word == Word::New;
+        if now < question.next_at && !is_told {
             return Look::Early(question.next_at - now);
+        }
+        if is_told {
+            question.word = Word::Old;
         }
         let flight = ask(question.unchecked.take());
         question.next_at = now + question.interval;
@@ -109,6 +125,8 @@ impl Questions {
             };
         };
         let outcome = match said {
+            // The look had begun before the issuer sent word.
+            Said::Pending if question.word == Word::New => Ok(Answered::Waiting(Duration::ZERO)),
             Said::Pending => Ok(Answered::Waiting(question.interval)),
             Said::SlowDown => {
                 question.interval += SLOWER;
@@ -133,6 +151,15 @@ impl Questions {
         outcome
     }
 
+    /// The issuer has sent word: whoever looks next does so at once. Only once: what comes again changes nothing.
+    pub fn hasten(&self, handle: &Handle) {
+        if let Some(question) = self.lock().get_mut(&handle.id)
+            && question.word == Word::None
+        {
+            question.word = Word::New;
+        }
+    }
+
     /// Forgets a question.
     pub fn forget(&self, id: &str) {
         self.lock().remove(id);
@@ -148,7 +175,8 @@ impl Question {
     fn new(handle: &Handle, next_at: Instant) -> Self {
         let over_at = Instant::now() + handle.lifetime();
         let (asking, outcome, unchecked) = (None, None, None);
-        Self { interval: handle.interval, outages: 0, next_at, over_at, asking, outcome, unchecked }
+        let (interval, word) = (handle.interval, Word::None);
+        Self { interval, outages: 0, next_at, over_at, asking, outcome, unchecked, word }
     }
 
     /// The pause after an outage: doubled with each, as RFC 8628 §3.5 advises for the same kind of waiting.
@@ -224,6 +252,32 @@ mod tests {
             assert_eq!(look(&questions, Said::Pending).await, None, "{seconds}");
         }
         assert_eq!(questions.note("q", Said::Pending), Ok(Answered::Waiting(10 * SECOND)), "it is back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn word_of_the_issuer_is_worth_one_look() {
+        let questions = Questions::default();
+        questions.put(&handle("q"));
+        questions.hasten(&handle("q"));
+        assert!(look(&questions, Said::Pending).await.is_some(), "at once");
+        questions.hasten(&handle("q"));
+        assert_eq!(look(&questions, Said::Pending).await, None, "not for a second word");
+        // It comes while the issuer is being asked.
+        questions.put(&handle("r"));
+        tokio::time::advance(5 * SECOND).await;
+        let slow = |_: Option<Box<str>>| {
+            Flight::start(&Runtime::current(), async {
+                tokio::time::sleep(SECOND).await;
+                Ok(Answered::Declined)
+            })
+        };
+        let other = Handle { id: "r".into(), ..handle("r") };
+        assert!(matches!(questions.look(&other, slow), Look::Asking(_)));
+        questions.hasten(&other);
+        assert_eq!(questions.note("r", Said::Pending), Ok(Answered::Waiting(Duration::ZERO)));
+        tokio::time::advance(SECOND).await;
+        assert!(matches!(questions.look(&other, slow), Look::Asking(_)), "and once more, for the word");
+        questions.hasten(&handle("unknown"));
     }
 
     #[tokio::test(start_paused = true)]

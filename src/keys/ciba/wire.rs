@@ -14,6 +14,8 @@ const REQUESTED_EXPIRY: u64 = 120;
 const MOST_EXPIRY: u64 = 600;
 /// Between two looks, where the issuer says nothing (§7.3).
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Between two looks at an issuer that sends word (ping): it may get lost, and people have a minute or two.
+const SELDOM: Duration = Duration::from_secs(10);
 /// The longest name that an issuer may give to a question.
 const MOST_ID: usize = 1024;
 
@@ -24,6 +26,7 @@ pub struct Wanted {
     label: Box<str>,
     code: Box<str>,
     acr_values: String,
+    notification_token: Option<Box<str>>,
 }
 
 impl Wanted {
@@ -35,12 +38,18 @@ impl Wanted {
             label: ask.label.into(),
             code: ask.code.into(),
             acr_values: ask.acr_values.join(" "),
+            notification_token: ask.notification_token.map(Into::into),
         }
     }
 
     /// Whether the issuer can be told by an ID token who is meant.
     pub const fn has_id_token(&self) -> bool {
         self.id_token.is_some()
+    }
+
+    /// Whether the issuer sends word when there is an answer.
+    pub const fn is_told(&self) -> bool {
+        self.notification_token.is_some()
     }
 
     /// The body of a request for authentication (§7.1); `None` where the phone could not show the code.
@@ -61,7 +70,7 @@ impl Wanted {
         if how.takes_claims {
             form.append_pair("claims", &self.claims());
         }
-        if let Some(token) = how.notification_token {
+        if let Some(token) = &self.notification_token {
             form.append_pair("client_notification_token", token);
         }
         Some(form.finish())
@@ -92,8 +101,6 @@ pub struct How<'h> {
     pub scope: &'h str,
     /// Whether the issuer knows the parameter `claims`.
     pub takes_claims: bool,
-    /// Where the issuer is to send word (ping, §10.2): by what it shows there that it is the issuer.
-    pub notification_token: Option<&'h str>,
 }
 
 /// A question as its caller keeps it.
@@ -110,8 +117,9 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Reads the issuer's acknowledgement (§7.3) of a question that was put at `now`, in Unix seconds.
-    pub fn acknowledged(text: &[u8], now: i64) -> Option<Self> {
+    /// Reads the issuer's acknowledgement (§7.3) of a question that was put at `now`, in Unix seconds. Of an issuer that
+    /// sends word (`is_told`) the answer is looked for more seldom.
+    pub fn acknowledged(text: &[u8], now: i64, is_told: bool) -> Option<Self> {
         let Ok(Value::Object(members)) = json::parse(text) else { return None };
         let id = members.get("auth_req_id")?.as_str().filter(|id| is_sound(id))?;
         let lifetime = seconds(members.get("expires_in")?)?.clamp(1, MOST_EXPIRY);
@@ -119,6 +127,7 @@ impl Handle {
             None | Some(Value::Null) => INTERVAL,
             Some(value) => Duration::from_secs(seconds(value)?.clamp(1, MOST_EXPIRY)),
         };
+        let interval = if is_told { interval.max(SELDOM) } else { interval };
         let expires_at = now.saturating_add(i64::try_from(lifetime).ok()?);
         Some(Self { asked_at: now, expires_at, interval, id: id.into() })
     }
@@ -187,6 +196,7 @@ mod tests {
             acr_values: &["loa:2".into(), "loa:3".into()],
             language: "en",
             come_back: "",
+            notification_token: None,
         })
     }
 
@@ -196,7 +206,6 @@ mod tests {
         by_id_token: true,
         scope: "openid",
         takes_claims: false,
-        notification_token: None,
     };
 
     #[test]
@@ -215,8 +224,9 @@ mod tests {
 
     #[test]
     fn claims_and_notifications_are_asked_for_where_that_was_said() {
-        let how = How { takes_claims: true, notification_token: Some("n-1"), ..HOW };
-        let form = wanted(None).form(&how).expect("form");
+        let how = How { takes_claims: true, ..HOW };
+        let told = Wanted { notification_token: Some("n-1".into()), ..wanted(None) };
+        let form = told.form(&how).expect("form");
         let pairs: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
         let value = |name: &str| pairs.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_ref());
         assert_eq!(value("client_notification_token"), Some("n-1"));
@@ -227,11 +237,13 @@ mod tests {
 
     #[test]
     fn a_question_goes_through_its_text() {
-        let read = |text: &str| Handle::acknowledged(text.as_bytes(), 1_000);
+        let read = |text: &str| Handle::acknowledged(text.as_bytes(), 1_000, false);
         let handle = read(r#"{"auth_req_id":"q.1_-","expires_in":60,"interval":2}"#).expect("read");
         assert_eq!((handle.expires_at, handle.interval), (1_060, Duration::from_secs(2)));
         assert_eq!(&*handle.text(), "1000.1060.2.q.1_-");
         assert_eq!(Handle::parse(&handle.text()), Some(handle));
+        let told = Handle::acknowledged(br#"{"auth_req_id":"q","expires_in":60,"interval":2}"#, 1_000, true);
+        assert_eq!(told.expect("read").interval, SELDOM);
         let short = read(r#"{"auth_req_id":"q","expires_in":"99999"}"#).expect("read");
         assert_eq!((short.expires_at, short.interval), (1_600, INTERVAL), "the default, and not for ever");
         for text in [

@@ -9,6 +9,7 @@ use crate::identity::testing::{Minter, changed, encode};
 use crate::keys::testing::{Asked as Seen, Reply, Server, install_crypto};
 
 const ASK: Ask<'static> = Ask {
+    notification_token: None,
     issuer: "https://login.test/realms/people",
     subject: "alice",
     id_token: Some("h.p.s"),

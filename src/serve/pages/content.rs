@@ -68,6 +68,12 @@ impl<'p> Content<'p> {
         Self { choices: others, heading: (!others.is_empty()).then_some(words.others), ..self }
     }
 
+    /// The same with a way out for those who don't want it.
+    fn or_back(self, back: &Option<String>, words: &Words) -> Self {
+        let out = back.as_ref().map(|back| Choice { label: words.no.into(), link: back.clone() });
+        Self { out, ..self }
+    }
+
     /// What a page holds.
     pub fn new(page: &'p Page, language: Language) -> Self {
         let words = words(language);
@@ -83,10 +89,10 @@ impl<'p> Content<'p> {
             Page::Failed(again) => Self::plain(Says::Failed, Some(again)),
             Page::Outage(again) => Self::plain(Says::Outage, Some(again)),
             Page::Malformed => Self::plain(Says::Malformed, None),
-            Page::StepUp { label, ways, .. } if ways.is_empty() => {
-                Self { label: label.as_deref(), ..Self::plain(Says::NoWay, None) }
+            Page::StepUp { label, ways, back, .. } if ways.is_empty() => {
+                Self { label: label.as_deref(), ..Self::plain(Says::NoWay, None) }.or_back(back, words)
             }
-            Page::StepUp { label, ways, kept, lost } => Self {
+            Page::StepUp { label, ways, kept, lost, back } => Self {
                 label: label.as_deref(),
                 notes: [(kept, words.kept), (lost, words.lost)]
                     .into_iter()
@@ -95,11 +101,11 @@ impl<'p> Content<'p> {
                     .collect(),
                 choices: ways,
                 is_ranked: true,
-                ..Self::plain(Says::StepUp, None)
+                ..Self::plain(Says::StepUp, None).or_back(back, words)
             },
-            Page::Confirm { label, shown, action, cancel } => Self {
+            Page::Confirm { label, account, shown, action, cancel } => Self {
                 label: label.as_deref(),
-                notes: notes(shown, words),
+                notes: notes(account.as_deref(), shown, words),
                 rows: shown.iter().filter_map(|row| Row::new(row, words)).collect(),
                 is_form: true,
                 // What answers is the application, which may lead on to wherever it would have without the gateway.
@@ -109,21 +115,23 @@ impl<'p> Content<'p> {
             },
             Page::Waiting { label, code, seconds, here, others, cancel } => Self {
                 label: label.as_deref(),
-                code: Some(code),
+                code: (!code.is_empty()).then_some(code),
                 // The page does not load itself again. Whoever reads it slowly, or has it read out, would lose their
                 // place each time (WCAG 2.2.1, failure F41), and nothing here could tell the browser to stop.
                 notes: vec![words.patience.replace("{seconds}", &seconds.to_string())],
                 out: Some(Choice { label: words.stop.into(), link: cancel.clone() }),
-                ..Self::plain(Says::Waiting, Some(here)).or(others, words)
+                ..Self::plain(if code.is_empty() { Says::Asked } else { Says::Waiting }, Some(here))
+                    .or(others, words)
             },
             Page::Proven => Self::plain(Says::Proven, None),
             Page::Sent { ok: true, back } => Self::plain(Says::Sent, Some(back)),
             Page::Sent { ok: false, back } => Self::plain(Says::NotAccepted, Some(back)),
             Page::AlreadySent(back) => Self::plain(Says::AlreadySent, Some(back)),
             Page::IntentGone(back) => Self::plain(Says::IntentGone, Some(back)),
+            Page::LinkGone(back) => Self::plain(Says::LinkGone, Some(back)),
             Page::OtherPerson(back) => Self::plain(Says::OtherPerson, Some(back)),
-            Page::ProofRefused { again, others } => {
-                Self::plain(Says::ProofRefused, Some(again)).or(others, words)
+            Page::ProofRefused { again, others, back } => {
+                Self::plain(Says::ProofRefused, Some(again)).or(others, words).or_back(back, words)
             }
             Page::WayOutage { again, others } => Self::plain(Says::WayOutage, Some(again)).or(others, words),
             Page::TooManyPrompts(others) => Self::plain(Says::TooManyPrompts, None).or(others, words),
@@ -132,15 +140,16 @@ impl<'p> Content<'p> {
 }
 
 /// What is to be said of a list as a whole.
-fn notes(shown: &[Shown], words: &Words) -> Vec<String> {
+fn notes(account: Option<&str>, shown: &[Shown], words: &Words) -> Vec<String> {
+    let account = account.map(|account| words.account.replace("{account}", account));
     if shown.is_empty() {
-        return vec![words.unread.to_owned()];
+        return account.into_iter().chain([words.unread.to_owned()]).collect();
     }
     let more = |row: &Shown| match row.value {
         ShownValue::More(count) => Some(words.more.replace("{count}", &count.to_string())),
         _ => None,
     };
-    shown.iter().filter_map(more).collect()
+    account.into_iter().chain(shown.iter().filter_map(more)).collect()
 }
 
 impl Row {
@@ -175,6 +184,22 @@ fn size(bytes: usize, decimal: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_does_not_want_to_give_proof_can_go_back() {
+        let back = || Some("/bills".to_owned());
+        let ways = vec![Choice { label: "By card".into(), link: "/card".into() }];
+        for page in [
+            Page::StepUp { label: None, ways: ways.clone(), kept: true, lost: false, back: back() },
+            Page::StepUp { label: None, ways: Vec::new(), kept: false, lost: false, back: back() },
+            Page::ProofRefused { again: "/again".into(), others: ways, back: back() },
+        ] {
+            for (language, label) in [(Language::English, "No, go back"), (Language::Spanish, "No, volver")] {
+                let out = Content::new(&page, language).out.expect("a way out");
+                assert_eq!((&*out.label, &*out.link), (label, "/bills"), "{page:?}");
+            }
+        }
+    }
 
     #[test]
     fn files_are_as_long_as_people_say() {

@@ -196,11 +196,35 @@ mod tests {
         ];
         let (again, back, cancel) = (EVIL.to_owned(), EVIL.to_owned(), EVIL.to_owned());
         vec![
-            Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false },
-            Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true },
-            Page::StepUp { label: label.clone(), ways: Vec::new(), kept: true, lost: true },
-            Page::Confirm { label: label.clone(), shown, action: EVIL.to_owned(), cancel: EVIL.to_owned() },
-            Page::Confirm { label: None, shown: Vec::new(), action: "/a".into(), cancel: "/".into() },
+            Page::StepUp {
+                label: label.clone(),
+                ways: ways.clone(),
+                kept: true,
+                lost: false,
+                back: Some(again.clone()),
+            },
+            Page::StepUp { label: None, ways: ways.clone(), kept: false, lost: true, back: None },
+            Page::StepUp {
+                label: label.clone(),
+                ways: Vec::new(),
+                kept: true,
+                lost: true,
+                back: Some(again.clone()),
+            },
+            Page::Confirm {
+                label: label.clone(),
+                account: Some(EVIL.into()),
+                shown,
+                action: EVIL.to_owned(),
+                cancel: EVIL.to_owned(),
+            },
+            Page::Confirm {
+                label: None,
+                account: None,
+                shown: Vec::new(),
+                action: "/a".into(),
+                cancel: "/".into(),
+            },
             Page::Waiting {
                 label,
                 code: EVIL.into(),
@@ -215,7 +239,7 @@ mod tests {
             Page::AlreadySent(back.clone()),
             Page::IntentGone(back.clone()),
             Page::OtherPerson(back),
-            Page::ProofRefused { again: again.clone(), others: ways.clone() },
+            Page::ProofRefused { again: again.clone(), others: ways.clone(), back: Some(again.clone()) },
             Page::WayOutage { again, others: ways.clone() },
             Page::TooManyPrompts(ways),
         ]
@@ -251,13 +275,15 @@ mod tests {
             Choice { label: "By card".into(), link: "/card".into() },
         ];
         let again = [Choice { label: Box::default(), link: "/again".into() }];
-        let nameless = Page::StepUp { label: None, ways: again.to_vec(), kept: false, lost: false };
+        let nameless =
+            Page::StepUp { label: None, ways: again.to_vec(), kept: false, lost: false, back: None };
         assert!(english(&nameless).html.contains(">Sign in again</a>"));
         assert!(
             pages().page(&nameless, Some("es"), Uuid::nil()).html.contains(">Iniciar sesión de nuevo</a>")
         );
         let page = |label: Option<&str>, ways: &[Choice], kept, lost| {
-            english(&Page::StepUp { label: label.map(Into::into), ways: ways.to_vec(), kept, lost })
+            let (label, ways) = (label.map(Into::into), ways.to_vec());
+            english(&Page::StepUp { label, ways, kept, lost, back: None })
         };
         let kept = page(Some("Pay a bill"), &ways, true, false);
         assert_eq!((count(&kept, "is kept for"), count(&kept, "could not be kept")), (1, 0));
@@ -283,6 +309,7 @@ mod tests {
         let confirm = |shown: &[Shown]| {
             english(&Page::Confirm {
                 label: Some("Change my address".into()),
+                account: Some("ana@example.org".into()),
                 shown: shown.to_vec(),
                 action: "/_wardgate/go?i=1&j=2".into(),
                 cancel: "/profile".into(),
@@ -292,6 +319,7 @@ mod tests {
         assert_eq!(count(&page, "<h1>Please check: Change my address</h1>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Home address</bdi></dt><dd><bdi>2 New Road</bdi></dd>"), 1);
         assert_eq!(count(&page, "<dt><bdi>Note</bdi></dt><dd class=\"remark\"><bdi>empty</bdi></dd>"), 1);
+        assert_eq!(count(&page, "<p>You are signed in as ana@example.org.</p>"), 1);
         assert_eq!((count(&page, "1234"), count(&page, "not shown<")), (0, 1));
         let form = "<form method=\"post\" action=\"/_wardgate/go?i=1&#38;j=2\"><button class=\"action\" type=\"submit\">Yes, do it: Change my address</button></form>";
         assert_eq!((count(&page, form), count(&page, "<form"), count(&page, "<button")), (1, 1, 1));
@@ -303,15 +331,23 @@ mod tests {
 
     #[test]
     fn the_code_is_on_the_page_that_waits() {
-        let page = english(&Page::Waiting {
+        let mut waiting = Page::Waiting {
             label: Some("Pay a bill".into()),
             code: "K7-M2".into(),
             seconds: 5,
             here: "/here".into(),
             others: vec![Choice { label: "By card".into(), link: "/card".into() }],
             cancel: "/bills".into(),
-        });
+        };
+        let page = english(&waiting);
         assert_eq!((count(&page, "<p class=\"code\">K7-M2</p>"), count(&page, "can take 5 seconds")), (1, 1));
+        let Page::Waiting { ref mut code, .. } = waiting else { unreachable!() };
+        *code = Box::default();
+        let asked = english(&waiting);
+        assert_eq!(
+            (count(&asked, "class=\"code\""), count(&asked, "code there"), count(&asked, "say no")),
+            (0, 0, 1)
+        );
         for link in
             ["class=\"action\" href=\"/here\"", "class=\"action second\" href=\"/card\"", "href=\"/bills\""]
         {

@@ -22,11 +22,13 @@ pub enum Says {
     NoWay,
     Confirm,
     Waiting,
+    Asked,
     Proven,
     Sent,
     NotAccepted,
     AlreadySent,
     IntentGone,
+    LinkGone,
     OtherPerson,
     ProofRefused,
     WayOutage,
@@ -47,13 +49,13 @@ impl Says {
     pub const fn status(self) -> u16 {
         match self {
             Self::Chooser | Self::ConfirmSignOut | Self::SignedOut => 200,
-            Self::Confirm | Self::Waiting | Self::Proven | Self::Sent => 200,
+            Self::Confirm | Self::Waiting | Self::Asked | Self::Proven | Self::Sent => 200,
             Self::Expired | Self::Malformed => 400,
             Self::MoreProof | Self::Ended | Self::StepUp | Self::NoWay => 401,
             Self::Failed | Self::Denied | Self::OtherPerson | Self::ProofRefused => 403,
             Self::NotFound => 404,
             Self::AlreadySent => 409,
-            Self::IntentGone => 410,
+            Self::IntentGone | Self::LinkGone => 410,
             Self::TooMany | Self::TooManyPrompts => 429,
             Self::Uncertain | Self::NotAccepted => 502,
             Self::Outage | Self::WayOutage => 503,
@@ -215,6 +217,16 @@ impl Says {
                 "Le preguntamos en su teléfono por {label}. El código de allí debe ser igual que este. Si no lo es, diga que no en el teléfono.",
                 "Dije que sí en mi teléfono",
             ),
+            (Self::Asked, English) => (
+                "Look at your phone",
+                "We asked on your phone about {label}. If it was not you who wanted this, say no on the phone.",
+                "I said yes on my phone",
+            ),
+            (Self::Asked, Spanish) => (
+                "Mire su teléfono",
+                "Le preguntamos en su teléfono por {label}. Si no fue usted quien lo quiso, diga que no en el teléfono.",
+                "Dije que sí en mi teléfono",
+            ),
             (Self::Proven, English) => {
                 ("Thank you, it is confirmed", "Close this window and go on in the other one.", "")
             }
@@ -259,6 +271,16 @@ impl Says {
             (Self::IntentGone, Spanish) => (
                 "Lo que rellenó ya no está aquí",
                 "Pasó demasiado tiempo o se cerró la sesión. Si no lo había confirmado, no se envió nada: vuelva atrás y rellénelo otra vez.",
+                "Volver",
+            ),
+            (Self::LinkGone, English) => (
+                "Please begin once more",
+                "The way to this page can be used once, and for a moment only. Nothing was sent. Go back and press the button there again.",
+                "Go back",
+            ),
+            (Self::LinkGone, Spanish) => (
+                "Empiece otra vez",
+                "El camino a esta página se puede usar una sola vez y solo por un momento. No se envió nada. Vuelva y pulse otra vez el botón.",
                 "Volver",
             ),
             (Self::OtherPerson, English) => (

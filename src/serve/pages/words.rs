@@ -22,6 +22,8 @@ pub struct Words {
     pub lost: &'static str,
     /// How long an answer takes; `{seconds}` is how many.
     pub patience: &'static str,
+    /// Whose session it is.
+    pub account: &'static str,
     /// In the place of what can't be shown.
     pub unread: &'static str,
     /// In the place of a secret.
@@ -49,6 +51,7 @@ pub const fn words(language: Language) -> &'static Words {
             kept: "What you sent is kept for a few minutes. We ask you once more before it is sent.",
             lost: "What you sent could not be kept. After this you will have to fill it in again.",
             patience: "After you say yes on the phone, it can take {seconds} seconds until we know. If you come back to this page, wait a moment and press again.",
+            account: "You are signed in as {account}.",
             unread: "What you filled in can't be shown here. Go on only if you have just sent it yourself.",
             hidden: "not shown",
             empty: "empty",
@@ -66,6 +69,7 @@ pub const fn words(language: Language) -> &'static Words {
             kept: "Lo que envió se guarda unos minutos. Le preguntamos otra vez antes de enviarlo.",
             lost: "Lo que envió no se pudo guardar. Después tendrá que rellenarlo otra vez.",
             patience: "Después de decir que sí en el teléfono, pueden pasar {seconds} segundos hasta que lo sepamos. Si vuelve a ver esta página, espere un momento y pulse otra vez.",
+            account: "Ha iniciado sesión como {account}.",
             unread: "Lo que rellenó no se puede mostrar aquí. Siga solo si lo acaba de enviar usted.",
             hidden: "no se muestra",
             empty: "vacío",

@@ -6,6 +6,7 @@ use pingora::http::ResponseHeader;
 use uuid::Uuid;
 
 use super::{RETRY_AFTER, Reply};
+use crate::enforce::sessions::Heard;
 use crate::serve::pages::Rendered;
 use crate::serve::upstream::DECISION_HEADER;
 
@@ -39,6 +40,7 @@ impl Reply {
         // Not `no-referrer`: then a form of the page's own would come without its origin (Fetch standard).
         header.insert_header(http::header::REFERRER_POLICY, "same-origin")?;
         header.insert_header("cross-origin-opener-policy", "same-origin")?;
+        header.insert_header("cross-origin-resource-policy", "same-origin")?;
         header.insert_header("x-content-type-options", "nosniff")?;
         Ok(Self { header, body })
     }
@@ -72,6 +74,25 @@ impl Reply {
         // Only the applications of this host run it, or learn that it is here.
         header.insert_header("cross-origin-resource-policy", "same-origin")?;
         Ok(Self { header, body })
+    }
+
+    /// How an issuer's word was taken (OpenID Connect CIBA Core 1.0 §10.2).
+    pub fn heard(id: Uuid, heard: Heard) -> pingora::Result<Self> {
+        let status = match heard {
+            Heard::Taken => 204,
+            Heard::Malformed => 400,
+            Heard::Refused => 401,
+            Heard::Unavailable => 503,
+        };
+        let mut reply = Self::bare(id, status)?;
+        match heard {
+            // It has no content whose length could be told (RFC 9110 §8.6).
+            Heard::Taken => drop(reply.header.remove_header(&http::header::CONTENT_LENGTH)),
+            Heard::Refused => reply.header.insert_header(http::header::WWW_AUTHENTICATE, "Bearer")?,
+            Heard::Malformed => {}
+            Heard::Unavailable => reply.header.insert_header(http::header::RETRY_AFTER, RETRY_AFTER)?,
+        }
+        Ok(reply)
     }
 
     /// A status and nothing else.

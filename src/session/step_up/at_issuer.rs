@@ -65,8 +65,12 @@ impl BrowserSessions {
         step_up: &StepUpBegun,
         tokens: Result<(Offer<'_>, Tokens), Stop>,
     ) -> Visited {
-        let Some(live) = self.alive(visit).await else {
-            return Page::IntentGone(super::link(None, "/", false)).into();
+        let live = match self.alive(visit).await {
+            Lookup::Found(live) => live,
+            Lookup::Absent => return Page::IntentGone(self.start_page(visit)).into(),
+            Lookup::Unavailable => {
+                return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
+            }
         };
         let intent = match self.kept(&step_up.intent).await {
             Lookup::Found(super::Kept::Waiting(intent)) => *intent,
@@ -78,8 +82,9 @@ impl BrowserSessions {
             }
         };
         let is_theirs = live.name == step_up.session && intent.session == step_up.session;
-        let owner = Owner::SignedIn(live);
-        let matter = Matter { name: step_up.intent.to_string(), intent, owner, closes: step_up.closes };
+        let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
+        let (owner, closes) = (Owner::SignedIn(live), step_up.closes);
+        let matter = Matter { name, intent, owner, closes, home: None, is_held: false, device };
         // Whoever began it is who must come back.
         if !is_theirs {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));

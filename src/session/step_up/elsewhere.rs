@@ -53,13 +53,16 @@ impl BrowserSessions {
         };
         let prompt = match understood::<Prompt>(self.state.peek(&key).await) {
             Lookup::Found(prompt) => prompt,
-            Lookup::Absent if self.is_proven(&matter.name, &matter.intent).await => {
+            Lookup::Absent
+                if self.is_proven(&matter.name, &matter.intent).await || self.has_proof(&matter).await =>
+            {
                 // In another window, or at another gateway.
-                return self.after_proof(&matter).await.into();
+                return self.goes_on(&matter, visit.now).await;
             }
             Lookup::Absent => {
                 let host = visit.facts.host.as_str();
-                return match self.put(&matter, (way, position), host, visit.now).await {
+                let Some(code) = code() else { return self.way_down(&matter, &way.name, "no_randomness") };
+                return match self.put(&matter, (way, position), code, (host, visit.now)).await {
                     Ok(Prompt { page: Some(page), .. }) => Answer::GoTo(page.into()).into(),
                     Ok(prompt) => self.waiting(&matter, way, &prompt, Duration::from_secs(prompt.interval)),
                     Err(visited) => *visited,
@@ -67,6 +70,9 @@ impl BrowserSessions {
             }
             Lookup::Unavailable => return self.way_down(&matter, &way.name, "store_unavailable"),
         };
+        if way.sends_word() && self.has_word(&prompt).await {
+            prompts.hasten(position, &prompt.handle);
+        }
         match prompts.answered(position, &prompt.handle, visit.now).await {
             Ok(Answered::Waiting(interval)) => self.waiting(&matter, way, &prompt, interval),
             Ok(Answered::Proven(proof)) => match self.state.unseal(&key).await {
@@ -74,7 +80,7 @@ impl BrowserSessions {
                     self.accept(&matter, (&way.name, proof), (prompt.asked_at, visit.now)).await
                 }
                 // Another window of the same person was first.
-                Lookup::Absent => Answer::GoTo(confirm::address(&matter.name)).into(),
+                Lookup::Absent => Answer::GoTo(confirm::address(&matter.name, matter.closes)).into(),
                 Lookup::Unavailable => self.way_down(&matter, &way.name, "store_unavailable"),
             },
             Ok(Answered::Declined) => self.over(&matter, way, "declined").await,
@@ -95,13 +101,13 @@ impl BrowserSessions {
         self.refused(matter, &way.name, result)
     }
 
-    /// Puts the question, where the person was not asked too often.
+    /// Puts the question, where the person was not asked too often. `code` stands on the page; empty where there is none.
     pub(super) async fn put(
         &self,
         matter: &Matter,
         (way, position): (&Way, usize),
-        host: &str,
-        now: i64,
+        code: Box<str>,
+        (host, now): (&str, i64),
     ) -> Result<Prompt, Box<Visited>> {
         let down = |why| Box::new(self.way_down(matter, &way.name, why));
         let Some(prompts) = &self.prompts else { return Err(down("way_unavailable")) };
@@ -117,14 +123,15 @@ impl BrowserSessions {
             Lookup::Found(_) => {}
             Lookup::Absent | Lookup::Unavailable => return Err(down("store_unavailable")),
         }
-        let Some(code) = code() else { return Err(down("no_randomness")) };
         let here = address(&matter.name, Some(&way.name), matter.closes);
-        let offer = match &matter.owner {
-            Owner::SignedIn(live) => self.offer(host, &live.record.issuer),
-            Owner::Nobody(_) => self.offers(host).next(),
-        };
-        let Some(offer) = offer else {
-            return Err(Box::new(Page::IntentGone(matter.intent.back.clone().into()).into()));
+        let own = self.pages.as_ref().filter(|pages| *pages.host == *host);
+        let origin = own.or_else(|| match &matter.owner {
+            Owner::SignedIn(live) => Some(self.offer(host, &live.record.issuer)?.origin),
+            Owner::Nobody(_) => Some(self.offers(host).next()?.origin),
+        });
+        let Some(origin) = origin else { return Err(Box::new(Page::IntentGone(matter.back()).into())) };
+        let Ok(notification_token) = self.awaits_word(matter, way).await else {
+            return Err(down("store_unavailable"));
         };
         let acr_values = self.acr_values(matter);
         let rules = self.policy.issuers.get(matter.owner.issuer());
@@ -145,7 +152,8 @@ impl BrowserSessions {
             code: &code,
             acr_values: &acr_values,
             language: matter.intent.language.as_deref().unwrap_or("en"),
-            come_back: &format!("{}{here}", offer.origin.text),
+            come_back: &format!("{}{here}", origin.text),
+            notification_token: notification_token.as_deref(),
         };
         let asked = match prompts.ask(position, &ask).await {
             Ok(asked) => asked,
@@ -174,7 +182,7 @@ impl BrowserSessions {
             seconds: u32::try_from(seconds).unwrap_or(5),
             here: address(&matter.name, Some(&way.name), matter.closes),
             others: self.choices(matter, &[&way.name]),
-            cancel: matter.intent.back.clone().into(),
+            cancel: matter.back(),
         }
         .into()
     }

@@ -64,23 +64,36 @@ impl BrowserSessions {
         let position = self.policy.ways.iter().position(|known| known.name == way.name)?;
         let _held = self.holding.begin(&live.subject.qualified_id())?;
         // What was kept for a page must not be sent as well: the request itself goes on.
-        let owner = Owner::SignedIn(live);
-        let matter = Matter { name: name.to_owned(), intent: *intent, owner, closes: true };
+        let (name, device) = (name.to_owned(), challenged.facts.device.clone());
+        let (intent, owner) = (*intent, Owner::SignedIn(live));
+        let matter = Matter { name, intent, owner, closes: true, home: None, is_held: true, device };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
         let host = challenged.facts.host.as_str();
-        let prompt = match self.put(&matter, (way, position), host, challenged.now).await {
+        // There is no page that could show a code.
+        let prompt = match self.put(&matter, (way, position), Box::default(), (host, challenged.now)).await {
             Ok(prompt) => prompt,
             Err(visited) => return Some(*visited),
         };
         let mut interval = Duration::from_secs(prompt.interval);
-        while began.elapsed() + interval <= patience {
-            sleep(interval).await;
+        let mut listens = way.sends_word();
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            if listens && self.hears(&prompt, interval.min(left)).await {
+                prompts.hasten(position, &prompt.handle);
+                // It is said once, and what is said again is worth no look.
+                listens = false;
+            } else if interval > left {
+                return None;
+            } else if !listens {
+                sleep(interval).await;
+            }
             let now = challenged.now.saturating_add(i64::try_from(began.elapsed().as_secs()).unwrap_or(0));
             match prompts.answered(position, &prompt.handle, now).await {
                 Ok(Answered::Waiting(next)) => interval = next.max(Duration::from_secs(1)),
                 Ok(Answered::Proven(proof)) => {
                     // Or the person has opened the page, which was first.
-                    let Lookup::Found(_) = self.state.unseal(&prompt_key(name, &way.name)).await else {
+                    let Lookup::Found(_) = self.state.unseal(&prompt_key(&matter.name, &way.name)).await
+                    else {
                         return None;
                     };
                     return Some(self.accept(&matter, (&way.name, proof), (prompt.asked_at, now)).await);
@@ -91,7 +104,6 @@ impl BrowserSessions {
                 Err(_) => return None,
             }
         }
-        None
     }
 }
 

@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -88,8 +85,8 @@ pub struct Intent {
     pub target: Box<str>,
     /// Names and values.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// The body in base64.
-    pub body: Box<str>,
+    /// Whether it has a body, which lies apart.
+    pub has_body: bool,
     /// Whether a script asked, and not a person who went there.
     pub by_script: bool,
     /// Where the person comes from.
@@ -118,11 +115,6 @@ impl Intent {
         matches!(&*self.method, "GET" | "HEAD") || !self.is_whole
     }
 
-    /// Its body.
-    pub fn body(&self) -> Option<Bytes> {
-        STANDARD.decode(self.body.as_bytes()).ok().map(Bytes::from)
-    }
-
     /// Its headers.
     pub fn headers(&self) -> HeaderMap {
         let pair = |(name, value): &(Box<str>, Box<str>)| {
@@ -148,6 +140,12 @@ struct StoredGrant {
 
 fn intent_key(name: &str) -> String {
     format!("intent:{}", secret::digest(name))
+}
+
+/// Says who is taking a request out; a key of the same kind as what is spent, as one of many gets it. It is no proof: it
+/// has no moment before which it would be worth nothing.
+pub fn click(name: &str) -> ProofKey {
+    ProofKey::new(&["click", name], i64::MAX)
 }
 
 /// Lies beside what waits, so that it can be written before that is taken out.
@@ -216,7 +214,7 @@ impl BrowserSessions {
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
             headers: headers.filter(|_| !is_safe && is_whole).unwrap_or_default(),
-            body: STANDARD.encode(body.filter(|_| is_whole).unwrap_or_default()).into(),
+            has_body: is_whole && body.is_some_and(|body| !body.is_empty()),
             by_script: !is_navigation,
             back: back(facts.host.as_str(), challenged.headers, facts.target.raw(), is_navigation && is_safe),
             route: route.id.as_ref().into(),
@@ -235,7 +233,9 @@ impl BrowserSessions {
             return Some(nothing((!is_safe).then_some(false)));
         }
         let link = address(&name, None, false);
-        let is_kept = self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
+        let body = body.filter(|_| intent.has_body).unwrap_or_default();
+        let is_kept = self.keep_body(&name, body).await
+            && self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
         is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept, cookie })
     }
 
@@ -251,6 +251,11 @@ impl BrowserSessions {
     /// Takes out what lies under a request's name: one caller gets it.
     pub(super) async fn take_intent(&self, name: &str) -> Lookup<Kept> {
         understood(self.state.unseal(&intent_key(name)).await)
+    }
+
+    /// Takes the note back that it was sent: it could not be.
+    pub(super) async fn not_sent(&self, name: &str) {
+        let _ = self.state.unseal(&sent_key(name)).await;
     }
 
     pub(super) async fn keep_intent(&self, name: &str, kept: &Kept) -> bool {

@@ -6,11 +6,15 @@
 
 mod anonymous;
 mod at_issuer;
+mod body;
 mod confirm;
 mod elsewhere;
+mod handover;
 mod hold;
 mod intent;
 mod owner;
+mod pages_host;
+mod ping;
 mod raise;
 
 pub(super) use self::at_issuer::Demand;
@@ -20,11 +24,11 @@ use self::intent::{Intent, Kept};
 use self::owner::Owner;
 use super::BrowserSessions;
 use super::record::Live;
-use super::start::link;
 use crate::decision::Lookup;
-use crate::enforce::sessions::{Choice, Page, Place, SessionFact, Visit, Visited};
+use crate::enforce::sessions::{Answer, Choice, Page, Place, SessionFact, Visit, Visited};
 use crate::enforce::step_up::is_anonymous;
 use crate::policy::{Route, TierIndex, Way, WayKind};
+use crate::request::device::DeviceId;
 
 /// So often a person may fail to give proof for one action before it has to be begun anew.
 const MOST_ATTEMPTS: u64 = 5;
@@ -37,6 +41,29 @@ struct Matter {
     owner: Owner,
     /// Whether the window is to be closed afterwards.
     closes: bool,
+    /// The application's origin, where the visit is at the pages' own host; what leads back begins with it.
+    home: Option<Box<str>>,
+    /// Whether its request is held, and asks again by itself.
+    is_held: bool,
+    /// The name by which the browser shows that it was recognised before.
+    device: Option<DeviceId>,
+}
+
+impl Matter {
+    /// Where the person goes back to.
+    fn back(&self) -> String {
+        self.at_home(&self.intent.back)
+    }
+
+    /// Where the person goes who does not want it; a page that needs the proof itself is no such place.
+    fn way_out(&self) -> Option<String> {
+        (self.intent.back != self.intent.target).then(|| self.back())
+    }
+
+    /// An address of the application.
+    fn at_home(&self, target: &str) -> String {
+        format!("{}{target}", self.home.as_deref().unwrap_or_default())
+    }
 }
 
 /// The address of a step-up; `way` is one that was chosen.
@@ -58,41 +85,35 @@ impl BrowserSessions {
         let target = &visit.facts.target;
         let Some(name) = target.query_once("intent") else { return Err(Page::Malformed.into()) };
         let name = name.into_owned();
-        let owner = match self.owner_name(visit, &name).await {
-            Lookup::Found(owner) => owner,
-            Lookup::Absent => return Err(self.unowned(&name).await.into()),
+        if is_anonymous(&name) {
+            return self.anonymous_matter(visit, name).await;
+        }
+        let live = match self.visitor(visit).await {
+            Lookup::Found(live) => live,
+            // Whatever was kept was the ended session's.
+            Lookup::Absent => return Err(Page::IntentGone(self.start_page(visit)).into()),
             Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
         };
+        let home = self.home(visit, &live);
+        let at_home = |target: &str| format!("{}{target}", home.as_deref().unwrap_or_default());
         let intent = match self.kept(&name).await {
             Lookup::Found(Kept::Waiting(intent)) => *intent,
-            Lookup::Found(Kept::Sent { session, back }) if session == owner => {
-                return Err(Page::AlreadySent(back.into()).into());
+            Lookup::Found(Kept::Sent { session, back }) if session == live.name => {
+                return Err(Page::AlreadySent(at_home(&back)).into());
             }
-            Lookup::Found(Kept::Released { session, .. }) if session == owner => {
+            Lookup::Found(Kept::Released { session, .. }) if session == live.name => {
                 return Err(Page::Proven.into());
             }
-            Lookup::Found(_) => return Err(not_theirs(&name).into()),
-            Lookup::Absent => return Err(Page::IntentGone("/".to_owned()).into()),
+            Lookup::Found(_) => return Err(Page::OtherPerson(at_home("/")).into()),
+            Lookup::Absent => return Err(Page::IntentGone(at_home("/")).into()),
             Lookup::Unavailable => return Err(Page::Outage(target.raw().to_owned()).into()),
         };
-        let Some(owner) = self.owner(visit, &owner, &intent).await else {
-            return Err(not_theirs(&name).into());
-        };
+        if intent.session != live.name {
+            return Err(Page::OtherPerson(at_home("/")).into());
+        }
         let closes = target.query_once("then").as_deref() == Some("close");
-        Ok(Matter { name, intent, owner, closes })
-    }
-
-    /// What is said of a request by whose name nobody has come who may have it.
-    async fn unowned(&self, name: &str) -> Page {
-        if !is_anonymous(name) {
-            // Whatever was kept was the ended session's.
-            return Page::IntentGone(link(None, "/", false));
-        }
-        // The browser forgets soon by what it was known. Its person must not be told that nothing was sent.
-        match self.kept(name).await {
-            Lookup::Found(Kept::Sent { .. }) => Page::AlreadySent("/".to_owned()),
-            _ => Page::IntentGone("/".to_owned()),
-        }
+        let device = visit.facts.device.clone();
+        Ok(Matter { name, intent, owner: Owner::SignedIn(live), closes, home, is_held: false, device })
     }
 
     /// Goes the way that was chosen, or the only one; else asks which.
@@ -107,15 +128,18 @@ impl BrowserSessions {
         let way = match (wanted, ways.as_slice()) {
             (Some(name), ways) => ways.iter().find(|way| *way.name == *name).copied(),
             (None, [only]) => Some(*only),
-            (None, _) => {
-                let label = matter.intent.label.clone();
-                let ways = self.choices(&matter, &[]);
-                let kept = !matter.intent.is_read();
-                return Page::StepUp { label, ways, kept, lost: false }.into();
-            }
+            (None, _) if self.leads_to_pages(&matter) => return self.to_pages(visit, &matter, None).await,
+            (None, _) => return self.asks_which(&matter),
         };
         match way.map(|way| (way, &way.kind)) {
+            // That goes by the application's host, where the issuer knows it.
+            Some((way, WayKind::Oidc)) if matter.home.is_some() => {
+                Answer::GoTo(matter.at_home(&address(&matter.name, Some(&way.name), matter.closes))).into()
+            }
             Some((_, WayKind::Oidc)) => self.to_issuer(visit, matter).await,
+            Some((way, WayKind::Ciba { .. } | WayKind::Http { .. })) if self.leads_to_pages(&matter) => {
+                self.to_pages(visit, &matter, Some(&way.name)).await
+            }
             Some((way, WayKind::Ciba { .. } | WayKind::Http { .. })) => {
                 self.elsewhere(visit, matter, way).await
             }
@@ -123,17 +147,24 @@ impl BrowserSessions {
         }
     }
 
+    /// The page that asks which way.
+    fn asks_which(&self, matter: &Matter) -> Visited {
+        let label = matter.intent.label.clone();
+        let (ways, kept) = (self.choices(matter, &[]), !matter.intent.is_read());
+        Page::StepUp { label, ways, kept, lost: false, back: matter.way_out() }.into()
+    }
+
     /// Whether the person may try once more; counts the attempt.
     async fn may_try(&self, matter: &Matter) -> bool {
         let name = super::secret::digest(&matter.name);
         let attempts = self.state.window(&format!("step-up:{name}"), self.policy.resume.ttl).await;
-        // An issuer that never does what it is asked would else send the browser in circles (an essential `acr` that it can't give).
+        // Else an issuer that can't give the level would send the browser round in circles.
         !matches!(attempts, Lookup::Found(count) if count > MOST_ATTEMPTS)
     }
 
     fn too_often(&self, matter: &Matter) -> Visited {
-        let page =
-            Page::StepUp { label: matter.intent.label.clone(), ways: Vec::new(), kept: false, lost: false };
+        let (label, back) = (matter.intent.label.clone(), matter.way_out());
+        let page = Page::StepUp { label, ways: Vec::new(), kept: false, lost: false, back };
         self.ended(matter, "too_many_attempts", page)
     }
 
@@ -184,7 +215,7 @@ impl BrowserSessions {
     fn refused(&self, matter: &Matter, way: &str, result: &'static str) -> Visited {
         let again = address(&matter.name, Some(way), matter.closes);
         let others = self.choices(matter, &[way]);
-        self.ended(matter, result, Page::ProofRefused { again, others })
+        self.ended(matter, result, Page::ProofRefused { again, others, back: matter.way_out() })
     }
 
     /// The page that says that a way can't be used now.

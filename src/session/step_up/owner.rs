@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{self, Live, keep, name_of, understood};
 use super::super::{BrowserSessions, cookie, secret};
-use super::intent::Intent;
+use super::Matter;
+use super::intent::Kept;
 use crate::decision::Lookup;
-use crate::enforce::sessions::{SessionFact, Use, Visit};
+use crate::enforce::sessions::{Page, SessionFact, Use, Visit, Visited};
 use crate::enforce::step_up::{Asker, is_anonymous};
 use crate::request::account::Account;
 use crate::request::credentials::SessionId;
@@ -139,7 +140,11 @@ impl BrowserSessions {
     /// By what name a visit's browser has kept a request of this name: its session, or what it is known by otherwise.
     pub(super) async fn owner_name(&self, visit: &Visit<'_>, name: &str) -> Lookup<Box<str>> {
         if !is_anonymous(name) {
-            return self.alive(visit).await.map_or(Lookup::Absent, |live| Lookup::Found(live.name.clone()));
+            return match self.visitor(visit).await {
+                Lookup::Found(live) => Lookup::Found(live.name.clone()),
+                Lookup::Absent => Lookup::Absent,
+                Lookup::Unavailable => Lookup::Unavailable,
+            };
         }
         let Some(id) = &visit.facts.anonymous else { return Lookup::Absent };
         match self.nobody(id, visit.facts.host.as_str()).await {
@@ -149,17 +154,43 @@ impl BrowserSessions {
         }
     }
 
-    /// The owner of a request, whom [`Self::owner_name`] has named; `None` where that is another one, or gone.
-    pub(super) async fn owner(&self, visit: &Visit<'_>, owner: &str, intent: &Intent) -> Option<Owner> {
-        if *intent.session != *owner || *intent.host != *visit.facts.host.as_str() {
-            return None;
-        }
-        match &intent.account {
-            Some(account) => {
-                let account = Account::parse(account)?;
-                Some(Owner::Nobody(Nobody { name: owner.into(), account }))
+    /// The step-up that a visit of somebody names who has not signed in, where it was begun in this browser and still waits.
+    pub(super) async fn anonymous_matter(&self, visit: &Visit<'_>, name: String) -> Result<Matter, Visited> {
+        let target = &visit.facts.target;
+        let gone = || Page::IntentGone("/".to_owned()).into();
+        let outage = || Page::Outage(target.raw().to_owned()).into();
+        let owner = match self.owner_name(visit, &name).await {
+            Lookup::Found(owner) => owner,
+            Lookup::Absent => return Err(self.unowned(visit, &name).await.into()),
+            Lookup::Unavailable => return Err(outage()),
+        };
+        let intent = match self.kept(&name).await {
+            Lookup::Found(Kept::Waiting(intent)) => *intent,
+            Lookup::Found(Kept::Sent { session, back }) if session == owner => {
+                return Err(Page::AlreadySent(back.into()).into());
             }
-            None => self.alive(visit).await.map(Owner::SignedIn),
+            Lookup::Found(Kept::Released { session }) if session == owner => return Err(Page::Proven.into()),
+            Lookup::Found(_) | Lookup::Absent => return Err(gone()),
+            Lookup::Unavailable => return Err(outage()),
+        };
+        let account = intent.account.as_deref().and_then(Account::parse);
+        let is_theirs = intent.session == owner && *intent.host == *visit.facts.host.as_str();
+        let Some(account) = account.filter(|_| is_theirs) else { return Err(gone()) };
+        let closes = target.query_once("then").as_deref() == Some("close");
+        let owner = Owner::Nobody(Nobody { name: owner, account });
+        Ok(Matter { name, intent, owner, closes, home: None, is_held: false, device: None })
+    }
+
+    /// What is said of a request by whose name nobody has come who may have it.
+    pub(super) async fn unowned(&self, visit: &Visit<'_>, name: &str) -> Page {
+        if !is_anonymous(name) {
+            // Whatever was kept was the ended session's.
+            return Page::IntentGone(self.start_page(visit));
+        }
+        // The browser forgets soon by what it was known. Its person must not be told that nothing was sent.
+        match self.kept(name).await {
+            Lookup::Found(Kept::Sent { .. }) => Page::AlreadySent("/".to_owned()),
+            _ => Page::IntentGone("/".to_owned()),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A proof takes effect: the session is worth more, shows another name, and the request that waits has its grant.
 
 use super::super::callback::SKEW;
-use super::super::record::{self, Named, Raised, Record, ShownAs, keep, session_key, understood};
+use super::super::record::{
+    self, Named, Raise, Raised, Record, ShownAs, keep, raise_key, session_key, understood,
+};
 use super::super::{BrowserSessions, cookie, secret};
 use super::intent::Kept;
 use super::owner::Owner;
@@ -33,7 +35,7 @@ impl BrowserSessions {
         }
         let Some((index, route)) = self.rules_of(intent) else {
             // The rules have changed: what is asked for may be something else now.
-            return self.ended(matter, "policy_changed", Page::IntentGone(intent.back.clone().into()));
+            return self.ended(matter, "policy_changed", Page::IntentGone(matter.back()));
         };
         let (tier, requirement) = (self.policy.tier(index), self.policy.requirement(route, index));
         if !requirement.proven_by(proof.level, &proof.methods) {
@@ -58,6 +60,13 @@ impl BrowserSessions {
             methods: proof.methods,
             authenticated_at: proof.authenticated_at.min(now),
         };
+        if self.waits_for_confirmation(matter) {
+            if !self.keep_proof(matter, &raised).await {
+                return self.way_down(matter, way, "store_unavailable");
+            }
+            self.calmed(matter).await;
+            return Visited { fact: Some(proven(live)), ..self.goes_on(matter, now).await };
+        }
         // First what counts for little: a grant that is there is as good as spent.
         let Some(cookie) = self.raise(&live.name, raised.clone(), now).await else {
             return self.way_down(matter, way, "store_unavailable");
@@ -66,8 +75,12 @@ impl BrowserSessions {
             return Visited { cookies: vec![cookie], ..self.way_down(matter, way, "store_unavailable") };
         }
         self.calmed(matter).await;
+        // Here and nowhere else: signing in alone makes no browser known.
+        let whose = (live.subject.as_ref(), &*live.record.host);
+        let device = self.recognise(whose, proof.level, matter.device.as_ref(), now).await;
         let answer = self.after_proof(matter).await;
-        Visited { cookies: vec![cookie], fact: Some(proven(live)), ..answer.into() }
+        let cookies = std::iter::once(cookie).chain(device).collect();
+        Visited { cookies, fact: Some(proven(live)), ..answer.into() }
     }
 
     async fn spend_event(&self, issuer: &str, proof: &Proof, now: i64) -> Consumed {
@@ -78,8 +91,8 @@ impl BrowserSessions {
         self.state.consume(&key, remember).await
     }
 
-    /// Writes what was proven into the session and gives it another name in the browser; the cookie, where that is done.
-    async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
+    /// Writes what was proven beside the session and gives it another name in the browser; the cookie, where that is done.
+    pub(super) async fn raise(&self, name: &str, raised: Raised, now: i64) -> Option<String> {
         let id = secret::new()?;
         let shown = record::name_of(&id);
         let Lookup::Found(newest) = understood::<Record>(self.state.peek(&session_key(name)).await) else {
@@ -87,23 +100,23 @@ impl BrowserSessions {
         };
         let (position, _) = self.issuer(&newest.issuer)?;
         let limits = self.issuers.get(position)?.sign_in.as_ref()?.session;
-        // Later than the name before, whatever the clocks of two gateways say.
-        let since = newest.shown_as.as_ref().map_or(now, |before| now.max(before.since.saturating_add(1)));
-        let other = Named::Other { stands_for: name.into(), since };
-        if !keep(self.state.as_ref(), &session_key(&shown), &other, limits.absolute + record::MARGIN).await {
-            return None;
-        }
-        let record = Record {
-            raised: Some(raised),
-            shown_as: Some(ShownAs { name: shown, since }),
-            seen_at: now,
-            ..newest
+        let before = match self.raise_of(name).await {
+            Lookup::Found(before) => Some(before.shown_as.since),
+            Lookup::Absent => None,
+            Lookup::Unavailable => return None,
         };
-        let ttl = limits.idle.min(limits.absolute) + record::MARGIN;
-        if !keep(self.state.as_ref(), &session_key(name), &record, ttl).await {
+        // Later than the name before, whatever the clocks of two gateways say.
+        let since = before.map_or(now, |before| now.max(before.saturating_add(1)));
+        let ttl = limits.absolute + record::MARGIN;
+        let other = Named::Other { stands_for: name.into(), since };
+        if !keep(self.state.as_ref(), &session_key(&shown), &other, ttl).await {
             return None;
         }
-        self.remember(name, record, now)?;
+        let raise = Raise { raised, shown_as: ShownAs { name: shown, since } };
+        if !keep(self.state.as_ref(), &raise_key(name), &raise, ttl).await {
+            return None;
+        }
+        self.remember(name, newest, Some(raise), now)?;
         Some(cookie::session(&id))
     }
 
@@ -114,12 +127,13 @@ impl BrowserSessions {
             // Who asked asks again: what was kept must not be sent as well.
             let released = Kept::Released { session: intent.session.clone() };
             self.keep_intent(&matter.name, &released).await;
+            self.drop_body(&matter.name, intent).await;
             return Answer::Page(Page::Proven);
         }
         if intent.is_read() {
             let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
             return Answer::GoTo(super::super::target::safe(Some(to)).to_owned());
         }
-        Answer::GoTo(super::confirm::address(&matter.name))
+        Answer::GoTo(super::confirm::address(&matter.name, false))
     }
 }

@@ -6,6 +6,8 @@ import { chromium } from 'playwright-core';
 
 export const PORTAL = 'https://portal.example';
 export const STAFF = 'https://staff.example';
+// Where nothing is but the gateway's own pages, for those who want that: another site than the portal's.
+export const ACCESS = 'https://access.portal-pages.example';
 // Three that are nobody's whom the portal knows: one of its own site, two of others.
 export const SIBLING = 'https://other.portal.example';
 export const EVIL = 'https://evil.example';
@@ -28,7 +30,7 @@ export async function open({ gateway, certificate }) {
   const port = gateway.split(':').pop();
   const key = new X509Certificate(readFileSync(certificate)).publicKey;
   const digest = createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest('base64');
-  const hosts = [PORTAL, STAFF, SIBLING, EVIL, FORUM].map((origin) => `MAP ${new URL(origin).host}:443 127.0.0.1:${port}`);
+  const hosts = [PORTAL, STAFF, ACCESS, SIBLING, EVIL, FORUM].map((origin) => `MAP ${new URL(origin).host}:443 127.0.0.1:${port}`);
   return chromium.launch({
     executablePath: installed('chromium'),
     args: [

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod pages;
+mod pages_host;
 mod people;
 mod resume;
 mod step_up;
@@ -22,8 +23,14 @@ use crate::support::{Gateway, Idp};
 
 /// Whom the gateway's certificate speaks for. The last three serve others' pages: the browser must see them at an address
 /// like the portal's, or it would hold them back by itself.
-const HOSTS: [&str; 5] =
-    ["portal.example", "staff.example", "other.portal.example", "evil.example", "forum.example"];
+const HOSTS: [&str; 6] = [
+    "portal.example",
+    "staff.example",
+    "access.portal-pages.example",
+    "other.portal.example",
+    "evil.example",
+    "forum.example",
+];
 
 /// Everything that a browser meets.
 struct World {

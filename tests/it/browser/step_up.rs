@@ -28,14 +28,33 @@ fn pages() -> Vec<(&'static str, Page)> {
     let [again, back, cancel, here] = ["/again", "/back", "/cancel", "/here"].map(str::to_owned);
     let confirm = |shown| Page::Confirm {
         label: label.clone(),
+        account: Some("ana.garcia@clinic.example".into()),
         shown,
         action: "/_wardgate/confirm".to_owned(),
         cancel: cancel.clone(),
     };
     vec![
-        ("step-up-kept", Page::StepUp { label: label.clone(), ways: ways.clone(), kept: true, lost: false }),
-        ("step-up-lost", Page::StepUp { label: None, ways, kept: false, lost: true }),
-        ("step-up-no-way", Page::StepUp { label: label.clone(), ways: Vec::new(), kept: false, lost: false }),
+        (
+            "step-up-kept",
+            Page::StepUp {
+                label: label.clone(),
+                ways: ways.clone(),
+                kept: true,
+                lost: false,
+                back: Some(again.clone()),
+            },
+        ),
+        ("step-up-lost", Page::StepUp { label: None, ways, kept: false, lost: true, back: None }),
+        (
+            "step-up-no-way",
+            Page::StepUp {
+                label: label.clone(),
+                ways: Vec::new(),
+                kept: false,
+                lost: false,
+                back: Some(again.clone()),
+            },
+        ),
         ("confirm", confirm(shown)),
         ("confirm-unread", confirm(Vec::new())),
         (
@@ -54,8 +73,12 @@ fn pages() -> Vec<(&'static str, Page)> {
         ("not-accepted", Page::Sent { ok: false, back: back.clone() }),
         ("already-sent", Page::AlreadySent(back.clone())),
         ("intent-gone", Page::IntentGone(back.clone())),
+        ("link-gone", Page::LinkGone(back.clone())),
         ("other-person", Page::OtherPerson(back)),
-        ("proof-refused", Page::ProofRefused { again: again.clone(), others: others.clone() }),
+        (
+            "proof-refused",
+            Page::ProofRefused { again: again.clone(), others: others.clone(), back: Some(again.clone()) },
+        ),
         ("way-outage", Page::WayOutage { again, others: others.clone() }),
         ("too-many-prompts", Page::TooManyPrompts(others)),
     ]

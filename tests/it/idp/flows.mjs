@@ -37,7 +37,7 @@ async function followToClient(url, redirectUri) {
 
 // Authorization code flow with PKCE. `auth_age` asks for an authentication
 // that happened that many seconds ago.
-export async function signIn({ issuer, redirectUri, account, level, audience, scope = '', auth_age = 0 }) {
+export async function signIn({ issuer, redirectUri, account, level, audience, scope = '', auth_age = 0, details }) {
   if (!Object.hasOwn(LEVELS, level)) throw new Error(`no such level: ${level}`);
   const verifier = random();
   const state = random();
@@ -54,6 +54,7 @@ export async function signIn({ issuer, redirectUri, account, level, audience, sc
       login_hint: account,
       acr_values: LEVELS[level].acr,
       auth_age,
+      ...(details && { authorization_details: JSON.stringify(details) }),
       // An ID token has these only when they are asked for.
       claims: JSON.stringify({ id_token: { acr: null, amr: null, auth_time: null } }),
     })}`,

@@ -80,6 +80,7 @@ const clients = (redirectUri) => [
     client_id: PORTAL,
     token_endpoint_auth_method: 'none',
     redirect_uris: [redirectUri],
+    authorization_details_types: Object.keys(DETAILS),
   },
   {
     client_id: LAB_FEED.id,
@@ -149,6 +150,17 @@ function fetchFor(relay) {
       sent.on('error', reject).end(String(options.body ?? ''));
     });
   };
+}
+
+// Types of authorization details; what they say is the client's business.
+const DETAILS = {
+  'urn:wardgate:action': { validate() {} },
+  other: { validate() {} },
+};
+
+function askedDetails(ctx) {
+  const asked = ctx.oidc.params.authorization_details;
+  return asked === undefined ? undefined : JSON.parse(asked);
 }
 
 // No consent page: everything that a client asks for is granted.
@@ -230,6 +242,14 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay, phon
         // though the token request does not repeat it.
         useGrantedResource: () => true,
       },
+      // Details of actions come back as they were asked for (RFC 9396).
+      richAuthorizationRequests: {
+        enabled: true,
+        types: DETAILS,
+        authorizationDetailsForGrantSource: (ctx) => askedDetails(ctx),
+        authorizationDetailsForAccessToken: (ctx, _token, source) => source?.rar ?? askedDetails(ctx),
+        authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
+      },
       revocation: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) => client.clientId === token.clientId,
@@ -262,7 +282,9 @@ export async function answerInteraction(provider, req, res) {
     asked.map((acr) => Object.values(LEVELS).find((level) => level.acr === acr)).find(Boolean) ??
     LEVELS.aal1;
   const ts = Math.floor(Date.now() / 1000) - Number(params.auth_age ?? 0);
-  await provider.interactionFinished(req, res, { login: { accountId: account, acr, amr, ts } });
+  // Whoever signs in agrees to all that is asked for.
+  const consent = params.authorization_details && {};
+  await provider.interactionFinished(req, res, { login: { accountId: account, acr, amr, ts }, consent });
 }
 
 const chosen = async (req) =>

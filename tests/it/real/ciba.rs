@@ -8,9 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use wardgate::config::Compiled;
-use wardgate::config::settings::AskerSettings;
 use wardgate::enforce::prompts::{Answered, Ask, Asked, PromptFault, Prompts as _, Proof};
-use wardgate::keys::{Askers, CibaAsker, Verifier};
+use wardgate::keys::{Askers, Verifier};
 
 use crate::support::{Gateway, Idp, Recorder, eventually, http};
 
@@ -81,6 +80,7 @@ impl Desk {
     fn ask_by(&self, account: &str, id_token: Option<&str>) -> Result<Asked, PromptFault> {
         let acr_values = ["urn:clinic:loa:2".into()];
         let ask = Ask {
+            notification_token: None,
             issuer: "https://login.test",
             subject: account,
             id_token,
@@ -388,11 +388,6 @@ fn an_issuer_may_be_told_where_to_send_word() {
     idp.relay_to(gateway.address);
     let without = desk.ask_by("alice", None).map(|_| ());
     assert_eq!(without, Err(PromptFault::Unavailable), "this client must say by what it knows the issuer");
-    let Some(AskerSettings::Ciba(settings)) = &desk.compiled.settings.step_up[PHONE] else {
-        panic!("no way by phone")
-    };
-    let asker =
-        CibaAsker::new(settings, &desk.verifier, None).expect("an asker").with_notifications("n-4711");
     idp.answers("alice", &approve("aal2"));
     let ask = Ask {
         issuer: "https://login.test",
@@ -403,19 +398,25 @@ fn an_issuer_may_be_told_where_to_send_word() {
         acr_values: &["urn:clinic:loa:2".into()],
         language: "en",
         come_back: "",
+        notification_token: Some("n-4711"),
     };
-    let asked = desk.runtime.block_on(asker.ask(&ask)).expect("asked");
+    let asked = desk.runtime.block_on(desk.askers.ask(PHONE, &ask)).expect("asked");
+    assert_eq!(asked.interval, Duration::from_secs(10), "it is looked at seldom");
     eventually("the issuer sends word", LONG, || gateway.count() == 1);
     let word = gateway.requests().pop().expect("a request");
     assert_eq!(word.values("authorization"), ["Bearer n-4711"]);
     let shown = last_shown(&idp);
-    assert!(asked.handle.ends_with(shown["auth_req_id"].as_str().expect("a name")));
-    let mut found = Ok(Answered::Expired);
-    eventually("the answer is there", LONG, || {
-        found = desk.runtime.block_on(asker.answered(&asked.handle, now()));
-        !matches!(found, Ok(Answered::Waiting(_)))
-    });
-    assert!(matches!(found, Ok(Answered::Proven(_))), "{found:?}");
+    let name = shown["auth_req_id"].as_str().expect("a name");
+    assert_eq!(word.body, json!({ "auth_req_id": name }).to_string().as_bytes());
+    assert!(desk.askers.is_named(PHONE, &asked.handle, name));
+    assert!(
+        !desk.askers.is_named(PHONE, &asked.handle, "another")
+            && !desk.askers.is_named(0, &asked.handle, name)
+    );
+    assert!(matches!(desk.look(&asked), Ok(Answered::Waiting(_))), "it is not time yet");
+    assert_eq!(idp.asked("token"), 0);
+    desk.askers.hasten(PHONE, &asked.handle);
+    assert!(matches!(desk.look(&asked), Ok(Answered::Proven(_))), "but who has heard need not wait");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod ciba;
 mod idp;
 mod introspection;
+mod named_actions;
 mod orthanc;
 mod outages;
 mod step_up_service;

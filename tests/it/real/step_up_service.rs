@@ -71,6 +71,7 @@ impl Desk {
 
     fn try_asking(&self, subject: &str) -> Result<Asked, PromptFault> {
         let ask = Ask {
+            notification_token: None,
             issuer: "https://login.test/realms/people",
             subject,
             id_token: None,

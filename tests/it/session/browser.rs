@@ -9,6 +9,9 @@ pub const PORTAL: &str = "portal.example";
 /// Another host of the same gateway.
 pub const STAFF: &str = "staff.example";
 
+/// A host that has nothing but the gateway's own pages.
+pub const ACCESS: &str = "access.portal-pages.example";
+
 /// What a person's click sends along.
 pub const NAVIGATION: [(&str, &str); 3] =
     [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"), ("Accept", "text/html,*/*;q=0.8")];
@@ -47,8 +50,11 @@ impl Browser {
     /// One request; cookies are sent and kept.
     pub fn ask(&mut self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let (host, target) = split(url);
-        let address =
-            if host == PORTAL || host == STAFF { self.gateway } else { host.parse().expect("an address") };
+        let address = if [PORTAL, STAFF, ACCESS].contains(&host) {
+            self.gateway
+        } else {
+            host.parse().expect("an address")
+        };
         let cookies: Vec<String> = self
             .cookies
             .iter()

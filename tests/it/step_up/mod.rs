@@ -5,11 +5,17 @@ mod anonymous;
 mod anonymous_forged;
 mod attacks;
 mod attempts;
+mod device;
 mod elsewhere;
 mod forms;
 mod once;
+pub mod pages_host;
 mod phone;
+mod ping;
 mod scripts;
+mod store_killed;
+mod stored;
+mod swaps;
 
 use crate::session::browser::{Browser, NAVIGATION, SCRIPT, portal};
 use crate::session::config;

@@ -1,7 +1,9 @@
 //! Whoever confirms, however often, at whichever gateway, and whatever is killed meanwhile: what was kept is sent at most
 //! once, and nobody is told otherwise.
 
-use std::sync::{Arc, Barrier};
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -10,15 +12,19 @@ use crate::support::redis::Redis;
 use crate::support::{Setup, http};
 
 const RACERS: usize = 16;
-/// How many are kept; of more than sixty in five minutes a person is told that they can't be.
-const INTENTS: usize = 12;
+/// Who have requests; of more than sixty in five minutes one person is told that they can't be kept.
+const PEOPLE: usize = 4;
+/// People whose requests race beside each other.
+const AT_A_TIME: usize = 4;
+/// Longer than in operation: these tests share their machine with others.
+const STORE_TIMEOUT: &str = "5s";
 const KILLS: u64 = 15;
 
-fn posts(upstream: &Recorder, body: &str) -> usize {
+pub fn posts(upstream: &Recorder, body: &str) -> usize {
     upstream.requests().iter().filter(|it| it.line.starts_with("POST ") && it.body == body.as_bytes()).count()
 }
 
-fn setup(text: &str) -> Setup {
+pub fn setup(text: &str) -> Setup {
     Setup::new(text, |dir| {
         std::fs::write(dir.join("secret"), "desk-secret\n").expect("written");
         std::fs::write(dir.join("k1"), format!("{}\n", "1".repeat(64))).expect("written");
@@ -26,53 +32,90 @@ fn setup(text: &str) -> Setup {
 }
 
 /// A browser with a request that waits for its confirmation.
-fn waiting(browser: &mut Browser, body: &str) -> Answer {
+pub fn waiting(browser: &mut Browser, body: &str) -> Answer {
     let asked = send(browser, "POST", PROFILE, &[FORM], body.as_bytes());
     let page = prove(browser, &asked);
     assert!(page.body.contains("<form"), "{page:?}");
     page
 }
 
-#[test]
-fn of_all_who_confirm_one_is_the_one() {
-    let (idp, server, upstream) = (Idp::shared(), Redis::start(&[]), Recorder::start());
+/// The same configuration, with what gateways share on a Redis.
+pub fn on_redis(text: &str, redis: &Redis, timeout: &str) -> String {
     let state = format!(
-        "state: {{ store: redis, redis: {{ urls: [\"redis://{}\"], timeout: 1s }}, encryption_keys: [{{ id: k1, file: k1 }}] }}",
-        server.address
+        "state: {{ store: redis, redis: {{ urls: [\"redis://{}\"], timeout: {timeout} }}, encryption_keys: [{{ id: k1, file: k1 }}] }}",
+        redis.address
     );
-    let text = text(idp, &upstream, "desk").replace("state: { single_replica: true }", &state);
+    text.replace("state: { single_replica: true }", &state)
+}
+
+/// Many confirm one request at the same moment, at two gateways; what they are told.
+fn race(gateways: &[Gateway], session: &str, to: &str) -> Vec<u16> {
+    let gate = Barrier::new(RACERS);
+    let confirm = |racer: usize| {
+        let cookie = format!("__Host-wardgate-session={session}");
+        let mut headers = vec![("Host", "portal.example"), ("Cookie", &cookie), FORM];
+        headers.extend(NAVIGATION);
+        headers.extend(OWN);
+        gate.wait();
+        http::send(gateways[racer % 2].address, "POST", to, &headers, b"").expect("an answer").status
+    };
+    let confirm = &confirm;
+    let mut statuses: Vec<u16> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..RACERS).map(|racer| scope.spawn(move || confirm(racer))).collect();
+        racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
+    });
+    statuses.sort_unstable();
+    statuses
+}
+
+/// So many people have so many requests each that wait, one after the other; several people at a time.
+fn of_all_who_confirm_one_is_the_one(people: usize, each: usize) {
+    let (idp, server, upstream) = (Idp::start(), Redis::start(&[]), Recorder::start());
+    let text = on_redis(&text(&idp, &upstream, "desk"), &server, STORE_TIMEOUT);
     let gateways = [setup(&text).start(), setup(&text).start()];
     gateways.iter().for_each(Gateway::wait_until_proofs_count);
-    let mut browser = signed_in(&gateways[0], "alice");
-    let began = Instant::now();
-    for number in 0..INTENTS {
-        if number % 40 == 39 {
-            browser = signed_in(&gateways[number % 2], "alice");
-        }
-        let body = format!("street={number}");
-        let page = waiting(&mut browser, &body);
-        let (line, to) = (browser.session().expect("signed in").to_owned(), action(&page));
-        let gate = Arc::new(Barrier::new(RACERS));
-        let racers: Vec<_> = (0..RACERS)
-            .map(|racer| {
-                let (gate, to, address) = (Arc::clone(&gate), to.clone(), gateways[racer % 2].address);
-                let cookie = format!("__Host-wardgate-session={line}");
-                std::thread::spawn(move || {
-                    let mut headers = vec![("Host", "portal.example"), ("Cookie", &cookie), FORM];
-                    headers.extend(NAVIGATION);
-                    headers.extend(OWN);
-                    gate.wait();
-                    http::send(address, "POST", &to, &headers, b"").expect("an answer").status
-                })
-            })
-            .collect();
-        let mut statuses: Vec<u16> =
-            racers.into_iter().map(|racer| racer.join().expect("no panic")).collect();
-        statuses.sort_unstable();
-        assert_eq!(posts(&upstream, &body), 1, "{statuses:?}");
-        assert_eq!((statuses[0], statuses[1], statuses[RACERS - 1]), (200, 409, 409), "{statuses:?}");
+    for person in 0..people {
+        let claims = serde_json::json!({ "patient_id": format!("r{person}"), "groups": [] });
+        idp.set_claims(&format!("racer-{person}"), &claims);
     }
-    println!("{INTENTS} requests, {RACERS} racers, 2 gateways: {:?}", began.elapsed());
+    let (began, next) = (Instant::now(), AtomicUsize::new(0));
+    let work = || {
+        loop {
+            let person = next.fetch_add(1, Ordering::SeqCst);
+            if person >= people {
+                return;
+            }
+            let mut browser = signed_in(&gateways[person % 2], &format!("racer-{person}"));
+            for number in 0..each {
+                let (profile, body) =
+                    (format!("/patients/r{person}/profile"), format!("street={person}-{number}"));
+                let asked = send(&mut browser, "POST", &profile, &[FORM], body.as_bytes());
+                let page = prove(&mut browser, &asked);
+                let statuses = race(&gateways, browser.session().expect("signed in"), &action(&page));
+                let told = (statuses[0], statuses[1], statuses[RACERS - 1]);
+                assert_eq!(told, (200, 409, 409), "{body}: {statuses:?}");
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..AT_A_TIME).for_each(|_| drop(scope.spawn(work))));
+    let mut seen = HashMap::<Vec<u8>, usize>::new();
+    for request in upstream.requests().into_iter().filter(|it| it.line.starts_with("POST ")) {
+        *seen.entry(request.body).or_default() += 1;
+    }
+    assert_eq!(seen.len(), people * each, "each was sent");
+    assert!(seen.values().all(|count| *count == 1), "once: {seen:?}");
+    println!("{} requests, {RACERS} racers, 2 gateways: {:?}", people * each, began.elapsed());
+}
+
+#[test]
+fn one_of_all_who_confirm_is_the_one() {
+    of_all_who_confirm_one_is_the_one(PEOPLE, 3);
+}
+
+#[test]
+#[ignore = "takes minutes: `make soak`"]
+fn soak_one_of_all_who_confirm_is_the_one() {
+    of_all_who_confirm_one_is_the_one(25, 40);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn look_until(browser: &mut Browser, page: &Answer, wanted: u16) -> Answer {
     eventually("the answer is there", LONG, || {
         std::thread::sleep(Duration::from_millis(500));
         let arrived = browser.go(&here).answer;
-        let is_there = arrived.status == wanted && !arrived.body.contains("class=\"code\"");
+        let is_there = arrived.status == wanted && !arrived.body.contains("I said yes on my phone");
         last = Some(arrived);
         is_there
     });
@@ -140,6 +140,8 @@ fn a_scripts_request_is_held_and_its_page_notices_nothing() {
     assert_eq!(upstream.requests().last().expect("one").body, body);
     assert_ne!(browser.session(), Some(before.as_str()), "the session has another name");
     assert_eq!(fetch(&mut browser, "POST", PAY, &[JSON], body).status, 200, "and is worth more for a while");
+    // No page shows a code, so the phone shows none.
+    assert_eq!(idp.shown()[0]["binding_message"], "payment.pay");
     // What needs a proof of its own is never held: the person has to see it.
     let asked = fetch(&mut browser, "PUT", PROFILE, &[JSON], body);
     assert!(step_up_url(&asked).starts_with("/_wardgate/step-up?"), "{asked:?}");
@@ -162,6 +164,8 @@ fn a_held_request_that_gets_no_yes_is_answered_with_the_ways() {
     // Who looks later, does so on the page.
     idp.answers("bob", &json!({ "answer": "approve", "level": "aal2" }));
     let page = browser.go(&portal(&format!("{}&way=phone", step_up_url(&asked)))).answer;
+    // The phone has no code to compare.
+    assert!(!page.body.contains("class=\"code\""), "{page:?}");
     let page = if page.body.contains("<form") { page } else { look_until(&mut browser, &page, 200) };
     assert_eq!((confirm(&mut browser, &page).status, posts(&upstream)), (200, 1), "{page:?}");
 }

@@ -70,6 +70,12 @@ impl Idp {
         Tokens(self.order("/token", &asked))
     }
 
+    /// Signs somebody in who agrees to these `authorization_details` (RFC 9396).
+    pub fn agree(&self, account: &str, audience: &str, details: &Value) -> Tokens {
+        let asked = json!({"account": account, "level": "aal2", "audience": audience, "scope": "records", "details": details});
+        Tokens(self.order("/token", &asked))
+    }
+
     /// A machine's token.
     pub fn client_token(&self, audience: &str) -> Tokens {
         Tokens(self.order("/client-token", &json!({"audience": audience, "scope": "feed"})))
@@ -80,7 +86,7 @@ impl Idp {
         self.order("/relay", &json!({"to": gateway.to_string()}));
     }
 
-    /// Changes what is known of an account.
+    /// Changes what is known of an account, or makes one.
     pub fn set_claims(&self, account: &str, claims: &Value) {
         self.order("/claims", &json!({"account": account, "claims": claims}));
     }
