@@ -49,7 +49,8 @@ impl Action<'_> {
             id.as_bytes(),
             client.as_bytes(),
         ];
-        for part in parts {
+        // What the person was shown is what these say, and may be nothing like it under others.
+        for part in parts.into_iter().chain(self.facts.read_as.parts()) {
             context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             context.update(part);
         }
@@ -115,9 +116,14 @@ routes:
 "#;
 
     fn facts(method: &str, host: &str, target: &str) -> Facts {
+        facts_read_as(method, host, target, "text/plain")
+    }
+
+    fn facts_read_as(method: &str, host: &str, target: &str, kind: &str) -> Facts {
         let (method, mut headers) = (method.parse::<Method>().expect("method"), HeaderMap::new());
         headers.insert("host", host.parse().expect("host"));
-        let section = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        headers.insert("content-type", kind.parse().expect("type"));
+        let section = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {kind}\r\n\r\n");
         let raw = RawRequest {
             method: &method,
             version: Version::HTTP_11,
@@ -149,6 +155,7 @@ routes:
             change(&mut subject);
             subject
         };
+        let form = facts_read_as("POST", "portal.example", "/profile", "application/x-www-form-urlencoded");
         let critical = policy.routes[0].tier;
         let lower = TierIndex(critical.0 - 1);
         let own = facts("POST", "portal.example", "/profile");
@@ -177,6 +184,7 @@ routes:
             ("host", Action { facts: &host, ..action }),
             ("method", Action { facts: &put, ..action }),
             ("target", Action { facts: &query, ..action }),
+            ("body's type", Action { facts: &form, ..action }),
             ("body", Action { body: b"street=2", ..action }),
             ("issuer", Action { subject: Some(&issuer), ..action }),
             ("subject", Action { subject: Some(&bob), ..action }),

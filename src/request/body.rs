@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 
 use super::framing::BodyLength;
@@ -29,6 +29,26 @@ pub struct BodyShape {
     pub utf8: bool,
     /// Whether a framework may take it for a form or for JSON, though it names neither.
     pub guessable: bool,
+}
+
+/// What says how a body is to be read, as it came: under another type or coding the same bytes are another request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadAs(Vec<(HeaderName, HeaderValue)>);
+
+impl ReadAs {
+    /// Takes it from the headers.
+    pub fn new(headers: &HeaderMap) -> Self {
+        let names = [header::CONTENT_TYPE, header::CONTENT_ENCODING];
+        let all = |name: HeaderName| {
+            headers.get_all(&name).into_iter().map(move |value| (name.clone(), value.clone()))
+        };
+        Self(names.into_iter().flat_map(all).collect())
+    }
+
+    /// Names and values, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()])
+    }
 }
 
 impl BodyShape {

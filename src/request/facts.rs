@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 use ipnet::IpNet;
 
-use super::body::BodyShape;
+use super::body::{BodyShape, ReadAs};
 use super::certificate::ClientCertificate;
 use super::credentials::{self, Presented, SessionId};
 use super::device::DeviceId;
@@ -93,6 +93,8 @@ pub struct Facts {
     pub fetch: Fetch,
     /// What the headers say of the body.
     pub body: BodyShape,
+    /// How the body is to be read, as the client says.
+    pub read_as: ReadAs,
     /// Whether this is a well-formed WebSocket handshake (RFC 6455 §4.1).
     pub websocket: bool,
     /// The `Origin` header, where it is readable.
@@ -149,6 +151,7 @@ impl Facts {
             presented,
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),
             body: BodyShape::new(length, raw.headers),
+            read_as: ReadAs::new(raw.headers),
             websocket,
             origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),
             preflight: preflight(raw),

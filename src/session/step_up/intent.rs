@@ -177,8 +177,9 @@ impl BrowserSessions {
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
         let subject = owner.live().map(|live| &*live.subject);
-        if subject.is_none() && !is_whole {
-            // There is no session in which it could be done again.
+        // Without a session there is nothing in which it could be done again. On a host of the pages' own nobody could be shown
+        // what is not kept, and the application's scripts would get the proof for it all the same.
+        if !is_whole && (subject.is_none() || (self.pages.is_some() && tier.each_action_needs_new_proof)) {
             return Some(nothing(Some(false)));
         }
         let action = match body {
@@ -214,7 +215,7 @@ impl BrowserSessions {
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
             headers: headers.filter(|_| !is_safe && is_whole).unwrap_or_default(),
-            has_body: is_whole && body.is_some_and(|body| !body.is_empty()),
+            has_body: !is_safe && is_whole && body.is_some_and(|body| !body.is_empty()),
             by_script: !is_navigation,
             back: back(facts.host.as_str(), challenged.headers, facts.target.raw(), is_navigation && is_safe),
             route: route.id.as_ref().into(),

@@ -113,7 +113,7 @@ async function script(chrome, world) {
   await page.goto(new URL(problem.step_up_url, PORTAL).href);
   await nameYourself(page, 'alice');
   await heading(page, 'Please check: Change your address');
-  assert.deepEqual(await page.locator('dl > div').allInnerTexts(), ['City\nempty', 'Street\n3 Main St']);
+  assert.deepEqual(await page.locator('dl > div').allInnerTexts(), ['Street\n3 Main St', 'City\nempty']);
   await confirm(page);
   await heading(page, 'It is done');
   assert.deepEqual((await done(world, '3 Main St')).map(({ method, body }) => [method, body]), [['PUT', '{"street":"3 Main St","city":null}']]);
