@@ -7,6 +7,7 @@
 mod anonymous;
 mod assurance;
 mod cases;
+mod conditions;
 mod cors;
 mod endpoints;
 mod entries;
