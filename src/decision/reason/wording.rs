@@ -272,7 +272,7 @@ impl Reason {
                     ),
                     Unmet::OtherAction => (
                         "action_not_named",
-                        "the token's `authorization_details` name another action: another body, address, method or set of rules",
+                        "the token's `authorization_details` name no action, or another: another body, address, method or set of rules",
                     ),
                     Unmet::UnreadableDetails => (
                         "action_details_unreadable",
