@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 pub use super::place::{OWN_PATH, Place, is_own_path};
 use super::ports::Identified;
-use super::step_up::{Challenged, Offered, Taken};
+use super::step_up::{Again, Challenged, Offered, Taken};
 use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
 use crate::identity::{IssuerRules, Subject, TokenFault};
@@ -363,4 +363,8 @@ pub trait Sessions: Send + Sync {
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;
+
+    /// Keeps a request once more that was taken out and then refused. Where the store fails, it is lost, as whoever looks for
+    /// it is told.
+    async fn keep_again(&self, again: &Again, body: &[u8]);
 }

@@ -70,6 +70,20 @@ pub fn is_anonymous(name: &str) -> bool {
     name.strip_prefix(ANONYMOUS).is_some_and(|rest| rest.len() == SessionId::LENGTH)
 }
 
+/// What it takes to keep a request once more that was taken out. What it holds is between the sessions and their store.
+pub struct Again {
+    /// The request's name.
+    pub name: Box<str>,
+    /// As it lay in the store, without its body.
+    pub kept: Box<str>,
+}
+
+impl std::fmt::Debug for Again {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Again(…)")
+    }
+}
+
 /// A request that was kept and confirmed, as it came.
 #[derive(Debug)]
 pub struct Confirmed {
@@ -83,6 +97,8 @@ pub struct Confirmed {
     pub body: Bytes,
     /// What is spent so that it goes on once.
     pub once: ProofKey,
+    /// For where it is refused after all.
+    pub again: Again,
     /// Where the person goes back to, where the application's answer was meant for a script.
     pub back: Option<String>,
 }

@@ -154,6 +154,10 @@ mod tests {
             unreachable!("nothing is confirmed here")
         }
 
+        async fn keep_again(&self, _: &crate::enforce::step_up::Again, _: &[u8]) {
+            unreachable!("nothing is confirmed here")
+        }
+
         fn serves(&self, _: &str) -> bool {
             true
         }

@@ -13,11 +13,11 @@ use super::live::Live;
 use super::own::accepts;
 use super::proxy::Gateway;
 use super::reply::Reply;
-use crate::decision::{Challenge, Denial};
+use crate::decision::{Challenge, Denial, Reason};
 use crate::enforce::action::whole_body;
 use crate::enforce::sessions::{Page, Place, Sessions, Visit};
 use crate::enforce::step_up::{Asker, Challenged, Confirmed, Offered, Taken, confirms, is_anonymous};
-use crate::enforce::{Arrival, BodyFault, BodySource, Settled};
+use crate::enforce::{Arrival, BodyFault, BodySource, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
 
@@ -190,7 +190,7 @@ impl Gateway {
             }
             Err(denial) => return self.refuse_confirmation(session, context, facts, &denial, &headers).await,
         };
-        let Confirmed { method, target, headers: kept, body, once, back } = confirmed;
+        let Confirmed { method, target, headers: kept, body, once, again, back } = confirmed;
         let header = head(&method, &target, &kept, &headers, facts, body.len())?;
         let reading = context.live.readings.get(self.position).unwrap_or(&self.listener.reading).clone();
         let resumed = intake::resumed(session, &header, &reading);
@@ -200,6 +200,13 @@ impl Gateway {
             ..self.arrival(context, &method, resumed.as_ref().map_err(|why| *why))
         };
         let settled = self.gate.admit(&live.generation, &arrival, &mut Whole(body.clone())).await;
+        // Nothing was sent: who comes back when the store, the journal or the limit lets them finds what they filled in. Only
+        // what went on before stays where it is.
+        if let Outcome::Refused(denial) = &settled.outcome
+            && denial.reason != Reason::AlreadySent
+        {
+            sessions.keep_again(&again, &body).await;
+        }
         context.facts = resumed.ok();
         context.resumed = Some(Box::new(Resumed { header, back }));
         self.carry_out(session, context, settled, Some(body)).await

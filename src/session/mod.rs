@@ -35,7 +35,7 @@ use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
 use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
-use crate::enforce::step_up::{Challenged, Offered, Taken};
+use crate::enforce::step_up::{Again, Challenged, Offered, Taken};
 use crate::identity::Subject;
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
@@ -222,5 +222,9 @@ impl Sessions for BrowserSessions {
 
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
         self.taken(name, target, visit).await
+    }
+
+    async fn keep_again(&self, again: &Again, body: &[u8]) {
+        self.kept_again(again, body).await;
     }
 }

@@ -74,8 +74,15 @@ impl BrowserSessions {
         };
         let intent = match self.kept(&step_up.intent).await {
             Lookup::Found(super::Kept::Waiting(intent)) => *intent,
-            Lookup::Found(super::Kept::Sent { back, .. }) => return Page::AlreadySent(back.into()).into(),
-            Lookup::Found(super::Kept::Released { .. }) => return Page::Proven.into(),
+            Lookup::Found(super::Kept::Sent { session, back }) if session == live.name => {
+                return Page::AlreadySent(back.into()).into();
+            }
+            Lookup::Found(super::Kept::Released { session }) if session == live.name => {
+                return Page::Proven.into();
+            }
+            Lookup::Found(super::Kept::Sent { .. } | super::Kept::Released { .. }) => {
+                return Page::OtherPerson("/".to_owned()).into();
+            }
             Lookup::Absent => return Page::IntentGone(begun.to.clone().into()).into(),
             Lookup::Unavailable => {
                 return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();

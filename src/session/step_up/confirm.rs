@@ -1,19 +1,25 @@
 //! What will be done is shown to the person, and done when they say so: once.
 
+use std::time::Duration;
+
 use super::super::BrowserSessions;
 use super::Matter;
-use super::intent::{self, Kept};
+use super::intent::{self, Intent, Kept};
 use super::pages_host::comes_back;
 use crate::decision::Lookup;
 use crate::enforce::ports::Consumed;
 use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
-use crate::enforce::step_up::{Confirmed, Taken, confirming, is_anonymous};
+use crate::enforce::step_up::{Again, Confirmed, Taken, confirming, is_anonymous};
 use crate::request::fetch::From;
 use crate::request::shown::{Shown, shown};
 
 /// For so long a click that takes a request out has it for itself: longer than the store may take for that, and short, so
 /// that where the gateway was killed meanwhile the person may click again.
-const CLICK: std::time::Duration = std::time::Duration::from_secs(30);
+const CLICK: Duration = Duration::from_secs(30);
+
+/// Who clicks twice is told what became of the first: so often it is looked at, and so long is waited between.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Where a request is confirmed.
 pub(super) fn address(name: &str, closes: bool) -> String {
@@ -153,9 +159,9 @@ impl BrowserSessions {
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
         // Of clicks at the same moment one goes on: what it finds missing, nobody else is about to send.
-        match self.state.consume(&intent::click(name), CLICK).await {
+        match self.state.consume(&intent::click(name, waiting.returns), CLICK).await {
             Consumed::Done(_) => {}
-            Consumed::Already => return Taken::Page(Page::AlreadySent(waiting.back.into()), "already_sent"),
+            Consumed::Already => return self.after_another(name, here).await,
             Consumed::Unknown => return Taken::Page(Page::Outage(here), "store_unavailable"),
         }
         // First, so that nobody who finds nothing any more is told that nothing was sent.
@@ -173,6 +179,7 @@ impl BrowserSessions {
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
         self.drop_body(name, &intent).await;
+        let again = intent.again(name);
         let Some(method) = intent::method(&intent.method) else {
             return Taken::Page(Page::IntentGone(intent.back.into()), "not_kept");
         };
@@ -182,7 +189,36 @@ impl BrowserSessions {
             headers: intent.headers(),
             body,
             once: intent::once(name, intent.kept_at),
+            again,
             back: intent.by_script.then(|| intent.back.to_string()),
         }))
+    }
+
+    /// What one is told whose click came while another's takes the request out. That it was sent is said only where that
+    /// one got so far: the store may have failed it.
+    async fn after_another(&self, name: &str, here: String) -> Taken {
+        for _ in 0..LOOKS {
+            match self.note_of(name).await {
+                Lookup::Found(Kept::Sent { back, .. }) => {
+                    return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
+                }
+                Lookup::Found(_) | Lookup::Absent => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Lookup::Unavailable => break,
+            }
+        }
+        Taken::Page(Page::Outage(here), "store_unavailable")
+    }
+
+    /// Keeps a request once more that was taken out and refused: its person has not lost it, and may try again. It goes on
+    /// once all the same.
+    pub(in crate::session) async fn kept_again(&self, again: &Again, body: &[u8]) {
+        let Ok(intent) = serde_json::from_str::<Intent>(&again.kept) else { return };
+        let intent = Intent { returns: intent.returns.saturating_add(1), ..intent };
+        let name = &again.name;
+        let is_kept = self.keep_body(name, if intent.has_body { body } else { &[] }).await
+            && self.keep_intent(name, &Kept::Waiting(Box::new(intent))).await;
+        if is_kept {
+            self.not_sent(name).await;
+        }
     }
 }

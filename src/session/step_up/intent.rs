@@ -14,7 +14,7 @@ use super::{address, choice};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::action::Action;
 use crate::enforce::sessions::{Choice, Use};
-use crate::enforce::step_up::{ANONYMOUS, Challenged, Offered};
+use crate::enforce::step_up::{ANONYMOUS, Again, Challenged, Offered};
 use crate::request::credentials::SessionId;
 use crate::request::fetch::From;
 use crate::session::record;
@@ -107,12 +107,20 @@ pub struct Intent {
     pub language: Option<Box<str>>,
     /// Whether it can be sent as it is kept.
     pub is_whole: bool,
+    /// How often it was taken out and could not go on.
+    #[serde(default)]
+    pub returns: u32,
 }
 
 impl Intent {
     /// Whether the browser just asks again once there is a proof: nothing changes by that, or nothing was kept.
     pub fn is_read(&self) -> bool {
         matches!(&*self.method, "GET" | "HEAD") || !self.is_whole
+    }
+
+    /// What it takes to keep it once more.
+    pub fn again(&self, name: &str) -> Again {
+        Again { name: name.into(), kept: serde_json::to_string(self).unwrap_or_default().into() }
     }
 
     /// Its headers.
@@ -144,8 +152,8 @@ fn intent_key(name: &str) -> String {
 
 /// Says who is taking a request out; a key of the same kind as what is spent, as one of many gets it. It is no proof: it
 /// has no moment before which it would be worth nothing.
-pub fn click(name: &str) -> ProofKey {
-    ProofKey::new(&["click", name], i64::MAX)
+pub fn click(name: &str, returns: u32) -> ProofKey {
+    ProofKey::new(&["click", name, &returns.to_string()], i64::MAX)
 }
 
 /// Lies beside what waits, so that it can be written before that is taken out.
@@ -226,6 +234,7 @@ impl BrowserSessions {
             kept_at: now,
             language: text(challenged.headers, &header::ACCEPT_LANGUAGE).and_then(first_tag).map(Into::into),
             is_whole,
+            returns: 0,
         };
         let kept = (!is_safe).then_some(is_whole);
         let ways: Vec<Choice> =
@@ -244,9 +253,14 @@ impl BrowserSessions {
     pub(super) async fn kept(&self, name: &str) -> Lookup<Kept> {
         match understood(self.state.peek(&intent_key(name)).await) {
             // Taken out, or too old: which of them, the other place says.
-            Lookup::Absent => understood(self.state.peek(&sent_key(name)).await),
+            Lookup::Absent => self.note_of(name).await,
             found => found,
         }
+    }
+
+    /// The note that it was sent, where there is one.
+    pub(super) async fn note_of(&self, name: &str) -> Lookup<Kept> {
+        understood(self.state.peek(&sent_key(name)).await)
     }
 
     /// Takes out what lies under a request's name: one caller gets it.

@@ -122,6 +122,10 @@ impl BrowserSessions {
             Ok(matter) => matter,
             Err(visited) => return visited,
         };
+        if matter.closes && self.is_proven(&matter.name, &matter.intent).await {
+            // The proof took effect, and an outage kept the one who asked from being told.
+            return self.after_proof(&matter).await.into();
+        }
         let target = &visit.facts.target;
         let ways: Vec<&Way> = self.ways(&matter.intent, matter.owner.issuer()).collect();
         let wanted = target.query_once("way");

@@ -12,6 +12,7 @@ mod once;
 pub mod pages_host;
 mod phone;
 mod ping;
+mod refused_late;
 mod scripts;
 mod store_killed;
 mod stored;
