@@ -212,6 +212,7 @@ fn intent<'e>(
         subject: Some("s_0123456789abcdef0123456789abcdef"),
         patient: Some("p_0123456789abcdef0123456789abcdef"),
         session: Some("n_0123456789abcdef0123456789abcdef"),
+        account: None,
         address: Some("a_0123456789abcdef0123456789abcdef"),
         rule: findings.rule,
         input: Some(DecisionInput::new(&policy.version, &policy.levels, evidence, findings, now)),

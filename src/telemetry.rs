@@ -80,6 +80,9 @@ pub struct Metrics {
     pub sessions: IntCounterVec,
     /// `wardgate_step_up_prompts_total{asker,result}`: questions to people on the phone, and what became of them.
     pub prompts: IntCounterVec,
+    /// `wardgate_anonymous_attempts_total{result}`: requests of people who have not signed in, within their limit, beyond
+    /// it, or not to be counted.
+    pub attempts: IntCounterVec,
     /// `wardgate_key_proofs_total{result}`: proofs of possession (DPoP) that were good, refused and why, or unknown.
     pub key_proofs: IntCounterVec,
     /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.

@@ -5,6 +5,8 @@
 //! the difference as a change of what the gateway lets through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "decisions/anonymous.rs"]
+mod anonymous;
 #[path = "decisions/device.rs"]
 mod device;
 #[path = "decisions/fragments.rs"]

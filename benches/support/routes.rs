@@ -158,6 +158,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         reading: wardgate::request::PathReading::STRICT,
         timeouts: wardgate::policy::route::UpstreamTimeouts::default(),
         access: Access::Protected,
+        anonymous: None,
         tier: TierIndex(0),
         data_floor: Level::NONE,
         patient: None,

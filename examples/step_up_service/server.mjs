@@ -23,7 +23,8 @@ const MOST_BODY = 16 * 1024;
 const MOST_PROMPTS = 10_000;
 
 const digest = (text) => crypto.createHash('sha256').update(text).digest();
-const SECRET = digest(`Bearer ${readFileSync(SECRET_FILE, 'utf8').trim()}`);
+const OUR_SECRET = readFileSync(SECRET_FILE, 'utf8').trim();
+const SECRET = digest(`Bearer ${OUR_SECRET}`);
 const KEY = privateKey();
 const KID = crypto.createHash('sha256').update(publicJwk().x).digest('base64url').slice(0, 12);
 
@@ -69,8 +70,9 @@ function result(id, { nonce, person, proof }) {
 function start(body, key) {
   const texts = [body?.person?.issuer, body?.person?.subject, body?.label, body?.code, body?.nonce, body?.come_back];
   if (!texts.every((text) => typeof text === 'string' && text)) return [400];
-  // A person whom you can't ask, say because no phone is known: the gateway offers another way.
-  if (body.person.subject === 'nobody') return [422];
+  // A person whom you can't ask, say because no phone is known: the gateway offers another way. Where nobody has signed
+  // in, better ask whoever it is: an answer that differs tells strangers who has an account.
+  if (['nobody', accountName('nobody')].includes(body.person.subject)) return [422];
   forgetOld();
   // The same question again: the gateway did not get the first answer.
   let id = byIdempotencyKey.get(key);
@@ -95,11 +97,19 @@ function cancel(id) {
   return [prompts.delete(id) ? 204 : 404];
 }
 
+// Somebody has forgotten a password, say, and has not signed in. The gateway does not tell the account that they wrote, only
+// this digest of it: whoever knows the account can tell that it is this one.
+const NOBODY = 'urn:wardgate:anonymous';
+function accountName(account) {
+  const plain = account.normalize('NFKC').trim().toLowerCase();
+  return crypto.createHmac('sha256', OUR_SECRET).update(`wardgate-account:${plain}`).digest('base64url');
+}
+
 // The page at which the person is asked. One that calls or texts people needs none: leave `page` out of the answer.
 
 const WORDS = {
-  en: { ask: 'Is it you?', code: 'Your other page shows this code:', yes: "It's me", no: "It's not me", over: 'This is over.' },
-  es: { ask: '¿Es usted?', code: 'Su otra página muestra este código:', yes: 'Soy yo', no: 'No soy yo', over: 'Esto ha terminado.' },
+  en: { ask: 'Is it you?', account: 'Your account:', code: 'Your other page shows this code:', yes: "It's me", no: "It's not me", over: 'This is over.' },
+  es: { ask: '¿Es usted?', account: 'Su cuenta:', code: 'Su otra página muestra este código:', yes: 'Soy yo', no: 'No soy yo', over: 'Esto ha terminado.' },
 };
 const words = (prompt) => WORDS[String(prompt?.language ?? 'en').slice(0, 2)] ?? WORDS.en;
 const plain = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
@@ -107,9 +117,10 @@ const isOpen = (prompt) => prompt?.state === 'waiting' && prompt.expires_at > no
 
 function page(prompt) {
   const say = words(prompt);
+  const account = prompt?.person.issuer === NOBODY ? `<label>${say.account} <input name="account" required></label> ` : '';
   const inside = isOpen(prompt)
     ? `<h1>${say.ask}</h1><p>${plain(prompt.label)}</p><p>${say.code} <strong>${plain(prompt.code)}</strong></p>
-<form method="post"><button name="answer" value="yes">${say.yes}</button> <button name="answer" value="no">${say.no}</button></form>`
+<form method="post">${account}<button name="answer" value="yes">${say.yes}</button> <button formnovalidate name="answer" value="no">${say.no}</button></form>`
     : `<h1>${say.over}</h1>`;
   return `<!doctype html><html lang="${say === WORDS.es ? 'es' : 'en'}"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>${say.ask}</title><main>${inside}</main></html>`;
@@ -117,6 +128,10 @@ function page(prompt) {
 
 /// Yours: a passkey, an identity card, a question by the call centre. Which person it must be is `prompt.person`.
 function ownProof(prompt, form) {
+  // Nobody has signed in: find out who it is, then whether this account is theirs. Both; somebody's own identity card
+  // proves nothing about another's account.
+  const isAsked = prompt.person.issuer !== NOBODY || accountName(form.get('account') ?? '') === prompt.person.subject;
+  if (!isAsked) return null;
   return form.get('answer') === 'yes' ? { at: now(), methods: ['face', 'mfa'] } : null;
 }
 

@@ -162,7 +162,7 @@ pub fn body(input: &[u8]) {
                 assert!(*bytes <= body.len());
                 name
             }
-            ShownValue::Hidden | ShownValue::More(_) => continue,
+            ShownValue::Hidden | ShownValue::More(_) | ShownValue::Unread => continue,
         };
         for text in [&row.name, text] {
             assert!(text.chars().count() <= MAX_LETTERS + 1);

@@ -237,6 +237,9 @@ pub struct DecisionEvent<'e> {
     /// The session's pseudonym.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'e str>,
+    /// The pseudonym of the account that somebody names who has not signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<&'e str>,
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,
@@ -268,6 +271,9 @@ pub struct SessionEvent<'e> {
     /// The session's pseudonym.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'e str>,
+    /// The pseudonym of the account that somebody names who has not signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<&'e str>,
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,

@@ -24,6 +24,8 @@ pub enum Kind {
     Token,
     /// A client's address.
     Address,
+    /// An account, as somebody names it who has not signed in.
+    Account,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Session => "n_",
             Self::Token => "t_",
             Self::Address => "a_",
+            Self::Account => "u_",
         }
     }
 }

@@ -128,6 +128,12 @@ codes! {
     // The whole.
     "WG080" Warning Unused "something is configured that no route uses";
     "WG081" Warning NoRoutes "there is no route, so every request is refused";
+    // Routes for people who have not signed in.
+    "WG082" Error AnonymousRule "`anonymous` on a route where it can't hold";
+    "WG083" Error BadHint "no place in a request at which it names an account";
+    "WG084" Error AnonymousWay "a way to step up that needs a session, where nobody has signed in";
+    "WG085" Warning PublicTier "a public route whose tier asks for what nobody is asked for there";
+    "WG086" Error NoPagesHere "a step-up at a host that has no pages for it";
     // Cases.
     "WG090" Error BadCase "a policy test that can't be run as it is written";
     "WG091" Error CaseFailed "a policy test that comes out otherwise than expected";

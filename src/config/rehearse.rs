@@ -9,7 +9,7 @@ use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
-    Revocation, Step, step,
+    Revocation, Step, Tried, step,
 };
 use crate::identity::{Caller, NamedActions, Subject};
 use crate::policy::{Match, Policy};
@@ -120,6 +120,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             }
             // Nobody has given proof for what is only rehearsed, nor will anybody be told what to ask for.
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
+            Step::Need(Need::Attempts) => evidence.attempts = Some(Lookup::Found(Tried::Within)),
             Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,

@@ -13,7 +13,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 pub(super) use super::schema_routes::{
-    AnyOf, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route, RouteTimeouts, When,
+    Anonymous, AnyOf, Attempts, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route,
+    RouteTimeouts, When,
 };
 pub(super) use super::schema_sign_in::{Pages, Session, SignIn};
 pub(super) use super::schema_signals::{SharedSignals, SignalPoll, SignalPush};

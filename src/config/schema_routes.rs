@@ -17,6 +17,7 @@ maps! {
         upstream: Text,
         timeouts: Spanned<RouteTimeouts>,
         access: Text,
+        anonymous: Spanned<Anonymous>,
         tier: Text,
         data_class: Text,
         patient: Spanned<Patient>,
@@ -31,6 +32,10 @@ maps! {
     RouteTimeouts { connect: Text, read: Text, write: Text, }
     /// Which requests it takes.
     Match { host: Text, path: Text, methods: Texts, upgrade: Text, }
+    /// What is asked of people who have not signed in.
+    Anonymous { hint: Text, step_up: Texts, attempts: Spanned<Attempts>, }
+    /// How often they may try.
+    Attempts { more_than: Text, r#in: Text, per_network: Text, effect: Text, }
     /// Where a request says which patient it is about.
     Patient { from: Text, }
     /// When it is riskier.

@@ -83,7 +83,7 @@ fn binds_proof(question: &Question<'_>, subject: &Subject, tier: &Tier) -> bool 
 }
 
 /// Whether a request that was kept is the one that the proof was given for: of two that are alike, one is paid for.
-fn is_for(granted: &Granted, evidence: &Evidence) -> bool {
+pub(super) fn is_for(granted: &Granted, evidence: &Evidence) -> bool {
     evidence.resumes.as_ref().is_none_or(|once| *once == granted.proof)
 }
 
@@ -128,6 +128,7 @@ pub(super) fn challenge(
         acr_values: acr_values(policy, subject, requirement),
         max_age: tier.max_age,
         tier: index,
+        account: None,
         action,
     })
 }
@@ -154,6 +155,7 @@ impl Challenge {
             acr_values: acr_values(policy, subject, policy.requirement(route, tier)),
             max_age: Some(0),
             tier,
+            account: None,
             action: named::offer_of_known(question, evidence, policy.tier(tier), subject),
         }
     }

@@ -177,7 +177,7 @@ pub fn resolve_patient<T: Trace>(
 }
 
 /// Whether a framework that makes one list of parameters of query and body could find this one in the body.
-fn body_may_name(question: &Question<'_>, body: &BodyReading, parameter: &str) -> bool {
+pub(super) fn body_may_name(question: &Question<'_>, body: &BodyReading, parameter: &str) -> bool {
     let shape = question.facts.body;
     let has_no_use_for_it =
         question.facts.method == http::Method::GET || question.facts.method == http::Method::HEAD;

@@ -73,6 +73,15 @@ pub enum BodyReading {
     Unreadable,
 }
 
+/// How often somebody who has not signed in has tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// No more often than the route allows.
+    Within,
+    /// More often: about this account, or from this network.
+    Beyond,
+}
+
 /// A step-up that was finished for one action and no other: of this session, subject and client, by this route, with this
 /// target and body, at this tier, under this version of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +111,8 @@ pub struct Evidence {
     pub device: Option<Lookup<()>>,
     /// From the state store, for requests of browsers.
     pub grant: Option<Lookup<Granted>>,
+    /// From the state store, for requests of somebody who has not signed in; this one is counted.
+    pub attempts: Option<Lookup<Tried>>,
     /// The digest of the body's bytes as `Content-Digest` has it (RFC 9530); absent where the body is longer than what is
     /// read, or does not say how long it is.
     pub content: Option<Lookup<Box<str>>>,
@@ -124,6 +135,8 @@ pub enum Need {
     Device,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
+    /// How often it was tried, this time included.
+    Attempts,
     /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.
     Content,
 }

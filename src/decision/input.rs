@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::evidence::{BodyReading, Evidence, Identity, Revocation};
+use super::evidence::{BodyReading, Evidence, Identity, Lookup, Revocation, Tried};
 use super::outcome::{ConditionPlace, Findings};
 use crate::identity::Subject;
 
@@ -24,6 +24,9 @@ pub struct DecisionInput<'i> {
     keys_too_stale: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'static str>,
+    /// Of somebody who has not signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_record: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +91,11 @@ impl<'i> DecisionInput<'i> {
                 BodyReading::Read(_) => "read",
                 BodyReading::Searched { .. } => "searched",
                 BodyReading::Unreadable => "unreadable",
+            }),
+            attempts: evidence.attempts.as_ref().map(|tried| match tried {
+                Lookup::Found(Tried::Within) => "within",
+                Lookup::Found(Tried::Beyond) => "beyond",
+                Lookup::Absent | Lookup::Unavailable => "unknown",
             }),
             own_record: findings.own_record,
             device_recognised: findings.device,

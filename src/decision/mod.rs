@@ -3,6 +3,7 @@
 //! [`step`] is called again and again with more evidence until it decides. It asks for one thing at a time, identity
 //! before body, and only for what the route needs.
 
+mod anonymous;
 mod assure;
 mod authorize;
 mod classify;
@@ -17,7 +18,8 @@ pub mod reason;
 mod step;
 pub mod trace;
 
-pub use evidence::{BodyReading, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation};
+pub use anonymous::account;
+pub use evidence::{BodyReading, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, Tried};
 pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

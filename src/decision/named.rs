@@ -22,7 +22,8 @@ pub(super) enum Named {
 /// Looks for this action among those that the token names.
 ///
 /// Such a token is for what it names, and for nothing else: who was shown one payment has not agreed to anything beside
-/// it, and who finds the token gains nothing.
+/// it, and who finds the token gains nothing. Where the issuer can give such tokens, no other pays: one authentication
+/// would pay for what it names, and once more for whatever an ordinary token of it is shown with.
 pub(super) fn find(
     question: &Question<'_>,
     evidence: &Evidence,
@@ -30,6 +31,7 @@ pub(super) fn find(
     subject: &Subject,
 ) -> Result<Named, Stop> {
     match &subject.names {
+        NamedActions::Nothing if can_be_named(question, tier, subject) => Ok(Named::Not(Unmet::OtherAction)),
         NamedActions::Nothing => Ok(Named::Ordinary),
         _ if !tier.each_action_needs_new_proof => Err(Reason::TokenForOtherAction.into()),
         NamedActions::Unreadable => Ok(Named::Not(Unmet::UnreadableDetails)),
@@ -48,16 +50,19 @@ pub(super) fn offer(
     tier: &Tier,
     subject: &Subject,
 ) -> Result<Option<Box<NamedAction>>, Stop> {
-    let issuer = question.policy.issuers.get(subject.issuer_index);
-    let is_token = matches!(question.facts.presented, Presented::Bearer(_) | Presented::Dpop(_));
-    let may = tier.each_action_needs_new_proof
-        && is_token
-        && subject.caller == Caller::Person
-        && issuer.is_some_and(|issuer| issuer.names_actions);
-    if !may {
+    if !can_be_named(question, tier, subject) {
         return Ok(None);
     }
     Ok(this(question, evidence)?.map(Box::new))
+}
+
+/// Whether the action needs a proof of its own, and the issuer of what was shown can name it in a token.
+fn can_be_named(question: &Question<'_>, tier: &Tier, subject: &Subject) -> bool {
+    let issuer = question.policy.issuers.get(subject.issuer_index);
+    tier.each_action_needs_new_proof
+        && matches!(question.facts.presented, Presented::Bearer(_) | Presented::Dpop(_))
+        && subject.caller == Caller::Person
+        && issuer.is_some_and(|issuer| issuer.names_actions)
 }
 
 /// The same where nothing more can be found out.

@@ -7,8 +7,10 @@ use smallvec::SmallVec;
 
 use super::Reason;
 use crate::identity::{NamedAction, Subject};
+use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
 use crate::policy::{RateLimit, TierIndex};
+use crate::request::account::Account;
 use crate::state::spent::ProofKey;
 
 /// What was found out on the way to a decision: for the audit record and for `explain`.
@@ -20,6 +22,8 @@ pub struct Findings {
     pub lowered: bool,
     /// The patient the request is about.
     pub patient: Option<Box<str>>,
+    /// The account that somebody names who has not signed in.
+    pub account: Option<Box<Account>>,
     /// Whether that patient is the subject.
     pub own_record: Option<bool>,
     /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
@@ -82,6 +86,8 @@ pub struct Challenge {
     pub max_age: Option<i64>,
     /// The tier that asks.
     pub tier: TierIndex,
+    /// The account that has to be proven to be the person's, where nobody has signed in.
+    pub account: Option<Box<Account>>,
     /// What the client may ask the issuer for: a token that names this very action (RFC 9396).
     pub action: Option<Box<NamedAction>>,
 }
@@ -119,6 +125,18 @@ impl Exceeded {
             requests: limit.requests,
             window: limit.window,
             retry_after: retry_after.max(1),
+        }
+    }
+
+    /// The attempts of somebody who has not signed in. Which of the two counters is used up must not be seen; both are
+    /// empty again when nothing was tried for the whole span.
+    pub fn attempts(limit: &Attempts) -> Self {
+        let seconds = limit.span.as_secs();
+        Self {
+            limit: "attempts".into(),
+            requests: u32::try_from(limit.more_than).unwrap_or(u32::MAX),
+            window: u32::try_from(seconds).unwrap_or(u32::MAX),
+            retry_after: seconds,
         }
     }
 }

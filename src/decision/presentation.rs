@@ -9,8 +9,20 @@ use crate::request::fetch::From;
 /// Browsers send a session's cookie whoever's page asks them to. What changes something, or opens a channel that could,
 /// must come from the application's own pages, or from one that the route names.
 pub(super) fn check_cross_site(route: &Route, facts: &Facts) -> Result<(), Reason> {
-    let is_read = facts.method.is_safe() && !facts.websocket;
-    if !matches!(facts.presented, Presented::Session(_)) || is_read || facts.fetch.from == From::Own {
+    if !matches!(facts.presented, Presented::Session(_)) || facts.fetch.from == From::Own {
+        return Ok(());
+    }
+    check_origin(route, facts)
+}
+
+/// The same where nobody has signed in: another site's page must not use up its visitors' attempts, nor have them asked
+/// for proof. Who is no browser says nothing of pages.
+pub(super) fn check_own_page(route: &Route, facts: &Facts) -> Result<(), Reason> {
+    if facts.fetch.from == From::Other { check_origin(route, facts) } else { Ok(()) }
+}
+
+fn check_origin(route: &Route, facts: &Facts) -> Result<(), Reason> {
+    if facts.method.is_safe() && !facts.websocket {
         return Ok(());
     }
     let is_named = route

@@ -15,6 +15,8 @@ pub enum Reason {
     Permitted,
     /// The route is public.
     PublicRoute,
+    /// Somebody who has not signed in has given proof for this very request.
+    AnonymousProven,
     /// A preflight from an allowed origin.
     PreflightAllowed,
     /// `OPTIONS *`: answered without asking any upstream.
@@ -95,4 +97,10 @@ pub enum Reason {
     TokenForOtherAction,
     /// The tier asks for more, and offers no way to show it.
     StepUpImpossible,
+    /// Nobody has signed in, and the request does not name the one account that it is about.
+    AccountUnnamed,
+    /// Somebody who has not signed in has tried too often.
+    TooManyAttempts,
+    /// Somebody who has not signed in has to prove whose account it is.
+    ProofingRequired,
 }

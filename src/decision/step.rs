@@ -9,7 +9,7 @@ use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation}
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
-use super::{Reason, assure, authorize, classify, possession};
+use super::{Reason, anonymous, assure, authorize, classify, possession};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier};
@@ -32,7 +32,7 @@ pub struct Question<'q> {
 
 impl Question<'_> {
     /// Whether a rule of the route speaks of the body, or of what the body could name too.
-    fn rules_read_body(&self) -> bool {
+    pub(super) fn rules_read_body(&self) -> bool {
         let may_name_patient =
             matches!(self.route.patient, Some(PatientSource::Query(_))) && self.facts.body.may_hold_fields();
         self.route.needs_body() || may_name_patient
@@ -95,6 +95,9 @@ fn judge<T: Trace>(
     let Question { policy, route, facts, .. } = question;
     if route.access == Access::Public {
         findings.tier = Some(route.tier);
+        if let Some(asked) = &route.anonymous {
+            return anonymous::judge(question, asked, evidence, findings, trace);
+        }
         // The back end would act on a path that is public for this method, and protected for the one it obeys.
         if facts.method_override && question.forms_may_override {
             return Err(Reason::MethodOverride.into());

@@ -23,8 +23,8 @@ pub struct Action<'a> {
     pub tier: TierIndex,
     /// The request.
     pub facts: &'a Facts,
-    /// Who asks.
-    pub subject: &'a Subject,
+    /// Who asks; nobody where the account that is meant stands in the request itself.
+    pub subject: Option<&'a Subject>,
     /// The whole body.
     pub body: &'a [u8],
 }
@@ -33,6 +33,9 @@ impl Action<'_> {
     /// A SHA-256 in base64url over the length-prefixed parts: what differs in any of them has another digest.
     pub fn digest(&self) -> String {
         let body = digest(&SHA256, self.body);
+        let [issuer, id, client] = self.subject.map_or([""; 3], |subject| {
+            [&*subject.issuer, &*subject.id, subject.client.as_deref().unwrap_or_default()]
+        });
         let mut context = Context::new(&SHA256);
         let parts = [
             self.policy.rules.as_bytes(),
@@ -42,9 +45,9 @@ impl Action<'_> {
             self.facts.method.as_str().as_bytes(),
             self.facts.target.raw().as_bytes(),
             body.as_ref(),
-            self.subject.issuer.as_bytes(),
-            self.subject.id.as_bytes(),
-            self.subject.client.as_deref().unwrap_or_default().as_bytes(),
+            issuer.as_bytes(),
+            id.as_bytes(),
+            client.as_bytes(),
         ];
         // What the person was shown is what these say, and may be nothing like it under others.
         for part in parts.into_iter().chain(self.facts.read_as.parts()) {
@@ -171,7 +174,7 @@ routes:
             route: &policy.routes[0],
             tier: critical,
             facts: &own,
-            subject: &alice,
+            subject: Some(&alice),
             body: b"street=1",
         };
         let others = [
@@ -183,9 +186,10 @@ routes:
             ("target", Action { facts: &query, ..action }),
             ("body's type", Action { facts: &form, ..action }),
             ("body", Action { body: b"street=2", ..action }),
-            ("issuer", Action { subject: &issuer, ..action }),
-            ("subject", Action { subject: &bob, ..action }),
-            ("client", Action { subject: &client, ..action }),
+            ("issuer", Action { subject: Some(&issuer), ..action }),
+            ("subject", Action { subject: Some(&bob), ..action }),
+            ("client", Action { subject: Some(&client), ..action }),
+            ("person at all", Action { subject: None, ..action }),
         ];
         assert_eq!(action.digest(), Action { ..action }.digest());
         for (what, other) in others {

@@ -100,6 +100,9 @@ impl Gate {
                         return (decision, findings, evidence);
                     }
                 },
+                Step::Need(Need::Attempts) => {
+                    evidence.attempts = Some(self.attempts(question, arrival, &evidence).await);
+                }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
                 }
@@ -164,15 +167,20 @@ impl Gate {
         source: &mut dyn BodySource,
     ) -> Result<Lookup<Granted>, Reason> {
         let Question { policy, route, facts, .. } = question;
-        let (Presented::Session(id), Some(sessions), Some(Identity::Known(subject))) =
-            (&facts.presented, &generation.sessions, &evidence.identity)
-        else {
-            return Ok(Lookup::Absent);
+        let Some(sessions) = &generation.sessions else { return Ok(Lookup::Absent) };
+        let (id, subject) = match (&facts.presented, &facts.anonymous, &evidence.identity) {
+            (_, Some(id), _) if route.anonymous.is_some() => (id, None),
+            (_, None, _) if route.anonymous.is_some() => return Ok(Lookup::Absent),
+            (Presented::Session(id), _, Some(Identity::Known(subject))) => (id, Some(&**subject)),
+            _ => return Ok(Lookup::Absent),
         };
         let most = action::most_bytes(policy, route, arrival.body_bytes);
         let Some(body) = action::whole_body(facts, most, source).await? else { return Ok(Lookup::Absent) };
         let action = Action { policy, route, tier, facts, subject, body: &body };
-        Ok(sessions.grant(id, &action.digest(), arrival.now).await)
+        Ok(match subject {
+            Some(_) => sessions.grant(id, &action.digest(), arrival.now).await,
+            None => sessions.anonymous_grant(id, facts.host.as_str(), &action.digest()).await,
+        })
     }
 
     pub(super) async fn revocation(&self, subject: &Subject) -> Revocation {

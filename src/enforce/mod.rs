@@ -5,6 +5,7 @@
 
 pub mod action;
 mod admission;
+mod attempts;
 pub mod flight;
 pub mod flood;
 mod gate;

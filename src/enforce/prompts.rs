@@ -6,6 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::identity::Level;
+use crate::request::account::Account;
+
+/// The issuer of people who have not signed in: nobody vouches for them, and their `subject` is by what the one who asks
+/// knows the account ([`Prompts::account_name`]).
+pub const NOBODY: &str = "urn:wardgate:anonymous";
 
 /// What a person is asked, and how it is made sure that it is this one.
 #[derive(Clone, Copy)]
@@ -93,6 +98,10 @@ pub trait Prompts: Send + Sync {
     /// Looks for the answer. Asked more often than the interval says, it may answer [`Answered::Waiting`] without asking
     /// anybody. `now` is in Unix seconds.
     async fn answered(&self, way: usize, handle: &str, now: i64) -> Result<Answered, PromptFault>;
+
+    /// By what the one who asks on this way knows an account whose person has not signed in: a digest with a key that only
+    /// the two have. `None` where nobody on this way asks such people.
+    fn account_name(&self, way: usize, account: &Account) -> Option<Box<str>>;
 
     /// Whether the question of this handle has this name at who asks (`auth_req_id`).
     fn is_named(&self, way: usize, handle: &str, name: &str) -> bool;

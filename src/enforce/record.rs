@@ -124,6 +124,8 @@ impl Gate {
             .facts
             .client
             .map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
+        let account = findings.account.as_ref();
+        let account = account.map(|account| self.pseudonyms.of(Kind::Account, "", account.as_str()));
         let route = question.route;
         let tier = findings.tier.map(|tier| question.policy.tier(tier).name.as_ref());
         let event = DecisionEvent {
@@ -139,6 +141,7 @@ impl Gate {
             subject: name.as_deref(),
             patient: patient.as_deref(),
             session: session.as_deref(),
+            account: account.as_deref(),
             address: address.as_deref(),
             rule: findings.rule,
             input: Some(DecisionInput::new(
@@ -187,6 +190,7 @@ impl Gate {
             subject: None,
             patient: None,
             session: None,
+            account: None,
             address: address.as_deref(),
             rule: None,
             input: None,
@@ -202,7 +206,8 @@ impl Gate {
 
     /// Whether there are so many refusals of this kind that this one is recorded as part of a number only.
     fn is_only_counted(&self, listener: &str, reason: Reason) -> bool {
-        reason == Reason::RateLimited && !self.flood.is_recorded(listener, reason.code())
+        matches!(reason, Reason::RateLimited | Reason::TooManyAttempts)
+            && !self.flood.is_recorded(listener, reason.code())
     }
 
     /// Records that a connection was closed before anything was read from it: as part of a number.
@@ -258,6 +263,8 @@ impl Gate {
         let subject = name(Kind::Subject, fact.subject.as_deref());
         let session = name(Kind::Session, fact.session.as_deref());
         let address = address.map(|address| self.pseudonyms.of(Kind::Address, "", &client::text(address)));
+        let account = fact.account.as_ref();
+        let account = account.map(|account| self.pseudonyms.of(Kind::Account, "", account.as_str()));
         let event = SessionEvent {
             decision: id,
             listener,
@@ -266,6 +273,7 @@ impl Gate {
             issuer: fact.issuer.as_deref(),
             subject: subject.as_deref(),
             session: session.as_deref(),
+            account: account.as_deref(),
             address: address.as_deref(),
         };
         metrics().sessions.with_label_values(&[fact.what, fact.result]).inc();

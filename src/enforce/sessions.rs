@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 
 pub use super::place::{OWN_PATH, Place, is_own_path};
 use super::ports::Identified;
-use super::step_up::{Challenged, Offered, Taken};
+use super::step_up::{Again, Challenged, Offered, Taken};
 use crate::decision::{Granted, Lookup};
 use crate::identity::jwt::Media;
 use crate::identity::{IssuerRules, Subject, TokenFault};
 use crate::request::Facts;
+use crate::request::account::Account;
 use crate::request::credentials::SessionId;
 use crate::request::device::DeviceId;
 use crate::request::shown::Shown;
@@ -115,6 +116,8 @@ pub struct SessionFact {
     pub subject: Option<Box<str>>,
     /// The session's name.
     pub session: Option<Box<str>>,
+    /// The account that somebody names who has not signed in.
+    pub account: Option<Account>,
 }
 
 /// One who can be chosen to sign in at.
@@ -352,9 +355,16 @@ pub trait Sessions: Send + Sync {
     /// A step-up that a session's person finished for an action, by the action's digest.
     async fn grant(&self, id: &SessionId, action: &str, now: i64) -> Lookup<Granted>;
 
+    /// A proof that somebody has given for an action who has not signed in, by the action's digest.
+    async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted>;
+
     /// Whether a browser is one that was recognised at this host as the person's whose session it shows.
     async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()>;
 
     /// Takes a request out that its person has confirmed: once, whoever asks. `target` is the one that it came to.
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken;
+
+    /// Keeps a request once more that was taken out and then refused. Where the store fails, it is lost, as whoever looks for
+    /// it is told.
+    async fn keep_again(&self, again: &Again, body: &[u8]);
 }

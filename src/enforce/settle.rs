@@ -128,7 +128,11 @@ fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
             tier,
             subject,
         )),
-        None => Outcome::Refused(Denial::new(Reason::StoreUnavailable)),
+        // Somebody who has not signed in, and sends the same once more: as anything else of theirs it needs a proof.
+        None => match context.findings.account.clone() {
+            Some(account) => Outcome::Challenged(Challenge::of_account(tier, account)),
+            None => Outcome::Refused(Denial::new(Reason::StoreUnavailable)),
+        },
     }
 }
 

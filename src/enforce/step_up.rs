@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use super::sessions::{Choice, Page};
 use crate::policy::TierIndex;
 use crate::request::Facts;
+use crate::request::account::Account;
 use crate::request::credentials::SessionId;
 use crate::state::spent::ProofKey;
 
@@ -17,7 +18,7 @@ pub const CONFIRMS: &str = "wardgate-intent";
 /// A request of a browser that was answered with a challenge.
 pub struct Challenged<'c> {
     /// Whose it is.
-    pub session: &'c SessionId,
+    pub asker: Asker<'c>,
     /// What is asked.
     pub facts: &'c Facts,
     /// Its headers.
@@ -32,8 +33,22 @@ pub struct Challenged<'c> {
     pub now: i64,
 }
 
+/// Whose request was challenged.
+#[derive(Clone, Copy)]
+pub enum Asker<'c> {
+    /// Somebody's who is signed in.
+    Session(&'c SessionId),
+    /// Nobody has signed in.
+    Nobody {
+        /// By what the browser is known, where it is.
+        id: Option<&'c SessionId>,
+        /// The account that the request names.
+        account: &'c Account,
+    },
+}
+
 /// What a person is offered in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offered {
     /// The name under which the request is kept.
     pub name: Option<String>,
@@ -43,6 +58,30 @@ pub struct Offered {
     pub ways: Vec<Choice>,
     /// Whether what was sent is kept; `None` where nothing was sent that would have to be.
     pub kept: Option<bool>,
+    /// What binds it to the browser of somebody who has not signed in: a `Set-Cookie` line.
+    pub cookie: Option<String>,
+}
+
+/// What the names of requests begin with that were kept for somebody who has not signed in.
+pub const ANONYMOUS: &str = "anonymous-";
+
+/// Whether a kept request's name is that of somebody who has not signed in.
+pub fn is_anonymous(name: &str) -> bool {
+    name.strip_prefix(ANONYMOUS).is_some_and(|rest| rest.len() == SessionId::LENGTH)
+}
+
+/// What it takes to keep a request once more that was taken out. What it holds is between the sessions and their store.
+pub struct Again {
+    /// The request's name.
+    pub name: Box<str>,
+    /// As it lay in the store, without its body.
+    pub kept: Box<str>,
+}
+
+impl std::fmt::Debug for Again {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Again(…)")
+    }
 }
 
 /// A request that was kept and confirmed, as it came.
@@ -58,6 +97,8 @@ pub struct Confirmed {
     pub body: Bytes,
     /// What is spent so that it goes on once.
     pub once: ProofKey,
+    /// For where it is refused after all.
+    pub again: Again,
     /// Where the person goes back to, where the application's answer was meant for a script.
     pub back: Option<String>,
 }

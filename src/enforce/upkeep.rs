@@ -131,6 +131,15 @@ mod tests {
             unreachable!("nothing is challenged here")
         }
 
+        async fn anonymous_grant(
+            &self,
+            _: &SessionId,
+            _: &str,
+            _: &str,
+        ) -> crate::decision::Lookup<crate::decision::Granted> {
+            unreachable!("nothing is challenged here")
+        }
+
         async fn recognises(
             &self,
             _: &DeviceId,
@@ -142,6 +151,10 @@ mod tests {
         }
 
         async fn take(&self, _: &str, _: &str, _: &Visit<'_>) -> crate::enforce::step_up::Taken {
+            unreachable!("nothing is confirmed here")
+        }
+
+        async fn keep_again(&self, _: &crate::enforce::step_up::Again, _: &[u8]) {
             unreachable!("nothing is confirmed here")
         }
 

@@ -10,6 +10,7 @@ use super::step_up_service::ServiceAsker;
 use super::{StartError, Verifier};
 use crate::config::settings::AskerSettings;
 use crate::enforce::prompts::{Answered, Ask, Asked, PromptFault, Prompts};
+use crate::request::account::Account;
 
 /// The askers of one version of the configuration.
 pub struct Askers {
@@ -119,6 +120,13 @@ impl Prompts for Askers {
         match self.at(way)? {
             Asker::Ciba(ciba) => ciba.answered(handle, now).await,
             Asker::Http(service) => service.answered(handle, now).await,
+        }
+    }
+
+    fn account_name(&self, way: usize, account: &Account) -> Option<Box<str>> {
+        match self.at(way) {
+            Ok(Asker::Http(service)) => Some(service.account_name(account)),
+            Ok(Asker::Ciba(_)) | Err(_) => None,
         }
     }
 

@@ -13,6 +13,9 @@ mod wire;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Method, StatusCode};
 use quick_cache::sync::Cache;
 use reqwest::Url;
@@ -32,6 +35,7 @@ use crate::identity::algorithm::SignatureAlgorithm;
 use crate::identity::jwk::KeySet;
 use crate::identity::jwt::UnverifiedJwt;
 use crate::identity::step_up_result::{self, Prompted};
+use crate::request::account::Account;
 
 /// How long after a prompt's end its service is still asked, in seconds: clocks differ.
 const GRACE: i64 = 10;
@@ -41,6 +45,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LOOKED_AT: usize = 4096;
 /// No result is longer: a signature of 4096 bits and a handful of claims.
 const MOST_RESULT: usize = 8 * 1024;
+
+/// What stands before a name whose digest is an account's: the secret signs nothing else.
+const ACCOUNT: &str = "wardgate-account:";
 
 type Outcome<T> = Result<T, PromptFault>;
 
@@ -52,6 +59,8 @@ pub struct ServiceAsker {
     service: Box<str>,
     prompts: Url,
     authorization: HeaderValue,
+    /// The key of accounts' names, which the service has too.
+    accounts: hmac::Key,
     keys: Arc<KeySet>,
     access: Access,
     progress: Arc<Progress>,
@@ -100,6 +109,7 @@ impl ServiceAsker {
             settings: settings.clone(),
             service,
             authorization,
+            accounts: hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()),
             keys: Arc::new(keys),
             access,
             progress,
@@ -109,6 +119,13 @@ impl ServiceAsker {
     /// Whether it is the asker for these settings.
     pub fn is_for(&self, settings: &HttpAskerSettings) -> bool {
         self.settings == *settings
+    }
+
+    /// By what the service knows an account whose person has not signed in: it can tell for each that it knows whether it
+    /// is this one, and nobody else can.
+    pub fn account_name(&self, account: &Account) -> Box<str> {
+        let text = format!("{ACCOUNT}{}", account.as_str());
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.accounts, text.as_bytes()).as_ref()).into()
     }
 
     /// Why nobody can be asked now, in plain words.

@@ -2,6 +2,7 @@
 //!
 //! `config` builds a [`Policy`] from the YAML file; `decision` reads it. Nothing here does I/O or knows the time.
 
+pub mod anonymous;
 pub mod condition;
 pub mod index;
 mod near;
@@ -16,6 +17,7 @@ mod tree;
 use crate::identity::IssuerRules;
 use crate::identity::assurance::Levels;
 
+pub use anonymous::Anonymous;
 pub use condition::Condition;
 pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};

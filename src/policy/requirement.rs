@@ -14,7 +14,7 @@ pub enum Unmet {
     Age,
     /// None of the required methods was used.
     Methods,
-    /// The token names other actions (RFC 9396).
+    /// The token does not name this action (RFC 9396).
     OtherAction,
     /// What the token names can't be understood.
     UnreadableDetails,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Condition, Template, TierIndex};
+use super::{Anonymous, Condition, Template, TierIndex};
 use crate::identity::Level;
 use crate::request::PathReading;
 
@@ -110,6 +110,8 @@ pub struct Route {
     pub timeouts: UpstreamTimeouts,
     /// Public or protected.
     pub access: Access,
+    /// What a public route asks for all the same.
+    pub anonymous: Option<Anonymous>,
     /// The base tier.
     pub tier: TierIndex,
     /// The level its data class asks for.
@@ -136,6 +138,7 @@ impl Route {
     /// Whether the decision has to read the body.
     pub fn needs_body(&self) -> bool {
         self.lower_risk.is_some()
+            || self.anonymous.as_ref().is_some_and(Anonymous::reads_body)
             || matches!(self.patient, Some(PatientSource::Body(_)))
             || self.refine.iter().any(|refine| refine.when.reads_body())
             || self.deny.iter().any(Condition::reads_body)
@@ -173,6 +176,7 @@ impl Route {
             reading: PathReading::STRICT,
             timeouts: UpstreamTimeouts::default(),
             access: Access::Public,
+            anonymous: None,
             tier: TierIndex(0),
             data_floor: Level::NONE,
             patient: None,

@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderValue, header};
 pub const OWN_PREFIX: &str = "__Host-wardgate-";
 /// The session.
 pub const SESSION: &str = "__Host-wardgate-session";
+/// What binds what somebody has begun to their browser who has not signed in.
+pub const ANONYMOUS: &str = "__Host-wardgate-anonymous";
 /// What a recognised browser shows beside it.
 pub const DEVICE: &str = "__Host-wardgate-device";
 

@@ -148,6 +148,14 @@ pub fn presented(headers: &HeaderMap, target: &Target) -> Presented {
     }
 }
 
+/// By what the browser of somebody is known who has not signed in; nothing where that is not one thing. Its cookie is set
+/// for some minutes only, so it is seldom there.
+pub fn anonymous(headers: &HeaderMap) -> Option<SessionId> {
+    let mut values = cookies::values(headers, cookies::ANONYMOUS);
+    let value = values.next()?;
+    SessionId::parse(value).filter(|_| values.next().is_none())
+}
+
 /// The session of a request without a token. A value that no gateway has made is the same as none: another program on
 /// this host may use the name.
 fn session(headers: &HeaderMap) -> Presented {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::body::{BodyShape, ReadAs};
 use super::certificate::ClientCertificate;
-use super::credentials::{self, Presented};
+use super::credentials::{self, Presented, SessionId};
 use super::device::DeviceId;
 use super::fetch::Fetch;
 use super::host::Host;
@@ -85,6 +85,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The token, if any.
     pub presented: Presented,
+    /// By what the browser is known of somebody who has not signed in.
+    pub anonymous: Option<SessionId>,
     /// The name by which a browser shows that it was recognised before.
     pub device: Option<DeviceId>,
     /// What a browser says of why it asks.
@@ -144,6 +146,7 @@ impl Facts {
             client: super::client::address(raw.peer, raw.headers, &reading.trusted_proxies),
             secure: super::client::is_secure(raw, &reading.trusted_proxies),
             certificate: raw.hop.certificate.cloned(),
+            anonymous: credentials::anonymous(raw.headers),
             device: DeviceId::read(raw.headers, &presented),
             presented,
             fetch: Fetch::read(raw.method, raw.headers, raw.hop.authority),

@@ -4,6 +4,7 @@
 //! Nothing here rewrites a request: it is accepted as it stands or refused, so that what was classified is what
 //! the upstream gets.
 
+pub mod account;
 pub mod body;
 pub mod certificate;
 pub mod client;

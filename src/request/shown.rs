@@ -9,6 +9,7 @@ mod ordered;
 mod plain;
 
 use self::ordered::Ordered;
+pub(super) use self::plain::is_invisible;
 use self::plain::plain;
 use super::media::{ContentType, Media};
 
@@ -49,6 +50,8 @@ pub enum ShownValue {
     },
     /// So many rows more, which are not shown.
     More(usize),
+    /// All of a body that can't be read, or not in one way only.
+    Unread,
 }
 
 /// What people fill in is no one's business in a log.
@@ -59,15 +62,16 @@ impl std::fmt::Debug for ShownValue {
             Self::Hidden => "Hidden",
             Self::File { .. } => "File(…)",
             Self::More(_) => "More(…)",
+            Self::Unread => "Unread",
         })
     }
 }
 
-/// What a body of this `Content-Type` holds; empty where it can't be read in one way only, or holds nothing.
+/// What a body of this `Content-Type` holds; empty where it holds nothing.
 pub fn shown(content_type: Option<&str>, body: &[u8]) -> Vec<Shown> {
     let kind = ContentType::read(content_type.map(str::as_bytes));
     if !kind.utf8 {
-        return Vec::new();
+        return unread(body);
     }
     let mut rows = Rows::default();
     let read = match kind.media {
@@ -94,7 +98,12 @@ pub fn shown(content_type: Option<&str>, body: &[u8]) -> Vec<Shown> {
         }),
         Media::Json | Media::Other => None,
     };
-    if read.is_some() { rows.finished() } else { Vec::new() }
+    if read.is_some() { rows.finished() } else { unread(body) }
+}
+
+/// The list of a body that can't be shown: that it is there has to be said, as more may be listed beside it.
+fn unread(body: &[u8]) -> Vec<Shown> {
+    if body.is_empty() { Vec::new() } else { vec![Shown { name: "".into(), value: ShownValue::Unread }] }
 }
 
 #[derive(Default)]
@@ -177,6 +186,7 @@ mod tests {
             ShownValue::Hidden => format!("{}: hidden", row.name),
             ShownValue::File { name, bytes } => format!("{}: file {name}, {bytes}", row.name),
             ShownValue::More(count) => format!("{count} more"),
+            ShownValue::Unread => "unread".to_owned(),
         };
         shown(Some(content_type), body.as_bytes()).into_iter().map(text).collect()
     }
@@ -238,11 +248,13 @@ mod tests {
             ("text/plain", "to=a"),
             ("multipart/mixed; boundary=xYz", "--xYz--\r\n"),
         ] {
-            assert_eq!(rows(content_type, body), [""; 0], "{content_type} {body}");
+            assert_eq!(rows(content_type, body), ["unread"], "{content_type} {body}");
         }
-        assert!(shown(None, b"a=b").is_empty());
+        let is_unread = |rows: &[Shown]| matches!(rows, [Shown { value: ShownValue::Unread, .. }]);
+        assert!(is_unread(&shown(None, b"a=b")));
         let large = format!("[{}1]", "1,".repeat(MAX_JSON_BYTES / 2));
-        assert!(shown(Some("application/json"), large.as_bytes()).is_empty());
+        assert!(is_unread(&shown(Some("application/json"), large.as_bytes())));
+        assert!(shown(None, b"").is_empty());
     }
 
     #[test]
@@ -287,7 +299,7 @@ mod tests {
                 let text = match &row.value {
                     ShownValue::Text(text) => text.clone(),
                     ShownValue::File { name, .. } => name.clone(),
-                    ShownValue::Hidden | ShownValue::More(_) => "".into(),
+                    ShownValue::Hidden | ShownValue::More(_) | ShownValue::Unread => "".into(),
                 };
                 prop_assert!(text.chars().count() <= MAX_LETTERS + 1);
                 let mut letters = text.chars().chain(row.name.chars());

@@ -13,11 +13,11 @@ use super::live::Live;
 use super::own::accepts;
 use super::proxy::Gateway;
 use super::reply::Reply;
-use crate::decision::{Challenge, Denial};
+use crate::decision::{Challenge, Denial, Reason};
 use crate::enforce::action::whole_body;
 use crate::enforce::sessions::{Page, Place, Sessions, Visit};
-use crate::enforce::step_up::{Challenged, Confirmed, Offered, Taken, confirms};
-use crate::enforce::{Arrival, BodyFault, BodySource, Settled};
+use crate::enforce::step_up::{Asker, Challenged, Confirmed, Offered, Taken, confirms, is_anonymous};
+use crate::enforce::{Arrival, BodyFault, BodySource, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
 
@@ -64,14 +64,15 @@ pub(super) fn confirmed<'l>(
     live: &'l Live,
     facts: &'l Facts,
 ) -> Option<(&'l Arc<dyn Sessions>, &'l str, &'l str)> {
-    if !matches!(facts.presented, Presented::Session(_)) {
+    let (target, name) = confirms(facts.target.raw())?;
+    let is_nobodys = is_anonymous(name);
+    if !is_nobodys && !matches!(facts.presented, Presented::Session(_)) {
         return None;
     }
-    let (target, name) = confirms(facts.target.raw())?;
     let sessions = live.generation.sessions.as_ref()?;
     // From a host of the pages' own the browser comes back by a redirection.
-    let may =
-        facts.method == Method::POST || (facts.method == Method::GET && sessions.pages_host().is_some());
+    let comes_back = facts.method == Method::GET && sessions.pages_host().is_some() && !is_nobodys;
+    let may = facts.method == Method::POST || comes_back;
     (may && sessions.serves(facts.host.as_str())).then_some((sessions, target, name))
 }
 
@@ -85,9 +86,11 @@ impl Gateway {
         body: &mut Option<Bytes>,
     ) -> Option<Kept> {
         let facts = context.facts.as_ref()?;
-        let (Presented::Session(id), Some(sessions)) = (&facts.presented, &context.live.generation.sessions)
-        else {
-            return None;
+        let sessions = context.live.generation.sessions.as_ref()?;
+        let asker = match (&challenge.account, &facts.presented) {
+            (Some(account), _) => Asker::Nobody { id: facts.anonymous.as_ref(), account },
+            (None, Presented::Session(id)) => Asker::Session(id),
+            (None, _) => return None,
         };
         if !sessions.serves(facts.host.as_str()) {
             return None;
@@ -112,7 +115,7 @@ impl Gateway {
             None => session.req_header().headers.clone(),
         };
         let challenged = Challenged {
-            session: id,
+            asker,
             facts,
             headers: &headers,
             body: whole,
@@ -187,7 +190,7 @@ impl Gateway {
             }
             Err(denial) => return self.refuse_confirmation(session, context, facts, &denial, &headers).await,
         };
-        let Confirmed { method, target, headers: kept, body, once, back } = confirmed;
+        let Confirmed { method, target, headers: kept, body, once, again, back } = confirmed;
         let header = head(&method, &target, &kept, &headers, facts, body.len())?;
         let reading = context.live.readings.get(self.position).unwrap_or(&self.listener.reading).clone();
         let resumed = intake::resumed(session, &header, &reading);
@@ -197,6 +200,13 @@ impl Gateway {
             ..self.arrival(context, &method, resumed.as_ref().map_err(|why| *why))
         };
         let settled = self.gate.admit(&live.generation, &arrival, &mut Whole(body.clone())).await;
+        // Nothing was sent: who comes back when the store, the journal or the limit lets them finds what they filled in. Only
+        // what went on before stays where it is.
+        if let Outcome::Refused(denial) = &settled.outcome
+            && denial.reason != Reason::AlreadySent
+        {
+            sessions.keep_again(&again, &body).await;
+        }
         context.facts = resumed.ok();
         context.resumed = Some(Box::new(Resumed { header, back }));
         self.carry_out(session, context, settled, Some(body)).await

@@ -44,7 +44,10 @@ impl Gateway {
                         }
                         None
                     }
-                    Some(Kept::Offered(offered)) => Some(offered),
+                    Some(Kept::Offered(mut offered)) => {
+                        context.cookies.extend(offered.cookie.take());
+                        Some(offered)
+                    }
                     Some(Kept::Unrecorded) => {
                         outcome = Outcome::Refused(Denial::new(Reason::AuditUnavailable));
                         None

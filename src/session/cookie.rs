@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::target;
-use crate::request::cookies::{DEVICE, OWN_PREFIX, SESSION};
+use crate::request::cookies::{ANONYMOUS, DEVICE, OWN_PREFIX, SESSION};
 
 /// By what a browser is known on a host of the pages' own.
 pub const PAGES: &str = "__Host-wardgate-pages";
@@ -52,6 +52,12 @@ pub fn read_pending(value: &str) -> (&str, String) {
 /// Gives the browser its session. Without an age: it ends with the browser, and in the store when its time has come.
 pub fn session(id: &str) -> String {
     format!("{SESSION}={id}; Path=/; Secure; HttpOnly; SameSite=Lax")
+}
+
+/// Binds what somebody has begun to this browser who has not signed in, for as long as it waits. What comes back from
+/// another service's page must show it too.
+pub fn anonymous(id: &str, ttl: Duration) -> String {
+    format!("{ANONYMOUS}={id}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", ttl.as_secs())
 }
 
 /// Lets the browser show that it was recognised.

@@ -100,6 +100,7 @@ impl BrowserSessions {
             issuer: issuer.map(Into::into),
             subject: logout.and_then(|logout| logout.subject.clone()),
             session: logout.and_then(|logout| logout.session.clone()),
+            account: None,
         };
         let (answer, fact) = match self.logout_token(visit).await {
             Err((answer, why)) => (answer, fact(why, None, None)),

@@ -35,7 +35,7 @@ use crate::enforce::ports::{RevocationClaim, RevocationKey, State};
 use crate::enforce::prompts::Prompts;
 use crate::enforce::revoke;
 use crate::enforce::sessions::{Answer, Page, Place, Providers, Resumed, Sessions, Use, Visit, Visited};
-use crate::enforce::step_up::{Challenged, Offered, Taken};
+use crate::enforce::step_up::{Again, Challenged, Offered, Taken};
 use crate::identity::Subject;
 use crate::policy::Policy;
 use crate::request::credentials::SessionId;
@@ -212,11 +212,19 @@ impl Sessions for BrowserSessions {
         self.granted(id, action, now).await
     }
 
+    async fn anonymous_grant(&self, id: &SessionId, host: &str, action: &str) -> Lookup<Granted> {
+        self.anonymously_granted(id, host, action).await
+    }
+
     async fn recognises(&self, device: &DeviceId, host: &str, subject: &Subject, now: i64) -> Lookup<()> {
         self.recognised(device, host, subject, now).await
     }
 
     async fn take(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
         self.taken(name, target, visit).await
+    }
+
+    async fn keep_again(&self, again: &Again, body: &[u8]) {
+        self.kept_again(again, body).await;
     }
 }

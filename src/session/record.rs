@@ -117,6 +117,7 @@ impl Record {
             issuer: Some(self.issuer.clone()),
             subject: self.claim("sub").map(Box::from),
             session: self.claim("sid").map(Box::from).or(Some(name)),
+            account: None,
         }
     }
 }

@@ -72,6 +72,7 @@ impl BrowserSessions {
             issuer: Some(live.record.issuer.clone()),
             subject: Some(live.subject.id.clone()),
             session: live.subject.session.clone(),
+            account: None,
         };
         let (refreshed, result) = match done {
             Done::Renewed(record) => match self.judged(name, Record::clone(&record), now).await {

@@ -16,6 +16,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::spent::ProofKey;
 use crate::decision::evidence::Lookup;
@@ -54,7 +56,12 @@ pub struct KeyRing {
     keys: Vec<(Box<str>, RandomizedNonceKey)>,
     /// The keys of nonces for proofs of possession, in the same order.
     nonces: NonceKeys,
+    /// The key of counters' names, derived from the first one.
+    counters: hmac::Key,
 }
+
+/// What the key of counters' names is derived with.
+const COUNTER_PURPOSE: &[u8] = b"wardgate: names of counters, version 1";
 
 /// What the keys of nonces are derived with, so that no key serves two purposes.
 const NONCE_PURPOSE: &[u8] = b"wardgate: nonces of proofs of possession, version 1";
@@ -78,7 +85,15 @@ impl KeyRing {
             ring.push((id.clone(), key));
         }
         let derived: Vec<[u8; 32]> = keys.iter().map(|(_, key)| derive(key, NONCE_PURPOSE)).collect();
-        Ok(Self { keys: ring, nonces: NonceKeys::new(&derived) })
+        let first = keys.first().ok_or(RingError::Empty)?;
+        let counters = hmac::Key::new(hmac::HMAC_SHA256, &derive(&first.1, COUNTER_PURPOSE));
+        Ok(Self { keys: ring, nonces: NonceKeys::new(&derived), counters })
+    }
+
+    /// The name under which a counter is kept: a keyed digest, so that who sees the store can't try names of people till
+    /// one fits. Counters begin anew where another key comes first.
+    pub fn blinded(&self, name: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.counters, name.as_bytes()).as_ref())
     }
 
     /// Seals bytes that will be kept under `name`; `None` where the system gives no randomness.
@@ -187,7 +202,8 @@ impl State for SealedState {
     }
 
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
-        self.inner.window(key, span).await
+        let name = self.ring.load().blinded(key);
+        self.inner.window(&name, span).await
     }
 
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
@@ -318,6 +334,18 @@ mod tests {
         assert_eq!(state.unseal("b").await, Lookup::Absent, "moved");
         inner.seal("a", b"forged", HOUR).await;
         assert_eq!(state.unseal("a").await, Lookup::Absent, "made up");
+    }
+
+    #[tokio::test]
+    async fn counters_have_names_that_nobody_can_guess() {
+        let (inner, current, state) = sealed_state();
+        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1));
+        assert_eq!(inner.window("alice", HOUR).await, Lookup::Found(1), "not by its name");
+        assert_eq!(inner.window(&ring(&["k1"]).blinded("alice"), HOUR).await, Lookup::Found(2));
+        // Gateways with one key count together, also while a key is on its way out.
+        assert_eq!(ring(&["k1"]).blinded("alice"), ring(&["k1", "k2"]).blinded("alice"));
+        current.store(Arc::new(ring(&["k2", "k1"])));
+        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1), "another key comes first");
     }
 
     #[tokio::test]

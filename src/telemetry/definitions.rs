@@ -190,6 +190,11 @@ impl Metrics {
                 &["issuer"],
             ),
             streams_ended: counters("wardgate_streams_ended_total", "Requests that were cut.", &["why"]),
+            attempts: counters(
+                "wardgate_anonymous_attempts_total",
+                "Attempts of people who have not signed in, by what became of them.",
+                &["result"],
+            ),
             key_proofs: counters("wardgate_key_proofs_total", "DPoP proofs, by result.", &["result"]),
             store_up: gauge("wardgate_store_up", "1 while the state store can be used, else 0."),
             store_outages: counter("wardgate_store_outages_total", "Times the state store began to fail."),

@@ -186,7 +186,7 @@ async fn a_gate_does_what_the_matrix_says() {
                 Need::Possession => false,
                 Need::Revocation => true,
                 Need::Body => world_asked.contains(&Need::Body),
-                Need::Grant(_) | Need::Content | Need::Device => false,
+                Need::Grant(_) | Need::Content | Need::Device | Need::Attempts => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

@@ -155,6 +155,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Revocation => evidence.revocation = Some(known.revocation),
                     Need::Body => evidence.body = Some(known.body.clone()),
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
+                    Need::Attempts => evidence.attempts = Some(Lookup::Unavailable),
                     Need::Content => evidence.content = Some(Lookup::Absent),
                     Need::Device => evidence.device = Some(Lookup::Absent),
                 }
@@ -263,6 +264,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Revocation => 'r',
         Need::Body => 'b',
         Need::Grant(_) => 'g',
+        Need::Attempts => 'a',
         Need::Content => 'c',
         Need::Device => 'd',
     });

@@ -4,8 +4,10 @@
 //! whether the result may be used is asked once, at the end, of the report. Nothing that was reported as an
 //! error is ever served.
 
+mod anonymous;
 mod assurance;
 mod cases;
+mod conditions;
 mod cors;
 mod endpoints;
 mod entries;
@@ -59,6 +61,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
     let known = routes::Known {
+        ways: &ways.policy,
         issuers: &issuers,
         tiers: &tiers,
         levels: &levels,
@@ -69,6 +72,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
+    anonymous::check_store(&drafts, &state, report);
     possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
     let cases = cases::compile(file, &known, report);

@@ -48,18 +48,9 @@ pub(super) fn check_conditions(file: &File, report: &mut Report<'_>) {
     if file.issuers.items().iter().any(|item| recognises(&item.value)) {
         return;
     }
-    for route in file.routes.items().iter().map(|item| &item.value) {
-        let report = &mut report.within("route", route.id.text());
-        let refined = route.refine.items().iter().filter_map(|rule| rule.value.when.as_ref());
-        let denied = route.deny.items().iter().filter_map(|rule| rule.value.when.as_ref());
-        let allowed = route.any_of.items().iter().filter_map(|entry| entry.value.when.as_ref());
-        for text in refined.chain(denied).chain(allowed) {
-            if Condition::compile(&text.value).is_ok_and(|condition| condition.reads_device()) {
-                let message = "no browser is ever recognised";
-                let help =
-                    "add `recognised_device: { after: aal2 }` to an issuer's `sign_in`, or take this out";
-                report.add(Code::NoDeviceRecognised, text, message, help);
-            }
-        }
-    }
+    let told = (
+        "no browser is ever recognised",
+        "add `recognised_device: { after: aal2 }` to an issuer's `sign_in`, or take this out",
+    );
+    super::conditions::check(file, report, Condition::reads_device, Code::NoDeviceRecognised, told);
 }

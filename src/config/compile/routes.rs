@@ -6,7 +6,7 @@ use super::assurance::DataFloor;
 use super::issuers::Issuer;
 use super::rules::Ground;
 use super::tiers::Tiers;
-use super::{cors, entries, limits, matching};
+use super::{anonymous, cors, entries, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,12 +15,13 @@ use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::{Access, Route, TierIndex};
+use crate::policy::{Access, Route, TierIndex, Way};
 use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'k> {
+    pub(super) ways: &'k [Way],
     pub(super) issuers: &'k [Issuer],
     pub(super) tiers: &'k Tiers,
     pub(super) levels: &'k Levels,
@@ -142,6 +143,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let deny = ground.deny(report, &schema.deny);
     let any_of =
         schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
+    let anonymous = anonymous::compile(report, known, schema, (access, tier, matched.as_ref()));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
     let matched = matched?;
     let route = Route {
@@ -157,6 +159,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
             .map_or(PathReading::STRICT, |up| up.path_reading),
         timeouts: timeouts.unwrap_or_default(),
         access,
+        anonymous,
         tier: tier.unwrap_or(TierIndex(u8::MAX)),
         data_floor: floor.unwrap_or_default(),
         patient,

@@ -102,19 +102,11 @@ pub(super) fn check_conditions(file: &File, report: &mut Report<'_>) {
     if file.listeners.items().iter().any(|item| asks(&item.value)) {
         return;
     }
-    for route in file.routes.items().iter().map(|item| &item.value) {
-        let report = &mut report.within("route", route.id.text());
-        let refined = route.refine.items().iter().filter_map(|rule| rule.value.when.as_ref());
-        let denied = route.deny.items().iter().filter_map(|rule| rule.value.when.as_ref());
-        let allowed = route.any_of.items().iter().filter_map(|entry| entry.value.when.as_ref());
-        for text in refined.chain(denied).chain(allowed) {
-            if Condition::compile(&text.value).is_ok_and(|condition| condition.reads_certificate()) {
-                let message = "no listener asks clients for a certificate";
-                let help = "add `client_ca_file` to a listener's `tls`, or take this out";
-                report.add(Code::CertificateNotAsked, text, message, help);
-            }
-        }
-    }
+    let told = (
+        "no listener asks clients for a certificate",
+        "add `client_ca_file` to a listener's `tls`, or take this out",
+    );
+    super::conditions::check(file, report, Condition::reads_certificate, Code::CertificateNotAsked, told);
 }
 
 fn pair<'s>(

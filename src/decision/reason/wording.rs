@@ -35,6 +35,13 @@ impl Reason {
         let (code, status, title, remedy, operator) = match self {
             Self::Permitted => ("permitted", 200, "Permitted", "", "a rule of `any_of` allows it"),
             Self::PublicRoute => ("public_route", 200, "Permitted", "", "the route is `access: public`"),
+            Self::AnonymousProven => (
+                "anonymous_proven",
+                200,
+                "Permitted",
+                "",
+                "proof was given for this request on one of the route's `anonymous.step_up`",
+            ),
             Self::PreflightAllowed => {
                 ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`")
             }
@@ -265,7 +272,7 @@ impl Reason {
                     ),
                     Unmet::OtherAction => (
                         "action_not_named",
-                        "the token's `authorization_details` name another action: another body, address, method or set of rules",
+                        "the token's `authorization_details` name no action, or another: another body, address, method or set of rules",
                     ),
                     Unmet::UnreadableDetails => (
                         "action_details_unreadable",
@@ -306,6 +313,27 @@ impl Reason {
                 FORBIDDEN,
                 ASK,
                 "the tier asks for more than the token shows, and lists no `step_up`",
+            ),
+            Self::AccountUnnamed => (
+                "account_unnamed",
+                400,
+                "The account can't be read",
+                "Name one account, once, in a form or in JSON that is not compressed.",
+                "the route's `anonymous.hint` found nothing, more than one value, or a body that has no one meaning",
+            ),
+            Self::TooManyAttempts => (
+                "too_many_attempts",
+                429,
+                "Too many requests",
+                "Wait as long as Retry-After says, then try again.",
+                "the route's `anonymous.attempts` are used up for this account or this network; the metric tells which",
+            ),
+            Self::ProofingRequired => (
+                "proofing_required",
+                401,
+                STRONGER,
+                "Confirm that it is you: open `step_up_url`, then repeat the request.",
+                "the route's `anonymous.step_up` asks for proof before anybody has signed in",
             ),
         };
         Wording { code, status, title, remedy, operator }

@@ -346,3 +346,13 @@ async fn the_contract_says_what_is_said() {
     }
     assert_eq!(schema("Answer")["properties"]["result"]["maxLength"], MOST_RESULT);
 }
+
+#[tokio::test]
+async fn an_account_is_known_by_a_digest_that_only_the_two_can_make() {
+    let pair = Pair::new(|_| created(&json!({}))).await;
+    let name = |written: &str| pair.asker.account_name(&Account::parse(written).expect("a name"));
+    // printf wardgate-account:alice | openssl dgst -sha256 -hmac s3cret -binary | basenc --base64url
+    assert_eq!(&*name("alice"), "hez6p3NLZw3bsi6b5AcHCgxfsHDdSLnvTZ6x4hpICbY");
+    assert_eq!(name("alice"), name(" ALICE"));
+    assert_ne!(name("alice"), name("bob"));
+}

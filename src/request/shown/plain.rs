@@ -44,7 +44,7 @@ pub(super) fn plain(text: &str, limit: usize) -> Box<str> {
 
 /// What shows nothing, or changes the order in which its neighbours are shown: format characters and the fillers that
 /// look like nothing (`Default_Ignorable_Code_Point` of Unicode, UAX #44).
-const fn is_invisible(letter: char) -> bool {
+pub const fn is_invisible(letter: char) -> bool {
     matches!(
         letter,
         '\u{ad}'

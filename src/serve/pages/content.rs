@@ -147,7 +147,8 @@ fn notes(account: Option<&str>, shown: &[Shown], words: &Words) -> Vec<String> {
     }
     let more = |row: &Shown| match row.value {
         ShownValue::More(count) => Some(words.more.replace("{count}", &count.to_string())),
-        _ => None,
+        ShownValue::Unread => Some(words.unread.to_owned()),
+        ShownValue::Text(_) | ShownValue::Hidden | ShownValue::File { .. } => None,
     };
     account.into_iter().chain(shown.iter().filter_map(more)).collect()
 }
@@ -159,7 +160,7 @@ impl Row {
             ShownValue::Text(text) => (text.to_string(), false),
             ShownValue::Hidden => (words.hidden.to_owned(), true),
             ShownValue::File { name, bytes } => (format!("{name} ({})", size(*bytes, words.decimal)), false),
-            ShownValue::More(_) => return None,
+            ShownValue::More(_) | ShownValue::Unread => return None,
         };
         let name = if row.name.is_empty() { words.nameless.to_owned() } else { row.name.to_string() };
         Some(Self { name, value, is_remark })

@@ -3,6 +3,7 @@
 use super::super::callback::Stop;
 use super::super::record::{Begun, StepUpBegun};
 use super::super::{BrowserSessions, Offer};
+use super::owner::Owner;
 use super::{Matter, address};
 use crate::decision::Lookup;
 use crate::enforce::prompts::Proof;
@@ -22,7 +23,9 @@ pub(in crate::session) struct Demand {
 impl BrowserSessions {
     /// Sends the browser to the issuer of its session.
     pub(super) async fn to_issuer(&self, visit: &Visit<'_>, matter: Matter) -> Visited {
-        let (intent, live) = (&matter.intent, &matter.live);
+        let intent = &matter.intent;
+        // Nobody vouches for people who have not signed in: they have no such way.
+        let Some(live) = matter.owner.live() else { return Page::Malformed.into() };
         let way = self.own_way(&matter);
         let offer = self.offer(visit.facts.host.as_str(), &live.record.issuer);
         let (Some(offer), Some((index, _))) = (offer, self.rules_of(intent)) else {
@@ -50,7 +53,7 @@ impl BrowserSessions {
 
     /// The name of the way that leads to the issuer.
     fn own_way(&self, matter: &Matter) -> String {
-        let mut ways = self.ways(&matter.intent, matter.live.position);
+        let mut ways = self.ways(&matter.intent, matter.owner.issuer());
         ways.find(|way| way.kind == WayKind::Oidc).map(|way| way.name.to_string()).unwrap_or_default()
     }
 
@@ -71,18 +74,26 @@ impl BrowserSessions {
         };
         let intent = match self.kept(&step_up.intent).await {
             Lookup::Found(super::Kept::Waiting(intent)) => *intent,
-            Lookup::Found(super::Kept::Sent { back, .. }) => return Page::AlreadySent(back.into()).into(),
-            Lookup::Found(super::Kept::Released { .. }) => return Page::Proven.into(),
+            Lookup::Found(super::Kept::Sent { session, back }) if session == live.name => {
+                return Page::AlreadySent(back.into()).into();
+            }
+            Lookup::Found(super::Kept::Released { session }) if session == live.name => {
+                return Page::Proven.into();
+            }
+            Lookup::Found(super::Kept::Sent { .. } | super::Kept::Released { .. }) => {
+                return Page::OtherPerson("/".to_owned()).into();
+            }
             Lookup::Absent => return Page::IntentGone(begun.to.clone().into()).into(),
             Lookup::Unavailable => {
                 return Page::Outage(address(&step_up.intent, None, step_up.closes)).into();
             }
         };
+        let is_theirs = live.name == step_up.session && intent.session == step_up.session;
         let (name, device) = (step_up.intent.to_string(), visit.facts.device.clone());
-        let matter =
-            Matter { name, intent, live, closes: step_up.closes, home: None, is_held: false, device };
+        let (owner, closes) = (Owner::SignedIn(live), step_up.closes);
+        let matter = Matter { name, intent, owner, closes, home: None, is_held: false, device };
         // Whoever began it is who must come back.
-        if matter.live.name != step_up.session || matter.intent.session != step_up.session {
+        if !is_theirs {
             return self.ended(&matter, "other_session", Page::OtherPerson("/".to_owned()));
         }
         let way = self.own_way(&matter);
@@ -107,18 +118,19 @@ impl BrowserSessions {
         matter: &Matter,
         tokens: &Tokens,
     ) -> Result<Proof, Stop> {
+        let live = matter.owner.live().ok_or(Stop::Refused("no_session"))?;
         let id_token = tokens.id_token.as_deref().ok_or(Stop::Refused("id_token_missing"))?;
         let (media, claims) = self.providers.signed(offer.position, id_token).await?;
         let expected = Expected {
             client_id: &offer.settings.client_id,
             nonce: Some(&begun.nonce),
-            subject: matter.live.record.claim("sub"),
+            subject: live.record.claim("sub"),
             authenticated_since: begun.anew.then_some(begun.began_at),
             now: visit.now,
         };
         id_token::check(media, &claims, &expected)?;
         let rules = self.providers.rules(offer.position).ok_or(Stop::Outage("issuer_unavailable"))?;
-        let (name, now) = (&*matter.live.name, visit.now);
+        let (name, now) = (&*live.name, visit.now);
         let frame = Frame { client_id: &offer.settings.client_id, name, began_at: now, ends_at: now, now };
         let subject = id_token::subject(&std::sync::Arc::new(claims), rules, &frame)
             .map_err(|fault| Stop::Refused(fault.code()))?;

@@ -1,19 +1,25 @@
 //! What will be done is shown to the person, and done when they say so: once.
 
+use std::time::Duration;
+
 use super::super::BrowserSessions;
 use super::Matter;
-use super::intent::{self, Kept};
+use super::intent::{self, Intent, Kept};
 use super::pages_host::comes_back;
 use crate::decision::Lookup;
 use crate::enforce::ports::Consumed;
 use crate::enforce::sessions::{Answer, Page, Place, Visit, Visited};
-use crate::enforce::step_up::{Confirmed, Taken, confirming};
+use crate::enforce::step_up::{Again, Confirmed, Taken, confirming, is_anonymous};
 use crate::request::fetch::From;
 use crate::request::shown::{Shown, shown};
 
 /// For so long a click that takes a request out has it for itself: longer than the store may take for that, and short, so
 /// that where the gateway was killed meanwhile the person may click again.
-const CLICK: std::time::Duration = std::time::Duration::from_secs(30);
+const CLICK: Duration = Duration::from_secs(30);
+
+/// Who clicks twice is told what became of the first: so often it is looked at, and so long is waited between.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Where a request is confirmed.
 pub(super) fn address(name: &str, closes: bool) -> String {
@@ -86,17 +92,17 @@ impl BrowserSessions {
     pub(in crate::session) async fn progress(&self, visit: &Visit<'_>) -> Visited {
         let gone = || Answer::Progress("gone").into();
         let Some(name) = visit.facts.target.query_once("intent") else { return gone() };
-        let live = match self.alive(visit).await {
-            Lookup::Found(live) => live,
+        let owner = match self.owner_name(visit, &name).await {
+            Lookup::Found(owner) => owner,
             Lookup::Absent => return gone(),
             // A moment's outage is no end.
             Lookup::Unavailable => return Answer::Progress("waiting").into(),
         };
         match self.kept(&name).await {
-            Lookup::Found(Kept::Waiting(intent)) if intent.session == live.name => {
+            Lookup::Found(Kept::Waiting(intent)) if intent.session == owner => {
                 Answer::Progress("waiting").into()
             }
-            Lookup::Found(Kept::Released { session }) if session == live.name => {
+            Lookup::Found(Kept::Released { session }) if session == owner => {
                 Answer::Progress("proven").into()
             }
             Lookup::Unavailable => Answer::Progress("waiting").into(),
@@ -106,7 +112,7 @@ impl BrowserSessions {
 
     /// Takes a confirmed request out; whoever comes second is told so.
     pub(in crate::session) async fn taken(&self, name: &str, target: &str, visit: &Visit<'_>) -> Taken {
-        if self.pages.is_some() {
+        if self.pages.is_some() && !is_anonymous(name) {
             return match self.confirmed_on_pages(name, visit).await {
                 Ok(intent) => self.taken_out((&intent, comes_back(name)), target, visit).await,
                 Err(taken) => taken,
@@ -123,20 +129,19 @@ impl BrowserSessions {
 
     /// `here` is where one tries again after an outage.
     async fn taken_out(&self, (name, here): (&str, String), target: &str, visit: &Visit<'_>) -> Taken {
-        let live = match self.alive(visit).await {
-            Lookup::Found(live) => live,
-            Lookup::Absent => {
-                return Taken::Page(Page::IntentGone(self.start_page(visit)), "no_session");
-            }
+        let owner = match self.owner_name(visit, name).await {
+            Lookup::Found(owner) => owner,
+            Lookup::Absent => return Taken::Page(self.unowned(visit, name).await, "no_session"),
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
+        let host = visit.facts.host.as_str();
         let is_this_persons = |kept: &Kept| match kept {
-            Kept::Waiting(intent) => intent.session == live.name,
-            Kept::Sent { session, .. } | Kept::Released { session } => *session == live.name,
+            Kept::Waiting(intent) => intent.session == owner && *intent.host == *host,
+            Kept::Sent { session, .. } | Kept::Released { session } => *session == owner,
         };
         let waiting = match self.kept(name).await {
             Lookup::Found(kept) if !is_this_persons(&kept) => {
-                return Taken::Page(Page::OtherPerson("/".to_owned()), "other_session");
+                return Taken::Page(super::not_theirs(name), "other_session");
             }
             Lookup::Found(Kept::Sent { back, .. }) => {
                 return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
@@ -154,9 +159,9 @@ impl BrowserSessions {
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
         // Of clicks at the same moment one goes on: what it finds missing, nobody else is about to send.
-        match self.state.consume(&intent::click(name), CLICK).await {
+        match self.state.consume(&intent::click(name, waiting.returns), CLICK).await {
             Consumed::Done(_) => {}
-            Consumed::Already => return Taken::Page(Page::AlreadySent(waiting.back.into()), "already_sent"),
+            Consumed::Already => return self.after_another(name, here).await,
             Consumed::Unknown => return Taken::Page(Page::Outage(here), "store_unavailable"),
         }
         // First, so that nobody who finds nothing any more is told that nothing was sent.
@@ -174,6 +179,7 @@ impl BrowserSessions {
             Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
         };
         self.drop_body(name, &intent).await;
+        let again = intent.again(name);
         let Some(method) = intent::method(&intent.method) else {
             return Taken::Page(Page::IntentGone(intent.back.into()), "not_kept");
         };
@@ -183,7 +189,36 @@ impl BrowserSessions {
             headers: intent.headers(),
             body,
             once: intent::once(name, intent.kept_at),
+            again,
             back: intent.by_script.then(|| intent.back.to_string()),
         }))
+    }
+
+    /// What one is told whose click came while another's takes the request out. That it was sent is said only where that
+    /// one got so far: the store may have failed it.
+    async fn after_another(&self, name: &str, here: String) -> Taken {
+        for _ in 0..LOOKS {
+            match self.note_of(name).await {
+                Lookup::Found(Kept::Sent { back, .. }) => {
+                    return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
+                }
+                Lookup::Found(_) | Lookup::Absent => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Lookup::Unavailable => break,
+            }
+        }
+        Taken::Page(Page::Outage(here), "store_unavailable")
+    }
+
+    /// Keeps a request once more that was taken out and refused: its person has not lost it, and may try again. It goes on
+    /// once all the same.
+    pub(in crate::session) async fn kept_again(&self, again: &Again, body: &[u8]) {
+        let Ok(intent) = serde_json::from_str::<Intent>(&again.kept) else { return };
+        let intent = Intent { returns: intent.returns.saturating_add(1), ..intent };
+        let name = &again.name;
+        let is_kept = self.keep_body(name, if intent.has_body { body } else { &[] }).await
+            && self.keep_intent(name, &Kept::Waiting(Box::new(intent))).await;
+        if is_kept {
+            self.not_sent(name).await;
+        }
     }
 }

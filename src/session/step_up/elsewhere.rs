@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{keep, understood};
 use super::super::{BrowserSessions, secret};
+use super::owner::Owner;
 use super::{Matter, address, confirm, person};
 use crate::decision::Lookup;
-use crate::enforce::prompts::{Answered, Ask, Asked, PromptFault};
+use crate::enforce::prompts::{Answered, Ask, Asked, NOBODY, PromptFault};
 use crate::enforce::sessions::{Answer, Page, Visit, Visited};
 use crate::policy::Way;
 
@@ -124,17 +125,29 @@ impl BrowserSessions {
         }
         let here = address(&matter.name, Some(&way.name), matter.closes);
         let own = self.pages.as_ref().filter(|pages| *pages.host == *host);
-        let origin = own.or_else(|| Some(self.offer(host, &matter.live.record.issuer)?.origin));
+        let origin = own.or_else(|| match &matter.owner {
+            Owner::SignedIn(live) => Some(self.offer(host, &live.record.issuer)?.origin),
+            Owner::Nobody(_) => Some(self.offers(host).next()?.origin),
+        });
         let Some(origin) = origin else { return Err(Box::new(Page::IntentGone(matter.back()).into())) };
         let Ok(notification_token) = self.awaits_word(matter, way).await else {
             return Err(down("store_unavailable"));
         };
         let acr_values = self.acr_values(matter);
-        let rules = self.policy.issuers.get(matter.live.position);
+        let rules = self.policy.issuers.get(matter.owner.issuer());
+        let account = match &matter.owner {
+            Owner::SignedIn(_) => None,
+            Owner::Nobody(nobody) => match self.account_name(&way.name, nobody) {
+                Some(name) => Some(name),
+                None => return Err(down("way_unavailable")),
+            },
+        };
+        let live = matter.owner.live();
+        let subject = live.and_then(|live| live.record.claim("sub"));
         let ask = Ask {
-            issuer: rules.map_or("", |rules| &rules.issuer),
-            subject: matter.live.record.claim("sub").unwrap_or_default(),
-            id_token: Some(&matter.live.record.id_token),
+            issuer: account.as_ref().map_or_else(|| rules.map_or("", |rules| &*rules.issuer), |_| NOBODY),
+            subject: account.as_deref().or(subject).unwrap_or_default(),
+            id_token: live.map(|live| &*live.record.id_token),
             label: matter.intent.label.as_deref().unwrap_or(&matter.intent.route),
             code: &code,
             acr_values: &acr_values,
@@ -176,7 +189,10 @@ impl BrowserSessions {
 
     /// How often this person was asked since they last gave proof, this time included.
     async fn prompts_so_far(&self, matter: &Matter) -> Lookup<u64> {
-        let person = person(&matter.live);
+        let person = matter.owner.person();
+        let Some(_) = matter.owner.live() else {
+            return self.state.window(&format!("prompts:{person}"), STORM_SPAN).await;
+        };
         let since = match self.state.peek(&format!("calm:{person}")).await {
             Lookup::Found(since) => String::from_utf8(since).unwrap_or_default(),
             Lookup::Absent => String::new(),
@@ -187,10 +203,10 @@ impl BrowserSessions {
 
     /// The person has given proof: what they were asked before counts no more.
     pub(super) async fn calmed(&self, matter: &Matter) {
+        let Some(live) = matter.owner.live() else { return };
         let since = secret::new().unwrap_or_default();
         // Where it can't be kept they may be taken for pestered, and use another way.
-        let _ =
-            self.state.seal(&format!("calm:{}", person(&matter.live)), since.as_bytes(), STORM_SPAN).await;
+        let _ = self.state.seal(&format!("calm:{}", person(live)), since.as_bytes(), STORM_SPAN).await;
     }
 }
 

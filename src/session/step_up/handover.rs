@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{Live, keep, understood};
 use super::super::{BrowserSessions, cookie, resume, secret, start};
-use super::{Matter, address, confirm, person};
+use super::{Matter, address, confirm};
 use crate::decision::{Lookup, Revocation};
 use crate::enforce::revocation;
 use crate::enforce::sessions::{Answer, Page, Place, SessionFact, Use, Visit, Visited};
@@ -106,9 +106,10 @@ impl BrowserSessions {
         }
     }
 
-    /// Whether a matter goes on at the pages' host, and the visit is not there yet.
-    pub(super) const fn leads_to_pages(&self, matter: &Matter) -> bool {
-        self.pages.is_some() && matter.home.is_none()
+    /// Whether a matter goes on at the pages' host, and the visit is not there yet. Who has not signed in is known nowhere
+    /// but at the application's.
+    pub(super) fn leads_to_pages(&self, matter: &Matter) -> bool {
+        self.pages.is_some() && matter.home.is_none() && matter.owner.live().is_some()
     }
 
     /// Sends the browser to where a way is chosen or taken.
@@ -131,13 +132,13 @@ impl BrowserSessions {
             self.refused_at_handover("store_unavailable", Page::Outage(again))
         };
         let (Some(pages), Some(ticket)) = (&self.pages, secret::new()) else { return outage() };
-        match self.state.window(&format!("handovers:{}", person(&matter.live)), TICKETS_SPAN).await {
+        match self.state.window(&format!("handovers:{}", matter.owner.person()), TICKETS_SPAN).await {
             Lookup::Found(count) if count <= MOST_TICKETS => {}
             Lookup::Found(_) => return self.refused_at_handover("too_many", Page::LinkGone(matter.back())),
             Lookup::Absent | Lookup::Unavailable => return outage(),
         }
         let ends_at = now.saturating_add(resume::seconds(TICKET));
-        let kept = Ticket { session: matter.live.name.clone(), to: to.into(), ends_at };
+        let kept = Ticket { session: matter.owner.name().into(), to: to.into(), ends_at };
         if !keep(self.state.as_ref(), &ticket_key(&ticket), &kept, TICKET).await {
             return outage();
         }

@@ -14,10 +14,11 @@ use super::super::record;
 use super::Matter;
 use super::elsewhere::prompt_key;
 use super::intent::Kept;
+use super::owner::Owner;
 use crate::decision::Lookup;
 use crate::enforce::prompts::Answered;
 use crate::enforce::sessions::{Use, Visited};
-use crate::enforce::step_up::Challenged;
+use crate::enforce::step_up::{Asker, Challenged};
 use crate::policy::{Way, WayKind};
 
 /// So many requests are held at a time, at one gateway; more are answered at once.
@@ -55,16 +56,17 @@ impl BrowserSessions {
         if fetch.navigation || fetch.form || tier.each_action_needs_new_proof {
             return None;
         }
-        let shown = record::name_of(challenged.session.as_str());
+        let Asker::Session(id) = challenged.asker else { return None };
+        let shown = record::name_of(id.as_str());
         let Lookup::Found(live) = self.live(&shown, Use::Request, challenged.now).await else { return None };
         let Lookup::Found(Kept::Waiting(intent)) = self.kept(name).await else { return None };
         let (way, patience) = self.ways(&intent, live.position).find_map(holds)?;
         let position = self.policy.ways.iter().position(|known| known.name == way.name)?;
         let _held = self.holding.begin(&live.subject.qualified_id())?;
         // What was kept for a page must not be sent as well: the request itself goes on.
-        let device = challenged.facts.device.clone();
-        let name = name.to_owned();
-        let matter = Matter { name, intent: *intent, live, closes: true, home: None, is_held: true, device };
+        let (name, device) = (name.to_owned(), challenged.facts.device.clone());
+        let (intent, owner) = (*intent, Owner::SignedIn(live));
+        let matter = Matter { name, intent, owner, closes: true, home: None, is_held: true, device };
         let (began, prompts) = (Instant::now(), self.prompts.as_ref()?);
         let host = challenged.facts.host.as_str();
         // There is no page that could show a code.

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::record::{Raised, keep, understood};
 use super::super::{BrowserSessions, secret, target};
-use super::{address, choice, person};
+use super::owner::Owner;
+use super::{address, choice};
 use crate::decision::{Granted, Lookup};
 use crate::enforce::action::Action;
 use crate::enforce::sessions::{Choice, Use};
-use crate::enforce::step_up::{Challenged, Offered};
+use crate::enforce::step_up::{ANONYMOUS, Again, Challenged, Offered};
 use crate::request::credentials::SessionId;
 use crate::request::fetch::From;
 use crate::session::record;
@@ -71,8 +72,11 @@ pub enum Kept {
 /// A request that waits for a proof.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Intent {
-    /// The session's first name.
+    /// The owner's name: the session's first one, or that of a browser in which nobody has signed in.
     pub session: Box<str>,
+    /// The account that it names, where nobody has signed in.
+    #[serde(default)]
+    pub account: Option<Box<str>>,
     /// The host.
     pub host: Box<str>,
     /// The method.
@@ -103,12 +107,20 @@ pub struct Intent {
     pub language: Option<Box<str>>,
     /// Whether it can be sent as it is kept.
     pub is_whole: bool,
+    /// How often it was taken out and could not go on.
+    #[serde(default)]
+    pub returns: u32,
 }
 
 impl Intent {
     /// Whether the browser just asks again once there is a proof: nothing changes by that, or nothing was kept.
     pub fn is_read(&self) -> bool {
         matches!(&*self.method, "GET" | "HEAD") || !self.is_whole
+    }
+
+    /// What it takes to keep it once more.
+    pub fn again(&self, name: &str) -> Again {
+        Again { name: name.into(), kept: serde_json::to_string(self).unwrap_or_default().into() }
     }
 
     /// Its headers.
@@ -140,8 +152,8 @@ fn intent_key(name: &str) -> String {
 
 /// Says who is taking a request out; a key of the same kind as what is spent, as one of many gets it. It is no proof: it
 /// has no moment before which it would be worth nothing.
-pub fn click(name: &str) -> ProofKey {
-    ProofKey::new(&["click", name], i64::MAX)
+pub fn click(name: &str, returns: u32) -> ProofKey {
+    ProofKey::new(&["click", name, &returns.to_string()], i64::MAX)
 }
 
 /// Lies beside what waits, so that it can be written before that is taken out.
@@ -156,12 +168,11 @@ fn grant_key(session: &str, action: &str) -> String {
 impl BrowserSessions {
     /// Keeps a request while its person gives proof; `None` where the store can't be asked.
     pub(in crate::session) async fn keep_request(&self, challenged: &Challenged<'_>) -> Option<Offered> {
-        let nothing = |kept| Offered { name: None, link: None, ways: Vec::new(), kept };
+        let nothing = |kept| Offered { kept, ..Offered::default() };
         let (facts, now) = (challenged.facts, challenged.now);
         let is_safe = facts.method.is_safe();
-        let shown = record::name_of(challenged.session.as_str());
-        let live = match self.live(&shown, Use::Request, now).await {
-            Lookup::Found(live) => live,
+        let (owner, cookie) = match self.asker(challenged.asker, facts.host.as_str(), now).await {
+            Lookup::Found(found) => found,
             Lookup::Absent => return Some(nothing(None)),
             Lookup::Unavailable => return None,
         };
@@ -173,27 +184,28 @@ impl BrowserSessions {
         let headers = kept_headers(challenged.headers);
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
-        // On a host of the pages' own nobody could be shown what is not kept, and the application's scripts would get the
-        // proof for it all the same.
-        if self.pages.is_some() && tier.each_action_needs_new_proof && !is_whole {
+        let subject = owner.live().map(|live| &*live.subject);
+        // Without a session there is nothing in which it could be done again. On a host of the pages' own nobody could be shown
+        // what is not kept, and the application's scripts would get the proof for it all the same.
+        if !is_whole && (subject.is_none() || (self.pages.is_some() && tier.each_action_needs_new_proof)) {
             return Some(nothing(Some(false)));
         }
         let action = match body {
             Some(body) => {
-                let (policy, subject) = (&self.policy, &live.subject);
+                let policy = &self.policy;
                 Action { policy, route, tier: challenged.tier, facts, subject, body }.digest()
             }
             // Nobody can give proof for what nobody has read: it is for this name, which no request has.
             None if tier.each_action_needs_new_proof => return Some(nothing(Some(false))),
             None => secret::new()?,
         };
-        let name = if is_safe {
+        let name = match (subject, is_safe) {
             // A page that is asked for again and again waits once.
-            secret::digest(&format!("{}:{action}", live.name))
-        } else {
-            secret::new()?
+            (Some(_), true) => secret::digest(&format!("{}:{action}", owner.name())),
+            (Some(_), false) => secret::new()?,
+            (None, _) => format!("{ANONYMOUS}{}", secret::new()?),
         };
-        let person = person(&live);
+        let person = owner.person();
         let (kind, most) = if is_safe { ("pages", MOST_PAGES) } else { ("intents", MOST_WAITING) };
         match self.state.window(&format!("{kind}:{person}"), resume.ttl).await {
             Lookup::Found(count) if count <= most => {}
@@ -202,7 +214,11 @@ impl BrowserSessions {
         }
         let is_navigation = facts.fetch.navigation || facts.fetch.form;
         let intent = Intent {
-            session: live.name.clone(),
+            session: owner.name().into(),
+            account: match &owner {
+                Owner::SignedIn(_) => None,
+                Owner::Nobody(nobody) => Some(nobody.account.as_str().into()),
+            },
             host: facts.host.as_str().into(),
             method: facts.method.as_str().into(),
             target: facts.target.raw().into(),
@@ -218,10 +234,11 @@ impl BrowserSessions {
             kept_at: now,
             language: text(challenged.headers, &header::ACCEPT_LANGUAGE).and_then(first_tag).map(Into::into),
             is_whole,
+            returns: 0,
         };
         let kept = (!is_safe).then_some(is_whole);
         let ways: Vec<Choice> =
-            self.ways(&intent, live.position).map(|way| choice(way, &name, false)).collect();
+            self.ways(&intent, owner.issuer()).map(|way| choice(way, &name, false)).collect();
         if ways.is_empty() {
             return Some(nothing((!is_safe).then_some(false)));
         }
@@ -229,16 +246,21 @@ impl BrowserSessions {
         let body = body.filter(|_| intent.has_body).unwrap_or_default();
         let is_kept = self.keep_body(&name, body).await
             && self.keep_intent(&name, &Kept::Waiting(Box::new(intent))).await;
-        is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept })
+        is_kept.then_some(Offered { name: Some(name), link: Some(link), ways, kept, cookie })
     }
 
     /// What lies under a request's name.
     pub(super) async fn kept(&self, name: &str) -> Lookup<Kept> {
         match understood(self.state.peek(&intent_key(name)).await) {
             // Taken out, or too old: which of them, the other place says.
-            Lookup::Absent => understood(self.state.peek(&sent_key(name)).await),
+            Lookup::Absent => self.note_of(name).await,
             found => found,
         }
+    }
+
+    /// The note that it was sent, where there is one.
+    pub(super) async fn note_of(&self, name: &str) -> Lookup<Kept> {
+        understood(self.state.peek(&sent_key(name)).await)
     }
 
     /// Takes out what lies under a request's name: one caller gets it.
@@ -286,7 +308,12 @@ impl BrowserSessions {
             Lookup::Absent => return Lookup::Absent,
             Lookup::Unavailable => return Lookup::Unavailable,
         };
-        match understood::<StoredGrant>(self.state.peek(&grant_key(&live.name, action)).await) {
+        self.grant_of(&live.name, action).await
+    }
+
+    /// The same by the owner's name.
+    pub(super) async fn grant_of(&self, owner: &str, action: &str) -> Lookup<Granted> {
+        match understood::<StoredGrant>(self.state.peek(&grant_key(owner, action)).await) {
             Lookup::Found(StoredGrant { raised, intent, kept_at }) => {
                 let Some(level) = self.policy.levels.find(&raised.level) else { return Lookup::Absent };
                 let proof = once(&intent, kept_at);

@@ -4,6 +4,7 @@
 //! A proof raises the session (`raise`) for whatever needs no proof of its own; and it is a grant for the action that
 //! waits, and for nothing else.
 
+mod anonymous;
 mod at_issuer;
 mod body;
 mod confirm;
@@ -11,6 +12,7 @@ mod elsewhere;
 mod handover;
 mod hold;
 mod intent;
+mod owner;
 mod pages_host;
 mod ping;
 mod raise;
@@ -19,10 +21,12 @@ pub(super) use self::at_issuer::Demand;
 pub(super) use self::hold::Holding;
 
 use self::intent::{Intent, Kept};
+use self::owner::Owner;
 use super::BrowserSessions;
 use super::record::Live;
 use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Choice, Page, Place, SessionFact, Visit, Visited};
+use crate::enforce::step_up::is_anonymous;
 use crate::policy::{Route, TierIndex, Way, WayKind};
 use crate::request::device::DeviceId;
 
@@ -34,7 +38,7 @@ struct Matter {
     /// The request's name, as the browser knows it.
     name: String,
     intent: Intent,
-    live: std::sync::Arc<Live>,
+    owner: Owner,
     /// Whether the window is to be closed afterwards.
     closes: bool,
     /// The application's origin, where the visit is at the pages' own host; what leads back begins with it.
@@ -81,6 +85,9 @@ impl BrowserSessions {
         let target = &visit.facts.target;
         let Some(name) = target.query_once("intent") else { return Err(Page::Malformed.into()) };
         let name = name.into_owned();
+        if is_anonymous(&name) {
+            return self.anonymous_matter(visit, name).await;
+        }
         let live = match self.visitor(visit).await {
             Lookup::Found(live) => live,
             // Whatever was kept was the ended session's.
@@ -106,7 +113,7 @@ impl BrowserSessions {
         }
         let closes = target.query_once("then").as_deref() == Some("close");
         let device = visit.facts.device.clone();
-        Ok(Matter { name, intent, live, closes, home, is_held: false, device })
+        Ok(Matter { name, intent, owner: Owner::SignedIn(live), closes, home, is_held: false, device })
     }
 
     /// Goes the way that was chosen, or the only one; else asks which.
@@ -115,8 +122,12 @@ impl BrowserSessions {
             Ok(matter) => matter,
             Err(visited) => return visited,
         };
+        if matter.closes && self.is_proven(&matter.name, &matter.intent).await {
+            // The proof took effect, and an outage kept the one who asked from being told.
+            return self.after_proof(&matter).await.into();
+        }
         let target = &visit.facts.target;
-        let ways: Vec<&Way> = self.ways(&matter.intent, matter.live.position).collect();
+        let ways: Vec<&Way> = self.ways(&matter.intent, matter.owner.issuer()).collect();
         let wanted = target.query_once("way");
         let way = match (wanted, ways.as_slice()) {
             (Some(name), ways) => ways.iter().find(|way| *way.name == *name).copied(),
@@ -173,20 +184,26 @@ impl BrowserSessions {
     fn acr_values(&self, matter: &Matter) -> Vec<Box<str>> {
         let Some((tier, route)) = self.rules_of(&matter.intent) else { return Vec::new() };
         let level = self.policy.requirement(route, tier).level();
-        let rules = self.policy.issuers.get(matter.live.position);
+        let rules = self.policy.issuers.get(matter.owner.issuer());
         rules.map(|rules| rules.assurance.acr_values(level).map(Into::into).collect()).unwrap_or_default()
     }
 
     /// The ways that its tier lists and this person can take.
     fn ways<'s>(&'s self, intent: &Intent, issuer: usize) -> impl Iterator<Item = &'s Way> {
-        let tier = self.policy.tiers.iter().find(|tier| tier.name == intent.tier);
-        let listed = tier.map_or(&[][..], |tier| &tier.step_up);
+        let listed = if intent.account.is_some() {
+            let route = self.policy.routes.iter().find(|route| *route.id == *intent.route);
+            route.and_then(|route| route.anonymous.as_ref()).map(|anonymous| &*anonymous.step_up)
+        } else {
+            let tier = self.policy.tiers.iter().find(|tier| tier.name == intent.tier);
+            tier.map(|tier| &*tier.step_up)
+        };
+        let listed = listed.unwrap_or_default();
         listed.iter().filter_map(|way| self.policy.ways.get(*way)).filter(move |way| way.fits_browser(issuer))
     }
 
     /// The ways but for some, as links.
     fn choices(&self, matter: &Matter, without: &[&str]) -> Vec<Choice> {
-        let ways = self.ways(&matter.intent, matter.live.position);
+        let ways = self.ways(&matter.intent, matter.owner.issuer());
         ways.filter(|way| !without.contains(&&*way.name))
             .map(|way| choice(way, &matter.name, matter.closes))
             .collect()
@@ -194,7 +211,7 @@ impl BrowserSessions {
 
     /// A page, and the record of why it is shown.
     fn ended(&self, matter: &Matter, result: &'static str, page: Page) -> Visited {
-        let fact = matter.live.record.fact("step_up", result, matter.live.name.clone());
+        let fact = matter.owner.fact("step_up", result);
         Visited { fact: Some(fact), ..page.into() }
     }
 
@@ -211,6 +228,12 @@ impl BrowserSessions {
         let others = self.choices(matter, &[way]);
         self.ended(matter, result, Page::WayOutage { again, others })
     }
+}
+
+/// What is said to one whose request it is not.
+fn not_theirs(name: &str) -> Page {
+    let to = "/".to_owned();
+    if is_anonymous(name) { Page::IntentGone(to) } else { Page::OtherPerson(to) }
 }
 
 /// A way as a link, for the request of this name. Signing in again needs no label: the page says so in the person's

@@ -16,7 +16,6 @@ use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Page, Place, SessionFact, Visit, Visited};
 use crate::enforce::step_up::{Taken, confirming};
 use crate::request::fetch::From;
-use crate::session::target;
 
 /// Longer names of people are cut.
 const MOST_ACCOUNT: usize = 100;
@@ -72,7 +71,7 @@ impl BrowserSessions {
     /// held has been agreed to on the phone.
     pub(super) fn waits_for_confirmation(&self, matter: &Matter) -> bool {
         let confirms = self.pages.is_some() && !matter.intent.is_read();
-        (confirms || matter.home.is_some()) && !matter.is_held
+        (confirms || matter.home.is_some()) && !matter.is_held && matter.owner.live().is_some()
     }
 
     /// Shows on the pages' host what will be done, once there is a proof.
@@ -81,7 +80,7 @@ impl BrowserSessions {
             Ok(matter) => matter,
             Err(visited) => return visited,
         };
-        if !self.has_proof(&matter).await {
+        if !self.may_be_confirmed(&matter).await {
             return self.asks_which(&matter);
         }
         if matter.intent.is_read() {
@@ -94,7 +93,7 @@ impl BrowserSessions {
         };
         let check = secret::digest(&mark(&id, &matter.name));
         let action = format!("{}&check={check}", confirm::address(&matter.name, matter.closes));
-        self.shows(&matter, (account(&matter.live), action)).await
+        self.shows(&matter, (matter.owner.live().and_then(|live| account(live)), action)).await
     }
 
     /// Takes a person's click on the page that the pages' host has shown.
@@ -118,13 +117,13 @@ impl BrowserSessions {
         if !is_its_form {
             return self.unconfirmed("not_its_own_page", Page::Malformed);
         }
-        if !self.has_proof(&matter).await {
+        if !self.may_be_confirmed(&matter).await {
             return Visited {
                 fact: self.unconfirmed("no_proof", Page::Malformed).fact,
                 ..self.asks_which(&matter)
             };
         }
-        let fact = matter.live.record.fact("confirm", "ok", matter.live.name.clone());
+        let fact = matter.owner.fact("confirm", "ok");
         let sent = self.send_back(&matter).await;
         if matches!(sent.answer, Answer::GoTo(_)) { Visited { fact: Some(fact), ..sent } } else { sent }
     }
@@ -132,7 +131,7 @@ impl BrowserSessions {
     /// Sends the browser back to the application's host, with the token by which the matter goes on there.
     async fn send_back(&self, matter: &Matter) -> Visited {
         let confirmed = Confirmed {
-            session: matter.live.name.clone(),
+            session: matter.owner.name().into(),
             intent: matter.name.as_str().into(),
             closes: matter.closes,
         };
@@ -183,17 +182,11 @@ impl BrowserSessions {
         let name = &*confirmed.intent;
         match understood::<Waiting>(self.state.peek(&proof_key(name)).await) {
             Lookup::Found(proof) if proof.kept_at == intent.kept_at => {
-                let Some(cookie) = self.raise(&live.name, proof.raised.clone(), visit.now).await else {
-                    return again();
-                };
-                cookies.push(cookie);
-                if !self.keep_grant(name, &intent, &proof.raised).await {
+                let whose = (&*live, visit.facts.device.as_ref());
+                let effect = self.takes_effect(whose, (name, &intent), &proof.raised, visit.now).await;
+                cookies = effect.0;
+                if !effect.1 {
                     return Visited { cookies, ..again() };
-                }
-                if let Some(level) = self.policy.levels.find(&proof.raised.level) {
-                    let whose = (live.subject.as_ref(), &*live.record.host);
-                    cookies
-                        .extend(self.recognise(whose, level, visit.facts.device.as_ref(), visit.now).await);
                 }
                 self.state.unseal(&proof_key(name)).await;
             }
@@ -201,17 +194,8 @@ impl BrowserSessions {
             Lookup::Found(_) | Lookup::Absent => {}
             Lookup::Unavailable => return again(),
         }
-        let answer = if confirmed.closes {
-            // Who asked asks again.
-            self.keep_intent(name, &Kept::Released { session: live.name.clone() }).await;
-            self.drop_body(name, &intent).await;
-            Answer::Page(Page::Proven)
-        } else if intent.is_read() {
-            let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
-            Answer::GoTo(target::safe(Some(to)).to_owned())
-        } else {
-            Answer::GoTo(confirming(&intent.target, token))
-        };
+        let done = self.without_confirming((name, &intent), confirmed.closes, comes_back(token)).await;
+        let answer = done.unwrap_or_else(|| Answer::GoTo(confirming(&intent.target, token)));
         Visited { cookies, ..answer.into() }
     }
 
@@ -233,7 +217,13 @@ impl BrowserSessions {
         keep(self.state.as_ref(), &proof_key(&matter.name), &waiting, self.policy.resume.ttl).await
     }
 
-    /// Whether there is one.
+    /// Whether there is a proof: one that waits, or that has taken effect at the application's host, where the browser lost
+    /// its way after that.
+    async fn may_be_confirmed(&self, matter: &Matter) -> bool {
+        self.has_proof(matter).await || self.is_proven(&matter.name, &matter.intent).await
+    }
+
+    /// Whether there is one that waits.
     pub(super) async fn has_proof(&self, matter: &Matter) -> bool {
         let found = understood::<Waiting>(self.state.peek(&proof_key(&matter.name)).await);
         matches!(found, Lookup::Found(waiting) if waiting.kept_at == matter.intent.kept_at)

@@ -2,16 +2,18 @@
 
 use super::super::callback::SKEW;
 use super::super::record::{
-    self, Named, Raise, Raised, Record, ShownAs, keep, raise_key, session_key, understood,
+    self, Live, Named, Raise, Raised, Record, ShownAs, keep, raise_key, session_key, understood,
 };
 use super::super::{BrowserSessions, cookie, secret};
-use super::intent::Kept;
-use super::{Matter, proven};
+use super::intent::{Intent, Kept};
+use super::owner::Owner;
+use super::{Matter, address, proven};
 use crate::decision::Lookup;
 use crate::enforce::ports::Consumed;
 use crate::enforce::prompts::Proof;
 use crate::enforce::sessions::{Answer, Page, Visited};
 use crate::policy::tier::MOST_PROOF_AGE;
+use crate::request::device::DeviceId;
 use crate::state::spent::ProofKey;
 
 impl BrowserSessions {
@@ -23,7 +25,12 @@ impl BrowserSessions {
         (way, proof): (&str, Proof),
         (since, now): (i64, i64),
     ) -> Visited {
-        let (intent, live) = (&matter.intent, &matter.live);
+        let (intent, live) = match &matter.owner {
+            Owner::SignedIn(live) => (&matter.intent, live),
+            Owner::Nobody(nobody) => {
+                return self.accept_anonymous((matter, nobody), (way, proof), (since, now)).await;
+            }
+        };
         if live.record.claim("sub") != Some(&*proof.subject) {
             return self.refused(matter, way, "other_subject");
         }
@@ -61,20 +68,39 @@ impl BrowserSessions {
             self.calmed(matter).await;
             return Visited { fact: Some(proven(live)), ..self.goes_on(matter, now).await };
         }
-        // First what counts for little: a grant that is there is as good as spent.
-        let Some(cookie) = self.raise(&live.name, raised.clone(), now).await else {
-            return self.way_down(matter, way, "store_unavailable");
-        };
-        if !self.keep_grant(&matter.name, intent, &raised).await {
-            return Visited { cookies: vec![cookie], ..self.way_down(matter, way, "store_unavailable") };
+        let whose = (&**live, matter.device.as_ref());
+        let (cookies, is_done) = self.takes_effect(whose, (&matter.name, intent), &raised, now).await;
+        if !is_done {
+            return Visited { cookies, ..self.way_down(matter, way, "store_unavailable") };
         }
         self.calmed(matter).await;
-        // Here and nowhere else: signing in alone makes no browser known.
-        let whose = (live.subject.as_ref(), &*live.record.host);
-        let device = self.recognise(whose, proof.level, matter.device.as_ref(), now).await;
         let answer = self.after_proof(matter).await;
-        let cookies = std::iter::once(cookie).chain(device).collect();
         Visited { cookies, fact: Some(proven(live)), ..answer.into() }
+    }
+
+    /// Lets a proof take effect, for a session and for what waits in it. Gives the cookies that say so, and whether all of it
+    /// is done: what is not done for want of the store can be done again.
+    pub(super) async fn takes_effect(
+        &self,
+        (live, device): (&Live, Option<&DeviceId>),
+        (name, intent): (&str, &Intent),
+        raised: &Raised,
+        now: i64,
+    ) -> (Vec<String>, bool) {
+        // First what counts for little: a grant that is there is as good as spent.
+        let Some(cookie) = self.raise(&live.name, raised.clone(), now).await else {
+            return (Vec::new(), false);
+        };
+        if !self.keep_grant(name, intent, raised).await {
+            return (vec![cookie], false);
+        }
+        let mut cookies = vec![cookie];
+        // Here and nowhere else: signing in alone makes no browser known.
+        if let Some(level) = self.policy.levels.find(&raised.level) {
+            let whose = (live.subject.as_ref(), &*live.record.host);
+            cookies.extend(self.recognise(whose, level, device, now).await);
+        }
+        (cookies, true)
     }
 
     async fn spend_event(&self, issuer: &str, proof: &Proof, now: i64) -> Consumed {
@@ -116,18 +142,30 @@ impl BrowserSessions {
 
     /// Where the person goes once the proof is there.
     pub(super) async fn after_proof(&self, matter: &Matter) -> Answer {
-        let intent = &matter.intent;
-        if matter.closes {
+        let here = address(&matter.name, None, matter.closes);
+        match self.without_confirming((&matter.name, &matter.intent), matter.closes, here).await {
+            Some(answer) => answer,
+            None => Answer::GoTo(super::confirm::address(&matter.name, false)),
+        }
+    }
+
+    /// The same, where there is nothing (more) to be confirmed here; `here` is where one tries again after an outage.
+    pub(super) async fn without_confirming(
+        &self,
+        (name, intent): (&str, &Intent),
+        closes: bool,
+        here: String,
+    ) -> Option<Answer> {
+        if closes {
             // Who asked asks again: what was kept must not be sent as well.
             let released = Kept::Released { session: intent.session.clone() };
-            self.keep_intent(&matter.name, &released).await;
-            self.drop_body(&matter.name, intent).await;
-            return Answer::Page(Page::Proven);
+            if !self.keep_intent(name, &released).await {
+                return Some(Answer::Page(Page::Outage(here)));
+            }
+            self.drop_body(name, intent).await;
+            return Some(Answer::Page(Page::Proven));
         }
-        if intent.is_read() {
-            let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
-            return Answer::GoTo(super::super::target::safe(Some(to)).to_owned());
-        }
-        Answer::GoTo(super::confirm::address(&matter.name, false))
+        let to = if intent.by_script || !intent.is_whole { &intent.back } else { &intent.target };
+        intent.is_read().then(|| Answer::GoTo(super::super::target::safe(Some(to)).to_owned()))
     }
 }

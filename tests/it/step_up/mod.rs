@@ -1,7 +1,10 @@
 //! Stronger proof at the risky action, at a real OpenID Provider: the person gives it, sees what will be done, and it is
 //! done once.
 
+mod anonymous;
+mod anonymous_forged;
 mod attacks;
+mod attempts;
 mod device;
 mod elsewhere;
 mod forms;
@@ -9,6 +12,7 @@ mod once;
 pub mod pages_host;
 mod phone;
 mod ping;
+mod refused_late;
 mod scripts;
 mod store_killed;
 mod stored;

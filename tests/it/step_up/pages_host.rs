@@ -232,6 +232,35 @@ fn somebody_elses_confirmation_sends_nothing() {
 }
 
 #[test]
+fn who_loses_the_way_after_confirming_is_not_asked_for_proof_again() {
+    let (gateway, upstream) = start_apart(Idp::shared());
+    let (mut browser, page, url) = proven(&gateway, b"street=1");
+    let back = press(&mut browser, &page).header("location").expect("the way back").to_owned();
+    // The proof takes effect, and the redirection after that is lost.
+    assert_eq!((browser.step(&back).status, posts(&upstream)), (303, 0));
+    let page = browser.step(&url);
+    assert!(page.body.contains("<form"), "{page:?}");
+    assert_eq!((confirm_there(&mut browser, &page).answer.status, posts(&upstream)), (200, 1));
+}
+
+/// The application's scripts would get the proof, and nobody would have been shown for what.
+#[test]
+fn what_is_not_kept_gets_no_proof_of_its_own() {
+    let (idp, upstream) = (Idp::shared(), Recorder::start());
+    let text = apart(&text(idp, &upstream, "desk"));
+    let way = "\nstep_up: [{ name: browser, type: oidc, resume: { methods: [POST] } }]\nupstreams:";
+    let text = text.replace("\nupstreams:", way);
+    let gateway = crate::session::running(&text);
+    gateway.wait_until_proofs_count();
+    let mut browser = signed_in(&gateway, "alice");
+    for (method, is_kept) in [("POST", true), ("PUT", false)] {
+        let asked = send(&mut browser, method, PROFILE, &[FORM], b"street=1");
+        assert_eq!(asked.status, 401, "{asked:?}");
+        assert_eq!(asked.body.contains("/_wardgate/step-up?"), is_kept, "{method}: {asked:?}");
+    }
+}
+
+#[test]
 fn the_phone_is_waited_for_there() {
     let (idp, upstream) = (Idp::start(), Recorder::start());
     let ways = "step_up:\n  - { name: phone, type: ciba, label: On my phone, issuer: patients, client_id: desk-phone, \

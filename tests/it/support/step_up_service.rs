@@ -66,8 +66,16 @@ impl StepUpService {
 
     /// The person presses a button of the page: `yes` or `no`. Where they are sent then.
     pub fn press(&self, page: &str, answer: &str) -> String {
+        self.send(page, &format!("answer={answer}"))
+    }
+
+    /// The person says whose account it is, and that it is theirs.
+    pub fn prove(&self, page: &str, account: &str) -> String {
+        self.send(page, &format!("account={account}&answer=yes"))
+    }
+
+    fn send(&self, page: &str, form: &str) -> String {
         let target = page.strip_prefix(&self.url).expect("a page of the service");
-        let form = format!("answer={answer}");
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
         let to = http::send(self.address, "POST", target, &headers, form.as_bytes()).expect("an answer");
         assert_eq!(to.status, 303, "{to:?}");
