@@ -16,7 +16,9 @@ use uuid::Uuid;
 use wardgate::audit::event::{DecisionEvent, Event};
 use wardgate::audit::journal::{FileJournal, MOST_BYTES, Options};
 use wardgate::audit::pseudonym::Pseudonyms;
-use wardgate::audit::signing::Key;
+use wardgate::audit::signing::{Key, Trusted};
+use wardgate::audit::trail::{Walked, trails, walk};
+use wardgate::audit::verify::Verifier as Verified;
 use wardgate::decision::evidence::{Evidence, Identity, Revocation};
 use wardgate::decision::input::DecisionInput;
 use wardgate::decision::trace::Silent;
@@ -182,13 +184,58 @@ fn audit(criterion: &mut Criterion) {
                 .iter(|| async { journal.append(&event(), durability).await.expect("a receipt") });
         });
     }
-    group.throughput(Throughput::Elements(64));
-    group.bench_function("synced, 64 at once", |bencher| {
-        bencher.to_async(&runtime).iter(|| async {
-            let append = |_| async { journal.append(&event(), Durability::Synced).await.expect("a receipt") };
-            join_all((0..64).map(append)).await
+    for at_once in [64, 512] {
+        group.throughput(Throughput::Elements(at_once));
+        group.bench_function(format!("synced, {at_once} at once"), |bencher| {
+            bencher.to_async(&runtime).iter(|| async {
+                let append =
+                    |_| async { journal.append(&event(), Durability::Synced).await.expect("a receipt") };
+                join_all((0..at_once).map(append)).await
+            });
         });
+    }
+    group.finish();
+    runtime.block_on(waits(&journal, &event));
+    let dir = clinic.dir.path().join("to-verify");
+    let to_verify = self::journal(&dir);
+    runtime.block_on(async {
+        for _ in 0..50_000 {
+            to_verify.append(&event(), Durability::Buffered).await.expect("a receipt");
+        }
     });
+    to_verify.flush(Duration::from_secs(60)).expect("written");
+    verify(criterion, &dir);
+}
+
+/// How long each of many waits until its record is on the disk. Criterion knows means only.
+async fn waits<'e>(journal: &FileJournal, event: &impl Fn() -> Event<'e>) {
+    let wait = |_| async {
+        let begun = Instant::now();
+        journal.append(&event(), Durability::Synced).await.expect("a receipt");
+        begun.elapsed()
+    };
+    let (mut waited, begun) = (Vec::new(), Instant::now());
+    for _ in 0..100 {
+        waited.extend(join_all((0..512).map(wait)).await);
+    }
+    let rate = waited.len() as f64 / begun.elapsed().as_secs_f64();
+    waited.sort_unstable();
+    let at = |hundredth: usize| waited[waited.len() * hundredth / 100];
+    println!("audit/synced, 512 at once: {rate:.0} a second, p50 {:?}, p99 {:?}", at(50), at(99));
+}
+
+/// What `wardgate audit verify` does.
+fn verify(criterion: &mut Criterion, dir: &Path) {
+    let key = Trusted::read(kept_key().public()).expect("a key");
+    let check = || {
+        let (_, trail) = trails(dir).expect("readable").pop_first().expect("a trail");
+        let mut verifier = Verified::new(&key, None);
+        assert!(matches!(walk(trail.readers(), &mut verifier), Ok(Walked::Through { torn: 0 })));
+        verifier.finish().records
+    };
+    let mut group = criterion.benchmark_group("audit");
+    group.throughput(Throughput::Elements(check())).sample_size(10);
+    group.bench_function("verify", |bencher| bencher.iter(check));
     group.finish();
 }
 
@@ -220,9 +267,12 @@ fn intent<'e>(
 }
 
 fn journal(dir: &Path) -> FileJournal {
-    let key = Key::kept(&[1; 32]).expect("a key");
-    FileJournal::open(dir, Options { origin: "benchmark", key: &key, most_bytes: MOST_BYTES })
+    FileJournal::open(dir, Options { origin: "benchmark", key: &kept_key(), most_bytes: MOST_BYTES })
         .expect("a journal")
+}
+
+fn kept_key() -> Key {
+    Key::kept(&[1; 32]).expect("a key")
 }
 
 /// Everything between the read request and the upstream: match, token, decision, record.
