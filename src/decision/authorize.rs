@@ -186,7 +186,9 @@ pub(super) fn body_may_name(question: &Question<'_>, body: &BodyReading, paramet
         // Who sends one with these means something by it.
         _ if has_no_use_for_it => true,
         BodyReading::Read(facts) => facts.every_name().into_iter().any(|name| is_near(name, parameter)),
-        BodyReading::Absent => false,
-        BodyReading::Searched { .. } | BodyReading::Unreadable => shape.may_hold_fields(),
+        // Not looked at, or in vain.
+        BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => {
+            shape.may_hold_fields()
+        }
     }
 }

@@ -16,15 +16,17 @@ pub(super) fn check_cross_site(route: &Route, facts: &Facts) -> Result<(), Reaso
 }
 
 /// The same where nobody has signed in: another site's page must not use up its visitors' attempts, nor have them asked
-/// for proof. Who is no browser says nothing of pages.
+/// for proof, not even by a picture that it shows. A link may be followed. Who is no browser says nothing of pages.
 pub(super) fn check_own_page(route: &Route, facts: &Facts) -> Result<(), Reason> {
-    if facts.fetch.from == From::Other { check_origin(route, facts) } else { Ok(()) }
+    let is_followed = facts.method.is_safe() && facts.fetch.navigation;
+    if facts.fetch.from != From::Other || is_followed { Ok(()) } else { check_named(route, facts) }
 }
 
 fn check_origin(route: &Route, facts: &Facts) -> Result<(), Reason> {
-    if facts.method.is_safe() && !facts.websocket {
-        return Ok(());
-    }
+    if facts.method.is_safe() && !facts.websocket { Ok(()) } else { check_named(route, facts) }
+}
+
+fn check_named(route: &Route, facts: &Facts) -> Result<(), Reason> {
     let is_named = route
         .cors
         .as_ref()

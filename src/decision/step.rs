@@ -11,6 +11,7 @@ use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
 use super::{Reason, anonymous, assure, authorize, classify, possession};
 use crate::identity::Subject;
+use crate::policy::anonymous::HintSource;
 use crate::policy::condition::Inputs;
 use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier};
 use crate::request::Facts;
@@ -31,11 +32,12 @@ pub struct Question<'q> {
 }
 
 impl Question<'_> {
-    /// Whether a rule of the route speaks of the body, or of what the body could name too.
+    /// Whether a rule of the route speaks of the body, or of what the body could name too: the patient, or the account.
     pub(super) fn rules_read_body(&self) -> bool {
-        let may_name_patient =
-            matches!(self.route.patient, Some(PatientSource::Query(_))) && self.facts.body.may_hold_fields();
-        self.route.needs_body() || may_name_patient
+        let names_patient = matches!(self.route.patient, Some(PatientSource::Query(_)));
+        let hint = self.route.anonymous.as_ref().map(|anonymous| &anonymous.hint);
+        let names_account = matches!(hint, Some(HintSource::Query(_)));
+        self.route.needs_body() || ((names_patient || names_account) && self.facts.body.may_hold_fields())
     }
 
     /// Whether a field of the body could tell the back end to act as another method.

@@ -27,7 +27,7 @@ impl Gate {
         let (Some(limit), Some(named)) = (limit, named) else { return Lookup::Unavailable };
         let network = network(arrival.facts.ok().and_then(|facts| facts.client));
         let route = question.route.id.as_ref();
-        let (tried, result) = self.tried(limit, route, &network, named.as_str()).await;
+        let (tried, result) = self.tried(limit, route, &network, &named.counted()).await;
         metrics().attempts.with_label_values(&[result]).inc();
         tried
     }

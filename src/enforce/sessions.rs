@@ -366,5 +366,5 @@ pub trait Sessions: Send + Sync {
 
     /// Keeps a request once more that was taken out and then refused. Where the store fails, it is lost, as whoever looks for
     /// it is told.
-    async fn keep_again(&self, again: &Again, body: &[u8]);
+    async fn keep_again(&self, again: &Again, body: &[u8], now: i64);
 }

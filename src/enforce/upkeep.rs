@@ -154,7 +154,7 @@ mod tests {
             unreachable!("nothing is confirmed here")
         }
 
-        async fn keep_again(&self, _: &crate::enforce::step_up::Again, _: &[u8]) {
+        async fn keep_again(&self, _: &crate::enforce::step_up::Again, _: &[u8], _: i64) {
             unreachable!("nothing is confirmed here")
         }
 

@@ -1,11 +1,12 @@
 //! The name of an account as somebody writes it who has not signed in: one spelling of it, so that each is counted once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::body::BodyFacts;
-use super::names::is_near;
+use super::names::{fold, is_near};
 use super::shown::is_invisible;
 use super::target::Target;
 
@@ -36,13 +37,20 @@ impl Account {
         }
         let normal: String = written.nfkc().collect();
         let name = normal.trim().to_lowercase();
-        let is_plain = !name.chars().any(|letter| letter.is_control() || is_invisible(letter));
+        // What stands for bytes that are no text (U+FFFD) would be one name here and another at the application.
+        let is_no_letter = |letter: char| letter.is_control() || is_invisible(letter) || letter == '\u{fffd}';
+        let is_plain = !name.chars().any(is_no_letter);
         (!name.is_empty() && name.len() <= MOST_BYTES && is_plain).then(|| Self(name.into()))
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What attempts are counted under: names that some application takes for one share it, as `νικος` and `νικοσ`.
+    pub fn counted(&self) -> Cow<'_, str> {
+        fold(&self.0)
     }
 }
 
@@ -88,13 +96,26 @@ mod tests {
         assert_eq!(name("Jose\u{301}"), name("JOS\u{c9}"), "composed or not");
         assert_eq!(name("\u{212a}ay"), name("kay"), "the Kelvin sign");
         assert_eq!(name("a@b.example").as_deref(), Some("a@b.example"));
+        let counted = |written| Account::parse(written).map(|account| account.counted().into_owned());
+        for (one, other) in [("νικος", "νικοσ"), ("straße", "strasse")] {
+            assert_eq!((counted(one), name(one) == name(other)), (counted(other), false), "{one}");
+        }
         assert!(!format!("{:?}", Account::parse("alice")).contains("alice"));
     }
 
     #[test]
     fn what_nobody_could_tell_apart_is_no_name() {
-        for written in ["", " ", "\u{3000}", "ali\u{200b}ce", "ali\u{ad}ce", "a\0b", "a\nb", "\u{202e}ecila"]
-        {
+        for written in [
+            "",
+            " ",
+            "\u{3000}",
+            "alice\u{fffd}",
+            "ali\u{200b}ce",
+            "ali\u{ad}ce",
+            "a\0b",
+            "a\nb",
+            "\u{202e}ecila",
+        ] {
             assert_eq!(name(written), None, "{written:?}");
         }
         assert!(name(&"a".repeat(MOST_BYTES)).is_some());

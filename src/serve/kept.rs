@@ -200,12 +200,15 @@ impl Gateway {
             ..self.arrival(context, &method, resumed.as_ref().map_err(|why| *why))
         };
         let settled = self.gate.admit(&live.generation, &arrival, &mut Whole(body.clone())).await;
-        // Nothing was sent: who comes back when the store, the journal or the limit lets them finds what they filled in. Only
-        // what went on before stays where it is.
-        if let Outcome::Refused(denial) = &settled.outcome
-            && denial.reason != Reason::AlreadySent
-        {
-            sessions.keep_again(&again, &body).await;
+        // Nothing was sent: who comes back when the store, the journal or the limit lets them finds what they filled in, also
+        // where it can't be kept anew for another proof. Only what went on before stays where it is.
+        let is_unsent = match &settled.outcome {
+            Outcome::Refused(denial) => denial.reason != Reason::AlreadySent,
+            Outcome::Challenged(_) => true,
+            Outcome::Admitted(_) | Outcome::Preflight => false,
+        };
+        if is_unsent {
+            sessions.keep_again(&again, &body, context.now).await;
         }
         context.facts = resumed.ok();
         context.resumed = Some(Box::new(Resumed { header, back }));

@@ -224,7 +224,7 @@ impl Sessions for BrowserSessions {
         self.taken(name, target, visit).await
     }
 
-    async fn keep_again(&self, again: &Again, body: &[u8]) {
-        self.kept_again(again, body).await;
+    async fn keep_again(&self, again: &Again, body: &[u8], now: i64) {
+        self.kept_again(again, body, now).await;
     }
 }

@@ -25,6 +25,11 @@ fn compiled() -> Compiled {
 }
 
 fn facts(headers: &[(&'static str, &str)]) -> Facts {
+    facts_of("POST /recover", headers)
+}
+
+fn facts_of(line: &str, headers: &[(&'static str, &str)]) -> Facts {
+    let (method, target) = line.split_once(' ').expect("a method and a target");
     let length = FORM.len().to_string();
     let mut all = vec![
         ("host", "portal.clinic.example"),
@@ -33,16 +38,16 @@ fn facts(headers: &[(&'static str, &str)]) -> Facts {
     ];
     all.extend_from_slice(headers);
     let mut map = HeaderMap::new();
-    let mut section = "POST /recover HTTP/1.1\r\n".to_owned();
+    let mut section = format!("{line} HTTP/1.1\r\n");
     for (name, value) in all {
         map.append(name, HeaderValue::from_str(value).expect("a value"));
         section.push_str(&format!("{name}: {value}\r\n"));
     }
     section.push_str("\r\n");
     let raw = RawRequest {
-        method: &Method::POST,
+        method: &method.parse::<Method>().expect("a method"),
         version: http::Version::HTTP_11,
-        target: b"/recover",
+        target: target.as_bytes(),
         headers: &map,
         section: section.as_bytes(),
         peer: None,
@@ -75,7 +80,8 @@ fn judged(
     evidence: &Evidence,
 ) -> Result<(Reason, Option<ProofKey>), Need> {
     let policy = &compiled.policy;
-    let route = policy.routes.iter().find(|route| *route.id == *"account.recover").expect("a route");
+    let id = if facts.target.raw().starts_with("/check") { "account.check" } else { "account.recover" };
+    let route = policy.routes.iter().find(|route| *route.id == *id).expect("a route");
     let question = Question { policy, route, facts, forms_may_override: true };
     match step(&question, evidence, NOW, &mut Silent) {
         Step::Need(need) => Err(need),
@@ -133,6 +139,25 @@ fn every_piece_of_evidence_has_its_answer() {
         let (reason, spend) = judged(&compiled, &facts, &evidence).expect("decided");
         assert_eq!(reason, expected, "{evidence:?}");
         assert_eq!(spend, (reason == R::AnonymousProven).then(|| key("a")), "a proof is for one request");
+    }
+}
+
+/// A picture on another site's page would count against its visitors, and against whom it names.
+#[test]
+fn what_another_sites_page_loads_is_no_attempt() {
+    let compiled = compiled();
+    let no_body = Evidence { body: Some(BodyReading::Absent), ..Evidence::default() };
+    let ask = |headers: &[(&'static str, &str)]| {
+        judged(&compiled, &facts_of("GET /check?user=alice", headers), &no_body)
+    };
+    let (site, mode) = (("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"));
+    assert_eq!(ask(&[site, mode]), Ok((Reason::CrossSite, None)));
+    for other in [
+        &[site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")][..],
+        &[("sec-fetch-site", "same-origin"), mode],
+        &[],
+    ] {
+        assert_ne!(ask(other), Ok((Reason::CrossSite, None)), "{other:?}");
     }
 }
 

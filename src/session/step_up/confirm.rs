@@ -18,8 +18,10 @@ use crate::request::shown::{Shown, shown};
 const CLICK: Duration = Duration::from_secs(30);
 
 /// Who clicks twice is told what became of the first: so often it is looked at, and so long is waited between.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// What is refused again and again after its confirmation waits on for so many times `resume.ttl`: it must end some day.
+const MOST_LIVES: i64 = 3;
 
 /// Where a request is confirmed.
 pub(super) fn address(name: &str, closes: bool) -> String {
@@ -143,9 +145,7 @@ impl BrowserSessions {
             Lookup::Found(kept) if !is_this_persons(&kept) => {
                 return Taken::Page(super::not_theirs(name), "other_session");
             }
-            Lookup::Found(Kept::Sent { back, .. }) => {
-                return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
-            }
+            Lookup::Found(Kept::Sent { .. }) => return self.after_another(name, here).await,
             Lookup::Found(Kept::Waiting(intent)) if *intent.target == *target => intent,
             Lookup::Found(_) => return Taken::Page(Page::Malformed, "not_its_own_page"),
             Lookup::Absent => return Taken::Page(Page::IntentGone("/".to_owned()), "not_kept"),
@@ -176,7 +176,11 @@ impl BrowserSessions {
                 self.not_sent(name).await;
                 return Taken::Page(Page::IntentGone(waiting.back.into()), "not_kept");
             }
-            Lookup::Unavailable => return Taken::Page(Page::Outage(here), "store_unavailable"),
+            Lookup::Unavailable => {
+                // It may have been taken out all the same.
+                self.kept_again(&waiting.again(name), &body, visit.now).await;
+                return Taken::Page(Page::Outage(here), "store_unavailable");
+            }
         };
         self.drop_body(name, &intent).await;
         let again = intent.again(name);
@@ -194,31 +198,37 @@ impl BrowserSessions {
         }))
     }
 
-    /// What one is told whose click came while another's takes the request out. That it was sent is said only where that
-    /// one got so far: the store may have failed it.
+    /// What one is told whose click came after another's. That it was sent is said only where it still looks so a moment
+    /// later: the other's may be refused yet, and then the request waits again.
     async fn after_another(&self, name: &str, here: String) -> Taken {
+        let mut noted = None;
         for _ in 0..LOOKS {
-            match self.note_of(name).await {
-                Lookup::Found(Kept::Sent { back, .. }) => {
+            match self.kept(name).await {
+                Lookup::Found(Kept::Sent { back, .. }) if noted.is_some() => {
                     return Taken::Page(Page::AlreadySent(back.into()), "already_sent");
                 }
-                Lookup::Found(_) | Lookup::Absent => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Lookup::Found(Kept::Sent { back, .. }) => noted = Some(back),
+                Lookup::Found(_) | Lookup::Absent => noted = None,
                 Lookup::Unavailable => break,
             }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         Taken::Page(Page::Outage(here), "store_unavailable")
     }
 
     /// Keeps a request once more that was taken out and refused: its person has not lost it, and may try again. It goes on
     /// once all the same.
-    pub(in crate::session) async fn kept_again(&self, again: &Again, body: &[u8]) {
+    pub(in crate::session) async fn kept_again(&self, again: &Again, body: &[u8], now: i64) {
         let Ok(intent) = serde_json::from_str::<Intent>(&again.kept) else { return };
         let intent = Intent { returns: intent.returns.saturating_add(1), ..intent };
         let name = &again.name;
-        let is_kept = self.keep_body(name, if intent.has_body { body } else { &[] }).await
-            && self.keep_intent(name, &Kept::Waiting(Box::new(intent))).await;
-        if is_kept {
-            self.not_sent(name).await;
+        // First, whatever comes of the rest: nothing was sent. And while nobody can have taken it out once more, whose note
+        // this would be.
+        self.not_sent(name).await;
+        let ttl = i64::try_from(self.policy.resume.ttl.as_secs()).unwrap_or(i64::MAX);
+        let is_young = now.saturating_sub(intent.kept_at) <= ttl.saturating_mul(MOST_LIVES);
+        if is_young && self.keep_body(name, if intent.has_body { body } else { &[] }).await {
+            self.keep_intent(name, &Kept::Waiting(Box::new(intent))).await;
         }
     }
 }

@@ -27,7 +27,20 @@ pub(super) struct Prompt {
     code: Box<str>,
     pub(super) asked_at: i64,
     pub(super) interval: u64,
+    /// Where the person proves who they are, where that is a page.
     page: Option<Box<str>>,
+    /// What only the browser shows that comes back from that page; nobody else is told.
+    #[serde(default)]
+    returned: Box<str>,
+}
+
+impl Prompt {
+    /// Whether the browser that asks is the one in which the person proved who they are: who began a step-up could send the
+    /// address of the page to somebody else, who proves truthfully, and take the proof.
+    fn may_be_taken_by(&self, visit: &Visit<'_>) -> bool {
+        let shown = visit.facts.target.query_once("returned");
+        self.page.is_none() || shown.is_some_and(|shown| secret::has_digest(&shown, &self.returned))
+    }
 }
 
 pub(super) fn prompt_key(name: &str, way: &str) -> String {
@@ -70,6 +83,9 @@ impl BrowserSessions {
             }
             Lookup::Unavailable => return self.way_down(&matter, &way.name, "store_unavailable"),
         };
+        if !prompt.may_be_taken_by(visit) {
+            return self.waiting(&matter, way, &prompt, Duration::from_secs(prompt.interval));
+        }
         if way.sends_word() && self.has_word(&prompt).await {
             prompts.hasten(position, &prompt.handle);
         }
@@ -123,7 +139,8 @@ impl BrowserSessions {
             Lookup::Found(_) => {}
             Lookup::Absent | Lookup::Unavailable => return Err(down("store_unavailable")),
         }
-        let here = address(&matter.name, Some(&way.name), matter.closes);
+        let returned = secret::new().ok_or_else(|| down("no_randomness"))?;
+        let here = format!("{}&returned={returned}", address(&matter.name, Some(&way.name), matter.closes));
         let own = self.pages.as_ref().filter(|pages| *pages.host == *host);
         let origin = own.or_else(|| match &matter.owner {
             Owner::SignedIn(live) => Some(self.offer(host, &live.record.issuer)?.origin),
@@ -165,7 +182,8 @@ impl BrowserSessions {
         };
         let Asked { handle, interval, expires_in, page } = asked;
         let interval = interval.as_secs().max(1);
-        let prompt = Prompt { handle, code, asked_at: now, interval, page };
+        let returned = secret::digest(&returned).into();
+        let prompt = Prompt { handle, code, asked_at: now, interval, page, returned };
         let ttl = expires_in.min(self.policy.resume.ttl);
         if !keep(self.state.as_ref(), &prompt_key(&matter.name, &way.name), &prompt, ttl).await {
             prompts.take_back(position, &prompt.handle).await;

@@ -24,6 +24,11 @@ use crate::state::spent::ProofKey;
 const MOST_WAITING: u64 = 60;
 /// The same for pages, of which nothing is kept but where they are.
 const MOST_PAGES: u64 = 600;
+/// So many requests of people who have not signed in may wait at a time, whoever they are: each may come from a browser of
+/// its own, and what fills the store stops everybody.
+const MOST_ANONYMOUS: u64 = 2_000;
+/// Longer bodies of theirs are not kept, in bytes: a form that names an account is short.
+const MOST_ANONYMOUS_BODY: usize = 16 * 1024;
 /// How long it is known that something was sent: who finds an old window open must not be told that nothing was.
 const REMEMBER_SENT: Duration = Duration::from_secs(24 * 3_600);
 /// More bytes of headers are not kept.
@@ -180,7 +185,9 @@ impl BrowserSessions {
         let (tier, resume) = (self.policy.tier(challenged.tier), &self.policy.resume);
         // Whatever page can have a request sent must not get it kept in this person's name.
         let is_own = facts.fetch.from == From::Own || is_safe;
-        let body = challenged.body.as_deref().filter(|body| body.len() <= resume.most_body);
+        let most_body =
+            if owner.live().is_some() { resume.most_body } else { resume.most_body.min(MOST_ANONYMOUS_BODY) };
+        let body = challenged.body.as_deref().filter(|body| body.len() <= most_body);
         let headers = kept_headers(challenged.headers);
         let is_whole = is_safe
             || (is_own && body.is_some() && headers.is_some() && resume.methods.contains(&facts.method));
@@ -207,10 +214,14 @@ impl BrowserSessions {
         };
         let person = owner.person();
         let (kind, most) = if is_safe { ("pages", MOST_PAGES) } else { ("intents", MOST_WAITING) };
-        match self.state.window(&format!("{kind}:{person}"), resume.ttl).await {
-            Lookup::Found(count) if count <= most => {}
-            Lookup::Found(_) | Lookup::Absent => return Some(nothing((!is_safe).then_some(false))),
-            Lookup::Unavailable => return None,
+        let theirs = (format!("{kind}:{person}"), most);
+        let everybodys = subject.is_none().then(|| ("intents-of-nobody".to_owned(), MOST_ANONYMOUS));
+        for (counter, most) in std::iter::once(theirs).chain(everybodys) {
+            match self.state.window(&counter, resume.ttl).await {
+                Lookup::Found(count) if count <= most => {}
+                Lookup::Found(_) | Lookup::Absent => return Some(nothing((!is_safe).then_some(false))),
+                Lookup::Unavailable => return None,
+            }
         }
         let is_navigation = facts.fetch.navigation || facts.fetch.form;
         let intent = Intent {

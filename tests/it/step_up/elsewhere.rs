@@ -88,6 +88,31 @@ fn what_was_sent_goes_on_after_the_proof_and_once() {
     assert_eq!((again.status, posts(&upstream)), (401, 1));
 }
 
+/// Who has a password asks, and sends the address of the service's page to the person: they prove truthfully that it is
+/// they, in another browser than the one that goes on.
+#[test]
+fn a_proof_counts_where_it_was_given() {
+    let service = StepUpService::start();
+    let (gateway, upstream) = start_with(&service);
+    let mut thief = signed_in(&gateway, "alice");
+    let asked = send(&mut thief, "POST", PROFILE, &[FORM], b"street=1");
+    let here = portal(&way(&asked, "proofing"));
+    let page = page_of(&thief.step(&here)).to_owned();
+    let come_back = service.press(&page, "yes");
+    for address in [here.clone(), format!("{here}&returned="), format!("{here}&returned={}", "A".repeat(43))]
+    {
+        let waits = thief.go(&address).answer;
+        assert!(waits.status == 200 && !waits.body.contains("method=\"post\""), "{waits:?}");
+    }
+    // Nor does it help the one who is sent there.
+    let mut other = signed_in(&gateway, "alice");
+    assert_eq!(other.go(&come_back).answer.status, 403);
+    assert_eq!((thief.step(&portal(PAY)).status, posts(&upstream)), (401, 0));
+    // The browser that comes back is the one.
+    let confirming = thief.go(&come_back).answer;
+    assert_eq!((confirm(&mut thief, &confirming).status, posts(&upstream)), (200, 1));
+}
+
 #[test]
 fn who_says_no_has_done_nothing() {
     let service = StepUpService::start();
