@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("decision", 1),
     ("audit", 3),
     ("audit::event", 1),
+    ("audit::formats", 1),
     ("audit::frame", 1),
     ("audit::proof", 1),
     ("audit::signing", 1),

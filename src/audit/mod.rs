@@ -5,6 +5,7 @@
 //! ([`verify`]).
 
 pub mod event;
+pub mod formats;
 pub mod frame;
 pub mod journal;
 pub mod json;
