@@ -67,6 +67,12 @@ impl Encoder {
         encoded.map(String::into_bytes)
     }
 
+    /// A record that is not to be converted, but may be the intent of one that is.
+    pub fn pass(&mut self, record: Record) {
+        self.intent_of(&record);
+        self.keep(record);
+    }
+
     fn intent_of(&mut self, record: &Record) -> Option<Record> {
         let number = record.number("intent").filter(|_| record.event() == "outcome")?;
         let intent = self.open.remove(&(record.origin().into(), number))?;

@@ -39,7 +39,7 @@ impl Header {
 pub fn line(record: &Record, intent: Option<&Record>, header: &Header) -> String {
     let priority = u16::from(header.facility) * 8 + severity(record.weight());
     let mut line = format!(
-        "<{priority}>1 {} {} wardgate {} {} [{ELEMENT} key=\"",
+        "<{priority}>1 {} {} wardgate {} {} [{ELEMENT} record=\"",
         printable(record.time_text(), 32),
         header.hostname,
         printable(record.origin(), 128),

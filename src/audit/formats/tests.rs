@@ -203,11 +203,21 @@ fn with_texts(record: &Record, text: &str) -> Record {
 }
 
 fn names(pairs: &[(String, String)]) -> Vec<&str> {
-    pairs.iter().map(|(name, _)| name.as_str()).collect()
+    let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "one name stands twice: {names:?}");
+    names
 }
 
+/// One of each kind: that the others hold too does not need to be tried with every text.
+static KINDS: std::sync::LazyLock<Vec<Record>> = std::sync::LazyLock::new(|| {
+    let mut seen = BTreeSet::new();
+    let mut records = samples::records();
+    records.retain(|record| seen.insert((record.event().to_owned(), record.text("verdict").map(str::to_owned))));
+    records
+});
+
 fn holds(text: &str) {
-    let records = samples::records();
+    let records = &*KINDS;
     let hostile: Vec<Record> = records.iter().map(|record| with_texts(record, text)).collect();
     for format in FORMATS {
         for (line, record) in encoded(format, &hostile).into_iter().zip(&hostile) {

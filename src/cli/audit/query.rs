@@ -1,11 +1,13 @@
 //! `wardgate audit query`.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::audit::formats::{Encoder, Format, Record};
 use crate::audit::trail::trails;
 
 /// Which records; each condition narrows.
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// A patient's pseudonym (`p_…`).
     #[arg(long, value_name = "PSEUDONYM")]
     patient: Option<String>,
+    /// Print them in another format; without it as they stand.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 impl Arguments {
@@ -72,6 +77,7 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut unreadable = 0;
     for trail in trails.values() {
+        let mut encoder = arguments.format.map(Encoder::new);
         let stopped = trail
             .lines(|path, line| {
                 let record: Value = match serde_json::from_slice(line.bytes) {
@@ -89,10 +95,19 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
                         return ControlFlow::Continue(());
                     }
                 };
-                if !arguments.fits(&record) {
-                    return ControlFlow::Continue(());
-                }
-                let written = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n"));
+                let fits = arguments.fits(&record);
+                let converted = match (&mut encoder, Record::read(line.bytes)) {
+                    (None, _) => fits.then(|| Cow::Borrowed(line.bytes)),
+                    (Some(encoder), Some(record)) if fits => encoder.encode(record).map(Cow::Owned),
+                    (Some(encoder), Some(record)) => {
+                        encoder.pass(record);
+                        None
+                    }
+                    // Without a number, a time or an event it is no record: `verify` names it.
+                    (Some(_), None) => None,
+                };
+                let Some(shown) = converted else { return ControlFlow::Continue(()) };
+                let written = out.write_all(&shown).and_then(|()| out.write_all(b"\n"));
                 written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
             })
             .map_err(|error| format!("the trail can't be read: {error}"))?;
