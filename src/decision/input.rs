@@ -131,7 +131,11 @@ fn place_name(place: ConditionPlace) -> String {
 impl DecisionInput<'static> {
     /// One in which everything is said that can be. Without `..`, so that a new field is not forgotten where the
     /// records' shape is published.
-    pub fn full(methods: &'static [Box<str>], roles: &'static [Box<str>], scopes: &'static [Box<str>]) -> Self {
+    pub fn full(
+        methods: &'static [Box<str>],
+        roles: &'static [Box<str>],
+        scopes: &'static [Box<str>],
+    ) -> Self {
         Self {
             v: VERSION,
             policy: "3b9f5a7c",

@@ -41,7 +41,8 @@ pub fn line(record: &Record, intent: Option<&Record>) -> String {
     value(&record.key(), &mut line);
     line.push_str(" deviceExternalId=");
     value(record.origin(), &mut line);
-    let of_intent = intent.into_iter().flat_map(Record::words).filter(|(name, _)| record.text(name).is_none());
+    let of_intent =
+        intent.into_iter().flat_map(Record::words).filter(|(name, _)| record.text(name).is_none());
     for (name, text) in record.words().chain(of_intent.filter(|(name, _)| *name != "reason")) {
         let key = KEYS.iter().find(|(own, _)| *own == name).map(|(_, key)| *key);
         if let Some((key, label)) = LABELS.iter().find(|(labelled, _)| Some(*labelled) == key) {

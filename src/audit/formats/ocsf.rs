@@ -13,8 +13,25 @@ pub const VERSION: &str = "1.8.0";
 
 /// What has an attribute in some class: it is not told again.
 const MAPPED: [&str; 19] = [
-    "decision", "verdict", "reason", "method", "action", "template", "upstream", "subject", "patient", "session",
-    "address", "result", "status", "response_bytes", "duration_us", "count", "issuer", "what", "claim",
+    "decision",
+    "verdict",
+    "reason",
+    "method",
+    "action",
+    "template",
+    "upstream",
+    "subject",
+    "patient",
+    "session",
+    "address",
+    "result",
+    "status",
+    "response_bytes",
+    "duration_us",
+    "count",
+    "issuer",
+    "what",
+    "claim",
 ];
 
 /// The methods that both know.
@@ -116,12 +133,15 @@ fn request(record: &Record, asked: &Record) -> Value {
     set(&mut event, "dst_endpoint", asked.text("upstream").map(|name| json!({ "svc_name": name })));
     let method = asked.text("method").filter(|method| METHODS.contains(method));
     set(&mut event, "http_request", method.map(|method| json!({ "http_method": method })));
-    let resource = |kind: &str, key: &str, value: Option<&str>| value.map(|value| json!({ "type": kind, key: value }));
-    let resources: Vec<Value> =
-        [resource("patient", "uid", asked.text("patient")), resource("template", "name", asked.text("template"))]
-            .into_iter()
-            .flatten()
-            .collect();
+    let resource =
+        |kind: &str, key: &str, value: Option<&str>| value.map(|value| json!({ "type": kind, key: value }));
+    let resources: Vec<Value> = [
+        resource("patient", "uid", asked.text("patient")),
+        resource("template", "name", asked.text("template")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     set(&mut event, "resources", (!resources.is_empty()).then_some(resources));
     let policy = asked.input("policy").and_then(Value::as_str);
     set(&mut event, "policy", policy.map(|policy| json!({ "uid": policy, "is_applied": true })));
@@ -219,7 +239,8 @@ fn entity(record: &Record) -> Value {
     let kind = record.text("claim").or_else(|| record.text("what")).unwrap_or("security_event");
     set(&mut event, "activity_name", Some(record.event()));
     set(&mut event, "entity", Some(json!({ "uid": name, "type_id": 99, "type": kind })));
-    let mut actor = json!({ "app_name": record.text("source").or(record.text("issuer")).unwrap_or("unknown") });
+    let mut actor =
+        json!({ "app_name": record.text("source").or(record.text("issuer")).unwrap_or("unknown") });
     set(&mut actor, "user", record.number("uid").map(|_| user(record)));
     set(&mut actor, "idp", record.text("issuer").map(|issuer| json!({ "name": issuer })));
     set(&mut event, "actor", Some(actor));

@@ -111,7 +111,10 @@ impl Record {
 
     /// All that it says beyond what every record has.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.members.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| !HEAD.contains(name))
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| !HEAD.contains(name))
     }
 
     /// What can be said in one word: texts and numbers. Lists and what they hold are left out.

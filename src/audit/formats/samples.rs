@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    DecisionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RevocationEvent, SegmentEvent, SessionEvent,
-    SharedSignalEvent, VERSION,
+    DecisionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RevocationEvent, SegmentEvent,
+    SessionEvent, SharedSignalEvent, VERSION,
 };
 use crate::audit::{frame, json};
 use crate::decision::input::DecisionInput;
@@ -30,7 +30,6 @@ impl Lines {
         self.lines.push(line);
         sequence
     }
-
 }
 
 static METHODS: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["pwd".into(), "otp".into()]);
@@ -154,11 +153,26 @@ fn of_the_gateway(lines: &mut Lines) {
     let texts = ["insecure.http: listener `portal` speaks plain HTTP".to_owned()];
     let edge = ["5mNdhIvkjH0CVfbBFL6gXf2sVAlN2CDpQFpZ1n1Ekmo=".to_owned()];
     let quarantined = |why, quarantined| {
-        Event::Segment(SegmentEvent { log: "wardgate/0198", tree_first: 1, size: 17, edge: &edge, why, quarantined })
+        Event::Segment(SegmentEvent {
+            log: "wardgate/0198",
+            tree_first: 1,
+            size: 17,
+            edge: &edge,
+            why,
+            quarantined,
+        })
     };
     let revocation = |source, uid, claim, result| {
         let name = "s_5f0c4Ydg-o_8";
-        Event::Revocation(RevocationEvent { source, uid, issuer: "patients", claim, name, not_before: 1_795_342_500, result })
+        Event::Revocation(RevocationEvent {
+            source,
+            uid,
+            issuer: "patients",
+            claim,
+            name,
+            not_before: 1_795_342_500,
+            result,
+        })
     };
     let signal = |delivery, what, result, token| {
         Event::SharedSignal(SharedSignalEvent { issuer: "patients", delivery, what, result, token })
@@ -183,7 +197,10 @@ fn of_the_gateway(lines: &mut Lines) {
         quarantined("started", None),
         quarantined("quarantined", Some(Quarantined { file: "audit.damaged-1.jsonl", line: 12 })),
         Event::Torn { bytes: 211 },
-        Event::Signer { key: "wardgate/0198+3d4f+AQID", certificate: "wardgate/0198\nkey\n\n— operators AQID\n" },
+        Event::Signer {
+            key: "wardgate/0198+3d4f+AQID",
+            certificate: "wardgate/0198\nkey\n\n— operators AQID\n",
+        },
         Event::Checkpoint { note: "wardgate/0198\n17\n5mNd=\n\n— wardgate/0198 AQID\n" },
         Event::Upgrade { result: "handed_over", why: None },
         Event::Upgrade { result: "failed", why: Some("the new program ended with status 1") },
@@ -218,7 +235,13 @@ pub(super) fn lines() -> Vec<Vec<u8>> {
     ] {
         lines.add(&Event::Session(session(what, result)));
     }
-    let nobody = SessionEvent { issuer: None, subject: None, session: None, address: None, ..session("sign_in", "expired") };
+    let nobody = SessionEvent {
+        issuer: None,
+        subject: None,
+        session: None,
+        address: None,
+        ..session("sign_in", "expired")
+    };
     lines.add(&Event::Session(nobody));
     of_the_gateway(&mut lines);
     lines.lines

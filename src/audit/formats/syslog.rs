@@ -47,7 +47,8 @@ pub fn line(record: &Record, intent: Option<&Record>, header: &Header) -> String
     );
     value(&record.key(), &mut line);
     line.push('"');
-    let of_intent = intent.into_iter().flat_map(Record::words).filter(|(name, _)| record.text(name).is_none());
+    let of_intent =
+        intent.into_iter().flat_map(Record::words).filter(|(name, _)| record.text(name).is_none());
     for (name, text) in record.words().chain(of_intent.filter(|(name, _)| *name != "reason")) {
         let _ = write!(line, " {}=\"", parameter(name));
         value(&text, &mut line);

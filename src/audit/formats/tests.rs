@@ -212,7 +212,8 @@ fn names(pairs: &[(String, String)]) -> Vec<&str> {
 static KINDS: std::sync::LazyLock<Vec<Record>> = std::sync::LazyLock::new(|| {
     let mut seen = BTreeSet::new();
     let mut records = samples::records();
-    records.retain(|record| seen.insert((record.event().to_owned(), record.text("verdict").map(str::to_owned))));
+    records
+        .retain(|record| seen.insert((record.event().to_owned(), record.text("verdict").map(str::to_owned))));
     records
 });
 
@@ -250,9 +251,36 @@ fn holds(text: &str) {
 #[test]
 fn no_known_trick_ends_a_line_or_a_value() {
     for text in [
-        "", " ", "\\", "\\\\", "=", "\\=", "a\\", "]", "\"", "\\\"", "\\]", "x\" forged=\"y", "x] [forged@1 y=\"1\"", "|", "\\|",
-        "a|b|c|10|act=forged", "x act=forged", "x\nact=forged", "x\r\n<13>1 - - - - - -", "\u{85}<13>1", "\u{2028}x",
-        "\u{202e}drac", "\0", "\u{7f}", "\u{1b}[2J", "\u{feff}", "💉 🏥", "é\u{301}", "${jndi:ldap://x}", "<script>",
+        "",
+        " ",
+        "\\",
+        "\\\\",
+        "=",
+        "\\=",
+        "a\\",
+        "]",
+        "\"",
+        "\\\"",
+        "\\]",
+        "x\" forged=\"y",
+        "x] [forged@1 y=\"1\"",
+        "|",
+        "\\|",
+        "a|b|c|10|act=forged",
+        "x act=forged",
+        "x\nact=forged",
+        "x\r\n<13>1 - - - - - -",
+        "\u{85}<13>1",
+        "\u{2028}x",
+        "\u{202e}drac",
+        "\0",
+        "\u{7f}",
+        "\u{1b}[2J",
+        "\u{feff}",
+        "💉 🏥",
+        "é\u{301}",
+        "${jndi:ldap://x}",
+        "<script>",
     ] {
         holds(text);
     }

@@ -6,7 +6,8 @@ use super::coding::{DICOM, Interaction, PARTICIPANT, PARTICIPATION, code};
 use super::{MOST_TEXT, NAMES};
 use crate::audit::formats::{Record, plain};
 
-/// A reference to what has a name of ours and no resource.
+/// A reference to what has a name of ours and no resource; without a kind where a person may be a patient, a practitioner or
+/// neither.
 pub(super) fn logical(kind: &str, system: &str, value: &str) -> Value {
     let value = plain(value, MOST_TEXT);
     let value = if value.trim().is_empty() { "unknown".to_owned() } else { value };
@@ -40,7 +41,9 @@ pub(super) fn agents(record: &Record, interaction: Interaction) -> Vec<Value> {
             (code(DICOM, "110150", "Application"), code(PARTICIPANT, "custodian", "Custodian"), author)
         }
         // The question flows from the client.
-        Interaction::Query | Interaction::Operation | Interaction::Decision => (source, destination, recipient),
+        Interaction::Query | Interaction::Operation | Interaction::Decision => {
+            (source, destination, recipient)
+        }
     };
     let subject = record.text("subject");
     let is_machine = record.caller("kind") == Some("service");
@@ -72,7 +75,7 @@ pub(super) fn agents(record: &Record, interaction: Interaction) -> Vec<Value> {
     if let Some(subject) = subject {
         let mut agent = json!({
             "type": { "coding": [person] },
-            "who": logical(if is_machine { "Device" } else { "Person" }, "subject", subject),
+            "who": logical(if is_machine { "Device" } else { "" }, "subject", subject),
             "requestor": true,
         });
         let roles: Vec<Value> = record

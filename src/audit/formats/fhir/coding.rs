@@ -52,7 +52,8 @@ impl Interaction {
     /// A `GET` of what one variable names is a read, of anything else a search: who sees more than one thing sees what
     /// was found.
     pub(super) fn of(record: &Record) -> Self {
-        let last = record.text("template").and_then(|template| template.rsplit('/').next()).unwrap_or_default();
+        let last =
+            record.text("template").and_then(|template| template.rsplit('/').next()).unwrap_or_default();
         let is_one_thing = last.starts_with('{') && last.ends_with('}');
         match record.text("method") {
             _ if last.starts_with('$') => Self::Operation,

@@ -150,7 +150,7 @@ fn own(record: &Record) -> Value {
     let operator = record.number("uid").map(|uid| {
         json!({
             "type": { "coding": [code(coding::DICOM, "110150", "Application")] },
-            "who": logical("Person", "operator", &uid.to_string()),
+            "who": logical("", "operator", &uid.to_string()),
             "requestor": true,
         })
     });
