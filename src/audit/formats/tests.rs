@@ -115,6 +115,33 @@ fn intents_wait_in_bounded_memory() {
     assert!(with_intent(outcome.line()) && !with_intent(&other));
 }
 
+#[test]
+fn the_documents_examples_are_what_is_made() {
+    let text = std::fs::read_to_string(file("docs/audit.md")).expect("the document");
+    let (_, section) = text.split_once("\n## Formats\n").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("the next section");
+    let blocks = |language: &str| -> Vec<&str> {
+        let parts = section.split(&format!("```{language}\n")).skip(1);
+        parts.map(|part| part.split_once("\n```").expect("its end").0).collect()
+    };
+    let lines = blocks("jsonl");
+    let records: Vec<Record> = lines[0]
+        .lines()
+        .inspect(|line| assert!(crate::audit::frame::is_whole(line.as_bytes())))
+        .map(|line| Record::read(line.as_bytes()).expect("a record"))
+        .collect();
+    let made = |format| {
+        let mut encoder = Encoder::new(format);
+        let lines = records.iter().map(|record| encoder.encode(record.clone()).expect("an event"));
+        String::from_utf8(lines.last().expect("one")).expect("text")
+    };
+    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    let (shown, text) = (blocks("json"), blocks("text"));
+    assert_eq!(json(shown[0]), json(&made(Format::Ocsf)));
+    assert_eq!(json(shown[1]), json(&made(Format::Fhir)));
+    assert_eq!(text, [made(Format::Cef), made(Format::Syslog)]);
+}
+
 /// Reads a line of CEF as its specification says: the header's fields, then keys and values.
 fn read_cef(line: &str) -> (Vec<String>, Vec<(String, String)>) {
     let mut fields = vec![String::new()];
