@@ -121,7 +121,8 @@ fn the_documents_examples_are_what_is_made() {
     let (_, section) = text.split_once("\n## Formats\n").expect("the section");
     let (section, _) = section.split_once("\n## ").expect("the next section");
     let blocks = |language: &str| -> Vec<&str> {
-        let parts = section.split(&format!("```{language}\n")).skip(1);
+        let start = format!("```{language}\n");
+        let parts = section.split(start.as_str()).skip(1);
         parts.map(|part| part.split_once("\n```").expect("its end").0).collect()
     };
     let lines = blocks("jsonl");
