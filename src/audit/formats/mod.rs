@@ -11,6 +11,8 @@ pub mod syslog;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 pub use record::{Record, Weight};
 
 /// So many intents at most wait for their outcome in memory; the oldest is forgotten first.
@@ -87,6 +89,13 @@ impl Encoder {
             self.open.pop_first();
         }
         self.open.insert((record.origin().into(), record.sequence()), record);
+    }
+}
+
+/// Sets a member where there is something to set.
+fn set(object: &mut Value, name: &str, value: Option<impl Into<Value>>) {
+    if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
+        object.insert(name.to_owned(), value.into());
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Record, Weight};
+use super::{Record, Weight, set};
 
 /// The schema's version.
 pub const VERSION: &str = "1.8.0";
@@ -84,13 +84,6 @@ fn severity(weight: Weight) -> u8 {
         Weight::Suspect => 3,
         Weight::Fault => 4,
         Weight::Grave => 5,
-    }
-}
-
-/// Sets a member where there is something to set.
-fn set(object: &mut Value, name: &str, value: Option<impl Into<Value>>) {
-    if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
-        object.insert(name.to_owned(), value.into());
     }
 }
 

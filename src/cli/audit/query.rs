@@ -96,17 +96,11 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
                     }
                 };
                 let fits = arguments.fits(&record);
-                let converted = match (&mut encoder, Record::read(line.bytes)) {
-                    (None, _) => fits.then(|| Cow::Borrowed(line.bytes)),
-                    (Some(encoder), Some(record)) if fits => encoder.encode(record).map(Cow::Owned),
-                    (Some(encoder), Some(record)) => {
-                        encoder.pass(record);
-                        None
-                    }
-                    // Without a number, a time or an event it is no record: `verify` names it.
-                    (Some(_), None) => None,
+                let shown = match &mut encoder {
+                    None => fits.then_some(Cow::Borrowed(line.bytes)),
+                    Some(encoder) => converted(encoder, line.bytes, fits).map(Cow::Owned),
                 };
-                let Some(shown) = converted else { return ControlFlow::Continue(()) };
+                let Some(shown) = shown else { return ControlFlow::Continue(()) };
                 let written = out.write_all(&shown).and_then(|()| out.write_all(b"\n"));
                 written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
             })
@@ -119,6 +113,16 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
         eprintln!("warning: {unreadable} lines can't be read: see `wardgate audit verify`");
     }
     out.flush().or_else(unwritten)
+}
+
+/// The record in another format. One without a number, a time or an event is none: `verify` names it.
+fn converted(encoder: &mut Encoder, line: &[u8], fits: bool) -> Option<Vec<u8>> {
+    let record = Record::read(line)?;
+    if !fits {
+        encoder.pass(record);
+        return None;
+    }
+    encoder.encode(record)
 }
 
 /// So many lines that can't be read are named.

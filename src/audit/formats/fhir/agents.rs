@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::coding::{DICOM, Interaction, PARTICIPANT, PARTICIPATION, code};
 use super::{MOST_TEXT, NAMES};
-use crate::audit::formats::{Record, plain};
+use crate::audit::formats::{Record, plain, set};
 
 /// A reference to what has a name of ours and no resource; without a kind where a person may be a patient, a practitioner or
 /// neither.
@@ -12,9 +12,7 @@ pub(super) fn logical(kind: &str, system: &str, value: &str) -> Value {
     let value = plain(value, MOST_TEXT);
     let value = if value.trim().is_empty() { "unknown".to_owned() } else { value };
     let mut reference = json!({ "identifier": { "system": format!("{NAMES}:{system}"), "value": value } });
-    if !kind.is_empty() {
-        reference["type"] = kind.into();
-    }
+    set(&mut reference, "type", (!kind.is_empty()).then_some(kind));
     reference
 }
 
@@ -83,9 +81,7 @@ pub(super) fn agents(record: &Record, interaction: Interaction) -> Vec<Value> {
             .filter(|role| !role.trim().is_empty())
             .map(|role| json!({ "coding": [code(&format!("{NAMES}:role"), role, "")], "text": plain(role, MOST_TEXT) }))
             .collect();
-        if !roles.is_empty() {
-            agent["role"] = roles.into();
-        }
+        set(&mut agent, "role", (!roles.is_empty()).then_some(roles));
         agents.push(agent);
     }
     agents

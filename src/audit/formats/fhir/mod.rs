@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::agents::{agents, gateway, logical};
 use self::coding::{Interaction, code, of_gateway};
-use super::{Record, plain};
+use super::{Record, plain, set};
 
 /// What our own identifiers, codes and profiles begin with.
 pub const NAMES: &str = "urn:wardgate";
@@ -38,30 +38,33 @@ pub fn audit_event(record: &Record, intent: Option<&Record>) -> Option<Value> {
         _ => own(record),
     };
     let asked = intent.unwrap_or(record);
-    event["resourceType"] = "AuditEvent".into();
-    event["id"] = id(record).into();
+    set(&mut event, "resourceType", Some("AuditEvent"));
+    set(&mut event, "id", Some(id(record)));
     // R4 has no identifier here: with `If-None-Exist: _tag=system|key` a server takes an event once.
-    event["meta"]["tag"] = json!([{ "system": format!("{NAMES}:record"), "code": record.key() }]);
-    event["recorded"] = record.time_text().into();
-    event["source"] = json!({
+    let mut meta = event.get("meta").cloned().unwrap_or_else(|| json!({}));
+    set(&mut meta, "tag", Some(json!([{ "system": format!("{NAMES}:record"), "code": record.key() }])));
+    set(&mut event, "meta", Some(meta));
+    set(&mut event, "recorded", Some(record.time_text()));
+    let source = json!({
         "site": plain(asked.text("listener").unwrap_or("gateway"), MOST_TEXT),
         "observer": logical("Device", "origin", record.origin()),
         "type": [code(coding::SOURCE_TYPE, "6", "Security Server")],
     });
+    set(&mut event, "source", Some(source));
     if event.get("outcome").is_none() {
         let failed = record.weight() >= super::Weight::Suspect;
-        event["outcome"] = if failed { "8" } else { "0" }.into();
+        set(&mut event, "outcome", Some(if failed { "8" } else { "0" }));
     }
     let why = ["reason", "result", "why", "cause", "verdict"].into_iter().find_map(|name| record.text(name));
     if let Some(why) = why.filter(|why| !why.trim().is_empty()) {
-        event["outcomeDesc"] = plain(why, MOST_TEXT).into();
+        set(&mut event, "outcomeDesc", Some(plain(why, MOST_TEXT)));
     }
     if event.get("agent").is_none() {
-        event["agent"] = json!([gateway(record, true)]);
+        set(&mut event, "agent", Some(json!([gateway(record, true)])));
     }
     let entities = entities(record, asked);
     if !entities.is_empty() {
-        event["entity"] = entities.into();
+        set(&mut event, "entity", Some(entities));
     }
     Some(event)
 }
@@ -94,21 +97,22 @@ fn request(record: &Record, intent: &Record) -> Value {
         None if interaction == Interaction::Query => format!("{NAMES}:StructureDefinition:{of_patient}Query"),
         None => format!("{NAMES}:StructureDefinition:{of_patient}Operation"),
     };
-    event["meta"]["profile"] = json!([profile]);
+    set(&mut event, "meta", Some(json!({ "profile": [profile] })));
     event
 }
 
 /// That a request was permitted, challenged or refused.
 fn decision(record: &Record) -> Value {
     let mut event = of_gateway("decision", "Access Decision");
-    event["outcome"] = match record.text("verdict") {
+    let outcome = match record.text("verdict") {
         Some("permit") => "0",
         Some("challenge") => "4",
         _ => "8",
-    }
-    .into();
-    event["meta"]["profile"] = json!([format!("{NAMES}:StructureDefinition:AccessDecision")]);
-    event["agent"] = agents(record, Interaction::Decision).into();
+    };
+    set(&mut event, "outcome", Some(outcome));
+    let profile = format!("{NAMES}:StructureDefinition:AccessDecision");
+    set(&mut event, "meta", Some(json!({ "profile": [profile] })));
+    set(&mut event, "agent", Some(agents(record, Interaction::Decision)));
     event
 }
 
@@ -155,7 +159,7 @@ fn own(record: &Record) -> Value {
         })
     });
     let own = gateway(record, operator.is_none());
-    event["agent"] = operator.into_iter().chain([own]).collect();
+    set(&mut event, "agent", Some(operator.into_iter().chain([own]).collect::<Value>()));
     event
 }
 
@@ -174,7 +178,7 @@ fn entities(record: &Record, asked: &Record) -> Vec<Value> {
         // Which resource it was, no record says: the action and its template stand for it.
         let mut what = logical("", "action", asked.text("action").unwrap_or("none"));
         if let Some(template) = asked.text("template") {
-            what["display"] = plain(template, MOST_TEXT).into();
+            set(&mut what, "display", Some(plain(template, MOST_TEXT)));
         }
         let role = match Interaction::of(asked) {
             Interaction::Query if record.event() == "outcome" => role("24", "Query"),
