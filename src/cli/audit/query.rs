@@ -1,11 +1,13 @@
 //! `wardgate audit query`.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::audit::formats::{Encoder, Format, Record};
 use crate::audit::trail::trails;
 
 /// Which records; each condition narrows.
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// A patient's pseudonym (`p_…`).
     #[arg(long, value_name = "PSEUDONYM")]
     patient: Option<String>,
+    /// Print them in another format; without it as they stand.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 impl Arguments {
@@ -72,6 +77,7 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut unreadable = 0;
     for trail in trails.values() {
+        let mut encoder = arguments.format.map(Encoder::new);
         let stopped = trail
             .lines(|path, line| {
                 let record: Value = match serde_json::from_slice(line.bytes) {
@@ -89,10 +95,13 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
                         return ControlFlow::Continue(());
                     }
                 };
-                if !arguments.fits(&record) {
-                    return ControlFlow::Continue(());
-                }
-                let written = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n"));
+                let fits = arguments.fits(&record);
+                let shown = match &mut encoder {
+                    None => fits.then_some(Cow::Borrowed(line.bytes)),
+                    Some(encoder) => converted(encoder, line.bytes, fits).map(Cow::Owned),
+                };
+                let Some(shown) = shown else { return ControlFlow::Continue(()) };
+                let written = out.write_all(&shown).and_then(|()| out.write_all(b"\n"));
                 written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
             })
             .map_err(|error| format!("the trail can't be read: {error}"))?;
@@ -104,6 +113,16 @@ pub fn query(arguments: &Arguments) -> Result<(), String> {
         eprintln!("warning: {unreadable} lines can't be read: see `wardgate audit verify`");
     }
     out.flush().or_else(unwritten)
+}
+
+/// The record in another format. One without a number, a time or an event is none: `verify` names it.
+fn converted(encoder: &mut Encoder, line: &[u8], fits: bool) -> Option<Vec<u8>> {
+    let record = Record::read(line)?;
+    if !fits {
+        encoder.pass(record);
+        return None;
+    }
+    encoder.encode(record)
 }
 
 /// So many lines that can't be read are named.

@@ -3,6 +3,7 @@
 mod browsers;
 mod dependencies;
 mod durability;
+mod formats;
 mod identity;
 mod journal;
 mod load;
