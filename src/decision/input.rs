@@ -163,6 +163,7 @@ impl DecisionInput<'static> {
             revoked: Some("no"),
             keys_too_stale: true,
             body: Some("read"),
+            attempts: Some("within"),
             own_record: Some(true),
             device_recognised: Some(false),
             lowered: true,

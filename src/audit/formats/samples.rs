@@ -58,6 +58,7 @@ fn decision(number: u128, verdict: &'static str, reason: &'static str) -> Decisi
         subject: Some("s_5f0c4Ydg-o_8"),
         patient: Some("p_91aaRk02"),
         session: Some("n_77b1"),
+        account: Some("u_9e1d"),
         address: Some("a_c0ffee"),
         rule: Some(0),
         input: Some(input()),
@@ -73,6 +74,7 @@ fn bare(number: u128, reason: &'static str) -> DecisionEvent<'static> {
         subject: None,
         patient: None,
         session: None,
+        account: None,
         address: None,
         rule: None,
         input: None,
@@ -102,6 +104,7 @@ fn session(what: &'static str, result: &'static str) -> SessionEvent<'static> {
         issuer: Some("patients"),
         subject: Some("s_5f0c4Ydg-o_8"),
         session: Some("n_77b1"),
+        account: Some("u_9e1d"),
         address: Some("a_c0ffee"),
     }
 }

@@ -174,6 +174,14 @@ fn entities(record: &Record, asked: &Record) -> Vec<Value> {
             "role": role("1", "Patient"),
         }));
     }
+    if let Some(account) = asked.text("account") {
+        entities.push(json!({
+            "what": logical("", "account", account),
+            // A person is BALP's patient, and whose account it is nobody has found out yet.
+            "type": kind("4", "Other"),
+            "role": role("11", "Security User Entity"),
+        }));
+    }
     if matches!(asked.event(), "intent" | "decision") {
         // Which resource it was, no record says: the action and its template stand for it.
         let mut what = logical("", "action", asked.text("action").unwrap_or("none"));
