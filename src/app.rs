@@ -42,7 +42,9 @@ use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
 use crate::audit::journal::FileJournal;
+use crate::audit::sinks::Sinks;
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
+use crate::enforce::ports::Journal;
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
@@ -63,6 +65,8 @@ const READ_BUFFER: usize = 0;
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the end waits for audit records to be delivered; those that are not are delivered after the next start.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// Why the gateway can't start. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +135,10 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    let audit = &settings.audit;
+    let for_sinks = Arc::clone(&journal) as Arc<dyn Journal>;
+    let sinks = Sinks::start(&audit.dir, &audit.sinks, &for_sinks, background.handle());
+    let sinks = sinks.map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
     outages::keep_on_record(&store, &gate, background.handle());
@@ -162,6 +170,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             upgrade_fault: upgrade_fault.clone(),
             draining: draining.clone(),
             journal: Arc::clone(&journal),
+            sinks: sinks.clone(),
             store: Arc::clone(&store),
             encryption: encryption.iter().flatten().cloned().collect(),
             current: Arc::clone(&current),
@@ -170,7 +179,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
-    leave_when_idle(shutdown, &draining, &journal, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
+    let trail = (&journal, &sinks);
+    leave_when_idle(shutdown, &draining, trail, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let for_operators = settings.operators.as_deref().map(|path| {
         let parts = operators::Parts { gate: Arc::clone(&gate), current: Arc::clone(&current), readiness };
         operators::serve(path, &sockets, background.handle(), parts)
@@ -226,6 +236,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
     background.block_on(ending.record_flood());
     let flushed = journal.flush(shutdown.grace);
+    sinks.finish(LAST_DELIVERY);
     tracer.flush();
     closing.close();
     unix_sockets.remove();
@@ -342,13 +353,13 @@ async fn record_floods(gate: Arc<Gate>) {
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
-    journal: &Arc<FileJournal>,
+    (journal, sinks): (&Arc<FileJournal>, &Sinks),
     tracer: &Tracer,
     store: &Arc<Store>,
     unix_sockets: &UnixSockets,
     pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
-    let (unix_sockets, store) = (unix_sockets.clone(), Arc::clone(store));
+    let (unix_sockets, store, sinks) = (unix_sockets.clone(), Arc::clone(store), sinks.clone());
     let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
     let watch = move || {
         loop {
@@ -360,6 +371,7 @@ fn leave_when_idle(
             if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
+                sinks.finish(LAST_DELIVERY);
                 tracer.flush();
                 store.close();
                 unix_sockets.remove();
