@@ -42,9 +42,8 @@ use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
 use crate::audit::journal::FileJournal;
-use crate::audit::sinks::Sinks;
+use crate::audit::sinks::{LAST_DELIVERY, Sinks};
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
-use crate::enforce::ports::Journal;
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
@@ -65,8 +64,6 @@ const READ_BUFFER: usize = 0;
 const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long the end waits for audit records to be delivered; those that are not are delivered after the next start.
-const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// Why the gateway can't start. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +133,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         )));
     }
     let audit = &settings.audit;
-    let for_sinks = Arc::clone(&journal) as Arc<dyn Journal>;
-    let sinks = Sinks::start(&audit.dir, &audit.sinks, &for_sinks, background.handle());
+    let port = Arc::clone(&journal) as _;
+    let sinks = Sinks::start(&audit.dir, &audit.sinks, &port, background.handle());
     let sinks = sinks.map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());

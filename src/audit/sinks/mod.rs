@@ -26,6 +26,9 @@ use self::http::HttpSink;
 use crate::config::settings::{SinkKind, SinkSettings};
 use crate::enforce::ports::Journal;
 
+/// How long the end waits for records to be delivered; those that are not are delivered after the next start.
+pub const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
 /// Why a sink can't be begun with. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit sink `{name}` can't be used: {why}")]
