@@ -42,6 +42,7 @@ use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::audit::event::Event;
 use crate::audit::journal::FileJournal;
+use crate::audit::sinks::{LAST_DELIVERY, Sinks};
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
@@ -131,6 +132,10 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
+    let audit = &settings.audit;
+    let port = Arc::clone(&journal) as _;
+    let sinks = Sinks::start(&audit.dir, &audit.sinks, &port, background.handle());
+    let sinks = sinks.map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
     outages::keep_on_record(&store, &gate, background.handle());
@@ -162,6 +167,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             upgrade_fault: upgrade_fault.clone(),
             draining: draining.clone(),
             journal: Arc::clone(&journal),
+            sinks: sinks.clone(),
             store: Arc::clone(&store),
             encryption: encryption.iter().flatten().cloned().collect(),
             current: Arc::clone(&current),
@@ -170,7 +176,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
-    leave_when_idle(shutdown, &draining, &journal, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
+    let trail = (&journal, &sinks);
+    leave_when_idle(shutdown, &draining, trail, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let for_operators = settings.operators.as_deref().map(|path| {
         let parts = operators::Parts { gate: Arc::clone(&gate), current: Arc::clone(&current), readiness };
         operators::serve(path, &sockets, background.handle(), parts)
@@ -226,6 +233,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
     background.block_on(ending.record_flood());
     let flushed = journal.flush(shutdown.grace);
+    sinks.finish(LAST_DELIVERY);
     tracer.flush();
     closing.close();
     unix_sockets.remove();
@@ -342,13 +350,13 @@ async fn record_floods(gate: Arc<Gate>) {
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
-    journal: &Arc<FileJournal>,
+    (journal, sinks): (&Arc<FileJournal>, &Sinks),
     tracer: &Tracer,
     store: &Arc<Store>,
     unix_sockets: &UnixSockets,
     pid_file: Option<PathBuf>,
 ) -> Result<(), StartError> {
-    let (unix_sockets, store) = (unix_sockets.clone(), Arc::clone(store));
+    let (unix_sockets, store, sinks) = (unix_sockets.clone(), Arc::clone(store), sinks.clone());
     let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
     let watch = move || {
         loop {
@@ -360,6 +368,7 @@ fn leave_when_idle(
             if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
                 let lost = journal.flush(settings.grace).is_err();
+                sinks.finish(LAST_DELIVERY);
                 tracer.flush();
                 store.close();
                 unix_sockets.remove();

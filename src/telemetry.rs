@@ -74,6 +74,18 @@ pub struct Metrics {
     pub audit_failures: IntCounter,
     /// `wardgate_audit_last_sequence`
     pub audit_sequence: IntGauge,
+    /// `wardgate_audit_sink_up{sink}`: 0 while records can't be delivered to it.
+    pub sink_up: IntGaugeVec,
+    /// `wardgate_audit_sink_lag_records{sink}`: records that wait for it, about.
+    pub sink_lag_records: IntGaugeVec,
+    /// `wardgate_audit_sink_lag_seconds{sink}`: age of the oldest of them.
+    pub sink_lag_seconds: IntGaugeVec,
+    /// `wardgate_audit_sink_delivered_total{sink}`: records that it has acknowledged.
+    pub sink_delivered: IntCounterVec,
+    /// `wardgate_audit_sink_failures_total{sink}`: attempts that failed.
+    pub sink_failures: IntCounterVec,
+    /// `wardgate_audit_sink_left_out_total{sink}`: damaged lines.
+    pub sink_left_out: IntCounterVec,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.
     pub proofs: IntCounterVec,
     /// `wardgate_session_events_total{what,result}`: sign-ins, refreshes and sign-outs, and why they failed.

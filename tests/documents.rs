@@ -116,6 +116,10 @@ fn every_yaml_example_loads() {
                     format!("{}{ROUTES}{block}", around.join("\n"))
                         .replace("/secrets/", "tests/config/files/")
                 }
+                "audit:" if block.contains("sinks:") => {
+                    let block = block.replace("/secrets/collector-ca.pem", "tests/config/tls/clients-ca.pem");
+                    format!("{AROUND}{ROUTES}{block}").replace("/secrets/", "tests/config/files/")
+                }
                 _ => continue,
             };
             must_load(&path.display().to_string(), &text);

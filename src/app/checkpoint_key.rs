@@ -101,6 +101,7 @@ mod tests {
             dir: dir.path().join("audit"),
             pseudonym_key_file: None,
             checkpoint_key_file: None,
+            sinks: Vec::new(),
         };
         let open = || open_journal(&settings, "o", false).map(drop);
         open().expect("made");

@@ -11,6 +11,7 @@ use super::reload::Status;
 use super::sockets::Sockets;
 use super::store::Store;
 use crate::audit::journal::FileJournal;
+use crate::audit::sinks::Sinks;
 use crate::config::settings::Settings;
 use crate::serve::Current;
 use crate::serve::otlp::Exporter;
@@ -29,6 +30,8 @@ pub struct Telemetry {
     pub draining: Draining,
     /// Whether records can be written.
     pub journal: Arc<FileJournal>,
+    /// Whether they are delivered.
+    pub sinks: Sinks,
     /// Whether the state can be asked.
     pub store: Arc<Store>,
     /// The certificates of listeners.
@@ -46,7 +49,8 @@ pub fn add_telemetry(
     tells: Telemetry,
     sockets: &Sockets,
 ) -> Result<Readiness, StartError> {
-    let Telemetry { status, upgrade_fault, draining, journal, store, encryption, current, keys } = tells;
+    let Telemetry { status, upgrade_fault, draining, journal, sinks, store, encryption, current, keys } =
+        tells;
     let observed = Arc::clone(&current);
     let configuration = status.clone();
     let kept = Arc::clone(&store);
@@ -70,6 +74,7 @@ pub fn add_telemetry(
         let mut notices = current.load().upstreams.down();
         notices.extend(store.trouble());
         notices.extend(store.notice());
+        notices.extend(sinks.trouble());
         notices.extend(configuration.signals_trouble());
         notices.extend(configuration.asking.unready());
         notices.extend(current.load().generation.signals.iter().flat_map(|streams| streams.trouble()));

@@ -96,6 +96,20 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// Records can't be delivered to a sink; they wait in the journal.
+    SinkDown {
+        /// Its name.
+        sink: &'e str,
+        /// What is wrong, in words that hold no secrets and nothing of what the other side said.
+        why: &'e str,
+    },
+    /// They are delivered again.
+    SinkUp {
+        /// Its name.
+        sink: &'e str,
+        /// How long they were not.
+        seconds: u64,
+    },
     /// A file of the trail begins. It can be checked by itself from here on.
     Segment(SegmentEvent<'e>),
     /// The last record was cut short by a crash, before anybody was told that it is there; what was of it is cut off.
@@ -148,6 +162,8 @@ impl Event<'_> {
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
             Self::StoreOutage { .. } => "store_outage",
+            Self::SinkDown { .. } => "sink_down",
+            Self::SinkUp { .. } => "sink_up",
         }
     }
 
@@ -167,6 +183,8 @@ impl Event<'_> {
             | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
+            | Self::SinkDown { .. }
+            | Self::SinkUp { .. }
             | Self::Segment(_)
             | Self::Torn { .. }
             | Self::Signer { .. }

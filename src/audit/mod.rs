@@ -1,7 +1,8 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
-//! [`journal`] writes and [`trail`] reads (floor 3); all others are pure (floor 1): what is recorded ([`event`],
-//! [`pseudonym`], [`json`], [`frame`], [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
+//! [`journal`] writes, [`trail`] reads and [`sinks`] deliver (floor 3); all others are pure (floor 1): what is recorded ([`event`],
+//! [`pseudonym`], [`json`], [`frame`], [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`],
+//! [`signing`], [`proof`]) and who checks that
 //! ([`verify`]).
 
 pub mod event;
@@ -14,6 +15,7 @@ pub mod pseudonym;
 pub mod receipt;
 pub mod records;
 pub mod signing;
+pub mod sinks;
 pub mod trail;
 pub mod tree;
 pub mod verify;

@@ -149,6 +149,11 @@ impl Trail {
         lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
     }
 
+    /// The file that is written to, as it was when the directory was listed.
+    pub(in crate::audit) fn opened(&self) -> Option<&File> {
+        self.opened.as_ref().filter(|_| self.active.is_some())
+    }
+
     /// Its files from the oldest to the newest, each with whether it is the one that is written to.
     pub fn readers(&self) -> impl Iterator<Item = io::Result<(BufReader<File>, bool)>> {
         let buffered = |file| BufReader::with_capacity(1 << 20, file);

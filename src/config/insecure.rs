@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::codes::Code;
 use super::report::Report;
 use super::schema::{File, Text};
-use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, StoreSettings};
+use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, SinkKind, StoreSettings};
 use crate::policy::{Policy, StoreDown};
 use crate::request::PathReading;
 
@@ -107,6 +107,12 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
     {
         found.push("spans go to the collector unencrypted".to_owned());
     }
+    for sink in &settings.audit.sinks {
+        let SinkKind::Http(http) = &sink.kind;
+        if http.is_plain() {
+            found.push(format!("audit records go to sink `{}` unencrypted", sink.name));
+        }
+    }
     for upstream in &settings.upstreams {
         if upstream.tls.as_ref().is_some_and(|tls| !tls.verify_name) {
             found.push(format!("upstream `{}` may show a certificate with any name", upstream.name));
@@ -132,7 +138,7 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
 }
 
 /// Whether an address is on this machine.
-fn is_loopback(url: &reqwest::Url) -> bool {
+pub(super) fn is_loopback(url: &reqwest::Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

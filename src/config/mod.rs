@@ -34,6 +34,7 @@ mod schema_signals;
 mod schema_state;
 mod schema_step_up;
 pub mod settings;
+mod settings_audit;
 mod settings_sign_in;
 mod settings_signals;
 mod settings_state;

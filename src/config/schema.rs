@@ -233,7 +233,7 @@ maps! {
     /// Which of its claims hold what.
     Claims { patient: Text, roles: Text, role_ends: Text, }
     /// Every safe default that is given up by name.
-    Insecure { plain_http_issuers: Texts, plain_redis: Spanned<bool>, }
+    Insecure { plain_http_issuers: Texts, plain_redis: Spanned<bool>, plain_audit_sinks: Spanned<bool>, }
 
     /// How risky an action is, and what that asks for.
     Tier {
@@ -297,7 +297,17 @@ maps! {
     Identity { header: Text, audience: Text, ttl: Text, }
 
     /// The audit trail.
-    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, }
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, sinks: Items<Sink>, }
+    /// Who gets its records.
+    Sink {
+        name: Text,
+        r#type: Text,
+        format: Text,
+        url: Text,
+        batch: Text,
+        authorization_file: Text,
+        ca_file: Text,
+    }
     /// The key behind its pseudonyms.
     Pseudonyms { key_file: Text, }
     /// What vouches for the trail.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::settings_audit::*;
 pub use super::settings_sign_in::*;
 pub use super::settings_signals::*;
 pub use super::settings_state::*;
@@ -211,17 +212,6 @@ pub enum InjectPart {
     SubjectLevel,
     /// `{client.id}`: empty where there is none.
     ClientId,
-}
-
-/// The audit trail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditSettings {
-    /// The directory of its files.
-    pub dir: PathBuf,
-    /// The key behind pseudonyms; `None` makes one in `dir` on first start.
-    pub pseudonym_key_file: Option<PathBuf>,
-    /// The key that vouches for the trail; `None` makes one in `dir` on first start.
-    pub checkpoint_key_file: Option<PathBuf>,
 }
 
 /// How the gateway stops.

@@ -154,6 +154,36 @@ impl Metrics {
                 "wardgate_audit_last_sequence",
                 "The sequence number of the last audit record.",
             ),
+            sink_up: gauges(
+                "wardgate_audit_sink_up",
+                "1 while audit records can be delivered to a sink, else 0.",
+                &["sink"],
+            ),
+            sink_lag_records: gauges(
+                "wardgate_audit_sink_lag_records",
+                "Audit records that wait to be delivered, about.",
+                &["sink"],
+            ),
+            sink_lag_seconds: gauges(
+                "wardgate_audit_sink_lag_seconds",
+                "Age of the oldest audit record that waits to be delivered, in seconds.",
+                &["sink"],
+            ),
+            sink_delivered: counters(
+                "wardgate_audit_sink_delivered_total",
+                "Audit records that a sink has acknowledged.",
+                &["sink"],
+            ),
+            sink_failures: counters(
+                "wardgate_audit_sink_failures_total",
+                "Attempts to deliver audit records that failed.",
+                &["sink"],
+            ),
+            sink_left_out: counters(
+                "wardgate_audit_sink_left_out_total",
+                "Damaged lines of the audit trail that were not delivered.",
+                &["sink"],
+            ),
             proofs: counters(
                 "wardgate_proofs_total",
                 "Single-use proofs by what became of them.",

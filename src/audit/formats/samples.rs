@@ -197,6 +197,8 @@ fn of_the_gateway(lines: &mut Lines) {
         Event::OperatorRefused { action: "connect", uid: None, why: "malformed" },
         Event::StoreOutage { phase: "begun", number: 1, why: "it does not answer in time", seconds: None },
         Event::StoreOutage { phase: "ended", number: 1, why: "it refused the connection", seconds: Some(62) },
+        Event::SinkDown { sink: "siem", why: "it does not answer in time" },
+        Event::SinkUp { sink: "siem", seconds: 620 },
         quarantined("started", None),
         quarantined("quarantined", Some(Quarantined { file: "audit.damaged-1.jsonl", line: 12 })),
         Event::Torn { bytes: 211 },

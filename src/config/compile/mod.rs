@@ -6,6 +6,7 @@
 
 mod anonymous;
 mod assurance;
+mod audit;
 mod cases;
 mod conditions;
 mod cors;
@@ -41,9 +42,8 @@ use super::codes::Code;
 use super::diagnostic::Place;
 use super::insecure::{PlainHttp, relaxations};
 use super::report::Report;
-use super::schema::{Audit, File};
-use super::settings::{AuditSettings, Compiled, Settings};
-use super::values;
+use super::schema::File;
+use super::settings::{Compiled, Settings};
 use crate::policy::{Policy, Route};
 
 /// Compiles a file; `versions` name it in audit records and proofs.
@@ -86,7 +86,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
     let index = paths::index(&routes, &places, report);
-    let audit = audit(file.audit.as_ref(), base_dir, report);
+    let audit = audit::compile(file, base_dir, report);
     sign_in::check(file, &state, report);
     sign_in::check_own_paths(file, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
@@ -135,29 +135,6 @@ fn check_version(file: &File, report: &mut Report<'_>) {
         let message = format!("`{}` is not a version of this file's schema", version.value);
         report.add(Code::UnsupportedVersion, version, message, "this program reads `version: 1`");
     }
-}
-
-fn audit(schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
-    let report = &mut report.within("audit", None);
-    let dir = schema.and_then(|audit| audit.dir.as_ref()).map_or("audit", |dir| values::filled(report, dir));
-    let pseudonyms = schema.and_then(|audit| audit.pseudonyms.as_ref());
-    let key_file = pseudonyms
-        .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
-    let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
-    let checkpoint = schema.and_then(|audit| audit.checkpoint.as_ref());
-    let checkpoint_key_file = checkpoint
-        .and_then(|map| {
-            let key_file = &map.value.signing_key_file;
-            report.required(key_file, "signing_key_file", map.into(), "/secrets/audit-ed25519")
-        })
-        .map(|text| values::file(report, base_dir, text));
-    let path = base_dir.join(dir);
-    if path.exists() && !path.is_dir() {
-        let place = schema.and_then(|audit| audit.dir.as_ref()).map_or(Place::FILE, Place::from);
-        let message = format!("`{dir}` is not a directory");
-        report.add(Code::FileMissing, place, message, "name a directory; it is made where it is missing");
-    }
-    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file }
 }
 
 #[cfg(test)]

@@ -128,7 +128,11 @@ fn polled<'s>(
     SignalDelivery::Poll { url: url.map(|url| url.value.as_str()).unwrap_or_default().into(), wait }
 }
 
-fn authorization_file(text: &Text, base_dir: &Path, report: &mut Report<'_>) -> std::path::PathBuf {
+pub(super) fn authorization_file(
+    text: &Text,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> std::path::PathBuf {
     let path = values::file(report, base_dir, text);
     // What can't be read as a file is told already.
     if let Ok(bytes) = values::read_bounded(&path, MAX_AUTHORIZATION_BYTES) {

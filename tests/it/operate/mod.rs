@@ -10,6 +10,7 @@ mod load;
 mod proxying;
 mod retries;
 mod secrets;
+mod sinks;
 mod stopping;
 mod streaming;
 mod trail;

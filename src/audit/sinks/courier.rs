@@ -1,0 +1,249 @@
+//! One sink's task: reads, delivers, remembers.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use super::cursor::{self, Cursor};
+use super::failure::Failure;
+use super::feed::{self, Batch};
+use super::{Target, Trouble};
+use crate::audit::event::Event;
+use crate::config::settings::SinkSettings;
+use crate::enforce::ports::Journal;
+use crate::policy::Durability;
+use crate::telemetry::metrics;
+
+/// So often it is looked whether there is something new.
+const LOOK: Duration = Duration::from_millis(250);
+/// At most so many records are handed over at once.
+const MOST_RECORDS: usize = 1000;
+/// How long is waited after the first failure; twice as long after each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// And never longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// So many failures in a row are an outage: one alone is over before anybody could do something about it.
+const OUTAGE: u32 = 2;
+
+/// Delivers to one sink.
+pub(super) struct Courier {
+    name: Arc<str>,
+    target: Target,
+    dir: PathBuf,
+    journal: Arc<dyn Journal>,
+    stop: watch::Receiver<bool>,
+    trouble: Trouble,
+    cursor: Cursor,
+    /// Whose turn it was.
+    last: String,
+    /// How many records are handed over at once: fewer while they are refused, so that the one that is can be named.
+    most: usize,
+    failures: u32,
+    failing_since: Option<Instant>,
+    is_recorded: bool,
+}
+
+impl Courier {
+    pub(super) fn new(
+        settings: &SinkSettings,
+        target: Target,
+        dir: &std::path::Path,
+        journal: Arc<dyn Journal>,
+        stop: watch::Receiver<bool>,
+        trouble: Trouble,
+    ) -> Self {
+        Self {
+            name: settings.name.as_ref().into(),
+            target,
+            dir: dir.to_owned(),
+            journal,
+            stop,
+            trouble,
+            cursor: Cursor::default(),
+            last: String::new(),
+            most: MOST_RECORDS,
+            failures: 0,
+            failing_since: None,
+            is_recorded: false,
+        }
+    }
+
+    /// Delivers until told to stop, and then what is left, or until that fails.
+    pub(super) async fn run(mut self) {
+        let Some(_lock) = self.lock().await else { return };
+        self.load();
+        metrics().sink_up.with_label_values(&[&*self.name]).set(1);
+        loop {
+            let is_stopping = *self.stop.borrow_and_update();
+            let wait = match self.round().await {
+                Ok(true) => {
+                    self.recovered().await;
+                    continue;
+                }
+                Ok(false) => {
+                    self.recovered().await;
+                    LOOK
+                }
+                Err(failure) => self.failed(&failure).await,
+            };
+            if is_stopping {
+                return;
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = self.stop.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Waits until no other process delivers to this sink.
+    async fn lock(&mut self) -> Option<File> {
+        loop {
+            let why =
+                match cursor::lock_file(&self.dir, &self.name).map(|file| file.try_lock().map(|()| file)) {
+                    Ok(Ok(file)) => return Some(file),
+                    Ok(Err(TryLockError::WouldBlock)) => None,
+                    Ok(Err(TryLockError::Error(error))) | Err(error) => Some(error),
+                };
+            if let Some(error) = why {
+                self.failed(&Failure::Own(format!("its cursor can't be locked: {error}"))).await;
+            }
+            if *self.stop.borrow_and_update() {
+                return None;
+            }
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                changed = self.stop.changed() => if changed.is_err() { return None },
+            }
+        }
+    }
+
+    fn load(&mut self) {
+        let path = cursor::path(&self.dir, &self.name);
+        match Cursor::load(&path) {
+            Ok(cursor) => self.cursor = cursor,
+            Err(error) => tracing::warn!(sink = %self.name, path = %path.display(), %error,
+                "how far the audit sink has come can't be read: everything is delivered again, and known there by `origin:seq`"),
+        }
+    }
+
+    /// Delivers the next batch; says whether there was one.
+    async fn round(&mut self) -> Result<bool, Failure> {
+        let (dir, mut cursor) = (self.dir.clone(), self.cursor.clone());
+        let (last, most) = (self.last.clone(), self.most);
+        let read = blocking(move || feed::next(&dir, &mut cursor, &last, most).map(|next| (cursor, next)));
+        let (cursor, next) =
+            read.await.map_err(|error| Failure::Own(format!("the audit trail can't be read: {error}")))?;
+        self.cursor = cursor;
+        let label = [&*self.name];
+        let Some(batch) = next else {
+            metrics().sink_lag_records.with_label_values(&label).set(0);
+            metrics().sink_lag_seconds.with_label_values(&label).set(0);
+            return Ok(false);
+        };
+        self.observe_lag(&batch);
+        if !batch.records.is_empty() {
+            self.target.deliver(&batch.records).await?;
+            metrics().sink_delivered.with_label_values(&label).inc_by(batch.records.len() as u64);
+        }
+        if batch.damaged > 0 {
+            metrics().sink_left_out.with_label_values(&label).inc_by(batch.damaged);
+            tracing::error!(sink = %self.name, trail = batch.trail, lines = batch.damaged,
+                "damaged lines of the audit trail are not delivered; see `wardgate audit verify`");
+        }
+        self.last.clone_from(&batch.trail);
+        self.cursor.trails.insert(batch.trail, batch.after);
+        let (cursor, path) = (self.cursor.clone(), cursor::path(&self.dir, &self.name));
+        // What was acknowledged is not sent again by this process, whether or not that can be written down.
+        let saved = blocking(move || cursor.save(&path)).await;
+        saved.map_err(|error| Failure::Own(format!("how far it has come can't be written: {error}")))?;
+        self.most = (self.most * 2).min(MOST_RECORDS);
+        Ok(true)
+    }
+
+    fn observe_lag(&self, batch: &Batch) {
+        let label = [&*self.name];
+        let records = batch.behind.saturating_add(batch.records.len() as u64);
+        metrics().sink_lag_records.with_label_values(&label).set(i64::try_from(records).unwrap_or(i64::MAX));
+        let oldest = batch.records.first().map(|record| record.time.as_second());
+        let seconds = oldest.map_or(0, |oldest| (Timestamp::now().as_second() - oldest).max(0));
+        metrics().sink_lag_seconds.with_label_values(&label).set(seconds);
+    }
+
+    /// Counts a failure, tells of an outage once, and says how long to wait.
+    async fn failed(&mut self, failure: &Failure) -> Duration {
+        metrics().sink_failures.with_label_values(&[&*self.name]).inc();
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert_with(Instant::now);
+        if matches!(failure, Failure::Refused { .. }) {
+            if self.most == 1 {
+                tracing::error!(sink = %self.name, "{failure}");
+            }
+            self.most = (self.most / 2).max(1);
+        }
+        let why = failure.to_string();
+        if self.failures >= OUTAGE {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("audit sink `{}`: {why}", self.name));
+            metrics().sink_up.with_label_values(&[&*self.name]).set(0);
+        }
+        if self.failures >= OUTAGE && !self.is_recorded {
+            tracing::error!(sink = %self.name, "audit records are not delivered, and wait in the journal: {why}");
+            self.is_recorded = true;
+            // A journal that fails tells of that itself.
+            let _ = self
+                .journal
+                .append(&Event::SinkDown { sink: &self.name, why: &why }, Durability::Written)
+                .await;
+        }
+        wait_after(self.failures)
+    }
+
+    async fn recovered(&mut self) {
+        self.failures = 0;
+        let Some(since) = self.failing_since.take() else { return };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        metrics().sink_up.with_label_values(&[&*self.name]).set(1);
+        if std::mem::take(&mut self.is_recorded) {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(sink = %self.name, seconds, "audit records are delivered again");
+            let _ =
+                self.journal.append(&Event::SinkUp { sink: &self.name, seconds }, Durability::Written).await;
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row, anywhere in the upper half of a span: sinks of many gateways must not
+/// all come back at once.
+fn wait_after(failures: u32) -> Duration {
+    let span = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    let mut random = [0u8; 2];
+    // Without randomness it is the shortest.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    span / 2 + (span / 2).mul_f64(f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_never_beyond_their_limit() {
+        for (failures, least) in [(1, 100), (2, 200), (5, 1_600), (20, 15_000), (u32::MAX, 15_000)] {
+            let least = Duration::from_millis(least);
+            let wait = wait_after(failures);
+            assert!(wait >= least && wait <= least * 2, "{failures}: {wait:?}");
+        }
+    }
+}

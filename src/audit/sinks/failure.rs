@@ -1,0 +1,45 @@
+//! Why records could not be delivered, in words that hold nothing of what the other side said.
+
+use std::fmt;
+
+/// Why a batch was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No connection, or one that broke.
+    Unreachable,
+    /// It took too long.
+    TimedOut,
+    /// It answered that it can't now: this HTTP status.
+    Unavailable(u16),
+    /// It answered that it will not take this: this HTTP status, and the key of the record that it names, or of the first.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// `origin:seq`.
+        key: String,
+    },
+    /// What it answered can't be understood.
+    Unintelligible,
+    /// Something on this side.
+    Own(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => {
+                formatter.write_str("it can't be reached: see that it runs, and its TLS certificate")
+            }
+            Self::TimedOut => formatter.write_str("it does not answer in time"),
+            Self::Unavailable(status) => write!(formatter, "it answers {status}"),
+            Self::Refused { status, key } => write!(
+                formatter,
+                "it refuses what begins with record {key} with {status}: nothing behind it is delivered until it is taken; see the collector's log, its address and credentials"
+            ),
+            Self::Unintelligible => {
+                formatter.write_str("its answer is not that of such a collector: see `url` and `batch`")
+            }
+            Self::Own(what) => formatter.write_str(what),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Delivery over HTTP, many records in one request.
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Response, StatusCode};
+use serde::Deserialize;
+
+use super::failure::Failure;
+use super::feed::Record;
+use super::format::{self, Format};
+use crate::config::settings::{BatchShape, HttpSinkSettings};
+
+/// How long one request may take, with its answer.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+/// No more of an answer is read, in bytes.
+const MOST_ANSWER: usize = 4 << 20;
+
+/// A collector.
+pub(super) struct HttpSink {
+    client: Client,
+    settings: HttpSinkSettings,
+    format: Format,
+}
+
+impl HttpSink {
+    pub(super) fn open(settings: &HttpSinkSettings, format: Format) -> Result<Self, String> {
+        let mut builder = Client::builder()
+            .redirect(Policy::none())
+            .referer(false)
+            .no_proxy()
+            .timeout(DEADLINE)
+            .pool_max_idle_per_host(1)
+            .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &settings.ca_file {
+            let fail = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
+            let pem = std::fs::read(path).map_err(|error| fail(&error))?;
+            let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| fail(&error))?;
+            builder = builder.tls_certs_only(authorities);
+        } else if settings.url.scheme() != "https" {
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { client, settings: settings.clone(), format })
+    }
+
+    pub(super) async fn deliver(&self, records: &[Record]) -> Result<(), Failure> {
+        let mut request = self
+            .client
+            .post(self.settings.url.clone())
+            .header(CONTENT_TYPE, self.settings.batch.content_type())
+            .body(body(self.settings.batch, self.format, records));
+        if let Some(value) = self.authorization().await? {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let answer = request.send().await.map_err(|error| of(&error))?;
+        let status = answer.status();
+        let key = || records.first().map(|record| record.key.clone()).unwrap_or_default();
+        match judge(status) {
+            Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, records),
+            Judged::Taken => Ok(()),
+            Judged::Later => Err(Failure::Unavailable(status.as_u16())),
+            Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }),
+        }
+    }
+
+    /// Read each time: credentials are changed while the gateway runs.
+    async fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
+        let Some(path) = self.settings.authorization_file.clone() else { return Ok(None) };
+        let unusable =
+            |why: &dyn std::fmt::Display| Failure::Own(format!("`authorization_file` can't be used: {why}"));
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path).map(zeroize::Zeroizing::new));
+        let text = read.await.map_err(|error| unusable(&error))?.map_err(|error| unusable(&error))?;
+        let mut value = HeaderValue::from_bytes(text.trim_ascii()).map_err(|error| unusable(&error))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// What an answer means for records.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    Taken,
+    Later,
+    Never,
+}
+
+fn judge(status: StatusCode) -> Judged {
+    match status.as_u16() {
+        200..300 => Judged::Taken,
+        // Too slow, too much (RFC 9110 §15.5.9, RFC 6585 §4).
+        408 | 429 => Judged::Later,
+        400..500 => Judged::Never,
+        _ => Judged::Later,
+    }
+}
+
+/// The error without its address.
+fn of(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() { Failure::TimedOut } else { Failure::Unreachable }
+}
+
+async fn read(mut answer: Response) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| of(&error))? {
+        if bytes.len() + chunk.len() > MOST_ANSWER {
+            return Err(Failure::Unintelligible);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn body(shape: BatchShape, format: Format, records: &[Record]) -> Vec<u8> {
+    let length: usize = records.iter().map(|record| record.line.len() + 200).sum();
+    let mut body = Vec::with_capacity(length);
+    for record in records {
+        let line = format::encode(format, &record.line);
+        match shape {
+            BatchShape::Ndjson => body.extend_from_slice(&line),
+            BatchShape::Splunk => {
+                let milliseconds = record.time.as_millisecond();
+                let (seconds, rest) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
+                let head = format!(
+                    r#"{{"time":{seconds}.{rest:03},"source":"wardgate","sourcetype":"wardgate:audit","fields":{{"key":"{}"}},"event":"#,
+                    record.key
+                );
+                body.extend_from_slice(head.as_bytes());
+                body.extend_from_slice(&line);
+                body.push(b'}');
+            }
+            BatchShape::Bulk => {
+                // `create` leaves what is there: 409 for a record that came before.
+                body.extend_from_slice(format!("{{\"create\":{{\"_id\":\"{}\"}}}}\n", record.key).as_bytes());
+                body.extend_from_slice(&line);
+            }
+        }
+        body.push(b'\n');
+    }
+    body
+}
+
+/// Looks at what became of each record of a bulk request.
+fn bulk(answer: &[u8], records: &[Record]) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Answer {
+        errors: bool,
+        #[serde(default)]
+        items: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        create: Created,
+    }
+    #[derive(Deserialize)]
+    struct Created {
+        status: u16,
+    }
+    let answer: Answer = serde_json::from_slice(answer).map_err(|_| Failure::Unintelligible)?;
+    if !answer.errors {
+        return Ok(());
+    }
+    if answer.items.len() != records.len() {
+        return Err(Failure::Unintelligible);
+    }
+    let mut later = None;
+    for (item, record) in answer.items.iter().zip(records) {
+        let status = StatusCode::from_u16(item.create.status).map_err(|_| Failure::Unintelligible)?;
+        match judge(status) {
+            Judged::Taken => {}
+            Judged::Never if status == StatusCode::CONFLICT => {}
+            Judged::Never => {
+                return Err(Failure::Refused { status: status.as_u16(), key: record.key.clone() });
+            }
+            Judged::Later => later = Some(Failure::Unavailable(status.as_u16())),
+        }
+    }
+    later.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u64) -> Record {
+        let time = "2026-11-22T10:15:00.123456Z".parse().expect("a time");
+        Record { key: format!("o:{number}"), time, line: format!(r#"{{"seq":{number}}}"#).into_bytes() }
+    }
+
+    #[test]
+    fn every_shape_carries_the_exact_record_and_its_key() {
+        let records = [record(1), record(2)];
+        let text = |shape| String::from_utf8(body(shape, Format::Wardgate, &records)).expect("text");
+        assert_eq!(text(BatchShape::Ndjson), "{\"seq\":1}\n{\"seq\":2}\n");
+        assert_eq!(
+            text(BatchShape::Bulk),
+            "{\"create\":{\"_id\":\"o:1\"}}\n{\"seq\":1}\n{\"create\":{\"_id\":\"o:2\"}}\n{\"seq\":2}\n"
+        );
+        let splunk = text(BatchShape::Splunk);
+        let events: Vec<serde_json::Value> =
+            splunk.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(events[1]["event"]["seq"], 2);
+        assert_eq!(
+            (&events[1]["fields"]["key"], &events[1]["time"]),
+            (&"o:2".into(), &1_795_342_500.123.into())
+        );
+    }
+
+    #[test]
+    fn a_bulk_answer_counts_item_by_item() {
+        let records = [record(1), record(2)];
+        let judge = |first: u16, second: u16| {
+            let answer = serde_json::json!({ "errors": true, "items": [
+                { "create": { "status": first } }, { "create": { "status": second } } ] });
+            bulk(answer.to_string().as_bytes(), &records)
+        };
+        assert_eq!(bulk(br#"{"errors":false,"items":[]}"#, &records), Ok(()));
+        assert_eq!(judge(201, 409), Ok(()), "it was there already");
+        assert_eq!(judge(201, 429), Err(Failure::Unavailable(429)));
+        assert_eq!(judge(503, 400), Err(Failure::Refused { status: 400, key: "o:2".to_owned() }));
+        for other in ["", "{}", r#"{"errors":true,"items":[]}"#] {
+            assert_eq!(bulk(other.as_bytes(), &records), Err(Failure::Unintelligible), "{other}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The audit trail is delivered to a real HTTP collector that fails in every way it can: nothing is lost, what comes twice is
+//! known by its key, and the order is kept.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use wardgate::audit::event::Event;
+use wardgate::audit::journal::{FileJournal, Options};
+use wardgate::audit::signing::Key;
+use wardgate::audit::sinks::Sinks;
+use wardgate::config::settings::{BatchShape, HttpSinkSettings, RecordFormat, SinkKind, SinkSettings};
+use wardgate::enforce::ports::Journal;
+use wardgate::policy::Durability;
+
+use super::{READ, proofs, setup};
+use crate::support::{Recorder, Signer, eventually, free_address, http};
+
+const LONG: Duration = Duration::from_secs(60);
+
+struct Collector {
+    process: Child,
+    address: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Collector {
+    fn start(mode: &str) -> Self {
+        let (dir, address) = (tempfile::tempdir().expect("a directory"), free_address());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/operate/collector.py");
+        let mut python = Command::new("python3");
+        python.arg(script).arg(dir.path()).arg(address.port().to_string());
+        let collector = Self { process: python.spawn().expect("python3 runs"), address, dir };
+        collector.becomes(mode);
+        eventually("the collector listens", LONG, || std::net::TcpStream::connect(address).is_ok());
+        collector
+    }
+
+    fn becomes(&self, mode: &str) {
+        std::fs::write(self.dir.path().join("unfinished"), mode).expect("written");
+        std::fs::rename(self.dir.path().join("unfinished"), self.dir.path().join("mode")).expect("renamed");
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The records it has, each once, with what came twice taken out by key; in their order.
+    fn kept(&self) -> Vec<Value> {
+        let mut seen = HashSet::new();
+        let records = self.lines("kept").into_iter().map(|line| {
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            value.get("event").filter(|event| event.is_object()).cloned().unwrap_or(value)
+        });
+        records.filter(|record| seen.insert(key(record))).collect()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn key(record: &Value) -> String {
+    format!("{}:{}", record["origin"].as_str().expect("an origin"), record["seq"])
+}
+
+/// Every record in the files of a directory, by key.
+fn recorded(dir: &Path) -> HashSet<String> {
+    let files = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("an entry").path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"));
+    let text: String = files.map(|path| std::fs::read_to_string(path).expect("text")).collect();
+    text.lines().map(|line| key(&serde_json::from_str(line).expect("JSON"))).collect()
+}
+
+/// Everything recorded came, and in its order.
+fn assert_all_came(dir: &Path, kept: &[Value]) {
+    let came: HashSet<String> = kept.iter().map(key).collect();
+    let missing: Vec<_> = recorded(dir).difference(&came).cloned().collect();
+    assert!(
+        missing.is_empty(),
+        "{} are lost: {:?}",
+        missing.len(),
+        missing.iter().take(5).collect::<Vec<_>>()
+    );
+    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+    for record in kept {
+        let (origin, number) =
+            (record["origin"].as_str().expect("text"), record["seq"].as_u64().expect("a number"));
+        assert!(
+            last.insert(origin, number).is_none_or(|before| before < number),
+            "{origin}:{number} is late"
+        );
+    }
+}
+
+struct Running {
+    journal: Arc<FileJournal>,
+    sinks: Sinks,
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+}
+
+/// A journal with small files, and a sink.
+fn run(collector: &Collector, batch: BatchShape) -> Running {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = Key::kept(&[3; 32]).expect("a key");
+    let options = Options { origin: "o", key: &key, most_bytes: 40_000 };
+    let journal = Arc::new(FileJournal::open(dir.path(), options).expect("opens"));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let http = HttpSinkSettings {
+        url: format!("http://{}/audit", collector.address).parse().expect("a URL"),
+        batch,
+        authorization_file: None,
+        ca_file: None,
+    };
+    let settings =
+        [SinkSettings { name: "siem".into(), format: RecordFormat::Wardgate, kind: SinkKind::Http(http) }];
+    let port = Arc::clone(&journal) as Arc<dyn Journal>;
+    let sinks = Sinks::start(dir.path(), &settings, &port, runtime.handle()).expect("starts");
+    Running { journal, sinks, runtime, dir }
+}
+
+impl Running {
+    fn append(&self, count: usize) {
+        let event = Event::OperatorRefused { action: "revoke", uid: None, why: "peer" };
+        for _ in 0..count {
+            self.runtime.block_on(self.journal.append(&event, Durability::Buffered)).expect("recorded");
+        }
+    }
+}
+
+fn outage(count: usize) {
+    let collector = Collector::start("ok");
+    let running = run(&collector, BatchShape::Splunk);
+    running.append(count / 5);
+    eventually("some came", LONG, || collector.kept().len() > 10);
+    for mode in ["500", "lost", "429", "400"] {
+        collector.becomes(mode);
+        running.append(count / 5);
+        let asked = || collector.lines("asked").iter().filter(|line| line.starts_with(mode)).count();
+        eventually("it failed more than once", LONG, || asked() > 1);
+    }
+    eventually("it is told", LONG, || !running.sinks.trouble().is_empty());
+    collector.becomes("ok");
+    eventually("it recovers", LONG * 10, || {
+        collector.kept().iter().any(|record| record["event"] == "sink_up")
+    });
+    assert!(running.sinks.trouble().is_empty());
+    running.journal.flush(LONG).expect("written");
+    running.sinks.finish(LONG);
+    let kept = collector.kept();
+    assert_all_came(running.dir.path(), &kept);
+    assert!(kept.len() >= count / 5 * 5);
+    assert!(collector.lines("kept").len() > kept.len(), "what was acknowledged by nobody came twice");
+    let names =
+        std::fs::read_dir(running.dir.path()).expect("readable").map(|entry| entry.expect("one").file_name());
+    assert!(
+        names.filter(|name| name.to_string_lossy().starts_with("audit.0")).count() > 1,
+        "files were ended meanwhile"
+    );
+    let of = |event: &str| kept.iter().filter(|record| record["event"] == event).count();
+    assert_eq!((of("sink_down"), of("sink_up")), (1, 1), "one outage is told once");
+}
+
+#[test]
+fn nothing_is_lost_in_an_outage_and_what_comes_twice_is_known() {
+    outage(3_000);
+}
+
+/// 10 minutes at 200 records a second.
+#[test]
+#[ignore = "a soak: cargo test --test it operate::sinks -- --ignored"]
+fn nothing_is_lost_in_a_long_outage() {
+    outage(120_000);
+}
+
+#[test]
+fn a_record_that_is_refused_is_named_and_nothing_behind_it_is_lost() {
+    let collector = Collector::start("bulk");
+    std::fs::write(collector.dir.path().join("poison"), "40").expect("written");
+    let running = run(&collector, BatchShape::Bulk);
+    running.append(100);
+    eventually("the record is named", LONG, || {
+        running.sinks.trouble().iter().any(|why| why.contains("o:40") && why.contains("400"))
+    });
+    std::fs::write(collector.dir.path().join("poison"), "none").expect("written");
+    eventually("the rest comes", LONG, || collector.kept().len() > 100);
+    running.journal.flush(LONG).expect("written");
+    running.sinks.finish(LONG);
+    let kept: HashSet<String> = collector.kept().iter().map(key).collect();
+    assert_eq!(recorded(running.dir.path()).difference(&kept).count(), 0);
+}
+
+#[test]
+fn a_gateway_that_is_killed_goes_on_where_it_was() {
+    let collector = Collector::start("ok");
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let setup = setup(upstream.address, &signer, |text| {
+        let sink = format!(
+            "audit: {{ dir: ./audit, sinks: [{{ name: siem, type: http, url: \"http://{}/audit\", authorization_file: ./jwt }}] }}",
+            collector.address
+        );
+        text.replace("audit: { dir: ./audit }", &sink)
+    });
+    std::fs::write(setup.dir().join("jwt"), "Bearer sesame-canary\n").expect("written");
+    let gateway = setup.start();
+    let token = proofs(&gateway, &signer, 1).remove(0);
+    let ask = |gateway: &crate::support::Gateway, count: usize| {
+        for _ in 0..count {
+            let answer = http::send(gateway.address, "GET", READ, &[("Authorization", &token)], b"")
+                .expect("an answer");
+            assert_eq!(answer.status, 200);
+        }
+    };
+    ask(&gateway, 20);
+    eventually("it is delivered", LONG, || gateway.metric("wardgate_audit_sink_delivered_total") > 40.0);
+    collector.becomes("lost");
+    ask(&gateway, 20);
+    eventually("it fails", LONG, || gateway.metric("wardgate_audit_sink_up{sink=\"siem\"}") == 0.0);
+    assert!(gateway.metric("wardgate_audit_sink_lag_records") > 0.0);
+    assert!(
+        gateway.telemetry_page("/readyz").body.contains("audit sink `siem`"),
+        "and that is no reason to be unready"
+    );
+    let logs = gateway.logs().join("\n");
+    gateway.kill();
+    let before = collector.lines("kept").len();
+    collector.becomes("ok");
+    let mut gateway = setup.start();
+    ask(&gateway, 5);
+    gateway.signal("TERM");
+    gateway.wait(LONG);
+    let kept = collector.kept();
+    assert_all_came(&gateway.dir.path().join("audit"), &kept);
+    let stopping = kept.iter().filter(|record| record["event"] == "stopping").count();
+    assert_eq!(stopping, 1, "the last records are delivered before the end");
+    let first = kept.first().map(key).expect("records");
+    let lines = collector.lines("kept");
+    assert!(
+        lines.iter().skip(before).all(|line| key(&serde_json::from_str(line).expect("JSON")) != first),
+        "what was acknowledged came again"
+    );
+    assert!(collector.lines("asked").iter().all(|line| line.contains("Bearer sesame-canary")));
+    let logs = logs + &gateway.logs().join("\n");
+    assert!(!logs.contains("sesame-canary"));
+}
