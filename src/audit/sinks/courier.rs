@@ -29,6 +29,9 @@ const MOST_RECORDS: usize = 1000;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// And never longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// An outage is over when for so long nothing has failed: an end that is told after every delivery that gets through would be
+/// one more record to deliver, and one more outage.
+const SETTLED: Duration = Duration::from_secs(10);
 /// So many failures in a row are an outage: one alone is over before anybody could do something about it.
 const OUTAGE: u32 = 2;
 
@@ -47,7 +50,11 @@ pub(super) struct Courier {
     most: usize,
     failures: u32,
     failing_since: Option<Instant>,
+    good_since: Option<Instant>,
+    /// Whether the outage is on record.
     is_recorded: bool,
+    /// Whether the cursor is further than what is written of it.
+    is_unsaved: bool,
 }
 
 impl Courier {
@@ -71,7 +78,9 @@ impl Courier {
             most: MOST_RECORDS,
             failures: 0,
             failing_since: None,
+            good_since: None,
             is_recorded: false,
+            is_unsaved: false,
         }
     }
 
@@ -142,8 +151,12 @@ impl Courier {
         let (cursor, next) =
             read.await.map_err(|error| Failure::Own(format!("the audit trail can't be read: {error}")))?;
         self.cursor = cursor;
-        let label = [&*self.name];
+        let name = Arc::clone(&self.name);
+        let label = [&*name];
         let Some(batch) = next else {
+            if self.is_unsaved {
+                self.save().await?;
+            }
             metrics().sink_lag_records.with_label_values(&label).set(0);
             metrics().sink_lag_seconds.with_label_values(&label).set(0);
             return Ok(false);
@@ -160,16 +173,25 @@ impl Courier {
         }
         self.last.clone_from(&batch.trail);
         self.cursor.trails.insert(batch.trail, batch.after);
-        let (cursor, path) = (self.cursor.clone(), cursor::path(&self.dir, &self.name));
         // What was acknowledged is not sent again by this process, whether or not that can be written down.
-        let saved = blocking(move || cursor.save(&path)).await;
-        saved.map_err(|error| Failure::Own(format!("how far it has come can't be written: {error}")))?;
-        self.most = (self.most * 2).min(MOST_RECORDS);
+        self.is_unsaved = true;
+        self.save().await?;
+        // Slowly: what was too much a moment ago is too much again.
+        self.most = (self.most + self.most / 8 + 1).min(MOST_RECORDS);
         Ok(true)
     }
 
+    async fn save(&mut self) -> Result<(), Failure> {
+        let (cursor, path) = (self.cursor.clone(), cursor::path(&self.dir, &self.name));
+        let saved = blocking(move || cursor.save(&path)).await;
+        saved.map_err(|error| Failure::Own(format!("how far it has come can't be written: {error}")))?;
+        self.is_unsaved = false;
+        Ok(())
+    }
+
     fn observe_lag(&self, batch: &Batch) {
-        let label = [&*self.name];
+        let name = Arc::clone(&self.name);
+        let label = [&*name];
         let records = batch.behind.saturating_add(batch.records.len() as u64);
         metrics().sink_lag_records.with_label_values(&label).set(i64::try_from(records).unwrap_or(i64::MAX));
         let oldest = batch.records.first().map(|record| record.time.as_second());
@@ -182,37 +204,43 @@ impl Courier {
         metrics().sink_failures.with_label_values(&[&*self.name]).inc();
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert_with(Instant::now);
-        if matches!(failure, Failure::Refused { .. }) {
-            if self.most == 1 {
-                tracing::error!(sink = %self.name, "{failure}");
-            }
+        self.good_since = None;
+        if matches!(failure, Failure::Refused { .. }) && self.most == 1 {
+            tracing::error!(sink = %self.name, "{failure}");
+        }
+        if !matches!(failure, Failure::Own(_)) {
+            // The one that is refused can be named then, and what was too much for a slow connection gets through.
             self.most = (self.most / 2).max(1);
         }
         let why = failure.to_string();
-        if self.failures >= OUTAGE {
+        if self.failures >= OUTAGE || self.is_recorded {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(format!("audit sink `{}`: {why}", self.name));
             metrics().sink_up.with_label_values(&[&*self.name]).set(0);
         }
-        if self.failures >= OUTAGE && !self.is_recorded {
+        // At a stop the journal is closed by now.
+        if self.failures >= OUTAGE && !self.is_recorded && !*self.stop.borrow() {
             tracing::error!(sink = %self.name, "audit records are not delivered, and wait in the journal: {why}");
-            self.is_recorded = true;
-            // A journal that fails tells of that itself.
-            let _ = self
-                .journal
-                .append(&Event::SinkDown { sink: &self.name, why: &why }, Durability::Written)
-                .await;
+            let event = Event::SinkDown { sink: &self.name, why: &why };
+            // A journal that fails tells of that itself, and gets this with the next failure.
+            self.is_recorded = self.journal.append(&event, Durability::Written).await.is_ok();
         }
         wait_after(self.failures)
     }
 
+    /// Nothing has failed; ends an outage once that is so for a while.
     async fn recovered(&mut self) {
         self.failures = 0;
-        let Some(since) = self.failing_since.take() else { return };
+        let Some(since) = self.failing_since else { return };
+        let good = self.good_since.get_or_insert_with(Instant::now).elapsed();
+        if self.is_recorded && (good < SETTLED || *self.stop.borrow()) {
+            return;
+        }
+        self.failing_since = None;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         metrics().sink_up.with_label_values(&[&*self.name]).set(1);
         if std::mem::take(&mut self.is_recorded) {
-            let seconds = since.elapsed().as_secs();
+            let seconds = since.elapsed().saturating_sub(good).as_secs();
             tracing::info!(sink = %self.name, seconds, "audit records are delivered again");
             let _ =
                 self.journal.append(&Event::SinkUp { sink: &self.name, seconds }, Durability::Written).await;

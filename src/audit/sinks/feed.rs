@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::cursor::{Cursor, Position};
 use crate::audit::frame::{self, Head};
-use crate::audit::records::MOST_LINE;
+use crate::audit::records::{MOST_LINE, MOST_SEQUENCE};
 use crate::audit::trail::{self, Trail, read_line};
 
 /// No more bytes of records are handed over at once, unless one alone is longer.
@@ -68,23 +68,48 @@ enum Place<'t> {
     Opened(&'t File),
 }
 
-/// The files of a trail by the numbers of their first records. Those that were put aside are among them: what is whole there
-/// was recorded.
+/// The files of a trail by the numbers of their first records, one for each: of several the one that the journal named, then
+/// the one that is written to, then the longest of those that were put aside (also as somebody's copy). What is whole in
+/// those was recorded.
+///
+/// # Errors
+/// One can't be read, and what follows it must not be taken for all there is.
 fn sources(trail: &Trail) -> io::Result<Vec<(u64, Place<'_>)>> {
+    let named = |path: &Path, error: io::Error| {
+        io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+    };
     let mut found = Vec::new();
     for path in &trail.files {
         // Their names hold it.
         let number = path.file_stem().and_then(|stem| stem.to_str()?.rsplit('.').next()?.parse().ok());
-        found.extend(number.map(|first| (first, Place::At(path))));
+        found.extend(number.map(|first: u64| (first, 0, 0, Place::At(path))));
+    }
+    match (&trail.active, trail.opened()) {
+        (Some(path), None) => return Err(named(path, io::Error::other("it can't be opened"))),
+        (_, Some(file)) => found.extend(first_of(file)?.map(|first| (first, 1, 0, Place::Opened(file)))),
+        (None, None) => {}
     }
     for path in &trail.put_aside {
-        found.extend(first_of(&File::open(path)?)?.map(|first| (first, Place::At(path))));
+        let file = File::open(path).map_err(|error| named(path, error))?;
+        let length = file.metadata()?.len();
+        found.extend(first_of(&file)?.map(|first| (first, 2, u64::MAX - length, Place::At(path))));
     }
-    if let Some(file) = trail.opened() {
-        found.extend(first_of(file)?.map(|first| (first, Place::Opened(file))));
+    found.retain(|(first, ..)| *first < MOST_SEQUENCE);
+    found.sort_by_key(|(first, kind, shorter, _)| (*first, *kind, *shorter));
+    found.dedup_by_key(|(first, ..)| *first);
+    Ok(found.into_iter().map(|(first, _, _, place)| (first, place)).collect())
+}
+
+/// Where to go on: at the beginning, where the trail is another one than the cursor's, as after an operator has moved the old
+/// one away. Files that are gone from the front are no sign of that.
+fn whence<'a>(name: &str, at: &'a Position, sources: &[(u64, Place<'_>)]) -> Cow<'a, Position> {
+    let is_there = sources.iter().any(|(first, _)| *first == at.first);
+    let is_older = sources.first().is_some_and(|(first, _)| *first < at.first);
+    if is_there || !is_older {
+        return Cow::Borrowed(at);
     }
-    found.sort_by_key(|(first, _)| *first);
-    Ok(found)
+    tracing::warn!(trail = name, "the trail is not what it was; it is delivered from its beginning");
+    Cow::Owned(Position::default())
 }
 
 /// Reads a file from a place on, whoever else reads it through the same handle.
@@ -125,13 +150,19 @@ fn last_of(file: &File) -> io::Result<u64> {
 
 fn of_trail(name: &str, trail: &Trail, at: &Position, most: usize) -> io::Result<Batch> {
     let sources = sources(trail)?;
-    let mut batch =
-        Batch { trail: name.to_owned(), records: Vec::new(), after: at.clone(), damaged: 0, behind: 0 };
+    let at = whence(name, at, &sources);
+    let mut batch = Batch {
+        trail: name.to_owned(),
+        records: Vec::new(),
+        after: at.as_ref().clone(),
+        damaged: 0,
+        behind: 0,
+    };
     let mut bytes = 0;
     let begin = sources.iter().position(|(first, _)| *first >= at.first).unwrap_or(sources.len());
     for (number, (first, place)) in sources.iter().enumerate().skip(begin) {
         // It was listed after the one before it was ended, which is read to its end by now.
-        let is_last = number + 1 == sources.len();
+        let is_last = number + 1 == sources.len() || matches!(place, Place::Opened(_));
         let opened;
         let file = match place {
             Place::Opened(file) => *file,
@@ -141,6 +172,15 @@ fn of_trail(name: &str, trail: &Trail, at: &Position, most: usize) -> io::Result
             }
         };
         if batch.after.first != *first {
+            let expected = batch.after.sequence.saturating_add(1);
+            if batch.after.sequence > 0 && *first > expected {
+                tracing::error!(
+                    trail = name,
+                    from = expected,
+                    to = first - 1,
+                    "records of the audit trail are not there any more and were not delivered"
+                );
+            }
             batch.after.first = *first;
             batch.after.offset = 0;
         } else if !batch.after.fits(file)? {
@@ -201,6 +241,12 @@ fn record(line: &[u8]) -> Option<(u64, Record)> {
         time: Cow<'l, str>,
     }
     let Own { seq, origin, time } = serde_json::from_slice(line).ok()?;
+    // A checksum can be made by anybody, and a key stands where no quotation mark may.
+    let is_origin =
+        (1..=64).contains(&origin.len()) && origin.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_origin {
+        return None;
+    }
     let record = Record { key: format!("{origin}:{seq}"), time: time.parse().ok()?, line: line.to_vec() };
     Some((seq, record))
 }
@@ -293,5 +339,44 @@ mod tests {
         assert_eq!(drain(dir.path(), &mut cursor, 9).0, keys([1, 2, 3, 7, 8]));
         std::fs::write(&path, lines(1..=2)).expect("written");
         assert_eq!(drain(dir.path(), &mut cursor, 9).0, keys(1..=2), "a file that is shorter now");
+    }
+
+    #[test]
+    fn another_trail_in_the_place_of_the_old_one_is_delivered_from_its_beginning() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).expect("written");
+        write("audit.00000000000000000001.jsonl", &lines(1..=5));
+        write("audit.jsonl", &lines(6..=8));
+        let mut cursor = Cursor::default();
+        drain(dir.path(), &mut cursor, 9);
+        // What is gone from the front changes nothing.
+        std::fs::remove_file(dir.path().join("audit.00000000000000000001.jsonl")).expect("removed");
+        assert_eq!(drain(dir.path(), &mut cursor, 9).0, keys([]));
+        write("audit.jsonl", &lines(1..=3));
+        assert_eq!(drain(dir.path(), &mut cursor, 2).0, keys(1..=3));
+        assert_eq!(drain(dir.path(), &mut cursor, 2).0, keys([]));
+    }
+
+    #[test]
+    fn a_copy_that_lies_beside_is_not_delivered_as_well() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).expect("written");
+        write("audit.jsonl", &lines(1..=5));
+        write("audit.bak.jsonl", &lines(1..=3));
+        let mut cursor = Cursor::default();
+        assert_eq!(drain(dir.path(), &mut cursor, 2).0, keys(1..=5));
+        std::fs::rename(dir.path().join("audit.jsonl"), dir.path().join("audit.00000000000000000001.jsonl"))
+            .expect("renamed");
+        write("audit.jsonl", &lines(6..=9));
+        assert_eq!(drain(dir.path(), &mut cursor, 2).0, keys(6..=9));
+    }
+
+    #[test]
+    fn an_origin_that_could_end_a_text_is_none() {
+        for origin in ["", "a\\\"}}", "a b", &"a".repeat(65)] {
+            let text = format!(r#"{{"seq":1,"origin":"{origin}","time":"2026-11-22T10:15:00Z"}}"#);
+            assert!(record(text.as_bytes()).is_none(), "{origin}");
+        }
+        assert!(record(br#"{"seq":1,"origin":"0a","time":"2026-11-22T10:15:00Z"}"#).is_some());
     }
 }

@@ -197,6 +197,8 @@ fn a_record_that_is_refused_is_named_and_nothing_behind_it_is_lost() {
     eventually("the rest comes", LONG, || collector.kept().len() > 100);
     running.journal.flush(LONG).expect("written");
     running.sinks.finish(LONG);
+    let downs = collector.kept().iter().filter(|record| record["event"] == "sink_down").count();
+    assert_eq!(downs, 1, "what gets through meanwhile ends no outage");
     let kept: HashSet<String> = collector.kept().iter().map(key).collect();
     assert_eq!(recorded(running.dir.path()).difference(&kept).count(), 0);
 }
