@@ -39,13 +39,7 @@ pub(super) fn judge<T: Trace>(
         return Err(Reason::MethodOverride.into());
     }
     check_own_page(route, question.facts)?;
-    let no_body = BodyReading::Absent;
-    let may_hide_method = question.may_hide_method();
-    let body = if question.rules_read_body() || may_hide_method {
-        evidence.body.as_ref().ok_or(Stop::Need(Need::Body))?
-    } else {
-        &no_body
-    };
+    let (may_hide_method, body) = (question.may_hide_method(), question.body(evidence)?);
     let hides_method = match body {
         BodyReading::Read(facts) => facts.hides_method(),
         BodyReading::Searched { hides_method } => *hides_method,

@@ -40,6 +40,16 @@ impl Question<'_> {
         self.route.needs_body() || ((names_patient || names_account) && self.facts.body.may_hold_fields())
     }
 
+    /// The body, where a rule or the search for a hidden method asks for it.
+    pub(super) fn body<'e>(&self, evidence: &'e Evidence) -> Result<&'e BodyReading, Stop> {
+        const NOT_ASKED_FOR: &BodyReading = &BodyReading::Absent;
+        if self.rules_read_body() || self.may_hide_method() {
+            evidence.body.as_ref().ok_or(Stop::Need(Need::Body))
+        } else {
+            Ok(NOT_ASKED_FOR)
+        }
+    }
+
     /// Whether a field of the body could tell the back end to act as another method.
     pub fn may_hide_method(&self) -> bool {
         self.forms_may_override && self.facts.body.may_hide_method(&self.facts.method, self.rules_read_body())
@@ -121,13 +131,7 @@ fn judge<T: Trace>(
     authorize::eligible(question, subject, trace)?;
     check_floor(question, evidence, subject, now, trace)?;
 
-    let no_body = BodyReading::Absent;
-    let may_hide_method = question.may_hide_method();
-    let body = if question.rules_read_body() || may_hide_method {
-        evidence.body.as_ref().ok_or(Stop::Need(Need::Body))?
-    } else {
-        &no_body
-    };
+    let (may_hide_method, body) = (question.may_hide_method(), question.body(evidence)?);
     if question.forms_may_override {
         check_hidden_method(body, may_hide_method)?;
     }
