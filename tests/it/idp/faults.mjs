@@ -1,6 +1,6 @@
 // Ways in which an endpoint can misbehave, for POST /fail and POST /lie.
 import { Readable, pipeline } from 'node:stream';
-import { SignJWT, decodeJwt, decodeProtectedHeader, generateKeyPair, importJWK } from 'jose';
+import { SignJWT, decodeJwt, decodeProtectedHeader, importJWK } from 'jose';
 
 const HUGE_BYTES = 64 * 1024 * 1024;
 
@@ -31,23 +31,25 @@ export const FAULTS = {
   },
 };
 
-async function changed(answer, claims, keys, forged) {
+async function changed(answer, claims, keys, strangers) {
   const { id_token, ...rest } = JSON.parse(answer);
   if (!id_token) return answer;
   const header = decodeProtectedHeader(id_token);
   const said = { ...decodeJwt(id_token), ...claims };
   for (const [name, value] of Object.entries(said)) if (value === null) delete said[name];
-  const key = forged
-    ? (await generateKeyPair(header.alg)).privateKey
-    : await importJWK(keys.find(({ kid }) => kid === header.kid), header.alg);
+  const signer = strangers
+    ? strangers.find(({ alg }) => alg === header.alg)
+    : keys.find(({ kid }) => kid === header.kid);
+  const key = await importJWK(signer, header.alg);
   return JSON.stringify({ ...rest, id_token: await new SignJWT(said).setProtectedHeader(header).sign(key) });
 }
 
-// The answer's ID token says something else, and is signed as it should be, or with a key that is not the issuer's.
-export function lying(res, claims, keys, forged) {
+// The answer's ID token says something else, and is signed as it should be, or with a key of
+// `strangers`: made before anybody waits for the answer, as that may take seconds.
+export function lying(res, claims, keys, strangers) {
   const end = res.end.bind(res);
   res.end = (answer) => {
-    changed(String(answer), claims, keys, forged).then((text) => {
+    changed(String(answer), claims, keys, strangers).then((text) => {
       res.setHeader('content-length', Buffer.byteLength(text));
       end(text);
     }, (error) => res.destroy(error));

@@ -42,7 +42,7 @@ async function listen(handler, port = 0) {
 const stats = { moved: 0, ...Object.fromEntries(Object.keys(ENDPOINTS).map((name) => [name, 0])) };
 const faults = new Map();
 let lies = null;
-let forged = false;
+let strangers = null;
 
 async function serveIssuer(req, res) {
   if (req.url.startsWith(MOVED)) {
@@ -54,7 +54,7 @@ async function serveIssuer(req, res) {
   const endpoint = Object.keys(ENDPOINTS).find((name) => ENDPOINTS[name] === pathname);
   if (endpoint) stats[endpoint] += 1;
   if (faults.has(endpoint)) return FAULTS[faults.get(endpoint)](req, res);
-  if (endpoint === 'token' && lies) lying(res, lies, keys, forged);
+  if (endpoint === 'token' && lies) lying(res, lies, keys, strangers);
   if (pathname.startsWith('/interaction/')) return answerInteraction(provider, req, res);
   return handle(req, res);
 }
@@ -73,8 +73,9 @@ const controls = {
     else throw new Error(`no such mode: ${mode}`);
     return Object.fromEntries(faults);
   },
-  'POST /lie': (body) => {
-    ({ claims: lies, forged = false } = body);
+  'POST /lie': ({ claims, forged }) => {
+    strangers = forged ? newSigningKeys() : null;
+    lies = claims;
     return {};
   },
   'POST /relay': ({ to }) => Object.assign(relay, { to }),
