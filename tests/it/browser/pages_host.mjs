@@ -41,7 +41,7 @@ async function proven(page, street) {
 async function thereAndBack(chrome, world) {
   const { page } = await opened(chrome);
   await proven(page, '20 Main St');
-  await page.getByText('You are signed in as alice.').waitFor();
+  await page.getByText('You are signed in as ZcanaryNameThere5501.').waitFor();
   assert.deepEqual(await page.locator('dl > div').allInnerTexts(), ['Street\n20 Main St', 'City\nÁvila']);
   // It looks as it should: its policy lets its own style pass.
   const colour = await page.getByRole('button').evaluate((button) => getComputedStyle(button).backgroundColor);

@@ -14,6 +14,9 @@ export const ACCOUNTS = {
   paula: { groups: ['prescriber'] },
 };
 
+// What else it says of everybody.
+const PERSONAL = JSON.parse(process.env.IDP_PERSONAL ?? '{}');
+
 export const LEVELS = {
   aal1: { acr: 'urn:clinic:loa:1', amr: ['pwd'] },
   aal2: { acr: 'urn:clinic:loa:2', amr: ['pwd', 'otp'] },
@@ -129,6 +132,7 @@ function extraTokenClaims(ctx, token) {
   if (!code) return undefined;
   return {
     ...ACCOUNTS[token.accountId],
+    ...PERSONAL,
     acr: code.acr,
     amr: code.amr,
     auth_time: code.authTime,
@@ -199,10 +203,10 @@ export function createProvider({ issuer, redirectUri, jwks, storage, relay, phon
     interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },
     extraParams: ['auth_age'],
     acrValues: Object.values(LEVELS).map(({ acr }) => acr),
-    claims: { openid: ['sub', 'patient_id', 'groups'], acr: null, amr: null, auth_time: null },
+    claims: { openid: ['sub', 'patient_id', 'groups', ...Object.keys(PERSONAL)], acr: null, amr: null, auth_time: null },
     findAccount: (_ctx, sub) =>
       Object.hasOwn(ACCOUNTS, sub)
-        ? { accountId: sub, claims: () => ({ sub, ...ACCOUNTS[sub] }) }
+        ? { accountId: sub, claims: () => ({ sub, ...PERSONAL, ...ACCOUNTS[sub] }) }
         : undefined,
     loadExistingGrant: grantAll,
     renderError(ctx, out) {

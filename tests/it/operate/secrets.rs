@@ -1,6 +1,5 @@
 //! Canaries: what a request carries shows up in no log, metric, record or refusal, however it is written there.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,65 +10,12 @@ use serde_json::json;
 
 use super::{EXPORT, ROUTES, proofs};
 use crate::support::upstream::Behaviour;
+use crate::support::canaries::{self, canary};
 use crate::support::{Gateway, Recorder, Setup, Signer, free_address, http, tokens};
-
-/// Where a canary is planted; each is a word of its own.
-const CANARIES: [&str; 15] = [
-    "Subject",
-    "Patient",
-    "OtherPatient",
-    "Segment",
-    "Query",
-    "Header",
-    "Cookie",
-    "Agent",
-    "Body",
-    "Field",
-    "Key",
-    "Rubbish",
-    "Method",
-    "Answer",
-    "AnswerHeader",
-];
-
-/// The canary of a place. Its first letter may stand there encoded, so it is not part of what is looked for.
-fn canary(place: &str) -> String {
-    assert!(CANARIES.contains(&place));
-    format!("Zcanary{place}5501")
-}
-
-/// Every way in which a canary may be written.
-fn forms(canary: &str) -> Vec<String> {
-    let core = &canary[1..];
-    let mut forms = vec![core.to_lowercase()];
-    let mut encoded = [String::new(), String::new()];
-    for byte in core.bytes() {
-        write!(encoded[0], "%{byte:02x}").expect("a string");
-        write!(encoded[1], "{byte:02x}").expect("a string");
-    }
-    forms.extend(encoded);
-    // In base64 a word looks different at each of three positions; its ends mix with what is beside it.
-    for shift in 0..3 {
-        let shifted = format!("{}{core}", " ".repeat(shift));
-        for engine in [URL_SAFE_NO_PAD, STANDARD_NO_PAD] {
-            let text = engine.encode(&shifted);
-            forms.push(text[4..text.len() - 4].to_lowercase());
-        }
-    }
-    forms
-}
 
 /// Fails where the text holds a canary or a part of a token.
 fn assert_silent(place: &str, text: &str, tokens: &[String]) {
-    let lower = text.to_lowercase();
-    for canary in CANARIES.map(canary) {
-        for form in forms(&canary) {
-            let at = lower.find(&form);
-            let around =
-                at.map(|at| &lower[lower[..at].rfind('\n').map_or(0, |end| end + 1)..at + form.len()]);
-            assert!(at.is_none(), "{place}: {canary} as `{form}` in: {around:?}");
-        }
-    }
+    canaries::assert_silent(place, text);
     for part in tokens.iter().flat_map(|token| token.split('.')).filter(|part| part.len() > 20) {
         // The tokens' headers are all alike and say nothing of anybody; what follows them does.
         let says_something = !URL_SAFE_NO_PAD.decode(part).is_ok_and(|bytes| bytes.starts_with(b"{\"typ\""));

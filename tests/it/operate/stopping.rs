@@ -12,7 +12,7 @@ use super::{EXPORT, JSON, PAY, READ, proofs, setup, start};
 use crate::support::upstream::Behaviour;
 use crate::support::{Connection, Gateway, Recorder, Setup, Signer, eventually, http, tokens, wire};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 const SLOW: &str = "/patients/p1/results/slow";
 const SERVED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

@@ -31,7 +31,7 @@ impl Pair {
         let (upstream, signer, video) = (talkative(), Signer::new(), echoing().await);
         let start = || {
             let setup = setup(upstream.address, video, &signer, &state);
-            std::fs::write(setup.dir().join("password"), "PASSWORD\n").expect("writable");
+            std::fs::write(setup.dir().join("password"), "YOUR-PASSWORD\n").expect("writable");
             setup.start()
         };
         let gateways = [start(), start()];

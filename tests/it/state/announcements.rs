@@ -87,7 +87,7 @@ async fn without_the_right_to_the_channel_it_is_told_and_gateways_look() {
     assert_eq!(server.say(&words), "OK");
     let settings = RedisSettings {
         username: Some("wardgate".into()),
-        password_file: Some(file_in(server.dir(), "password", "PASSWORD\n")),
+        password_file: Some(file_in(server.dir(), "password", "YOUR-PASSWORD\n")),
         ..server.settings()
     };
     let (one, two) = (connected(settings.clone()).await, connected(settings.clone()).await);

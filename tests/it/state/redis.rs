@@ -200,7 +200,7 @@ async fn the_documented_acl_is_enough() {
     let server = Redis::start(&[]);
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(server.say(&words), "OK");
-    let password = file_in(server.dir(), "password", "PASSWORD\n");
+    let password = file_in(server.dir(), "password", "YOUR-PASSWORD\n");
     let settings = RedisSettings {
         username: Some("wardgate".into()),
         password_file: Some(password),
@@ -210,7 +210,7 @@ async fn the_documented_acl_is_enough() {
     wardgate::state::conformance::run(Arc::clone(&state) as _).await;
     soon("it is subscribed", AGAIN, async || state.is_subscribed()).await;
     assert_eq!(state.notice(), None, "and announces");
-    let as_user = ["--user", "wardgate", "--pass", "PASSWORD", "--no-auth-warning"];
+    let as_user = ["--user", "wardgate", "--pass", "YOUR-PASSWORD", "--no-auth-warning"];
     for words in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["GET", "other:key"], &["KEYS", "*"]] {
         let said = server.say_as(&as_user, words);
         assert!(said.contains("NOPERM"), "{words:?}: {said}");

@@ -88,7 +88,7 @@ async fn gateways_follow_the_sentinels_when_the_master_hangs() {
         sentinel_password_file: Some(file_in(servers.master.dir(), password, password)),
         ..servers.settings()
     };
-    let (one, two) = (connected(servers.settings()).await, connected(signing_in("PASSWORD")).await);
+    let (one, two) = (connected(servers.settings()).await, connected(signing_in("YOUR-PASSWORD")).await);
     let stranger = RedisState::start(signing_in("another"), &Handle::current());
     soon("it is refused", AGAIN, async || {
         stranger.trouble().is_some_and(|why| why.contains("Sentinel") && why.contains("password"))

@@ -60,7 +60,7 @@ fn the_table_of_outages_holds_and_each_heals_by_itself() {
     setup.change(|text| {
         format!("{text}{LENIENT_ROUTE}").replace("upstreams:", &format!("{LENIENT_TIER}upstreams:"))
     });
-    std::fs::write(setup.dir().join("password"), "PASSWORD\n").expect("writable");
+    std::fs::write(setup.dir().join("password"), "YOUR-PASSWORD\n").expect("writable");
     let gateway = setup.start();
     let set = |words: &[&str]| assert_eq!(server.say(words), "OK", "{words:?}");
     let rows = [
@@ -86,7 +86,7 @@ fn the_table_of_outages_holds_and_each_heals_by_itself() {
                 set(&["ACL", "SETUSER", "wardgate", "resetpass", ">another"]);
                 server.say(&["CLIENT", "KILL", "USER", "wardgate"]);
             },
-            end: &|| set(&["ACL", "SETUSER", "wardgate", ">PASSWORD"]),
+            end: &|| set(&["ACL", "SETUSER", "wardgate", ">YOUR-PASSWORD"]),
             low: 503,
             lenient: 200,
             says: "password",

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::session::browser::ACCESS;
 use crate::session::{events, signed_in};
+use crate::support::canaries::canary;
 use crate::support::eventually;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -81,11 +82,15 @@ fn ticket(browser: &mut Browser, name: &str) -> String {
     to
 }
 
+fn signed_in_as() -> String {
+    format!("You are signed in as {}.", canary("NameThere"))
+}
+
 #[test]
 fn what_is_confirmed_there_is_sent_once_and_answered_at_the_applications_address() {
     let (gateway, upstream) = start_apart(Idp::shared());
     let (mut browser, page, _) = proven(&gateway, b"street=1+Main+St");
-    assert!(page.body.contains("1 Main St") && page.body.contains("You are signed in as alice."), "{page:?}");
+    assert!(page.body.contains("1 Main St") && page.body.contains(&signed_in_as()), "{page:?}");
     let session = browser.session().expect("signed in").to_owned();
     // Nothing has any effect yet.
     assert_eq!((browser.step(&portal(PAY)).status, posts(&upstream)), (401, 0));
@@ -213,7 +218,7 @@ fn somebody_elses_confirmation_sends_nothing() {
     // Bob is lured into Alice's window, or has stolen its address.
     let mut bob = signed_in(&gateway, "bob");
     let lured = bob.go(&ticket(&mut alice, name_of(&url))).answer;
-    assert!(lured.body.contains("You are signed in as alice."), "{lured:?}");
+    assert!(lured.body.contains(&signed_in_as()), "{lured:?}");
     let arrived = confirm_there(&mut bob, &lured).answer;
     assert_eq!((arrived.status, posts(&upstream)), (403, 0), "{arrived:?}");
     let mut stranger = bob.clone();

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{free_address, http};
+use super::{canaries, free_address, http};
+
+const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: gateway.example\r\nConnection: close\r\n\r\n";
 
 /// A gateway that is not started yet.
 pub struct Setup {
@@ -304,9 +306,18 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let is_running = self.child.try_wait().is_ok_and(|status| status.is_none());
+        let is_looked_through = !std::thread::panicking();
+        let metrics = (is_running && is_looked_through)
+            .then(|| http::raw(self.telemetry, METRICS, Duration::from_secs(2)).ok())
+            .flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if is_looked_through {
+            self.read_to_end();
+            let metrics = metrics.as_deref().map(String::from_utf8_lossy);
+            canaries::look_through(self.dir.path(), &self.logs().join("\n"), metrics.as_deref());
+        } else {
             eprintln!("--- what the gateway said ---\n{}", self.logs().join("\n"));
         }
     }

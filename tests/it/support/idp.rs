@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::canaries::canary;
 use super::{free_address, http};
 
 /// The provider; ends with the value.
@@ -178,6 +179,12 @@ impl Drop for Idp {
     }
 }
 
+/// What it says of everybody.
+fn personal() -> Value {
+    json!({"name": canary("NameThere"), "email": canary("EmailThere"), "phone_number": canary("PhoneThere"),
+        "street_address": canary("StreetThere")})
+}
+
 /// Node.js: the one that `scripts/setup.sh test` has installed, else the system's.
 pub fn node() -> Command {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin/node");
@@ -189,6 +196,7 @@ fn launch(address: SocketAddr) -> (Child, SocketAddr) {
     let mut process = node()
         .arg(root.join("tests/it/idp/server.mjs"))
         .env("IDP_PORT", address.port().to_string())
+        .env("IDP_PERSONAL", personal().to_string())
         // It ends when this closes, so it never outlives the test.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,5 +1,6 @@
 //! What the integration tests stand on: the real program, a recording upstream, raw sockets, tokens, real servers.
 
+pub mod canaries;
 pub mod gateway;
 pub mod http;
 pub mod idp;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
+use super::canaries::canary;
+
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Recorded {
@@ -47,9 +49,10 @@ pub struct Recorder {
 impl Recorder {
     /// Answers every request with 200 and `{"served":true}`.
     pub fn start() -> Self {
-        Self::behaving(Arc::new(|_, stream| {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"served\":true}").is_ok()
-        }))
+        let personal = ["Allergy", "Medication", "Ward"].map(|name| format!("X-{name}: {}\r\n", canary(name)));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{}", personal.concat());
+        let answer = format!("{head}Content-Length: 15\r\n\r\n{{\"served\":true}}");
+        Self::behaving(Arc::new(move |_, stream| stream.write_all(answer.as_bytes()).is_ok()))
     }
 
     /// Answers like [`Self::start`] and remembers nothing: for more requests than memory should hold.

@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::canaries::canary;
+
 /// An answer as it came.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -196,6 +198,27 @@ impl Connection {
     }
 }
 
+/// Headers that say something of a person or a secret, with the places of their canaries.
+const PERSONAL: [(&str, &str); 8] = [
+    ("User-Agent", "Browser"),
+    ("Referer", "CameFrom"),
+    ("X-Medical-Record-Number", "RecordNumber"),
+    ("X-Api-Key", "Permit"),
+    ("X-Patient-Name", "RealName"),
+    ("X-Device", "Equipment"),
+    ("X-Document-Title", "DocumentTitle"),
+    ("If-None-Match", "Version"),
+];
+
+/// Adds canaries to a head's lines, where a test says nothing else there.
+pub fn plant(head: &mut String, headers: &[(&str, &str)]) {
+    for (name, place) in PERSONAL {
+        if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            head.push_str(&format!("{name}: \"{}\"\r\n", canary(place)));
+        }
+    }
+}
+
 /// A request's head; `length` is that of its body.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usize>) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
@@ -205,6 +228,7 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
+    plant(&mut head, headers);
     if let Some(length) = length {
         head.push_str(&format!("Content-Length: {length}\r\n"));
     }
