@@ -9,8 +9,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::{EXPORT, ROUTES, proofs};
-use crate::support::upstream::Behaviour;
 use crate::support::canaries::{self, canary};
+use crate::support::upstream::Behaviour;
 use crate::support::{Gateway, Recorder, Setup, Signer, free_address, http, tokens};
 
 /// Fails where the text holds a canary or a part of a token.

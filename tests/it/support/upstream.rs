@@ -49,7 +49,8 @@ pub struct Recorder {
 impl Recorder {
     /// Answers every request with 200 and `{"served":true}`.
     pub fn start() -> Self {
-        let personal = ["Allergy", "Medication", "Ward"].map(|name| format!("X-{name}: {}\r\n", canary(name)));
+        let personal =
+            ["Allergy", "Medication", "Ward"].map(|name| format!("X-{name}: {}\r\n", canary(name)));
         let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{}", personal.concat());
         let answer = format!("{head}Content-Length: 15\r\n\r\n{{\"served\":true}}");
         Self::behaving(Arc::new(move |_, stream| stream.write_all(answer.as_bytes()).is_ok()))
