@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::audit::formats::Format;
+
 /// The audit trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
@@ -31,6 +33,8 @@ pub struct SinkSettings {
 pub enum RecordFormat {
     /// The journal's own line, byte for byte.
     Wardgate,
+    /// A format of others.
+    Converted(Format),
 }
 
 /// What a sink is.

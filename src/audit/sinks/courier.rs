@@ -12,8 +12,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::cursor::{self, Cursor};
-use super::failure::Failure;
-use super::feed::{self, Batch};
+use super::failure::{Failure, Stopped};
+use super::feed;
+use super::item::{Item, Pending};
+use super::scribe::Scribe;
 use super::{Target, Trouble};
 use crate::audit::event::Event;
 use crate::config::settings::SinkSettings;
@@ -44,6 +46,10 @@ pub(super) struct Courier {
     stop: watch::Receiver<bool>,
     trouble: Trouble,
     cursor: Cursor,
+    /// Away while it is at work.
+    scribe: Option<Scribe>,
+    /// What was read and is not delivered yet.
+    pending: Option<Pending>,
     /// Whose turn it was.
     last: String,
     /// How many records are handed over at once: fewer while they are refused, so that the one that is can be named.
@@ -74,6 +80,8 @@ impl Courier {
             stop,
             trouble,
             cursor: Cursor::default(),
+            scribe: Some(Scribe::new(settings.format)),
+            pending: None,
             last: String::new(),
             most: MOST_RECORDS,
             failures: 0,
@@ -143,17 +151,15 @@ impl Courier {
         }
     }
 
-    /// Delivers the next batch; says whether there was one.
+    /// Delivers the next records; says whether there were any.
     async fn round(&mut self) -> Result<bool, Failure> {
-        let (dir, mut cursor) = (self.dir.clone(), self.cursor.clone());
-        let (last, most) = (self.last.clone(), self.most);
-        let read = blocking(move || feed::next(&dir, &mut cursor, &last, most).map(|next| (cursor, next)));
-        let (cursor, next) =
-            read.await.map_err(|error| Failure::Own(format!("the audit trail can't be read: {error}")))?;
-        self.cursor = cursor;
         let name = Arc::clone(&self.name);
         let label = [&*name];
-        let Some(batch) = next else {
+        let pending = match self.pending.take() {
+            Some(pending) => Some(pending),
+            None => self.read().await?,
+        };
+        let Some(mut pending) = pending else {
             if self.is_unsaved {
                 self.save().await?;
             }
@@ -161,24 +167,64 @@ impl Courier {
             metrics().sink_lag_seconds.with_label_values(&label).set(0);
             return Ok(false);
         };
-        self.observe_lag(&batch);
-        if !batch.records.is_empty() {
-            self.target.deliver(&batch.records).await?;
-            metrics().sink_delivered.with_label_values(&label).inc_by(batch.records.len() as u64);
+        self.observe_lag(&pending);
+        let items: Vec<Item> = pending.items.iter().take(self.most).map(|(item, _)| item.clone()).collect();
+        let delivered = if items.is_empty() { Ok(()) } else { self.target.deliver(&items).await };
+        let (taken, why) = match delivered {
+            Ok(()) => (items.len(), None),
+            Err(Stopped { taken, why }) => (taken.min(items.len()), Some(why)),
+        };
+        if taken > 0 || why.is_none() {
+            metrics().sink_delivered.with_label_values(&label).inc_by(taken as u64);
+            if let Some(place) = pending.taken(taken) {
+                self.cursor.trails.insert(pending.trail.clone(), place);
+                // What was acknowledged is not sent again by this process, whether or not that can be written down.
+                self.is_unsaved = true;
+            }
         }
-        if batch.damaged > 0 {
-            metrics().sink_left_out.with_label_values(&label).inc_by(batch.damaged);
-            tracing::error!(sink = %self.name, trail = batch.trail, lines = batch.damaged,
-                "damaged lines of the audit trail are not delivered; see `wardgate audit verify`");
+        if pending.items.is_empty() && why.is_none() {
+            if pending.damaged > 0 {
+                metrics().sink_left_out.with_label_values(&label).inc_by(pending.damaged);
+                tracing::error!(sink = %self.name, trail = pending.trail, lines = pending.damaged,
+                    "damaged lines of the audit trail are not delivered; see `wardgate audit verify`");
+            }
+            self.last = pending.trail;
+        } else {
+            self.pending = Some(pending);
         }
-        self.last.clone_from(&batch.trail);
-        self.cursor.trails.insert(batch.trail, batch.after);
-        // What was acknowledged is not sent again by this process, whether or not that can be written down.
-        self.is_unsaved = true;
-        self.save().await?;
+        if self.is_unsaved {
+            self.save().await?;
+        }
+        if let Some(why) = why {
+            return Err(why);
+        }
         // Slowly: what was too much a moment ago is too much again.
         self.most = (self.most + self.most / 8 + 1).min(MOST_RECORDS);
         Ok(true)
+    }
+
+    /// Reads and converts what follows in any trail.
+    async fn read(&mut self) -> Result<Option<Pending>, Failure> {
+        let (dir, mut cursor, last) = (self.dir.clone(), self.cursor.clone(), self.last.clone());
+        let Some(mut scribe) = self.scribe.take() else {
+            return Err(Failure::Own(
+                "its last look at the audit trail did not end: restart the gateway".to_owned(),
+            ));
+        };
+        let work = move || {
+            let read = feed::next(&dir, &mut cursor, &last, MOST_RECORDS).and_then(|batch| {
+                let Some(batch) = batch else { return Ok(None) };
+                let at = cursor.trails.get(&batch.trail).cloned().unwrap_or_default();
+                scribe.write(&dir, &cursor, &at, batch).map(Some)
+            });
+            Ok((cursor, scribe, read))
+        };
+        let unreadable = |error| Failure::Own(format!("the audit trail can't be read: {error}"));
+        let (cursor, scribe, read) = blocking(work).await.map_err(unreadable)?;
+        self.scribe = Some(scribe);
+        let read = read.map_err(unreadable)?;
+        self.cursor = cursor;
+        Ok(read)
     }
 
     async fn save(&mut self) -> Result<(), Failure> {
@@ -189,12 +235,12 @@ impl Courier {
         Ok(())
     }
 
-    fn observe_lag(&self, batch: &Batch) {
+    fn observe_lag(&self, pending: &Pending) {
         let name = Arc::clone(&self.name);
         let label = [&*name];
-        let records = batch.behind.saturating_add(batch.records.len() as u64);
+        let records = pending.behind.saturating_add(pending.items.len() as u64);
         metrics().sink_lag_records.with_label_values(&label).set(i64::try_from(records).unwrap_or(i64::MAX));
-        let oldest = batch.records.first().map(|record| record.time.as_second());
+        let oldest = pending.items.first().map(|(item, _)| item.time.as_second());
         let seconds = oldest.map_or(0, |oldest| (Timestamp::now().as_second() - oldest).max(0));
         metrics().sink_lag_seconds.with_label_values(&label).set(seconds);
     }

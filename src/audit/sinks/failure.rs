@@ -24,6 +24,21 @@ pub(super) enum Failure {
     Own(String),
 }
 
+/// Not everything was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stopped {
+    /// So many were, from the front.
+    pub(super) taken: usize,
+    /// Why the next one was not.
+    pub(super) why: Failure,
+}
+
+impl From<Failure> for Stopped {
+    fn from(why: Failure) -> Self {
+        Self { taken: 0, why }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

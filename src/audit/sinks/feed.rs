@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::ops::Bound;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cursor::{Cursor, Position};
-use crate::audit::frame::{self, Head};
-use crate::audit::records::{MOST_LINE, MOST_SEQUENCE};
+use super::files::{self, Place, ReadAt};
+use crate::audit::frame;
 use crate::audit::trail::{self, Trail, read_line};
 
 /// No more bytes of records are handed over at once, unless one alone is longer.
@@ -27,6 +26,8 @@ pub(super) struct Record {
     pub(super) time: Timestamp,
     /// Its line, without the end.
     pub(super) line: Vec<u8>,
+    /// The place behind it.
+    pub(super) after: Position,
 }
 
 /// What follows a place.
@@ -36,13 +37,17 @@ pub(super) struct Batch {
     pub(super) trail: String,
     /// In order; none where only damaged lines follow.
     pub(super) records: Vec<Record>,
-    /// The place behind them.
+    /// The place behind all of it.
     pub(super) after: Position,
     /// So many lines are no records as they were written, and are left out.
     pub(super) damaged: u64,
-    /// So many records follow, about.
+    /// So many records follow in all trails, about.
     pub(super) behind: u64,
 }
+
+/// So much of a trail is read again before its first record is converted, in bytes: the intents in it, of which outcomes are
+/// still to come.
+const LOOK_BACK: u64 = 16 << 20;
 
 /// The next records of any trail; trails take turns, beginning behind the one named `last`. Forgets trails that are gone.
 ///
@@ -54,50 +59,57 @@ pub(super) fn next(dir: &Path, cursor: &mut Cursor, last: &str, most: usize) -> 
     let behind = trails.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
     for (name, trail) in behind.chain(trails.range::<str, _>((Bound::Unbounded, Bound::Included(last)))) {
         let at = cursor.trails.get(name).cloned().unwrap_or_default();
-        let batch = of_trail(name, trail, &at, most)?;
+        let mut batch = of_trail(name, trail, &at, most)?;
         if batch.after != at {
+            for (other, trail) in trails.iter().filter(|(other, _)| *other != name) {
+                let delivered = cursor.trails.get(other).map_or(0, |at| at.sequence);
+                batch.behind += files::newest(&files::sources(trail)?)?.saturating_sub(delivered);
+            }
             return Ok(Some(batch));
         }
     }
     Ok(None)
 }
 
-/// Where a file of a trail is.
-enum Place<'t> {
-    At(&'t Path),
-    Opened(&'t File),
-}
-
-/// The files of a trail by the numbers of their first records, one for each: of several the one that the journal named, then
-/// the one that is written to, then the longest of those that were put aside (also as somebody's copy). What is whole in
-/// those was recorded.
+/// Shows the records of a trail that stand just before a place, the oldest first.
 ///
 /// # Errors
-/// One can't be read, and what follows it must not be taken for all there is.
-fn sources(trail: &Trail) -> io::Result<Vec<(u64, Place<'_>)>> {
-    let named = |path: &Path, error: io::Error| {
-        io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
-    };
-    let mut found = Vec::new();
-    for path in &trail.files {
-        // Their names hold it.
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.rsplit('.').next()?.parse().ok());
-        found.extend(number.map(|first: u64| (first, 0, 0, Place::At(path))));
+/// Something can't be read.
+pub(super) fn before(dir: &Path, name: &str, at: &Position, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let trails = trail::trails(dir)?;
+    let Some(trail) = trails.get(name) else { return Ok(()) };
+    let sources = files::sources(trail)?;
+    let mut left = LOOK_BACK;
+    let mut parts = Vec::new();
+    for (first, place) in sources.iter().rev().filter(|(first, _)| *first <= at.first) {
+        let end =
+            if *first == at.first { at.offset } else { place.with(|file| Ok(file.metadata()?.len()))? };
+        let begin = end.saturating_sub(left);
+        parts.push((place, begin, end));
+        left -= end - begin;
+        if left == 0 {
+            break;
+        }
     }
-    match (&trail.active, trail.opened()) {
-        (Some(path), None) => return Err(named(path, io::Error::other("it can't be opened"))),
-        (_, Some(file)) => found.extend(first_of(file)?.map(|first| (first, 1, 0, Place::Opened(file)))),
-        (None, None) => {}
+    for (place, begin, end) in parts.into_iter().rev() {
+        place.with(|file| {
+            let mut reader = BufReader::with_capacity(1 << 16, ReadAt { file, offset: begin });
+            let (mut line, mut offset) = (Vec::new(), begin);
+            while offset < end {
+                let read = read_line(&mut reader, &mut line)?;
+                if read.length == 0 {
+                    break;
+                }
+                offset += read.length;
+                // The first one may be the end of a record only, and has no good checksum then.
+                if read.is_ended && frame::is_whole(&line) {
+                    each(&line);
+                }
+            }
+            Ok(())
+        })?;
     }
-    for path in &trail.put_aside {
-        let file = File::open(path).map_err(|error| named(path, error))?;
-        let length = file.metadata()?.len();
-        found.extend(first_of(&file)?.map(|first| (first, 2, u64::MAX - length, Place::At(path))));
-    }
-    found.retain(|(first, ..)| *first < MOST_SEQUENCE);
-    found.sort_by_key(|(first, kind, shorter, _)| (*first, *kind, *shorter));
-    found.dedup_by_key(|(first, ..)| *first);
-    Ok(found.into_iter().map(|(first, _, _, place)| (first, place)).collect())
+    Ok(())
 }
 
 /// Where to go on: at the beginning, where the trail is another one than the cursor's, as after an operator has moved the old
@@ -112,44 +124,8 @@ fn whence<'a>(name: &str, at: &'a Position, sources: &[(u64, Place<'_>)]) -> Cow
     Cow::Owned(Position::default())
 }
 
-/// Reads a file from a place on, whoever else reads it through the same handle.
-struct ReadAt<'f> {
-    file: &'f File,
-    offset: u64,
-}
-
-impl Read for ReadAt<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        Ok(read)
-    }
-}
-
-/// The number of a file's first whole record.
-fn first_of(file: &File) -> io::Result<Option<u64>> {
-    let (mut reader, mut line) = (BufReader::new(ReadAt { file, offset: 0 }), Vec::new());
-    while read_line(&mut reader, &mut line)?.is_ended {
-        if frame::is_whole(&line) {
-            return Ok(Head::read(&line).map(|head| head.sequence));
-        }
-    }
-    Ok(None)
-}
-
-/// The number of a file's last whole record, or 0.
-fn last_of(file: &File) -> io::Result<u64> {
-    let length = file.metadata()?.len();
-    let offset = length.saturating_sub(MOST_LINE as u64 + 4096);
-    let (mut reader, mut line, mut last) = (BufReader::new(ReadAt { file, offset }), Vec::new(), 0);
-    while read_line(&mut reader, &mut line)?.is_ended {
-        last = Head::read(&line).map_or(last, |head| head.sequence);
-    }
-    Ok(last)
-}
-
 fn of_trail(name: &str, trail: &Trail, at: &Position, most: usize) -> io::Result<Batch> {
-    let sources = sources(trail)?;
+    let sources = files::sources(trail)?;
     let at = whence(name, at, &sources);
     let mut batch = Batch {
         trail: name.to_owned(),
@@ -194,12 +170,7 @@ fn of_trail(name: &str, trail: &Trail, at: &Position, most: usize) -> io::Result
         let is_full = read(file, &mut batch, is_last, most, &mut bytes)?;
         batch.after.seal(file)?;
         if is_full {
-            batch.behind = match sources.last() {
-                Some((_, Place::Opened(file))) => last_of(file)?,
-                Some((_, Place::At(path))) => last_of(&File::open(path)?)?,
-                None => 0,
-            }
-            .saturating_sub(batch.after.sequence);
+            batch.behind = files::newest(&sources)?.saturating_sub(batch.after.sequence);
             break;
         }
     }
@@ -217,17 +188,20 @@ fn read(file: &File, batch: &mut Batch, is_last: bool, most: usize, bytes: &mut 
         }
         let record =
             Some(&line).filter(|line| read.is_ended && frame::is_whole(line)).and_then(|line| record(line));
-        if let Some((sequence, record)) = record {
-            if batch.records.len() >= most || (*bytes > 0 && *bytes + line.len() > MOST_BYTES) {
-                return Ok(true);
-            }
+        let is_record = record.is_some();
+        if is_record && (batch.records.len() >= most || (*bytes > 0 && *bytes + line.len() > MOST_BYTES)) {
+            return Ok(true);
+        }
+        batch.after.offset += read.length;
+        if let Some((sequence, mut record)) = record {
             *bytes += line.len();
-            batch.records.push(record);
             batch.after.sequence = sequence;
+            batch.after.seal(file)?;
+            record.after.clone_from(&batch.after);
+            batch.records.push(record);
         } else {
             batch.damaged += 1;
         }
-        batch.after.offset += read.length;
     }
 }
 
@@ -247,7 +221,12 @@ fn record(line: &[u8]) -> Option<(u64, Record)> {
     if !is_origin {
         return None;
     }
-    let record = Record { key: format!("{origin}:{seq}"), time: time.parse().ok()?, line: line.to_vec() };
+    let record = Record {
+        key: format!("{origin}:{seq}"),
+        time: time.parse().ok()?,
+        line: line.to_vec(),
+        after: Position::default(),
+    };
     Some((seq, record))
 }
 

@@ -5,9 +5,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use serde::Deserialize;
 
-use super::failure::Failure;
-use super::feed::Record;
-use super::format::{self, Format};
+use super::failure::{Failure, Stopped};
+use super::item::Item;
 use crate::config::settings::{BatchShape, HttpSinkSettings};
 
 /// How long one request may take, with its answer.
@@ -19,11 +18,10 @@ const MOST_ANSWER: usize = 4 << 20;
 pub(super) struct HttpSink {
     client: Client,
     settings: HttpSinkSettings,
-    format: Format,
 }
 
 impl HttpSink {
-    pub(super) fn open(settings: &HttpSinkSettings, format: Format) -> Result<Self, String> {
+    pub(super) fn open(settings: &HttpSinkSettings) -> Result<Self, String> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .referer(false)
@@ -40,26 +38,26 @@ impl HttpSink {
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { client, settings: settings.clone(), format })
+        Ok(Self { client, settings: settings.clone() })
     }
 
-    pub(super) async fn deliver(&self, records: &[Record]) -> Result<(), Failure> {
+    pub(super) async fn deliver(&self, items: &[Item]) -> Result<(), Stopped> {
         let mut request = self
             .client
             .post(self.settings.url.clone())
             .header(CONTENT_TYPE, self.settings.batch.content_type())
-            .body(body(self.settings.batch, self.format, records));
+            .body(body(self.settings.batch, items));
         if let Some(value) = self.authorization().await? {
             request = request.header(AUTHORIZATION, value);
         }
         let answer = request.send().await.map_err(|error| of(&error))?;
         let status = answer.status();
-        let key = || records.first().map(|record| record.key.clone()).unwrap_or_default();
+        let key = || items.first().map(|item| item.key.clone()).unwrap_or_default();
         match judge(status) {
-            Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, records),
+            Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
             Judged::Taken => Ok(()),
-            Judged::Later => Err(Failure::Unavailable(status.as_u16())),
-            Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }),
+            Judged::Later => Err(Failure::Unavailable(status.as_u16()).into()),
+            Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }.into()),
         }
     }
 
@@ -110,28 +108,27 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn body(shape: BatchShape, format: Format, records: &[Record]) -> Vec<u8> {
-    let length: usize = records.iter().map(|record| record.line.len() + 200).sum();
+fn body(shape: BatchShape, items: &[Item]) -> Vec<u8> {
+    let length: usize = items.iter().map(|item| item.body.len() + 200).sum();
     let mut body = Vec::with_capacity(length);
-    for record in records {
-        let line = format::encode(format, &record.line);
+    for item in items {
         match shape {
-            BatchShape::Ndjson => body.extend_from_slice(&line),
+            BatchShape::Ndjson => body.extend_from_slice(&item.body),
             BatchShape::Splunk => {
-                let milliseconds = record.time.as_millisecond();
+                let milliseconds = item.time.as_millisecond();
                 let (seconds, rest) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
                 let head = format!(
                     r#"{{"time":{seconds}.{rest:03},"source":"wardgate","sourcetype":"wardgate:audit","fields":{{"key":"{}"}},"event":"#,
-                    record.key
+                    item.key
                 );
                 body.extend_from_slice(head.as_bytes());
-                body.extend_from_slice(&line);
+                body.extend_from_slice(&item.body);
                 body.push(b'}');
             }
             BatchShape::Bulk => {
                 // `create` leaves what is there: 409 for a record that came before.
-                body.extend_from_slice(format!("{{\"create\":{{\"_id\":\"{}\"}}}}\n", record.key).as_bytes());
-                body.extend_from_slice(&line);
+                body.extend_from_slice(format!("{{\"create\":{{\"_id\":\"{}\"}}}}\n", item.key).as_bytes());
+                body.extend_from_slice(&item.body);
             }
         }
         body.push(b'\n');
@@ -140,15 +137,15 @@ fn body(shape: BatchShape, format: Format, records: &[Record]) -> Vec<u8> {
 }
 
 /// Looks at what became of each record of a bulk request.
-fn bulk(answer: &[u8], records: &[Record]) -> Result<(), Failure> {
+fn bulk(answer: &[u8], items: &[Item]) -> Result<(), Stopped> {
     #[derive(Deserialize)]
     struct Answer {
         errors: bool,
         #[serde(default)]
-        items: Vec<Item>,
+        items: Vec<Told>,
     }
     #[derive(Deserialize)]
-    struct Item {
+    struct Told {
         create: Created,
     }
     #[derive(Deserialize)]
@@ -159,37 +156,41 @@ fn bulk(answer: &[u8], records: &[Record]) -> Result<(), Failure> {
     if !answer.errors {
         return Ok(());
     }
-    if answer.items.len() != records.len() {
-        return Err(Failure::Unintelligible);
+    if answer.items.len() != items.len() {
+        return Err(Failure::Unintelligible.into());
     }
-    let mut later = None;
-    for (item, record) in answer.items.iter().zip(records) {
-        let status = StatusCode::from_u16(item.create.status).map_err(|_| Failure::Unintelligible)?;
-        match judge(status) {
-            Judged::Taken => {}
-            Judged::Never if status == StatusCode::CONFLICT => {}
-            Judged::Never => {
-                return Err(Failure::Refused { status: status.as_u16(), key: record.key.clone() });
-            }
-            Judged::Later => later = Some(Failure::Unavailable(status.as_u16())),
+    let mut stopped: Option<Stopped> = None;
+    for (taken, (told, item)) in answer.items.iter().zip(items).enumerate() {
+        let status = StatusCode::from_u16(told.create.status).map_err(|_| Failure::Unintelligible)?;
+        let why = match judge(status) {
+            Judged::Taken => continue,
+            Judged::Never if status == StatusCode::CONFLICT => continue,
+            Judged::Never => Failure::Refused { status: status.as_u16(), key: item.key.clone() },
+            Judged::Later => Failure::Unavailable(status.as_u16()),
+        };
+        // The first of them that will never be taken is what somebody has to do something about.
+        match &mut stopped {
+            None => stopped = Some(Stopped { taken, why }),
+            Some(stopped) if matches!(stopped.why, Failure::Unavailable(_)) => stopped.why = why,
+            Some(_) => {}
         }
     }
-    later.map_or(Ok(()), Err)
+    stopped.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(number: u64) -> Record {
+    fn item(number: u64) -> Item {
         let time = "2026-11-22T10:15:00.123456Z".parse().expect("a time");
-        Record { key: format!("o:{number}"), time, line: format!(r#"{{"seq":{number}}}"#).into_bytes() }
+        Item { key: format!("o:{number}"), time, body: format!(r#"{{"seq":{number}}}"#).into_bytes() }
     }
 
     #[test]
     fn every_shape_carries_the_exact_record_and_its_key() {
-        let records = [record(1), record(2)];
-        let text = |shape| String::from_utf8(body(shape, Format::Wardgate, &records)).expect("text");
+        let items = [item(1), item(2)];
+        let text = |shape| String::from_utf8(body(shape, &items)).expect("text");
         assert_eq!(text(BatchShape::Ndjson), "{\"seq\":1}\n{\"seq\":2}\n");
         assert_eq!(
             text(BatchShape::Bulk),
@@ -207,18 +208,19 @@ mod tests {
 
     #[test]
     fn a_bulk_answer_counts_item_by_item() {
-        let records = [record(1), record(2)];
+        let items = [item(1), item(2)];
         let judge = |first: u16, second: u16| {
             let answer = serde_json::json!({ "errors": true, "items": [
                 { "create": { "status": first } }, { "create": { "status": second } } ] });
-            bulk(answer.to_string().as_bytes(), &records)
+            bulk(answer.to_string().as_bytes(), &items)
         };
-        assert_eq!(bulk(br#"{"errors":false,"items":[]}"#, &records), Ok(()));
+        assert_eq!(bulk(br#"{"errors":false,"items":[]}"#, &items), Ok(()));
         assert_eq!(judge(201, 409), Ok(()), "it was there already");
-        assert_eq!(judge(201, 429), Err(Failure::Unavailable(429)));
-        assert_eq!(judge(503, 400), Err(Failure::Refused { status: 400, key: "o:2".to_owned() }));
+        let stopped = |taken, why| Err(Stopped { taken, why });
+        assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable(429)));
+        assert_eq!(judge(503, 400), stopped(0, Failure::Refused { status: 400, key: "o:2".to_owned() }));
         for other in ["", "{}", r#"{"errors":true,"items":[]}"#] {
-            assert_eq!(bulk(other.as_bytes(), &records), Err(Failure::Unintelligible), "{other}");
+            assert_eq!(bulk(other.as_bytes(), &items), Err(Failure::Unintelligible.into()), "{other}");
         }
     }
 }

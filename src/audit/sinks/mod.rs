@@ -8,8 +8,10 @@ mod courier;
 mod cursor;
 mod failure;
 mod feed;
-pub mod format;
+mod files;
 mod http;
+mod item;
+mod scribe;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -20,9 +22,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::courier::Courier;
-use self::failure::Failure;
-use self::feed::Record;
+use self::failure::Stopped;
 use self::http::HttpSink;
+use self::item::Item;
 use crate::config::settings::{SinkKind, SinkSettings};
 use crate::enforce::ports::Journal;
 
@@ -45,14 +47,14 @@ enum Target {
 impl Target {
     fn open(settings: &SinkSettings) -> Result<Self, String> {
         match &settings.kind {
-            SinkKind::Http(http) => HttpSink::open(http, settings.format).map(Self::Http),
+            SinkKind::Http(http) => HttpSink::open(http).map(Self::Http),
         }
     }
 
     /// Hands records over; `Ok` is the other side's word that it has them all.
-    async fn deliver(&self, records: &[Record]) -> Result<(), Failure> {
+    async fn deliver(&mut self, items: &[Item]) -> Result<(), Stopped> {
         match self {
-            Self::Http(sink) => sink.deliver(records).await,
+            Self::Http(sink) => sink.deliver(items).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use reqwest::Url;
 
 use super::shared_signals::authorization_file;
+use crate::audit::formats::Format;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::insecure::is_loopback;
@@ -60,7 +61,7 @@ fn sinks(file: &File, schema: Option<&Audit>, base_dir: &Path, report: &mut Repo
         let format = values::choice(
             report,
             &item.value.format,
-            &[("wardgate", RecordFormat::Wardgate)],
+            &[("wardgate", RecordFormat::Wardgate), ("ocsf", RecordFormat::Converted(Format::Ocsf))],
             RecordFormat::Wardgate,
         );
         let kind = http(&item.value, item.into(), may_be_plain, base_dir, report);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use wardgate::audit::event::Event;
+use wardgate::audit::formats::Format;
 use wardgate::audit::journal::{FileJournal, Options};
 use wardgate::audit::signing::Key;
 use wardgate::audit::sinks::Sinks;
@@ -109,7 +110,7 @@ struct Running {
 }
 
 /// A journal with small files, and a sink.
-fn run(collector: &Collector, batch: BatchShape) -> Running {
+fn run(collector: &Collector, batch: BatchShape, format: RecordFormat) -> Running {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().expect("a directory");
     let key = Key::kept(&[3; 32]).expect("a key");
@@ -123,8 +124,7 @@ fn run(collector: &Collector, batch: BatchShape) -> Running {
         authorization_file: None,
         ca_file: None,
     };
-    let settings =
-        [SinkSettings { name: "siem".into(), format: RecordFormat::Wardgate, kind: SinkKind::Http(http) }];
+    let settings = [SinkSettings { name: "siem".into(), format, kind: SinkKind::Http(http) }];
     let port = Arc::clone(&journal) as Arc<dyn Journal>;
     let sinks = Sinks::start(dir.path(), &settings, &port, runtime.handle()).expect("starts");
     Running { journal, sinks, runtime, dir }
@@ -141,7 +141,7 @@ impl Running {
 
 fn outage(count: usize) {
     let collector = Collector::start("ok");
-    let running = run(&collector, BatchShape::Splunk);
+    let running = run(&collector, BatchShape::Splunk, RecordFormat::Wardgate);
     running.append(count / 5);
     eventually("some came", LONG, || collector.kept().len() > 10);
     for mode in ["500", "lost", "429", "400"] {
@@ -188,7 +188,7 @@ fn nothing_is_lost_in_a_long_outage() {
 fn a_record_that_is_refused_is_named_and_nothing_behind_it_is_lost() {
     let collector = Collector::start("bulk");
     std::fs::write(collector.dir.path().join("poison"), "40").expect("written");
-    let running = run(&collector, BatchShape::Bulk);
+    let running = run(&collector, BatchShape::Bulk, RecordFormat::Wardgate);
     running.append(100);
     eventually("the record is named", LONG, || {
         running.sinks.trouble().iter().any(|why| why.contains("o:40") && why.contains("400"))
@@ -201,6 +201,31 @@ fn a_record_that_is_refused_is_named_and_nothing_behind_it_is_lost() {
     assert_eq!(downs, 1, "what gets through meanwhile ends no outage");
     let kept: HashSet<String> = collector.kept().iter().map(key).collect();
     assert_eq!(recorded(running.dir.path()).difference(&kept).count(), 0);
+}
+
+#[test]
+fn in_another_format_every_record_comes_as_the_same_bytes_however_often() {
+    let collector = Collector::start("ok");
+    let running = run(&collector, BatchShape::Ndjson, RecordFormat::Converted(Format::Ocsf));
+    running.append(500);
+    eventually("some came", LONG, || !collector.lines("kept").is_empty());
+    collector.becomes("lost");
+    running.append(500);
+    eventually("it fails", LONG, || !running.sinks.trouble().is_empty());
+    collector.becomes("ok");
+    running.journal.flush(LONG).expect("written");
+    running.sinks.finish(LONG);
+    let lines = collector.lines("kept");
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for line in &lines {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        let uid = event["metadata"]["uid"].as_str().expect("a key").to_owned();
+        let first = seen.entry(uid).or_insert(line);
+        assert_eq!(*first, line, "it is the same bytes");
+    }
+    assert!(lines.len() > seen.len(), "some came twice");
+    let recorded = recorded(running.dir.path());
+    assert!(recorded.iter().all(|key| seen.contains_key(key)), "{} of {}", seen.len(), recorded.len());
 }
 
 #[test]
