@@ -50,8 +50,7 @@ impl Pending {
 
     /// The first so many of them were taken: the place up to which all is delivered now.
     pub(super) fn taken(&mut self, count: usize) -> Option<Position> {
-        let mut taken = self.items.drain(..count.min(self.items.len()));
-        let last = taken.next_back().map(|(_, after)| after);
+        let last = self.items.drain(..count.min(self.items.len())).next_back().map(|(_, after)| after);
         if self.items.is_empty() { Some(self.after.clone()) } else { last }
     }
 }
