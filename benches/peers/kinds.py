@@ -21,7 +21,8 @@ class Kind:
     websocket: bool = False
 
 
-PLAIN = Kind("plain", "plain HTTP/1.1", "request", "requests", (*ALL_PROXIES, "wardgate-low", "wardgate-no-assertion"))
+VARIANTS = ("wardgate-low", "wardgate-synced", "wardgate-no-assertion")
+PLAIN = Kind("plain", "plain HTTP/1.1", "request", "requests", (*ALL_PROXIES, *VARIANTS))
 TLS = Kind("tls", "HTTP/1.1 over TLS 1.3", "request", "requests", ALL_PROXIES, tls=True)
 WEBSOCKET = Kind("websocket", "WebSocket", "echo", "echoes", ALL_PROXIES, resource="live", websocket=True)
 

@@ -165,7 +165,7 @@ def start_wardgate(bench: Bench, name: str, binary: str) -> Running:
         routes=ROUTES,
         kind=bench.kind,
         certificate=bench.certificate,
-        tier="low" if name == "wardgate-low" else "moderate",
+        tier=wardgate_config.TIERS.get(name, "moderate"),
         assertion=name != "wardgate-no-assertion",
     )
     argv = wardgate_config.command(binary, config)
@@ -223,6 +223,14 @@ ALL = [
     Peer(
         "wardgate-low",
         "the same in tier `low`: audit buffered",
+        True,
+        find_wardgate,
+        start_wardgate,
+        WARDGATE_VERSION,
+    ),
+    Peer(
+        "wardgate-synced",
+        "the same, audit on disk first",
         True,
         find_wardgate,
         start_wardgate,

@@ -11,6 +11,9 @@ from tokens import AUDIENCE, ISSUER
 IDENTITY = ", identity: { header: x-wardgate-assertion, audience: backend, ttl: 60s }"
 TLS = ', tls: {{ cert_file: "{cert}", key_file: "{key}", min_version: "1.3" }}'
 
+# The tier of those that are not measured in `moderate`.
+TIERS = {"wardgate-low": "low", "wardgate-synced": "synced"}
+
 HEAD = """\
 version: 1
 listeners: [{{ name: bench, address: "127.0.0.1:{port}"{tls} }}]
@@ -26,10 +29,11 @@ issuers:
 upstreams:
   backend: {{ endpoints: ["127.0.0.1:{upstream_port}"]{identity} }}
 audit: {{ dir: "{audit}" }}
-# Two rows of the shipped gateway.yaml.
+# Two rows of the shipped gateway.yaml, and one that waits for the disk and asks for no more than they do.
 tiers:
   - {{ name: low, assurance: aal1, audit: buffered }}
   - {{ name: moderate, assurance: aal1, max_age: 8h, audit: written }}
+  - {{ name: synced, assurance: aal1, max_age: 8h, audit: synced }}
 routes:
 """
 

@@ -2,16 +2,20 @@
 
 ok: keeps what it gets.  500, 400: refuses it.  hang: never answers.  lost: keeps it, and the answer is lost.
 bulk: keeps what is new and answers for each record; one whose number is in the file `poison` is refused.
+
+With a certificate and its key behind folder and port it speaks TLS.
 """
 
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
 
 folder, port = sys.argv[1], int(sys.argv[2])
+certificate = sys.argv[3:]
 lock = threading.Lock()
 seen = set()
 
@@ -70,4 +74,16 @@ class Collector(http.server.BaseHTTPRequestHandler):
         return self.answer(200, json.dumps({"errors": errors, "items": items}).encode())
 
 
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Collector).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):
+            super().handle_error(request, client_address)
+
+
+server = Server(("127.0.0.1", port), Collector)
+if certificate:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    # The handshake is left to the thread of each connection: one that fails must not end the server.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()

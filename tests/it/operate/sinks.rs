@@ -19,6 +19,7 @@ use wardgate::enforce::ports::Journal;
 use wardgate::policy::Durability;
 
 use super::{READ, proofs, setup};
+use crate::edge::pki::Authority;
 use crate::support::{Recorder, Signer, eventually, free_address, http};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -31,10 +32,16 @@ struct Collector {
 
 impl Collector {
     fn start(mode: &str) -> Self {
-        let (dir, address) = (tempfile::tempdir().expect("a directory"), free_address());
+        Self::start_in(tempfile::tempdir().expect("a directory"), mode, &[])
+    }
+
+    /// With the files of its certificate and key, where it speaks TLS.
+    fn start_in(dir: tempfile::TempDir, mode: &str, certificate: &[&str]) -> Self {
+        let address = free_address();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/operate/collector.py");
         let mut python = Command::new("python3");
         python.arg(script).arg(dir.path()).arg(address.port().to_string());
+        python.args(certificate.iter().map(|name| dir.path().join(name)));
         let collector = Self { process: python.spawn().expect("python3 runs"), address, dir };
         collector.becomes(mode);
         eventually("the collector listens", LONG, || std::net::TcpStream::connect(address).is_ok());
@@ -111,6 +118,16 @@ struct Running {
 
 /// A journal with small files, and a sink.
 fn run(collector: &Collector, batch: BatchShape, format: RecordFormat) -> Running {
+    let http = HttpSinkSettings {
+        url: format!("http://{}/audit", collector.address).parse().expect("a URL"),
+        batch,
+        authorization_file: None,
+        ca_file: None,
+    };
+    run_with(http, format)
+}
+
+fn run_with(http: HttpSinkSettings, format: RecordFormat) -> Running {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().expect("a directory");
     let key = Key::kept(&[3; 32]).expect("a key");
@@ -118,12 +135,6 @@ fn run(collector: &Collector, batch: BatchShape, format: RecordFormat) -> Runnin
     let journal = Arc::new(FileJournal::open(dir.path(), options).expect("opens"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-    let http = HttpSinkSettings {
-        url: format!("http://{}/audit", collector.address).parse().expect("a URL"),
-        batch,
-        authorization_file: None,
-        ca_file: None,
-    };
     let settings = [SinkSettings { name: "siem".into(), format, kind: SinkKind::Http(http) }];
     let port = Arc::clone(&journal) as Arc<dyn Journal>;
     let sinks = Sinks::start(dir.path(), &settings, &port, runtime.handle()).expect("starts");
@@ -226,6 +237,52 @@ fn in_another_format_every_record_comes_as_the_same_bytes_however_often() {
     assert!(lines.len() > seen.len(), "some came twice");
     let recorded = recorded(running.dir.path());
     assert!(recorded.iter().all(|key| seen.contains_key(key)), "{} of {}", seen.len(), recorded.len());
+}
+
+#[test]
+fn a_collector_that_never_answers_is_an_outage_and_gets_everything_later() {
+    let collector = Collector::start("hang");
+    let running = run(&collector, BatchShape::Ndjson, RecordFormat::Wardgate);
+    running.append(50);
+    eventually("it is told", LONG, || {
+        running.sinks.trouble().iter().any(|why| why.contains("does not answer in time"))
+    });
+    collector.becomes("ok");
+    eventually("the rest comes", LONG, || collector.kept().len() > 50);
+    running.journal.flush(LONG).expect("written");
+    running.sinks.finish(LONG);
+    assert_all_came(running.dir.path(), &collector.kept());
+}
+
+#[test]
+fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let dir = tempfile::tempdir().expect("a directory");
+    ours.issue(&["localhost"]).write(dir.path(), "collector");
+    let (authorities, authorization) = (dir.path().join("ca.pem"), dir.path().join("authorization"));
+    std::fs::write(&authorities, &foreign.pem).expect("written");
+    std::fs::write(&authorization, "Bearer sesame-canary").expect("written");
+    let collector = Collector::start_in(dir, "ok", &["collector.crt", "collector.key"]);
+    let http = HttpSinkSettings {
+        url: format!("https://localhost:{}/audit", collector.address.port()).parse().expect("a URL"),
+        batch: BatchShape::Ndjson,
+        authorization_file: Some(authorization),
+        ca_file: Some(authorities.clone()),
+    };
+    let running = run_with(http.clone(), RecordFormat::Wardgate);
+    running.append(5);
+    eventually("it is told", LONG, || {
+        running.sinks.trouble().iter().any(|why| why.contains("TLS certificate"))
+    });
+    assert!(collector.lines("asked").is_empty(), "not even the credentials were sent");
+    running.sinks.finish(LONG);
+    std::fs::write(&authorities, &ours.pem).expect("written");
+    let running = run_with(http, RecordFormat::Wardgate);
+    running.append(5);
+    eventually("all comes", LONG, || collector.kept().len() > 5);
+    running.journal.flush(LONG).expect("written");
+    running.sinks.finish(LONG);
+    assert_all_came(running.dir.path(), &collector.kept());
 }
 
 #[test]
