@@ -267,8 +267,11 @@ fn intent<'e>(
 }
 
 fn journal(dir: &Path) -> FileJournal {
-    FileJournal::open(dir, Options { origin: "benchmark", key: &kept_key(), most_bytes: MOST_BYTES })
-        .expect("a journal")
+    FileJournal::open(
+        dir,
+        Options { origin: "benchmark", key: &kept_key(), most_bytes: MOST_BYTES, reserve: 0 },
+    )
+    .expect("a journal")
 }
 
 fn kept_key() -> Key {

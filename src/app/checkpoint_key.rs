@@ -43,7 +43,8 @@ pub fn open_journal(
     is_successor: bool,
 ) -> Result<FileJournal, StartError> {
     let key = checkpoint_key(settings)?;
-    let options = journal::Options { origin, key: &key, most_bytes: journal::MOST_BYTES };
+    let options =
+        journal::Options { origin, key: &key, most_bytes: journal::MOST_BYTES, reserve: settings.reserve };
     let open = if is_successor { FileJournal::open_beside } else { FileJournal::open };
     let opened = open(&settings.dir, options).map_err(StartError::new)?;
     publish(settings, &key)?;
@@ -101,6 +102,7 @@ mod tests {
             dir: dir.path().join("audit"),
             pseudonym_key_file: None,
             checkpoint_key_file: None,
+            reserve: 0,
             sinks: Vec::new(),
         };
         let open = || open_journal(&settings, "o", false).map(drop);

@@ -53,11 +53,11 @@ pub fn add_telemetry(
         tells;
     let observed = Arc::clone(&current);
     let configuration = status.clone();
-    let kept = Arc::clone(&store);
+    let (kept, recorded) = (Arc::clone(&store), Arc::clone(&journal));
     let readiness: Readiness = Arc::new(move || {
         observed.load().upstreams.observe();
         let mut missing = status.unready();
-        missing.extend(journal.trouble());
+        missing.extend(recorded.trouble());
         missing.extend(kept.unready());
         if draining.is_draining() {
             missing.push("the gateway is stopping".to_owned());
@@ -74,6 +74,7 @@ pub fn add_telemetry(
         let mut notices = current.load().upstreams.down();
         notices.extend(store.trouble());
         notices.extend(store.notice());
+        notices.extend(journal.notice());
         notices.extend(sinks.trouble());
         notices.extend(configuration.signals_trouble());
         notices.extend(configuration.asking.unready());

@@ -96,6 +96,20 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// The journal itself takes no more records, or only those of requests whose tier needs them on disk; or takes them again.
+    JournalOutage {
+        /// `begun` or `ended`; of what could not be written at all only the end is told.
+        phase: &'static str,
+        /// `unwritable`, or `no_room`: what room is kept is left to those requests.
+        kind: &'static str,
+        /// Which one since the start, counted from 1.
+        number: u64,
+        /// What is wrong, or was.
+        why: &'e str,
+        /// How long it took, in seconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
     /// Records can't be delivered to a sink; they wait in the journal.
     SinkDown {
         /// Its name.
@@ -162,6 +176,7 @@ impl Event<'_> {
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
             Self::StoreOutage { .. } => "store_outage",
+            Self::JournalOutage { .. } => "journal_outage",
             Self::SinkDown { .. } => "sink_down",
             Self::SinkUp { .. } => "sink_up",
         }
@@ -183,6 +198,7 @@ impl Event<'_> {
             | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
+            | Self::JournalOutage { .. }
             | Self::SinkDown { .. }
             | Self::SinkUp { .. }
             | Self::Segment(_)

@@ -13,6 +13,8 @@ pub struct AuditSettings {
     pub pseudonym_key_file: Option<PathBuf>,
     /// The key that vouches for the trail; `None` makes one in `dir` on first start.
     pub checkpoint_key_file: Option<PathBuf>,
+    /// So much room is kept on the disk for requests whose tier needs synced records, in bytes.
+    pub reserve: u64,
     /// Who gets its records.
     pub sinks: Vec<SinkSettings>,
 }

@@ -115,7 +115,7 @@ async fn a_gate_does_what_the_matrix_says() {
     let dir = tempfile::tempdir().expect("a directory");
     let journal = {
         let key = Key::kept(&[1; 32]).expect("a key");
-        let options = Options { origin: "test", key: &key, most_bytes: MOST_BYTES };
+        let options = Options { origin: "test", key: &key, most_bytes: MOST_BYTES, reserve: 0 };
         Arc::new(FileJournal::open(dir.path(), options).expect("a journal"))
     };
     let pseudonyms = Pseudonyms::new(&[7; 32]).expect("a key");

@@ -144,10 +144,12 @@ impl Record {
             "session" if !is("result", "ok") => Weight::Suspect,
             "unparsed" | "reloaded" | "shared_signal" => Weight::Notable,
             "revocation" if is("result", "stored") => Weight::Notable,
-            "store_outage" if is("phase", "ended") => Weight::Notable,
+            "store_outage" | "journal_outage" if is("phase", "ended") => Weight::Notable,
             "upgrade" if !is("result", "failed") => Weight::Notable,
             "sink_up" => Weight::Notable,
-            "revocation" | "store_outage" | "sink_down" | "upgrade" | "reload_refused" => Weight::Fault,
+            "revocation" | "store_outage" | "journal_outage" | "sink_down" | "upgrade" | "reload_refused" => {
+                Weight::Fault
+            }
             "torn" => Weight::Suspect,
             "segment" if is("why", "quarantined") => Weight::Grave,
             "segment" if is("why", "sync_failed") => Weight::Fault,
@@ -176,6 +178,7 @@ impl Record {
             "shared_signal" => "Security event received",
             "operator_refused" => "Operator refused",
             "store_outage" => "State store outage",
+            "journal_outage" => "Audit journal outage",
             "sink_down" => "Audit delivery stopped",
             "sink_up" => "Audit delivery resumed",
             "upgrade" => "Gateway upgrade",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::location::Location;
 use super::opening::{OpenError, Opened};
+use super::room::Room;
 use super::sealing::{Log, Sealer};
 use super::writer::{Clock, Writer};
 use super::{FLUSH_BYTES, Options, rotation};
@@ -35,6 +36,9 @@ pub(super) fn first_records(
         closed: false,
         trouble: None,
         moved: None,
+        room: Room::default(),
+        outages: 0,
+        over: Vec::new(),
     };
     let why = if opened.is_quarantine { "quarantined" } else { "started" };
     let is_new = opened.log.is_none();

@@ -20,7 +20,7 @@ type Files = Vec<Vec<Vec<u8>>>;
 fn written() -> (Files, Key, Kept) {
     let dir = tempfile::tempdir().expect("a directory");
     let key = Key::kept(&[9; 32]).expect("a key");
-    let options = Options { origin: "o", key: &key, most_bytes: 1_500 };
+    let options = Options { origin: "o", key: &key, most_bytes: 1_500, reserve: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     while trails(dir.path()).expect("readable").get("audit").is_none_or(|trail| trail.files.len() < 2) {
         let journal = FileJournal::open(dir.path(), options).expect("opens");

@@ -7,6 +7,7 @@ mod beginning;
 mod beside;
 mod location;
 mod opening;
+mod room;
 mod rotation;
 mod sealing;
 mod writer;
@@ -63,6 +64,8 @@ struct Shared {
     path: PathBuf,
     /// A longer file is ended, and the next begun.
     most_bytes: u64,
+    /// So much room is kept behind the file's end, in bytes.
+    reserve: u64,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -96,6 +99,8 @@ pub struct Options<'o> {
     pub key: &'o Key,
     /// A longer file is ended, and the next begun, in bytes.
     pub most_bytes: u64,
+    /// So much room is kept on the disk for requests whose tier needs synced records, in bytes; 0 keeps none.
+    pub reserve: u64,
 }
 
 impl FileJournal {
@@ -141,8 +146,10 @@ impl FileJournal {
             doubtful: AtomicU64::new(0),
             path: path.clone(),
             most_bytes: options.most_bytes,
+            reserve: options.reserve,
             _lock: lock,
         });
+        shared.keep_room();
         let flushed = Arc::clone(&shared);
         let flusher = std::thread::Builder::new()
             .name("audit-flush".to_owned())
@@ -179,12 +186,18 @@ impl FileJournal {
         if let Err(error) = synced {
             tracing::error!(%error, "the last audit records could not be brought to disk; the system has them");
         }
+        room::give_back(&file);
         Ok(())
     }
 
     /// Whether the file held records when it was opened.
     pub fn has_earlier_records(&self) -> bool {
         self.had_records
+    }
+
+    /// What keeps some records from being taken now, in plain words; those that matter most are.
+    pub fn notice(&self) -> Option<String> {
+        self.shared.lock().scarcity().map(str::to_owned)
     }
 
     /// What keeps records from being written now, in plain words.
@@ -269,6 +282,7 @@ impl Shared {
             let has_happened = matches!(event, Event::Outcome(_));
             if !has_happened {
                 writer.refuse_while_in_trouble()?;
+                writer.refuse_for_want_of_room(event, durability)?;
             }
             let before = writer.pending.len();
             let sequence = writer.push(body, if has_happened { 2 * MOST_PENDING } else { MOST_PENDING })?;
@@ -330,7 +344,9 @@ impl Shared {
                     return;
                 }
                 // A failure is told once, when it begins; the records are kept and tried again.
-                let _ = writer.write_out();
+                if writer.write_out().is_ok() {
+                    writer.tell_what_is_over();
+                }
                 if looked_at.elapsed() >= LOOK_EVERY {
                     looked_at = Instant::now();
                     let checked = writer.location.check(&writer.file).err().map(|error| error.to_string());
@@ -343,6 +359,7 @@ impl Shared {
             }
             // Here as well.
             let _ = self.seal(false);
+            self.keep_room();
             let writer = self.lock();
             if !writer.closed {
                 drop(self.wake.wait_timeout(writer, FLUSH_EVERY));

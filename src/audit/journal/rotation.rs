@@ -114,6 +114,7 @@ impl Shared {
                 return Err(error);
             }
         };
+        writer.begins_another();
         writer.location = location;
         writer.file = Arc::new(file);
         writer.first = first;
@@ -122,7 +123,7 @@ impl Shared {
         writer.unhashed.extend_from_slice(&header);
         if std::mem::take(&mut writer.is_doubtful) {
             self.doubtful.fetch_max(first - 1, Ordering::Release);
-            writer.trouble = None;
+            writer.recovers();
             tracing::info!("audit records go on in a new file");
         }
         // It is in its place, and nobody knows whether it stays there when the power fails.

@@ -14,7 +14,7 @@ pub(super) fn key() -> Key {
 }
 
 pub(super) fn open_with(dir: &Path, origin: &str, most_bytes: u64) -> Result<FileJournal, OpenError> {
-    FileJournal::open(dir, Options { origin, key: &key(), most_bytes })
+    FileJournal::open(dir, Options { origin, key: &key(), most_bytes, reserve: 0 })
 }
 
 pub(super) fn open(dir: &Path, origin: &str) -> Result<FileJournal, OpenError> {
@@ -22,7 +22,7 @@ pub(super) fn open(dir: &Path, origin: &str) -> Result<FileJournal, OpenError> {
 }
 
 fn open_beside(dir: &Path, origin: &str) -> Result<FileJournal, OpenError> {
-    FileJournal::open_beside(dir, Options { origin, key: &key(), most_bytes: MOST_BYTES })
+    FileJournal::open_beside(dir, Options { origin, key: &key(), most_bytes: MOST_BYTES, reserve: 0 })
 }
 
 pub(super) fn lines(dir: &Path) -> Vec<serde_json::Value> {

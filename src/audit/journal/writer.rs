@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::location::Location;
+use super::room::{Outage, Room};
 use crate::audit::event::{Event, VERSION};
 use crate::audit::records::MOST_LINE;
 use crate::audit::{frame, json};
@@ -36,10 +37,17 @@ pub(super) struct Writer {
     pub(super) trouble: Option<Trouble>,
     /// Why the file is not where it should be.
     pub(super) moved: Option<String>,
+    pub(super) room: Room,
+    /// So many outages began.
+    pub(super) outages: u64,
+    /// Those that are over and not on record yet.
+    pub(super) over: Vec<Outage>,
 }
 
 pub(super) struct Trouble {
     pub(super) since: Instant,
+    /// Which outage since the start it is, from 1.
+    pub(super) number: u64,
     pub(super) what: String,
 }
 
@@ -136,13 +144,21 @@ impl Writer {
             Ok(()) => {
                 self.written_sequence = self.next_sequence - 1;
                 // What the disk does not take is in trouble, whatever the system takes.
-                if done > 0 && !self.is_doubtful && self.trouble.take().is_some() {
-                    tracing::info!("audit records are written again");
+                if done > 0 && !self.is_doubtful {
+                    self.recovers();
                 }
             }
             Err(error) => self.in_trouble(error.to_string()),
         }
         result
+    }
+
+    /// Records are written again.
+    pub(super) fn recovers(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            tracing::info!("audit records are written again");
+            self.is_over("unwritable", trouble);
+        }
     }
 
     pub(super) fn in_trouble(&mut self, what: String) {
@@ -152,8 +168,10 @@ impl Writer {
                 error = what,
                 "audit records can't be written; they are kept in memory and tried again"
             );
+            self.outages += 1;
             self.trouble = Some(Trouble {
                 since: Instant::now(),
+                number: self.outages,
                 what: format!("the audit journal can't be written: {what}"),
             });
         }

@@ -16,6 +16,10 @@ use crate::config::settings::{
 };
 use crate::config::values;
 
+/// The room that is kept where nothing is said: some 10,000 requests with what comes of them.
+const RESERVE: usize = 16 << 20;
+const MOST_RESERVE: u64 = 16 << 30;
+
 /// Compiles `audit`.
 pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
     let schema = file.audit.as_ref();
@@ -38,8 +42,11 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
         let message = format!("`{dir}` is not a directory");
         report.add(Code::FileMissing, place, message, "name a directory; it is made where it is missing");
     }
+    let reserve = schema
+        .map_or(RESERVE, |audit| values::size(report, &audit.reserve, RESERVE, 0..=MOST_RESERVE))
+        as u64;
     let sinks = sinks(file, schema, base_dir, report);
-    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, sinks }
+    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, reserve, sinks }
 }
 
 fn sinks(file: &File, schema: Option<&Audit>, base_dir: &Path, report: &mut Report<'_>) -> Vec<SinkSettings> {

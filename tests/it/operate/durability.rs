@@ -29,7 +29,7 @@ fn key() -> Key {
 }
 
 fn open(dir: &Path) -> Option<FileJournal> {
-    FileJournal::open(dir, Options { origin: "o", key: &key(), most_bytes: MOST_BYTES }).ok()
+    FileJournal::open(dir, Options { origin: "o", key: &key(), most_bytes: MOST_BYTES, reserve: 0 }).ok()
 }
 
 /// The program that is killed: says the number of each record once it is acknowledged.

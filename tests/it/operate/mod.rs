@@ -9,6 +9,7 @@ mod journal;
 mod load;
 mod proxying;
 mod retries;
+mod room;
 mod secrets;
 mod sinks;
 mod stopping;

@@ -131,7 +131,7 @@ fn run_with(http: HttpSinkSettings, format: RecordFormat) -> Running {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().expect("a directory");
     let key = Key::kept(&[3; 32]).expect("a key");
-    let options = Options { origin: "o", key: &key, most_bytes: 40_000 };
+    let options = Options { origin: "o", key: &key, most_bytes: 40_000, reserve: 0 };
     let journal = Arc::new(FileJournal::open(dir.path(), options).expect("opens"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
