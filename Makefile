@@ -38,9 +38,10 @@ flame: ## Show where the time goes under load: a flame graph and a table; writes
 	$(CARGO) build --locked --release --bin wardgate
 	python3 benches/peers/flame.py --picture docs/flame.svg --write docs/performance.md
 
-soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies, a thousand requests confirmed by many at once
+soak: ## Run the long tests: reloads and upgrades under load, thousands of slow clients, very large bodies, a thousand requests confirmed by many at once, long outages of audit collectors
 	@scripts/setup.sh test
 	$(CARGO) build --locked --release --bin wardgate
 	tests/soak/reload_upgrade.sh
 	tests/soak/step_up.sh
+	tests/soak/sinks.sh
 	.tools/h2/bin/python tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate

@@ -102,7 +102,7 @@ install_missing() {
   local package
   for package in "${missing[@]}"; do
     case $package in
-      orthanc | haproxy | nginx | redis-server | redis-sentinel) disable_service "$package" ;;
+      orthanc | haproxy | nginx | redis-server | redis-sentinel | rsyslog) disable_service "$package" ;;
     esac
   done
   allow_service_starts
@@ -227,6 +227,8 @@ case $target in
     need_command strace
     need_command redis-sentinel
     need_command redis-tools redis-cli
+    need_command rsyslog rsyslogd
+    need rsyslog-openssl sh -c 'ls /usr/lib/*/rsyslog/lmnsd_ossl.so'
     need_python
     install_missing
     setup_node

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::codes::Code;
 use super::report::Report;
 use super::schema::{File, Text};
-use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, SinkKind, StoreSettings};
+use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, StoreSettings};
 use crate::policy::{Policy, StoreDown};
 use crate::request::PathReading;
 
@@ -108,8 +108,7 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
         found.push("spans go to the collector unencrypted".to_owned());
     }
     for sink in &settings.audit.sinks {
-        let SinkKind::Http(http) = &sink.kind;
-        if http.is_plain() {
+        if sink.kind.is_plain() {
             found.push(format!("audit records go to sink `{}` unencrypted", sink.name));
         }
     }

@@ -307,7 +307,16 @@ maps! {
         batch: Text,
         authorization_file: Text,
         ca_file: Text,
+        key: Text,
+        max_records: Text,
+        username: Text,
+        password_file: Text,
+        path: Text,
+        address: Text,
+        tls: Spanned<SinkTls>,
     }
+    /// How connections to a syslog server are encrypted.
+    SinkTls { ca_file: Text, server_name: Text, cert_file: Text, key_file: Text, }
     /// The key behind its pseudonyms.
     Pseudonyms { key_file: Text, }
     /// What vouches for the trail.

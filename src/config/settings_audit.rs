@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::audit::formats::Format;
+use crate::config::insecure::is_loopback;
 
 /// The audit trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,83 @@ pub enum RecordFormat {
 pub enum SinkKind {
     /// A collector that takes batches over HTTP.
     Http(HttpSinkSettings),
+    /// A stream of Redis.
+    RedisStream(RedisStreamSettings),
+    /// A file elsewhere.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// A syslog server.
+    Syslog(SyslogSettings),
+}
+
+impl SinkKind {
+    /// Whether records go over a network unencrypted.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Http(http) => http.url.scheme() == "http" && !is_loopback(&http.url),
+            Self::RedisStream(redis) => !redis.tls && !is_local(&redis.host),
+            Self::Syslog(syslog) => syslog.tls.is_none() && !is_local(&syslog.host),
+            Self::File(_) | Self::Stdout => false,
+        }
+    }
+}
+
+/// Whether a host is this machine.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A stream of Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisStreamSettings {
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The number of the database.
+    pub database: i64,
+    /// The ACL user.
+    pub username: Option<Box<str>>,
+    /// The file with the password, read for each connection.
+    pub password_file: Option<PathBuf>,
+    /// The authority that vouches for the server; `None` are the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The stream's key.
+    pub key: Box<str>,
+    /// So many records are kept, about; `None` keeps all.
+    pub most_records: Option<usize>,
+}
+
+/// A syslog server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyslogSettings {
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Encryption; `None` is a plain connection.
+    pub tls: Option<SyslogTls>,
+}
+
+impl SyslogSettings {
+    /// The name that its certificate must have.
+    pub fn server_name(&self) -> &str {
+        self.tls.as_ref().and_then(|tls| tls.server_name.as_deref()).unwrap_or(&self.host)
+    }
+}
+
+/// How connections to a syslog server are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyslogTls {
+    /// The authorities that may vouch for it; `None` are the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The name in its certificate, where that is not the address's.
+    pub server_name: Option<Box<str>>,
+    /// Certificate and key that are shown to it.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// A collector that takes batches over HTTP.

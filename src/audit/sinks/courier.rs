@@ -23,7 +23,7 @@ use crate::enforce::ports::Journal;
 use crate::policy::Durability;
 use crate::telemetry::metrics;
 
-/// So often it is looked whether there is something new.
+/// So often it is tried to get the lock.
 const LOOK: Duration = Duration::from_millis(250);
 /// At most so many records are handed over at once.
 const MOST_RECORDS: usize = 1000;
@@ -106,7 +106,7 @@ impl Courier {
                 }
                 Ok(false) => {
                     self.recovered().await;
-                    LOOK
+                    self.target.look()
                 }
                 Err(failure) => self.failed(&failure).await,
             };

@@ -18,6 +18,8 @@ pub(super) enum Failure {
         /// `origin:seq`.
         key: String,
     },
+    /// It answered with this code of its own.
+    Said(String),
     /// What it answered can't be understood.
     Unintelligible,
     /// Something on this side.
@@ -51,6 +53,7 @@ impl fmt::Display for Failure {
                 formatter,
                 "it refuses what begins with record {key} with {status}: nothing behind it is delivered until it is taken; see the collector's log, its address and credentials"
             ),
+            Self::Said(code) => write!(formatter, "it answers {code}: see its log and its limits"),
             Self::Unintelligible => {
                 formatter.write_str("its answer is not that of such a collector: see `url` and `batch`")
             }

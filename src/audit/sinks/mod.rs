@@ -11,7 +11,10 @@ mod feed;
 mod files;
 mod http;
 mod item;
+mod lines;
+mod redis_stream;
 mod scribe;
+mod syslog;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -25,6 +28,9 @@ use self::courier::Courier;
 use self::failure::Stopped;
 use self::http::HttpSink;
 use self::item::Item;
+use self::lines::Lines;
+use self::redis_stream::RedisStream;
+use self::syslog::Syslog;
 use crate::config::settings::{SinkKind, SinkSettings};
 use crate::enforce::ports::Journal;
 
@@ -42,12 +48,27 @@ pub struct SinkError {
 /// Where records go.
 enum Target {
     Http(HttpSink),
+    RedisStream(RedisStream),
+    Lines(Lines),
+    Syslog(Syslog),
 }
 
 impl Target {
     fn open(settings: &SinkSettings) -> Result<Self, String> {
         match &settings.kind {
             SinkKind::Http(http) => HttpSink::open(http).map(Self::Http),
+            SinkKind::RedisStream(stream) => Ok(Self::RedisStream(RedisStream::new(stream))),
+            SinkKind::File(path) => Ok(Self::Lines(Lines::file(path))),
+            SinkKind::Stdout => Ok(Self::Lines(Lines::stdout())),
+            SinkKind::Syslog(syslog) => Ok(Self::Syslog(Syslog::new(syslog, settings.format))),
+        }
+    }
+
+    /// How often it is looked whether there is something new: a connection for every batch is not opened more often.
+    fn look(&self) -> Duration {
+        match self {
+            Self::Syslog(_) => Duration::from_secs(1),
+            _ => Duration::from_millis(250),
         }
     }
 
@@ -55,6 +76,9 @@ impl Target {
     async fn deliver(&mut self, items: &[Item]) -> Result<(), Stopped> {
         match self {
             Self::Http(sink) => sink.deliver(items).await,
+            Self::RedisStream(stream) => stream.deliver(items).await,
+            Self::Lines(lines) => lines.deliver(items).await,
+            Self::Syslog(syslog) => syslog.deliver(items).await,
         }
     }
 }

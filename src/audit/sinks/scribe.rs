@@ -7,8 +7,17 @@ use std::path::Path;
 use super::cursor::{Cursor, Position};
 use super::feed::{self, Batch};
 use super::item::Pending;
+use crate::audit::formats::syslog::Header;
 use crate::audit::formats::{Encoder, Record};
 use crate::config::settings::RecordFormat;
+
+/// Syslog's facility of audit logs (RFC 5424 §6.2.1).
+const AUDIT: u8 = 13;
+
+/// This machine's name, as messages say it.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 /// One for each sink: each trail has its own requests that wait for their outcome.
 #[derive(Debug)]
@@ -39,7 +48,7 @@ impl Scribe {
         };
         self.encoders.retain(|name, _| *name == batch.trail || cursor.trails.contains_key(name));
         if !self.encoders.contains_key(&batch.trail) {
-            let mut encoder = Encoder::new(format);
+            let mut encoder = Encoder::new(format).with_header(Header::new(AUDIT, &host()));
             // Outcomes that follow are told with their intents, as they were or would have been before a restart.
             feed::before(dir, &batch.trail, at, |line| {
                 if let Some(record) = Record::read(line) {

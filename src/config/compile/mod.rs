@@ -27,6 +27,7 @@ mod routes;
 mod rules;
 mod shared_signals;
 mod sign_in;
+mod sinks;
 mod state;
 mod step_up;
 mod tiers;

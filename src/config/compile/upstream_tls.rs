@@ -100,7 +100,12 @@ fn read(
     path
 }
 
-fn client(report: &mut Report<'_>, base_dir: &Path, certificate: &Text, key: &Text) -> (PathBuf, PathBuf) {
+pub(super) fn client(
+    report: &mut Report<'_>,
+    base_dir: &Path,
+    certificate: &Text,
+    key: &Text,
+) -> (PathBuf, PathBuf) {
     let errors = report.errors();
     let paths = (values::file(report, base_dir, certificate), values::file(report, base_dir, key));
     if report.errors() == errors {

@@ -1,6 +1,7 @@
 //! In operation: under load, with its dependencies failing, as a plain proxy, while it stops, and what it never tells.
 
 mod browsers;
+mod deliveries;
 mod dependencies;
 mod durability;
 mod formats;
@@ -14,6 +15,7 @@ mod secrets;
 mod sinks;
 mod stopping;
 mod streaming;
+mod syslog;
 mod trail;
 mod websocket;
 

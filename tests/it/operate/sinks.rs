@@ -22,7 +22,7 @@ use super::{READ, proofs, setup};
 use crate::edge::pki::Authority;
 use crate::support::{Recorder, Signer, eventually, free_address, http};
 
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 struct Collector {
     process: Child,
@@ -76,7 +76,7 @@ impl Drop for Collector {
     }
 }
 
-fn key(record: &Value) -> String {
+pub(super) fn key(record: &Value) -> String {
     format!("{}:{}", record["origin"].as_str().expect("an origin"), record["seq"])
 }
 
@@ -89,7 +89,7 @@ fn recorded(dir: &Path) -> HashSet<String> {
 }
 
 /// Everything recorded came, and in its order.
-fn assert_all_came(dir: &Path, kept: &[Value]) {
+pub(super) fn assert_all_came(dir: &Path, kept: &[Value]) {
     let came: HashSet<String> = kept.iter().map(key).collect();
     let missing: Vec<_> = recorded(dir).difference(&came).cloned().collect();
     assert!(
@@ -109,11 +109,11 @@ fn assert_all_came(dir: &Path, kept: &[Value]) {
     }
 }
 
-struct Running {
-    journal: Arc<FileJournal>,
-    sinks: Sinks,
+pub(super) struct Running {
+    pub(super) journal: Arc<FileJournal>,
+    pub(super) sinks: Sinks,
     runtime: tokio::runtime::Runtime,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 /// A journal with small files, and a sink.
@@ -124,10 +124,10 @@ fn run(collector: &Collector, batch: BatchShape, format: RecordFormat) -> Runnin
         authorization_file: None,
         ca_file: None,
     };
-    run_with(http, format)
+    run_with(SinkKind::Http(http), format)
 }
 
-fn run_with(http: HttpSinkSettings, format: RecordFormat) -> Running {
+pub(super) fn run_with(kind: SinkKind, format: RecordFormat) -> Running {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().expect("a directory");
     let key = Key::kept(&[3; 32]).expect("a key");
@@ -135,14 +135,20 @@ fn run_with(http: HttpSinkSettings, format: RecordFormat) -> Running {
     let journal = Arc::new(FileJournal::open(dir.path(), options).expect("opens"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-    let settings = [SinkSettings { name: "siem".into(), format, kind: SinkKind::Http(http) }];
+    let settings = [SinkSettings { name: "siem".into(), format, kind }];
     let port = Arc::clone(&journal) as Arc<dyn Journal>;
     let sinks = Sinks::start(dir.path(), &settings, &port, runtime.handle()).expect("starts");
     Running { journal, sinks, runtime, dir }
 }
 
 impl Running {
-    fn append(&self, count: usize) {
+    /// All is delivered, and the sink has ended.
+    pub(super) fn finish(&self) {
+        self.journal.flush(LONG).expect("written");
+        self.sinks.finish(LONG);
+    }
+
+    pub(super) fn append(&self, count: usize) {
         let event = Event::OperatorRefused { action: "revoke", uid: None, why: "peer" };
         for _ in 0..count {
             self.runtime.block_on(self.journal.append(&event, Durability::Buffered)).expect("recorded");
@@ -190,7 +196,7 @@ fn nothing_is_lost_in_an_outage_and_what_comes_twice_is_known() {
 
 /// 10 minutes at 200 records a second.
 #[test]
-#[ignore = "a soak: cargo test --test it operate::sinks -- --ignored"]
+#[ignore = "a soak: `make soak`"]
 fn nothing_is_lost_in_a_long_outage() {
     outage(120_000);
 }
@@ -269,7 +275,7 @@ fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
         authorization_file: Some(authorization),
         ca_file: Some(authorities.clone()),
     };
-    let running = run_with(http.clone(), RecordFormat::Wardgate);
+    let running = run_with(SinkKind::Http(http.clone()), RecordFormat::Wardgate);
     running.append(5);
     eventually("it is told", LONG, || {
         running.sinks.trouble().iter().any(|why| why.contains("TLS certificate"))
@@ -277,7 +283,7 @@ fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
     assert!(collector.lines("asked").is_empty(), "not even the credentials were sent");
     running.sinks.finish(LONG);
     std::fs::write(&authorities, &ours.pem).expect("written");
-    let running = run_with(http, RecordFormat::Wardgate);
+    let running = run_with(SinkKind::Http(http), RecordFormat::Wardgate);
     running.append(5);
     eventually("all comes", LONG, || collector.kept().len() > 5);
     running.journal.flush(LONG).expect("written");

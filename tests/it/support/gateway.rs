@@ -143,7 +143,7 @@ impl Setup {
             .envs(self.notify.iter().map(|path| ("NOTIFY_SOCKET", path)))
             .env("WARDGATE_LOG", &self.log_filter)
             .stderr(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(self.dir.path().join("stdout")).expect("writable"))
             .spawn()
             .expect("the program starts");
         let logs = Arc::new(Mutex::new(Vec::new()));

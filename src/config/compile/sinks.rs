@@ -1,0 +1,280 @@
+//! Those to whom the audit trail is delivered.
+
+use std::path::Path;
+
+use reqwest::Url;
+
+use super::shared_signals::authorization_file;
+use super::upstream_tls::client;
+use crate::audit::formats::Format;
+use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
+use crate::config::report::Report;
+use crate::config::schema::{Audit, File, Sink, Text};
+use crate::config::settings::{
+    BatchShape, HttpSinkSettings, RecordFormat, RedisStreamSettings, SinkKind, SinkSettings, SyslogSettings,
+    SyslogTls,
+};
+use crate::config::values;
+
+/// The port of syslog over TLS (RFC 5425 §4.1), and of Redis.
+const SYSLOG_PORT: u16 = 6514;
+const REDIS_PORT: u16 = 6379;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Http,
+    RedisStream,
+    File,
+    Stdout,
+    Syslog,
+}
+
+const TYPES: [(&str, Type); 5] = [
+    ("http", Type::Http),
+    ("redis_stream", Type::RedisStream),
+    ("file", Type::File),
+    ("stdout", Type::Stdout),
+    ("syslog", Type::Syslog),
+];
+
+const FORMATS: [(&str, RecordFormat); 5] = [
+    ("wardgate", RecordFormat::Wardgate),
+    ("ocsf", RecordFormat::Converted(Format::Ocsf)),
+    ("fhir", RecordFormat::Converted(Format::Fhir)),
+    ("cef", RecordFormat::Converted(Format::Cef)),
+    ("syslog", RecordFormat::Converted(Format::Syslog)),
+];
+
+impl Type {
+    /// The formats it carries, the first where nothing is said.
+    fn formats(self) -> &'static [&'static str] {
+        match self {
+            Self::Http => &["wardgate", "ocsf"],
+            Self::RedisStream | Self::File | Self::Stdout => &["wardgate", "ocsf", "fhir", "cef", "syslog"],
+            Self::Syslog => &["syslog", "cef", "ocsf", "wardgate"],
+        }
+    }
+}
+
+/// Compiles `audit.sinks`.
+pub(super) fn compile(
+    file: &File,
+    schema: Option<&Audit>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Vec<SinkSettings> {
+    let leave = file.insecure.as_ref().and_then(|insecure| insecure.plain_audit_sinks.as_ref());
+    let may_be_plain = leave.is_some_and(|leave| leave.value);
+    let mut names = values::Names::default();
+    let mut found: Vec<SinkSettings> = Vec::new();
+    for item in schema.map(|audit| audit.sinks.items()).unwrap_or_default() {
+        let report = &mut report.within("sink", item.value.name.text());
+        let name = report.required(&item.value.name, "name", item.into(), "siem");
+        if let Some(name) = name {
+            values::name(report, name);
+            // It is the name of a file.
+            names.add_ignoring_case(report, "sink", name);
+        }
+        let Some(word) = report.required(&item.value.r#type, "type", item.into(), "http") else { continue };
+        let Some(kind) = TYPES.iter().find(|(name, _)| *name == word.value).map(|(_, kind)| *kind) else {
+            values::choice(report, &item.value.r#type, &TYPES, Type::Http);
+            continue;
+        };
+        check_keys(&item.value, kind, &word.value, report);
+        let format = format(&item.value, kind, &word.value, report);
+        let settings = settings(kind, &item.value, item.into(), base_dir, report);
+        let address = item.value.url.as_ref().or(item.value.address.as_ref());
+        if let (Some(settings), Some(address)) = (&settings, address)
+            && settings.is_plain()
+            && !may_be_plain
+        {
+            let message = "audit records would go over the network unencrypted";
+            let encrypted = match kind {
+                Type::Syslog => "`tls: {}`",
+                Type::RedisStream => "`rediss://`",
+                _ => "`https://`",
+            };
+            let help = format!("write {encrypted}; for a test, `insecure: {{ plain_audit_sinks: true }}`");
+            report.add(Code::PlainSink, address, message, help);
+        }
+        if let (Some(name), Some(kind)) = (name, settings) {
+            found.push(SinkSettings { name: name.value.as_str().into(), format, kind });
+        }
+    }
+    if let Some(leave) = leave {
+        if may_be_plain && found.iter().any(|sink| sink.kind.is_plain()) {
+            let message = "audit records go over the network unencrypted";
+            let help = "who sits between reads who did what, and the credentials of the collector";
+            report.add(Code::PlainSinkAllowed, leave, message, help);
+        } else {
+            let message = "no audit record goes over the network unencrypted";
+            report.add(Code::AllowanceNotNeeded, leave, message, "take the entry out");
+        }
+    }
+    found
+}
+
+/// Reports keys that say nothing at this type.
+fn check_keys(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) {
+    use Type::{File, Http, RedisStream, Syslog};
+    let text = |given: Option<&Text>| given.map(Place::from);
+    let keys: [(&str, Option<Place>, &[Type]); 10] = [
+        ("url", text(schema.url.as_ref()), &[Http, RedisStream]),
+        ("batch", text(schema.batch.as_ref()), &[Http]),
+        ("authorization_file", text(schema.authorization_file.as_ref()), &[Http]),
+        ("ca_file", text(schema.ca_file.as_ref()), &[Http, RedisStream]),
+        ("key", text(schema.key.as_ref()), &[RedisStream]),
+        ("max_records", text(schema.max_records.as_ref()), &[RedisStream]),
+        ("username", text(schema.username.as_ref()), &[RedisStream]),
+        ("password_file", text(schema.password_file.as_ref()), &[RedisStream]),
+        ("path", text(schema.path.as_ref()), &[File]),
+        ("address", text(schema.address.as_ref()), &[Syslog]),
+    ];
+    let tls = ("tls", schema.tls.as_ref().map(Place::from), &[Syslog] as &[Type]);
+    for (key, place, kinds) in keys.into_iter().chain([tls]) {
+        if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
+            let help =
+                if (kind, key) == (Syslog, "ca_file") { "write it under `tls`" } else { "leave it out" };
+            report.add(
+                Code::SinkSettings,
+                place,
+                format!("`{key}` says nothing about a sink of type `{word}`"),
+                help,
+            );
+        }
+    }
+}
+
+fn format(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) -> RecordFormat {
+    let carried = kind.formats();
+    let of = |name: &str| FORMATS.iter().find(|(word, _)| *word == name).map(|(_, format)| *format);
+    let default = carried.first().and_then(|name| of(name)).unwrap_or(RecordFormat::Wardgate);
+    let chosen = values::choice(report, &schema.format, &FORMATS, default);
+    if let Some(text) = schema.format.as_ref()
+        && of(&text.value).is_some()
+        && !carried.contains(&text.value.as_str())
+    {
+        let message = format!("a sink of type `{word}` does not carry `{}`", text.value);
+        let known: Vec<String> = carried.iter().map(|name| format!("`{name}`")).collect();
+        report.add(Code::SinkSettings, text, message, format!("it carries {}", known.join(", ")));
+    }
+    chosen
+}
+
+fn settings(
+    kind: Type,
+    schema: &Sink,
+    place: Place,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<SinkKind> {
+    match kind {
+        Type::Http => http(schema, place, base_dir, report).map(SinkKind::Http),
+        Type::RedisStream => redis_stream(schema, place, base_dir, report).map(SinkKind::RedisStream),
+        Type::File => {
+            let path = report.required(&schema.path, "path", place, "/mnt/audit/copy.jsonl")?;
+            Some(SinkKind::File(base_dir.join(values::filled(report, path))))
+        }
+        Type::Stdout => Some(SinkKind::Stdout),
+        Type::Syslog => syslog(schema, place, base_dir, report).map(SinkKind::Syslog),
+    }
+}
+
+fn http(schema: &Sink, place: Place, base_dir: &Path, report: &mut Report<'_>) -> Option<HttpSinkSettings> {
+    let example = "\"https://collector.example/audit\"";
+    let shapes = [("ndjson", BatchShape::Ndjson), ("splunk", BatchShape::Splunk), ("bulk", BatchShape::Bulk)];
+    let batch = values::choice(report, &schema.batch, &shapes, BatchShape::Ndjson);
+    let authorization_file =
+        schema.authorization_file.as_ref().map(|text| authorization_file(text, base_dir, report));
+    let ca_file = schema.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
+    let text = report.required(&schema.url, "url", place, example)?;
+    // A query is part of it, as in `_bulk?filter_path=…`.
+    let url = Url::parse(&text.value).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare(url) && url.fragment().is_none()
+    });
+    let help = "write `https://host/path`, without user and password: those belong into `authorization_file`";
+    let url = or_no_address(url, text, help, report)?;
+    Some(HttpSinkSettings { url, batch, authorization_file, ca_file })
+}
+
+fn redis_stream(
+    schema: &Sink,
+    place: Place,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<RedisStreamSettings> {
+    let ca_file = schema.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
+    let password_file = schema.password_file.as_ref().map(|text| values::file(report, base_dir, text));
+    let username = schema.username.as_ref().map(|text| values::filled(report, text).into());
+    let most_records = values::count(report, &schema.max_records, 1..=1_000_000_000);
+    let key = schema.key.as_ref().map_or("wardgate:audit", |text| values::filled(report, text));
+    let text = report.required(&schema.url, "url", place, "\"rediss://redis.example:6380\"")?;
+    let url = Url::parse(&text.value).ok().filter(|url| {
+        matches!(url.scheme(), "redis" | "rediss")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && is_bare(url)
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    let database = url.as_ref().and_then(|url| match url.path().trim_start_matches('/') {
+        "" => Some(0),
+        number => number.parse().ok().filter(|number| (0..=1_000_000).contains(number)),
+    });
+    let help = "write `rediss://host:port`; user and password stand in `username` and `password_file`";
+    let (url, database) = or_no_address(url.zip(database), text, help, report)?;
+    Some(RedisStreamSettings {
+        host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(REDIS_PORT),
+        tls: url.scheme() == "rediss",
+        database,
+        username,
+        password_file,
+        ca_file,
+        key: key.into(),
+        most_records,
+    })
+}
+
+fn syslog(schema: &Sink, place: Place, base_dir: &Path, report: &mut Report<'_>) -> Option<SyslogSettings> {
+    let tls = schema.tls.as_ref().map(|tls| {
+        let tls = &tls.value;
+        let ca_file = tls.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
+        let server_name = tls.server_name.as_ref().map(|text| values::filled(report, text).into());
+        let identity = match (tls.cert_file.as_ref(), tls.key_file.as_ref()) {
+            (Some(certificate), Some(key)) => Some(client(report, base_dir, certificate, key)),
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => {
+                let message = "a certificate and its key belong together";
+                report.add(Code::MissingKey, one, message, "write both `cert_file` and `key_file`");
+                None
+            }
+        };
+        SyslogTls { ca_file, server_name, identity }
+    });
+    let text = report.required(&schema.address, "address", place, "\"siem.example:6514\"")?;
+    // With a scheme before it an address is read as a URL's: brackets, ports and all.
+    let url = Url::parse(&format!("syslog://{}", text.value)).ok().filter(|url| {
+        url.host_str().is_some_and(|host| !host.is_empty())
+            && is_bare(url)
+            && url.path().is_empty()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    let url = or_no_address(url, text, "write `host:port`, as in `siem.example:6514`", report)?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    Some(SyslogSettings { host, port: url.port().unwrap_or(SYSLOG_PORT), tls })
+}
+
+/// Whether it holds no user and no password.
+fn is_bare(url: &Url) -> bool {
+    url.username().is_empty() && url.password().is_none()
+}
+
+fn or_no_address<T>(read: Option<T>, text: &Text, help: &str, report: &mut Report<'_>) -> Option<T> {
+    if read.is_none() {
+        // What is written there may hold a password.
+        report.add(Code::BadSinkAddress, text, "this is not the address of a collector", help);
+    }
+    read
+}
