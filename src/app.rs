@@ -2,6 +2,7 @@
 
 mod askers;
 mod checkpoint_key;
+mod detections;
 mod fingerprint;
 mod operations;
 mod operators;
@@ -97,14 +98,12 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         .thread_name("background")
         .enable_all()
         .build()
-        .map_err(|error| {
-            StartError(format!(
-                "the background threads can't be started: {error}; raise the limit on threads"
-            ))
-        })?;
+        .map_err(background_fault)?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let journal = Arc::new(open_journal(&settings.audit, &origin, predecessor.is_some())?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
+    let alone = predecessor.is_none().then_some(origin);
+    detections::watch(&settings.audit, &pseudonyms, &journal, alone, background.handle())?;
     let named = fingerprint::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
@@ -134,8 +133,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     }
     let audit = &settings.audit;
     let port = Arc::clone(&journal) as _;
-    let sinks = Sinks::start(&audit.dir, &audit.sinks, &port, background.handle());
-    let sinks = sinks.map_err(StartError::new)?;
+    let sinks =
+        Sinks::start(&audit.dir, &audit.sinks, &port, background.handle()).map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
     outages::keep_on_record(&store, &gate, background.handle());
@@ -397,4 +396,8 @@ fn addresses(settings: &Settings) -> Vec<ListenAddress> {
     let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
     let operators = settings.operators.clone().map(ListenAddress::Unix);
     listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).chain(operators).collect()
+}
+
+fn background_fault(error: std::io::Error) -> StartError {
+    StartError(format!("the background threads can't be started: {error}; raise the limit on threads"))
 }

@@ -84,6 +84,8 @@ pub struct Metrics {
     pub sink_delivered: IntCounterVec,
     /// `wardgate_audit_sink_failures_total{sink}`: attempts that failed.
     pub sink_failures: IntCounterVec,
+    /// `wardgate_detections_total{name}`: what stood out.
+    pub detections: IntCounterVec,
     /// `wardgate_audit_sink_left_out_total{sink}`: damaged lines.
     pub sink_left_out: IntCounterVec,
     /// `wardgate_proofs_total{result}`: single-use proofs spent, found spent, or unknown.

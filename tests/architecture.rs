@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("policy", 1),
     ("decision", 1),
     ("audit", 3),
+    ("audit::detections", 1),
     ("audit::event", 1),
     ("audit::formats", 1),
     ("audit::frame", 1),

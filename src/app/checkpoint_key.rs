@@ -103,6 +103,7 @@ mod tests {
             pseudonym_key_file: None,
             checkpoint_key_file: None,
             reserve: 0,
+            detections: crate::audit::detections::Settings::default(),
             sinks: Vec::new(),
         };
         let open = || open_journal(&settings, "o", false).map(drop);

@@ -1,7 +1,11 @@
 //! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
 
+mod own;
+
 use serde::Serialize;
 use uuid::Uuid;
+
+pub use self::own::{DetectionEvent, Quarantined, RevocationEvent, SegmentEvent, SharedSignalEvent};
 
 use crate::decision::input::DecisionInput;
 
@@ -124,6 +128,8 @@ pub enum Event<'e> {
         /// How long they were not.
         seconds: u64,
     },
+    /// Something stood out among the records before.
+    Detection(DetectionEvent<'e>),
     /// A file of the trail begins. It can be checked by itself from here on.
     Segment(SegmentEvent<'e>),
     /// The last record was cut short by a crash, before anybody was told that it is there; what was of it is cut off.
@@ -179,6 +185,7 @@ impl Event<'_> {
             Self::JournalOutage { .. } => "journal_outage",
             Self::SinkDown { .. } => "sink_down",
             Self::SinkUp { .. } => "sink_up",
+            Self::Detection(_) => "detection",
         }
     }
 
@@ -201,6 +208,7 @@ impl Event<'_> {
             | Self::JournalOutage { .. }
             | Self::SinkDown { .. }
             | Self::SinkUp { .. }
+            | Self::Detection(_)
             | Self::Segment(_)
             | Self::Torn { .. }
             | Self::Signer { .. }
@@ -208,33 +216,6 @@ impl Event<'_> {
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
-}
-
-/// What must be known to go on with a log in a new file.
-#[derive(Debug, Serialize)]
-pub struct SegmentEvent<'e> {
-    /// The log's name: another one where the records before had to be put aside.
-    pub log: &'e str,
-    /// The number of the log's first record.
-    pub tree_first: u64,
-    /// How many records of it came before this file.
-    pub size: u64,
-    /// The roots of their tree's whole subtrees, the largest first, in base64.
-    pub edge: &'e [String],
-    /// `started`, `full`, `sync_failed` or `quarantined`.
-    pub why: &'static str,
-    /// What was put aside.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quarantined: Option<Quarantined<'e>>,
-}
-
-/// A file that holds what the gateway did not write.
-#[derive(Debug, Serialize)]
-pub struct Quarantined<'e> {
-    /// Its name now, without the directory.
-    pub file: &'e str,
-    /// The first line that is not as it was written, from 1.
-    pub line: u64,
 }
 
 /// A decision on one request.
@@ -311,43 +292,6 @@ pub struct SessionEvent<'e> {
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,
-}
-
-/// A revocation.
-#[derive(Debug, Serialize)]
-pub struct RevocationEvent<'e> {
-    /// `operator` or `shared_signals`.
-    pub source: &'static str,
-    /// The user id of the operator's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// The issuer's configured name.
-    pub issuer: &'e str,
-    /// `sub`, `sid`, `jti` or `client`.
-    pub claim: &'static str,
-    /// The pseudonym of what was revoked, or the client's id.
-    pub name: &'e str,
-    /// Tokens issued before this moment (Unix seconds) are refused.
-    pub not_before: i64,
-    /// `stored`, or `unavailable` where the state store did not confirm it.
-    pub result: &'static str,
-}
-
-/// What became of a security event. The names that it ended are in the records of the revocations before it.
-#[derive(Debug, Serialize)]
-pub struct SharedSignalEvent<'e> {
-    /// The configured name of the issuer whose tokens it is about.
-    pub issuer: &'e str,
-    /// `push` or `poll`.
-    pub delivery: &'static str,
-    /// The event's type, where it could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub what: Option<&'static str>,
-    /// `revoked`, or what else became of it.
-    pub result: &'static str,
-    /// The pseudonym of the event's own name (`jti`), where it could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<&'e str>,
 }
 
 /// What came of an intent.

@@ -1,15 +1,18 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
-//! [`journal`] writes, [`trail`] reads and [`sinks`] deliver (floor 3); all others are pure (floor 1): what is recorded ([`event`],
+//! [`journal`] writes, [`trail`] and [`left_behind`] read and [`sinks`] deliver (floor 3); all others are pure (floor 1): what stands
+//! out ([`detections`]), what is recorded ([`event`],
 //! [`pseudonym`], [`json`], [`frame`], [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`],
 //! [`signing`], [`proof`]) and who checks that
 //! ([`verify`]).
 
+pub mod detections;
 pub mod event;
 pub mod formats;
 pub mod frame;
 pub mod journal;
 pub mod json;
+pub mod left_behind;
 pub mod proof;
 pub mod pseudonym;
 pub mod receipt;

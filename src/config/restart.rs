@@ -48,6 +48,8 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     differs(other_key, "audit.checkpoint", place, report);
     let place = schema.and_then(|audit| audit.reserve.as_ref()).map(Place::from);
     differs(audit.reserve != running.audit.reserve, "audit.reserve", place, report);
+    let place = schema.and_then(|audit| audit.detections.as_ref()).map(Place::from);
+    differs(audit.detections != running.audit.detections, "audit.detections", place, report);
     let place = schema.and_then(|audit| audit.sinks.as_ref()).map(Place::from);
     differs(audit.sinks != running.audit.sinks, "audit.sinks", place, report);
     // Which keys seal may change, and whether it is said that the gateway is alone.

@@ -297,7 +297,19 @@ maps! {
     Identity { header: Text, audience: Text, ttl: Text, }
 
     /// The audit trail.
-    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, sinks: Items<Sink>, }
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, detections: Spanned<Detections>, sinks: Items<Sink>, }
+    /// What stands out among its records.
+    Detections {
+        mass_lookup: Spanned<Many>,
+        prompt_storm: Spanned<Many>,
+        unknown_outcomes: Spanned<Many>,
+        off_hours: Spanned<OffHours>,
+        watched_patients_file: Text,
+    }
+    /// So often within some time.
+    Many { count: Text, within: Text, }
+    /// Hours in which actions of some tiers are expected.
+    OffHours { hours: Text, days: Texts, time_zone: Text, tiers: Texts, }
     /// Who gets its records.
     Sink {
         name: Text,

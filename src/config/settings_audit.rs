@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::audit::detections::Settings as DetectionSettings;
 use crate::audit::formats::Format;
 use crate::config::insecure::is_loopback;
 
@@ -16,6 +17,8 @@ pub struct AuditSettings {
     pub checkpoint_key_file: Option<PathBuf>,
     /// So much room is kept on the disk for requests whose tier needs synced records, in bytes.
     pub reserve: u64,
+    /// What stands out.
+    pub detections: DetectionSettings,
     /// Who gets its records.
     pub sinks: Vec<SinkSettings>,
 }

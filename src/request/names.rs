@@ -42,10 +42,11 @@ pub fn is_near(name: &str, parameter: &str) -> bool {
     stem(name) == stem(parameter) || plain(name) == plain(parameter)
 }
 
-/// The names in one pair of a form: some servers split at `;` as well as at `&`.
+/// The names in one pair of a form: some servers split at `;` as well as at `&`, others take it for a letter.
 pub fn in_pair<'p>(name: &'p str, value: &'p str) -> impl Iterator<Item = &'p str> {
+    let whole = Some(name).filter(|name| name.contains([';', '=']));
     let pieces = name.split(';').chain(value.split(';').skip(1));
-    pieces.map(|piece| piece.split('=').next().unwrap_or_default())
+    whole.into_iter().chain(pieces.map(|piece| piece.split('=').next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -103,6 +104,6 @@ mod tests {
     fn pairs_hide_no_names_behind_a_semicolon() {
         let names: Vec<_> = in_pair("a", "1;_method=DELETE;b").collect();
         assert_eq!(names, ["a", "_method", "b"]);
-        assert_eq!(in_pair("a;b=1;c", "2").collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(in_pair("a;b=1;c", "2").collect::<Vec<_>>(), ["a;b=1;c", "a", "b", "c"]);
     }
 }

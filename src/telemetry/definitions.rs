@@ -179,6 +179,11 @@ impl Metrics {
                 "Attempts to deliver audit records that failed.",
                 &["sink"],
             ),
+            detections: counters(
+                "wardgate_detections_total",
+                "What stood out among audit records, by name.",
+                &["name"],
+            ),
             sink_left_out: counters(
                 "wardgate_audit_sink_left_out_total",
                 "Damaged lines of the audit trail that were not delivered.",

@@ -150,7 +150,7 @@ impl Record {
             "revocation" | "store_outage" | "journal_outage" | "sink_down" | "upgrade" | "reload_refused" => {
                 Weight::Fault
             }
-            "torn" => Weight::Suspect,
+            "torn" | "detection" => Weight::Suspect,
             "segment" if is("why", "quarantined") => Weight::Grave,
             "segment" if is("why", "sync_failed") => Weight::Fault,
             _ => Weight::Routine,
@@ -182,6 +182,7 @@ impl Record {
             "sink_down" => "Audit delivery stopped",
             "sink_up" => "Audit delivery resumed",
             "upgrade" => "Gateway upgrade",
+            "detection" => "Something stands out",
             "segment" => "Audit file begun",
             "torn" => "Audit record torn",
             "signer" => "Audit signer changed",

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    DecisionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RevocationEvent, SegmentEvent,
-    SessionEvent, SharedSignalEvent, VERSION,
+    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RevocationEvent,
+    SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
 };
 use crate::audit::{frame, json};
 use crate::decision::input::DecisionInput;
@@ -195,6 +195,14 @@ fn of_the_gateway(lines: &mut Lines) {
         signal("poll", None, "unreadable", None),
         Event::OperatorRefused { action: "revoke", uid: Some(1001), why: "peer" },
         Event::OperatorRefused { action: "connect", uid: None, why: "malformed" },
+        Event::Detection(DetectionEvent {
+            name: "mass_lookup",
+            subject: Some("s_5f0c"),
+            patient: None,
+            action: None,
+            count: 100,
+            within: Some(600),
+        }),
         Event::JournalOutage {
             phase: "begun",
             kind: "no_room",

@@ -272,7 +272,7 @@ async fn whoever_reads_meanwhile_finds_nothing_wrong() {
     let (writes, ends) = (Arc::clone(&journal), Arc::new(std::sync::atomic::AtomicBool::new(false)));
     let ended = Arc::clone(&ends);
     let writer = std::thread::spawn(move || {
-        while !ended.load(Ordering::Acquire) {
+        while !ended.load(std::sync::atomic::Ordering::Acquire) {
             writes.shared.append(&Event::Stopping, Durability::Written).ok().expect("recorded");
             drop(writes.shared.seal(true));
             // Else there is no moment in which they could be listed.
@@ -285,6 +285,6 @@ async fn whoever_reads_meanwhile_finds_nothing_wrong() {
         looks += 1;
         assert!(looks < 10_000, "files are never ended");
     }
-    ends.store(true, Ordering::Release);
+    ends.store(true, std::sync::atomic::Ordering::Release);
     writer.join().expect("no panic");
 }

@@ -5,6 +5,7 @@
 
 mod beginning;
 mod beside;
+mod flushing;
 mod location;
 mod opening;
 mod room;
@@ -16,8 +17,8 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,6 @@ pub const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const FLUSH_BYTES: usize = 64 * 1024;
 /// When so much waits, nothing new is recorded and so nothing new begins; outcomes may fill twice as much.
 const MOST_PENDING: usize = 16 * FLUSH_BYTES;
-/// How often the file is looked for where it should be.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A file of this length is ended, and the next begun, in bytes: little enough to be read through at each start.
 pub const MOST_BYTES: u64 = 64 * 1024 * 1024;
@@ -88,7 +87,11 @@ pub struct FileJournal {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
     had_records: bool,
+    watcher: OnceLock<Watcher>,
 }
+
+/// Whoever is shown every event once it is recorded.
+type Watcher = Box<dyn Fn(&Event<'_>) + Send + Sync>;
 
 /// How a journal is written.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +158,7 @@ impl FileJournal {
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared, flusher: Some(flusher), had_records })
+        Ok(Self { shared, flusher: Some(flusher), had_records, watcher: OnceLock::new() })
     }
 
     /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`. Nothing
@@ -188,6 +191,12 @@ impl FileJournal {
         }
         room::give_back(&file);
         Ok(())
+    }
+
+    /// Shows every event to `watcher`, once it is as durable as was asked for; the first one who asks is shown them. It is on
+    /// the way of whoever records, and must take no time.
+    pub fn watch(&self, watcher: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(watcher));
     }
 
     /// Whether the file held records when it was opened.
@@ -248,6 +257,9 @@ impl Journal for FileJournal {
             }
         }
         metrics().audit_records.of(event.name()).inc();
+        if let Some(watcher) = self.watcher.get() {
+            watcher(event);
+        }
         Ok(Receipt::new(sequence, event.decision()))
     }
 }
@@ -301,70 +313,6 @@ impl Shared {
             metrics().audit_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
             Ok(sequence)
         })
-    }
-
-    /// Waits until the disk has everything up to and including `sequence`; one waiter syncs for all before it.
-    fn sync(&self, sequence: u64) -> io::Result<()> {
-        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = || Err(io::Error::other("the disk failed to take the file that holds the record"));
-        // Before what the disk has: it may have later records, in a file that was begun since.
-        if self.doubtful.load(Ordering::Acquire) >= sequence {
-            return failed();
-        }
-        if self.synced.load(Ordering::Acquire) >= sequence {
-            return Ok(());
-        }
-        let (written, file, is_doubtful) = {
-            let writer = self.lock();
-            (writer.written_sequence, Arc::clone(&writer.file), writer.is_doubtful)
-        };
-        if is_doubtful {
-            return failed();
-        }
-        if let Err(error) = file.sync_data() {
-            // The system may now believe that the disk has what it has not: the file is never synced again.
-            let mut writer = self.lock();
-            if Arc::ptr_eq(&file, &writer.file) {
-                writer.is_doubtful = true;
-                writer.in_trouble(error.to_string());
-            }
-            self.wake.notify_all();
-            return Err(error);
-        }
-        self.synced.fetch_max(written, Ordering::Release);
-        Ok(())
-    }
-
-    fn flush_for_ever(&self) {
-        let mut looked_at = Instant::now();
-        loop {
-            {
-                let mut writer = self.lock();
-                if writer.closed {
-                    return;
-                }
-                // A failure is told once, when it begins; the records are kept and tried again.
-                if writer.write_out().is_ok() {
-                    writer.tell_what_is_over();
-                }
-                if looked_at.elapsed() >= LOOK_EVERY {
-                    looked_at = Instant::now();
-                    let checked = writer.location.check(&writer.file).err().map(|error| error.to_string());
-                    if let (Some(error), None) = (&checked, &writer.moved) {
-                        metrics().audit_failures.inc();
-                        tracing::error!(error, "nothing that must be recorded is admitted any more");
-                    }
-                    writer.moved = checked;
-                }
-            }
-            // Here as well.
-            let _ = self.seal(false);
-            self.keep_room();
-            let writer = self.lock();
-            if !writer.closed {
-                drop(self.wake.wait_timeout(writer, FLUSH_EVERY));
-            }
-        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::sinks;
+use super::tiers::Tiers;
+use super::{detections, sinks};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,7 +16,7 @@ const RESERVE: usize = 16 << 20;
 const MOST_RESERVE: u64 = 16 << 30;
 
 /// Compiles `audit`.
-pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
+pub(super) fn compile(file: &File, tiers: &Tiers, base_dir: &Path, report: &mut Report<'_>) -> AuditSettings {
     let schema = file.audit.as_ref();
     let report = &mut report.within("audit", None);
     let dir = schema.and_then(|audit| audit.dir.as_ref()).map_or("audit", |dir| values::filled(report, dir));
@@ -39,6 +40,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
     let reserve = schema
         .map_or(RESERVE, |audit| values::size(report, &audit.reserve, RESERVE, 0..=MOST_RESERVE))
         as u64;
+    let detections = detections::compile(schema, tiers, base_dir, report);
     let sinks = sinks::compile(file, schema, base_dir, report);
-    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, reserve, sinks }
+    AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, reserve, detections, sinks }
 }

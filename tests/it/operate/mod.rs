@@ -3,6 +3,7 @@
 mod browsers;
 mod deliveries;
 mod dependencies;
+mod detections;
 mod durability;
 mod formats;
 mod identity;

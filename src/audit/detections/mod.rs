@@ -1,0 +1,128 @@
+//! What stands out in the stream of events, under names that stay the same, for people who get alarms.
+//!
+//! Pure: an event and its time go in, findings come out. Only pseudonyms are known here. What is remembered is bounded, and
+//! forgotten with the process.
+
+mod hours;
+mod settings;
+mod window;
+
+use std::collections::HashSet;
+
+pub use self::hours::Hours;
+pub use self::settings::{Many, OffHours, Settings};
+use self::window::{Distinct, Tally};
+use super::event::{DecisionEvent, Event, OutcomeResult};
+
+/// Something that stands out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Its stable name.
+    pub name: &'static str,
+    /// Whose doing it is: a pseudonym.
+    pub subject: Option<Box<str>>,
+    /// Whose record it is about: a pseudonym.
+    pub patient: Option<Box<str>>,
+    /// The action's id.
+    pub action: Option<Box<str>>,
+    /// How often.
+    pub count: u64,
+    /// Within so many seconds; `None` for what happens once.
+    pub within: Option<u64>,
+}
+
+impl Finding {
+    /// Something that happened once, and is about nobody.
+    pub fn once(name: &'static str) -> Self {
+        Self { name, subject: None, patient: None, action: None, count: 1, within: None }
+    }
+
+    fn of_person(name: &'static str, event: &DecisionEvent<'_>) -> Self {
+        Self {
+            subject: event.subject.map(Into::into),
+            patient: event.patient.map(Into::into),
+            action: event.action.map(Into::into),
+            ..Self::once(name)
+        }
+    }
+}
+
+/// The name of what a process left behind that died: requests of which nobody knows what came of them.
+pub const UNKNOWN_OUTCOMES: &str = "unknown_outcomes";
+
+/// Watches.
+#[derive(Debug)]
+pub struct Detector {
+    settings: Settings,
+    /// The patients whose records are looked after: pseudonyms.
+    watched: HashSet<Box<str>>,
+    lookups: Distinct,
+    prompts: Tally,
+    unknown: Tally,
+}
+
+impl Detector {
+    /// With what counts as much, and the pseudonyms of patients whose records are looked after.
+    pub fn new(settings: Settings, watched: HashSet<Box<str>>) -> Self {
+        let of = |many: Many| (many.count, many.within);
+        Self {
+            lookups: Distinct::new(of(settings.mass_lookup)),
+            prompts: Tally::new(of(settings.prompt_storm)),
+            unknown: Tally::new(of(settings.unknown_outcomes)),
+            settings,
+            watched,
+        }
+    }
+
+    /// Looks at an event of this moment; what stands out goes to `find`.
+    pub fn see(&mut self, event: &Event<'_>, now: jiff::Timestamp, mut find: impl FnMut(Finding)) {
+        match event {
+            Event::Intent(intent) => self.see_intent(intent, now, find),
+            Event::Decision(decision) if decision.verdict == "challenge" => {
+                let Some(subject) = decision.subject else { return };
+                if self.prompts.add(subject, now.as_second()) {
+                    let Many { count, within } = self.settings.prompt_storm;
+                    let found = Finding::of_person("prompt_storm", decision);
+                    find(Finding { patient: None, count, within: Some(within), ..found });
+                }
+            }
+            Event::Outcome(outcome) if outcome.result == OutcomeResult::Unknown => {
+                if self.unknown.add("", now.as_second()) {
+                    let Many { count, within } = self.settings.unknown_outcomes;
+                    find(Finding { count, within: Some(within), ..Finding::once(UNKNOWN_OUTCOMES) });
+                }
+            }
+            Event::ReloadRefused { .. } => find(Finding::once("configuration_refused")),
+            Event::SinkDown { .. } => find(Finding::once("sink_down")),
+            Event::JournalOutage { .. } => find(Finding::once("journal_outage")),
+            _ => {}
+        }
+    }
+
+    fn see_intent(
+        &mut self,
+        intent: &DecisionEvent<'_>,
+        now: jiff::Timestamp,
+        mut find: impl FnMut(Finding),
+    ) {
+        if let (Some(subject), Some(patient)) = (intent.subject, intent.patient)
+            && self.lookups.add(subject, patient, now.as_second())
+        {
+            let Many { count, within } = self.settings.mass_lookup;
+            let found = Finding::of_person("mass_lookup", intent);
+            find(Finding { patient: None, action: None, count, within: Some(within), ..found });
+        }
+        if intent.patient.is_some_and(|patient| self.watched.contains(patient)) {
+            find(Finding::of_person("watched_patient", intent));
+        }
+        if let Some(off) = &self.settings.off_hours
+            && intent.tier.is_some_and(|tier| off.tiers.iter().any(|name| **name == *tier))
+            && !off.hours.contains(now)
+        {
+            find(Finding::of_person("off_hours", intent));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

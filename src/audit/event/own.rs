@@ -1,0 +1,88 @@
+//! What the gateway records of itself, and of those who operate it.
+
+use serde::Serialize;
+
+/// What must be known to go on with a log in a new file.
+#[derive(Debug, Serialize)]
+pub struct SegmentEvent<'e> {
+    /// The log's name: another one where the records before had to be put aside.
+    pub log: &'e str,
+    /// The number of the log's first record.
+    pub tree_first: u64,
+    /// How many records of it came before this file.
+    pub size: u64,
+    /// The roots of their tree's whole subtrees, the largest first, in base64.
+    pub edge: &'e [String],
+    /// `started`, `full`, `sync_failed` or `quarantined`.
+    pub why: &'static str,
+    /// What was put aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<Quarantined<'e>>,
+}
+
+/// A file that holds what the gateway did not write.
+#[derive(Debug, Serialize)]
+pub struct Quarantined<'e> {
+    /// Its name now, without the directory.
+    pub file: &'e str,
+    /// The first line that is not as it was written, from 1.
+    pub line: u64,
+}
+
+/// A revocation.
+#[derive(Debug, Serialize)]
+pub struct RevocationEvent<'e> {
+    /// `operator` or `shared_signals`.
+    pub source: &'static str,
+    /// The user id of the operator's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The issuer's configured name.
+    pub issuer: &'e str,
+    /// `sub`, `sid`, `jti` or `client`.
+    pub claim: &'static str,
+    /// The pseudonym of what was revoked, or the client's id.
+    pub name: &'e str,
+    /// Tokens issued before this moment (Unix seconds) are refused.
+    pub not_before: i64,
+    /// `stored`, or `unavailable` where the state store did not confirm it.
+    pub result: &'static str,
+}
+
+/// What became of a security event. The names that it ended are in the records of the revocations before it.
+#[derive(Debug, Serialize)]
+pub struct SharedSignalEvent<'e> {
+    /// The configured name of the issuer whose tokens it is about.
+    pub issuer: &'e str,
+    /// `push` or `poll`.
+    pub delivery: &'static str,
+    /// The event's type, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<&'static str>,
+    /// `revoked`, or what else became of it.
+    pub result: &'static str,
+    /// The pseudonym of the event's own name (`jti`), where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'e str>,
+}
+
+/// Something stood out. Who looks into it begins with the records just before.
+#[derive(Debug, Serialize)]
+pub struct DetectionEvent<'e> {
+    /// Its stable name, as in `wardgate_detections_total`.
+    pub name: &'static str,
+    /// The pseudonym of the person whose doing it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<&'e str>,
+    /// The pseudonym of the patient it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<&'e str>,
+    /// The action's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'e str>,
+    /// How often it happened.
+    pub count: u64,
+    /// Within so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<u64>,
+}
