@@ -1,13 +1,15 @@
 //! Delivery over HTTP, many records in one request.
 
+use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
 use super::failure::{Failure, Stopped};
 use super::item::Item;
+use super::retry_after;
 use crate::config::settings::{BatchShape, HttpSinkSettings};
+use crate::outgoing::{self, Authorities};
 
 /// How long one request may take, with its answer.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -22,22 +24,8 @@ pub(super) struct HttpSink {
 
 impl HttpSink {
     pub(super) fn open(settings: &HttpSinkSettings) -> Result<Self, String> {
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
-            .referer(false)
-            .no_proxy()
-            .timeout(DEADLINE)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &settings.ca_file {
-            let fail = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
-            let pem = std::fs::read(path).map_err(|error| fail(&error))?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| fail(&error))?;
-            builder = builder.tls_certs_only(authorities);
-        } else if settings.url.scheme() != "https" {
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| error.to_string())?;
+        let authorities = Authorities::of(&settings.url, settings.ca_file.as_deref());
+        let client = outgoing::client(authorities, Some(DEADLINE), 1).map_err(|error| error.to_string())?;
         Ok(Self { client, settings: settings.clone() })
     }
 
@@ -56,7 +44,10 @@ impl HttpSink {
         match judge(status) {
             Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
             Judged::Taken => Ok(()),
-            Judged::Later => Err(Failure::Unavailable(status.as_u16()).into()),
+            Judged::Later => {
+                let wait = retry_after::asked(answer.headers(), Timestamp::now());
+                Err(Failure::Unavailable { status: status.as_u16(), wait }.into())
+            }
             Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }.into()),
         }
     }
@@ -166,12 +157,12 @@ fn bulk(answer: &[u8], items: &[Item]) -> Result<(), Stopped> {
             Judged::Taken => continue,
             Judged::Never if status == StatusCode::CONFLICT => continue,
             Judged::Never => Failure::Refused { status: status.as_u16(), key: item.key.clone() },
-            Judged::Later => Failure::Unavailable(status.as_u16()),
+            Judged::Later => Failure::Unavailable { status: status.as_u16(), wait: None },
         };
         // The first of them that will never be taken is what somebody has to do something about.
         match &mut stopped {
             None => stopped = Some(Stopped { taken, why }),
-            Some(stopped) if matches!(stopped.why, Failure::Unavailable(_)) => stopped.why = why,
+            Some(stopped) if matches!(stopped.why, Failure::Unavailable { .. }) => stopped.why = why,
             Some(_) => {}
         }
     }
@@ -217,7 +208,7 @@ mod tests {
         assert_eq!(bulk(br#"{"errors":false,"items":[]}"#, &items), Ok(()));
         assert_eq!(judge(201, 409), Ok(()), "it was there already");
         let stopped = |taken, why| Err(Stopped { taken, why });
-        assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable(429)));
+        assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable { status: 429, wait: None }));
         assert_eq!(judge(503, 400), stopped(0, Failure::Refused { status: 400, key: "o:2".to_owned() }));
         for other in ["", "{}", r#"{"errors":true,"items":[]}"#] {
             assert_eq!(bulk(other.as_bytes(), &items), Err(Failure::Unintelligible.into()), "{other}");

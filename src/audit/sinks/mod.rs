@@ -13,6 +13,7 @@ mod http;
 mod item;
 mod lines;
 mod redis_stream;
+mod retry_after;
 mod scribe;
 mod syslog;
 

@@ -261,6 +261,24 @@ fn a_collector_that_never_answers_is_an_outage_and_gets_everything_later() {
 }
 
 #[test]
+fn a_collector_is_left_alone_for_as_long_as_it_asks() {
+    let collector = Collector::start("later");
+    let running = run(&collector, BatchShape::Ndjson, RecordFormat::Wardgate);
+    running.append(5);
+    let times = || -> Vec<f64> {
+        let time = |line: &String| line.rsplit(' ').next().and_then(|word| word.parse().ok());
+        collector.lines("asked").iter().filter_map(time).collect()
+    };
+    eventually("it is asked again", LONG, || times().len() > 2);
+    let times = times();
+    // By itself it would be asked again after 0.2 and 0.4 seconds.
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 2.9), "{times:?}");
+    collector.becomes("ok");
+    eventually("all comes", LONG, || collector.kept().len() > 5);
+    running.sinks.finish(LONG);
+}
+
+#[test]
 fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
     let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
     let dir = tempfile::tempdir().expect("a directory");
