@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::StatusCode;
+
+use super::item::Item;
+
 /// Why a batch was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -48,6 +52,12 @@ impl From<Failure> for Stopped {
 }
 
 impl Failure {
+    /// None of these will be taken, so says a status; nobody knows which one is meant.
+    pub(super) fn refused(status: StatusCode, items: &[Item]) -> Self {
+        let key = items.first().map(|item| item.key.clone()).unwrap_or_default();
+        Self::Refused { status: status.as_u16(), key }
+    }
+
     /// How long the other side asks to be left alone.
     pub(super) fn wait(&self) -> Duration {
         match self {

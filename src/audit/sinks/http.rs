@@ -1,102 +1,35 @@
 //! Delivery over HTTP, many records in one request.
 
-use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
+use super::exchange::{Exchange, Judged, judge, read};
 use super::failure::{Failure, Stopped};
 use super::item::Item;
-use super::retry_after;
 use crate::config::settings::{BatchShape, HttpSinkSettings};
-use crate::outgoing::{self, Authorities};
-
-/// How long one request may take, with its answer.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
-/// No more of an answer is read, in bytes.
-const MOST_ANSWER: usize = 4 << 20;
 
 /// A collector.
 pub(super) struct HttpSink {
-    client: Client,
-    settings: HttpSinkSettings,
+    exchange: Exchange,
+    batch: BatchShape,
 }
 
 impl HttpSink {
     pub(super) fn open(settings: &HttpSinkSettings) -> Result<Self, String> {
-        let authorities = Authorities::of(&settings.url, settings.ca_file.as_deref());
-        let client = outgoing::client(authorities, Some(DEADLINE), 1).map_err(|error| error.to_string())?;
-        Ok(Self { client, settings: settings.clone() })
+        Ok(Self { exchange: Exchange::open(&settings.server)?, batch: settings.batch })
     }
 
     pub(super) async fn deliver(&self, items: &[Item]) -> Result<(), Stopped> {
-        let mut request = self
-            .client
-            .post(self.settings.url.clone())
-            .header(CONTENT_TYPE, self.settings.batch.content_type())
-            .body(body(self.settings.batch, items));
-        if let Some(value) = self.authorization().await? {
-            request = request.header(AUTHORIZATION, value);
-        }
-        let answer = request.send().await.map_err(|error| of(&error))?;
-        let status = answer.status();
-        let key = || items.first().map(|item| item.key.clone()).unwrap_or_default();
-        match judge(status) {
-            Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
+        let request = self.exchange.client.post(self.exchange.server.url.clone());
+        let request = request.header(CONTENT_TYPE, self.batch.content_type()).body(body(self.batch, items));
+        let answer = self.exchange.send(request).await?;
+        match judge(answer.status()) {
+            Judged::Taken if self.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
             Judged::Taken => Ok(()),
-            Judged::Later => {
-                let wait = retry_after::asked(answer.headers(), Timestamp::now());
-                Err(Failure::Unavailable { status: status.as_u16(), wait }.into())
-            }
-            Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }.into()),
+            Judged::Later | Judged::Never => Err(Failure::refused(answer.status(), items).into()),
         }
     }
-
-    /// Read each time: credentials are changed while the gateway runs.
-    async fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
-        let Some(path) = self.settings.authorization_file.clone() else { return Ok(None) };
-        let unusable =
-            |why: &dyn std::fmt::Display| Failure::Own(format!("`authorization_file` can't be used: {why}"));
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path).map(zeroize::Zeroizing::new));
-        let text = read.await.map_err(|error| unusable(&error))?.map_err(|error| unusable(&error))?;
-        let mut value = HeaderValue::from_bytes(text.trim_ascii()).map_err(|error| unusable(&error))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-}
-
-/// What an answer means for records.
-#[derive(Debug, PartialEq, Eq)]
-enum Judged {
-    Taken,
-    Later,
-    Never,
-}
-
-fn judge(status: StatusCode) -> Judged {
-    match status.as_u16() {
-        200..300 => Judged::Taken,
-        // Too slow, too much (RFC 9110 §15.5.9, RFC 6585 §4).
-        408 | 429 => Judged::Later,
-        400..500 => Judged::Never,
-        _ => Judged::Later,
-    }
-}
-
-/// The error without its address.
-fn of(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() { Failure::TimedOut } else { Failure::Unreachable }
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| of(&error))? {
-        if bytes.len() + chunk.len() > MOST_ANSWER {
-            return Err(Failure::Unintelligible);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 fn body(shape: BatchShape, items: &[Item]) -> Vec<u8> {
