@@ -12,7 +12,8 @@
 //! Stairs go down only; `tests/architecture.rs` watches them.
 //! - Floor 0, pure: [`request`] (what is asked), [`identity`] (who asks).
 //! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), the events, pseudonyms and receipts of [`audit`].
-//! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates).
+//! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates), [`outgoing`] (HTTP
+//!   clients).
 //! - Floor 3, the world: [`keys`], [`state`], [`audit::journal`], [`session`], [`serve`]. They never import each other.
 //! - The roof: [`app`] puts the parts together, [`cli`] is the command line.
 
@@ -24,6 +25,7 @@ pub mod decision;
 pub mod enforce;
 pub mod identity;
 pub mod keys;
+pub mod outgoing;
 pub mod policy;
 pub mod request;
 pub mod serve;

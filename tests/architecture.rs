@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("state::spent", 1),
     ("enforce", 2),
     ("config", 2),
+    ("outgoing", 2),
     ("tls", 2),
     ("keys", 3),
     ("serve", 3),

@@ -101,8 +101,7 @@ pub fn add_telemetry(
 /// Sends traces, where that is configured.
 pub fn tracer(settings: &Settings, background: &tokio::runtime::Handle) -> Result<Tracer, StartError> {
     let Some(traces) = &settings.traces else { return Ok(Tracer::default()) };
-    let exporter = Exporter::start(traces, background).map_err(|error| {
-        StartError(format!("no client for the trace collector could be made: {}", error.without_url()))
-    })?;
+    let exporter = Exporter::start(traces, background)
+        .map_err(|error| StartError(format!("no client for the trace collector could be made: {error}")))?;
     Ok(Tracer::new(Some(Arc::new(exporter))))
 }

@@ -48,6 +48,10 @@ pub enum RecordFormat {
 pub enum SinkKind {
     /// A collector that takes batches over HTTP.
     Http(HttpSinkSettings),
+    /// A FHIR server that takes AuditEvents.
+    Fhir(FhirSinkSettings),
+    /// An OpenTelemetry collector that takes log records over HTTP.
+    Otlp(HttpEndpoint),
     /// A stream of Redis.
     RedisStream(RedisStreamSettings),
     /// A file elsewhere.
@@ -62,7 +66,9 @@ impl SinkKind {
     /// Whether records go over a network unencrypted.
     pub fn is_plain(&self) -> bool {
         match self {
-            Self::Http(http) => http.url.scheme() == "http" && !is_loopback(&http.url),
+            Self::Http(http) => http.server.is_plain(),
+            Self::Fhir(fhir) => fhir.server.is_plain(),
+            Self::Otlp(server) => server.is_plain(),
             Self::RedisStream(redis) => !redis.tls && !is_local(&redis.host),
             Self::Syslog(syslog) => syslog.tls.is_none() && !is_local(&syslog.host),
             Self::File(_) | Self::Stdout => false,
@@ -131,13 +137,35 @@ pub struct SyslogTls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSinkSettings {
     /// Where batches are posted to.
-    pub url: reqwest::Url,
+    pub server: HttpEndpoint,
     /// What a batch looks like.
     pub batch: BatchShape,
-    /// The file with the whole `Authorization` header, read for each batch.
+}
+
+/// A FHIR server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FhirSinkSettings {
+    /// Its base address.
+    pub server: HttpEndpoint,
+    /// Whether many events go in one bundle, or each alone.
+    pub is_bundled: bool,
+}
+
+/// An address over HTTP, and what is shown there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpEndpoint {
+    /// The address.
+    pub url: reqwest::Url,
+    /// The file with the whole `Authorization` header, read for each request.
     pub authorization_file: Option<PathBuf>,
-    /// The authorities that may vouch for the collector; `None` are the system's.
+    /// The authorities that may vouch for it; `None` are the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+impl HttpEndpoint {
+    fn is_plain(&self) -> bool {
+        self.url.scheme() == "http" && !is_loopback(&self.url)
+    }
 }
 
 /// What a batch looks like.

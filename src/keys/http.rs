@@ -1,12 +1,12 @@
 //! The one way in which issuers are asked: no redirects, no proxy, one deadline, bounded answers.
 
 use http::{HeaderValue, Method, StatusCode, header};
-use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{FetchError, StartError, with_causes};
+use crate::outgoing::{self, Authorities, ClientError};
 use crate::request::json;
 
 /// Larger answers are refused while they come in. Key sets and metadata are a few KiB.
@@ -23,28 +23,16 @@ const MAX_IDLE_CONNECTIONS: usize = 16;
 pub struct HttpClient(Client);
 
 impl HttpClient {
-    /// Makes a client that trusts the system's certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// name others), or nobody where TLS is not needed: then a system without authorities is no reason not to
-    /// start.
+    /// Makes a client that trusts the system's certificate authorities, or nobody where TLS is not needed.
     ///
     /// # Errors
     /// The system has no certificate authorities, or the process has no cryptography provider installed.
     pub fn new(needs_tls: bool) -> Result<Self, StartError> {
-        // The builder would panic without one.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(StartError::NoCryptography);
-        }
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
-            .referer(false)
-            // A proxy from the environment would see tokens and could answer for the issuer.
-            .no_proxy()
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
-        if !needs_tls {
-            builder = builder.tls_certs_only([]);
-        }
-        builder.build().map(Self).map_err(|error| StartError::Tls(with_causes(&error)))
+        let authorities = if needs_tls { Authorities::System } else { Authorities::Nobody };
+        outgoing::client(authorities, None, MAX_IDLE_CONNECTIONS).map(Self).map_err(|error| match error {
+            ClientError::NoCryptography => StartError::NoCryptography,
+            error => StartError::Tls(with_causes(&error)),
+        })
     }
 
     /// Gets a JSON document.

@@ -7,13 +7,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::config::settings::TraceSettings;
+use crate::outgoing::{self, Authorities, ClientError};
 use crate::request::trace_context::{TraceContext, hex};
 use crate::telemetry::metrics;
 
@@ -89,8 +89,9 @@ impl Exporter {
     ///
     /// # Errors
     /// The system has no certificate authorities for a collector behind TLS.
-    pub fn start(settings: &TraceSettings, runtime: &tokio::runtime::Handle) -> Result<Self, reqwest::Error> {
-        let client = client(&settings.collector)?;
+    pub fn start(settings: &TraceSettings, runtime: &tokio::runtime::Handle) -> Result<Self, ClientError> {
+        let authorities = Authorities::of(&settings.collector, None);
+        let client = outgoing::client(authorities, Some(DEADLINE), 1)?;
         let (queue, inbox) = mpsc::channel(QUEUE);
         let sender = Sender { client, collector: settings.collector.clone(), failing: false };
         runtime.spawn(sender.run(inbox));
@@ -133,20 +134,6 @@ impl Exporter {
     pub fn discarding(sample: f64) -> Self {
         Self { queue: mpsc::channel(1).0, threshold: threshold(sample) }
     }
-}
-
-fn client(collector: &Url) -> Result<Client, reqwest::Error> {
-    let mut builder = Client::builder()
-        .redirect(Policy::none())
-        .referer(false)
-        .no_proxy()
-        .timeout(DEADLINE)
-        .pool_max_idle_per_host(1)
-        .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
-    if collector.scheme() != "https" {
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
 }
 
 /// The part of 2^32 that is sampled.

@@ -271,7 +271,8 @@ impl Courier {
             // A journal that fails tells of that itself, and gets this with the next failure.
             self.is_recorded = self.journal.append(&event, Durability::Written).await.is_ok();
         }
-        wait_after(self.failures)
+        // Never sooner than it asks for, up to what anybody is left alone for.
+        wait_after(self.failures).max(failure.wait().min(LONGEST_WAIT))
     }
 
     /// Nothing has failed; ends an outage once that is so for a while.

@@ -1,6 +1,11 @@
 //! Why records could not be delivered, in words that hold nothing of what the other side said.
 
 use std::fmt;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use super::item::Item;
 
 /// Why a batch was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,8 +14,13 @@ pub(super) enum Failure {
     Unreachable,
     /// It took too long.
     TimedOut,
-    /// It answered that it can't now: this HTTP status.
-    Unavailable(u16),
+    /// It answered that it can't now.
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+        /// How long it asks to be left alone.
+        wait: Option<Duration>,
+    },
     /// It answered that it will not take this: this HTTP status, and the key of the record that it names, or of the first.
     Refused {
         /// The HTTP status.
@@ -41,6 +51,22 @@ impl From<Failure> for Stopped {
     }
 }
 
+impl Failure {
+    /// None of these will be taken, so says a status; nobody knows which one is meant.
+    pub(super) fn refused(status: StatusCode, items: &[Item]) -> Self {
+        let key = items.first().map(|item| item.key.clone()).unwrap_or_default();
+        Self::Refused { status: status.as_u16(), key }
+    }
+
+    /// How long the other side asks to be left alone.
+    pub(super) fn wait(&self) -> Duration {
+        match self {
+            Self::Unavailable { wait: Some(wait), .. } => *wait,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,7 +74,7 @@ impl fmt::Display for Failure {
                 formatter.write_str("it can't be reached: see that it runs, and its TLS certificate")
             }
             Self::TimedOut => formatter.write_str("it does not answer in time"),
-            Self::Unavailable(status) => write!(formatter, "it answers {status}"),
+            Self::Unavailable { status, .. } => write!(formatter, "it answers {status}"),
             Self::Refused { status, key } => write!(
                 formatter,
                 "it refuses what begins with record {key} with {status}: nothing behind it is delivered until it is taken; see the collector's log, its address and credentials"

@@ -1,111 +1,35 @@
 //! Delivery over HTTP, many records in one request.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
+use super::exchange::{Exchange, Judged, judge, read};
 use super::failure::{Failure, Stopped};
 use super::item::Item;
 use crate::config::settings::{BatchShape, HttpSinkSettings};
 
-/// How long one request may take, with its answer.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
-/// No more of an answer is read, in bytes.
-const MOST_ANSWER: usize = 4 << 20;
-
 /// A collector.
 pub(super) struct HttpSink {
-    client: Client,
-    settings: HttpSinkSettings,
+    exchange: Exchange,
+    batch: BatchShape,
 }
 
 impl HttpSink {
     pub(super) fn open(settings: &HttpSinkSettings) -> Result<Self, String> {
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
-            .referer(false)
-            .no_proxy()
-            .timeout(DEADLINE)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("wardgate/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &settings.ca_file {
-            let fail = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
-            let pem = std::fs::read(path).map_err(|error| fail(&error))?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| fail(&error))?;
-            builder = builder.tls_certs_only(authorities);
-        } else if settings.url.scheme() != "https" {
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { client, settings: settings.clone() })
+        Ok(Self { exchange: Exchange::open(&settings.server)?, batch: settings.batch })
     }
 
     pub(super) async fn deliver(&self, items: &[Item]) -> Result<(), Stopped> {
-        let mut request = self
-            .client
-            .post(self.settings.url.clone())
-            .header(CONTENT_TYPE, self.settings.batch.content_type())
-            .body(body(self.settings.batch, items));
-        if let Some(value) = self.authorization().await? {
-            request = request.header(AUTHORIZATION, value);
-        }
-        let answer = request.send().await.map_err(|error| of(&error))?;
-        let status = answer.status();
-        let key = || items.first().map(|item| item.key.clone()).unwrap_or_default();
-        match judge(status) {
-            Judged::Taken if self.settings.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
+        let request = self.exchange.client.post(self.exchange.server.url.clone());
+        let request = request.header(CONTENT_TYPE, self.batch.content_type()).body(body(self.batch, items));
+        let answer = self.exchange.send(request).await?;
+        match judge(answer.status()) {
+            Judged::Taken if self.batch == BatchShape::Bulk => bulk(&read(answer).await?, items),
             Judged::Taken => Ok(()),
-            Judged::Later => Err(Failure::Unavailable(status.as_u16()).into()),
-            Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: key() }.into()),
+            Judged::Later | Judged::Never => Err(Failure::refused(answer.status(), items).into()),
         }
     }
-
-    /// Read each time: credentials are changed while the gateway runs.
-    async fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
-        let Some(path) = self.settings.authorization_file.clone() else { return Ok(None) };
-        let unusable =
-            |why: &dyn std::fmt::Display| Failure::Own(format!("`authorization_file` can't be used: {why}"));
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path).map(zeroize::Zeroizing::new));
-        let text = read.await.map_err(|error| unusable(&error))?.map_err(|error| unusable(&error))?;
-        let mut value = HeaderValue::from_bytes(text.trim_ascii()).map_err(|error| unusable(&error))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-}
-
-/// What an answer means for records.
-#[derive(Debug, PartialEq, Eq)]
-enum Judged {
-    Taken,
-    Later,
-    Never,
-}
-
-fn judge(status: StatusCode) -> Judged {
-    match status.as_u16() {
-        200..300 => Judged::Taken,
-        // Too slow, too much (RFC 9110 §15.5.9, RFC 6585 §4).
-        408 | 429 => Judged::Later,
-        400..500 => Judged::Never,
-        _ => Judged::Later,
-    }
-}
-
-/// The error without its address.
-fn of(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() { Failure::TimedOut } else { Failure::Unreachable }
-}
-
-async fn read(mut answer: Response) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| of(&error))? {
-        if bytes.len() + chunk.len() > MOST_ANSWER {
-            return Err(Failure::Unintelligible);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 fn body(shape: BatchShape, items: &[Item]) -> Vec<u8> {
@@ -166,12 +90,12 @@ fn bulk(answer: &[u8], items: &[Item]) -> Result<(), Stopped> {
             Judged::Taken => continue,
             Judged::Never if status == StatusCode::CONFLICT => continue,
             Judged::Never => Failure::Refused { status: status.as_u16(), key: item.key.clone() },
-            Judged::Later => Failure::Unavailable(status.as_u16()),
+            Judged::Later => Failure::Unavailable { status: status.as_u16(), wait: None },
         };
         // The first of them that will never be taken is what somebody has to do something about.
         match &mut stopped {
             None => stopped = Some(Stopped { taken, why }),
-            Some(stopped) if matches!(stopped.why, Failure::Unavailable(_)) => stopped.why = why,
+            Some(stopped) if matches!(stopped.why, Failure::Unavailable { .. }) => stopped.why = why,
             Some(_) => {}
         }
     }
@@ -217,7 +141,7 @@ mod tests {
         assert_eq!(bulk(br#"{"errors":false,"items":[]}"#, &items), Ok(()));
         assert_eq!(judge(201, 409), Ok(()), "it was there already");
         let stopped = |taken, why| Err(Stopped { taken, why });
-        assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable(429)));
+        assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable { status: 429, wait: None }));
         assert_eq!(judge(503, 400), stopped(0, Failure::Refused { status: 400, key: "o:2".to_owned() }));
         for other in ["", "{}", r#"{"errors":true,"items":[]}"#] {
             assert_eq!(bulk(other.as_bytes(), &items), Err(Failure::Unintelligible.into()), "{other}");

@@ -6,13 +6,17 @@
 
 mod courier;
 mod cursor;
+mod exchange;
 mod failure;
 mod feed;
+mod fhir;
 mod files;
 mod http;
 mod item;
 mod lines;
+mod otlp;
 mod redis_stream;
+mod retry_after;
 mod scribe;
 mod syslog;
 
@@ -26,9 +30,11 @@ use tokio::sync::watch;
 
 use self::courier::Courier;
 use self::failure::Stopped;
+use self::fhir::FhirSink;
 use self::http::HttpSink;
 use self::item::Item;
 use self::lines::Lines;
+use self::otlp::OtlpSink;
 use self::redis_stream::RedisStream;
 use self::syslog::Syslog;
 use crate::config::settings::{SinkKind, SinkSettings};
@@ -48,6 +54,8 @@ pub struct SinkError {
 /// Where records go.
 enum Target {
     Http(HttpSink),
+    Fhir(FhirSink),
+    Otlp(OtlpSink),
     RedisStream(RedisStream),
     Lines(Lines),
     Syslog(Syslog),
@@ -57,6 +65,8 @@ impl Target {
     fn open(settings: &SinkSettings) -> Result<Self, String> {
         match &settings.kind {
             SinkKind::Http(http) => HttpSink::open(http).map(Self::Http),
+            SinkKind::Fhir(fhir) => FhirSink::open(fhir).map(Self::Fhir),
+            SinkKind::Otlp(server) => OtlpSink::open(server).map(Self::Otlp),
             SinkKind::RedisStream(stream) => Ok(Self::RedisStream(RedisStream::new(stream))),
             SinkKind::File(path) => Ok(Self::Lines(Lines::file(path))),
             SinkKind::Stdout => Ok(Self::Lines(Lines::stdout())),
@@ -76,6 +86,8 @@ impl Target {
     async fn deliver(&mut self, items: &[Item]) -> Result<(), Stopped> {
         match self {
             Self::Http(sink) => sink.deliver(items).await,
+            Self::Fhir(sink) => sink.deliver(items).await,
+            Self::Otlp(sink) => sink.deliver(items).await,
             Self::RedisStream(stream) => stream.deliver(items).await,
             Self::Lines(lines) => lines.deliver(items).await,
             Self::Syslog(syslog) => syslog.deliver(items).await,

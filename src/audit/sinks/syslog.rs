@@ -20,6 +20,7 @@ use super::failure::{Failure, Stopped};
 use super::item::Item;
 use crate::audit::formats::Format;
 use crate::config::settings::{RecordFormat, SyslogSettings, SyslogTls};
+use crate::outgoing;
 use crate::tls::pem;
 
 /// How long a batch may take, from the connection to its end.
@@ -117,18 +118,17 @@ async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8])
 fn connector(settings: &SyslogTls) -> Result<TlsConnector, String> {
     let named =
         |path: &std::path::Path, fault: &dyn std::fmt::Display| format!("`{}` {fault}", path.display());
-    let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
+    let roots = match &settings.ca_file {
         Some(path) => {
+            let mut roots = RootCertStore::empty();
             let pem = pem::read(path).map_err(|fault| named(path, &fault))?;
             for certificate in pem::authorities(&pem).map_err(|fault| named(path, &fault))? {
                 roots.add(certificate).map_err(|error| named(path, &error))?;
             }
+            Arc::new(roots)
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None => outgoing::system().map_err(|error| error.to_string())?,
+    };
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let mut config = match &settings.identity {
         None => builder.with_no_client_auth(),

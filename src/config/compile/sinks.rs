@@ -12,8 +12,8 @@ use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{Audit, File, Sink, Text};
 use crate::config::settings::{
-    BatchShape, HttpSinkSettings, RecordFormat, RedisStreamSettings, SinkKind, SinkSettings, SyslogSettings,
-    SyslogTls,
+    BatchShape, FhirSinkSettings, HttpEndpoint, HttpSinkSettings, RecordFormat, RedisStreamSettings,
+    SinkKind, SinkSettings, SyslogSettings, SyslogTls,
 };
 use crate::config::values;
 
@@ -24,14 +24,16 @@ const REDIS_PORT: u16 = 6379;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Http,
+    Otlp,
     RedisStream,
     File,
     Stdout,
     Syslog,
 }
 
-const TYPES: [(&str, Type); 5] = [
+const TYPES: [(&str, Type); 6] = [
     ("http", Type::Http),
+    ("otlp", Type::Otlp),
     ("redis_stream", Type::RedisStream),
     ("file", Type::File),
     ("stdout", Type::Stdout),
@@ -50,7 +52,8 @@ impl Type {
     /// The formats it carries, the first where nothing is said.
     fn formats(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["wardgate", "ocsf"],
+            Self::Http => &["wardgate", "ocsf", "fhir"],
+            Self::Otlp => &["wardgate"],
             Self::RedisStream | Self::File | Self::Stdout => &["wardgate", "ocsf", "fhir", "cef", "syslog"],
             Self::Syslog => &["syslog", "cef", "ocsf", "wardgate"],
         }
@@ -83,7 +86,7 @@ pub(super) fn compile(
         };
         check_keys(&item.value, kind, &word.value, report);
         let format = format(&item.value, kind, &word.value, report);
-        let settings = settings(kind, &item.value, item.into(), base_dir, report);
+        let settings = settings(kind, format, &item.value, item.into(), base_dir, report);
         let address = item.value.url.as_ref().or(item.value.address.as_ref());
         if let (Some(settings), Some(address)) = (&settings, address)
             && settings.is_plain()
@@ -117,13 +120,13 @@ pub(super) fn compile(
 
 /// Reports keys that say nothing at this type.
 fn check_keys(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) {
-    use Type::{File, Http, RedisStream, Syslog};
+    use Type::{File, Http, Otlp, RedisStream, Syslog};
     let text = |given: Option<&Text>| given.map(Place::from);
     let keys: [(&str, Option<Place>, &[Type]); 10] = [
-        ("url", text(schema.url.as_ref()), &[Http, RedisStream]),
+        ("url", text(schema.url.as_ref()), &[Http, Otlp, RedisStream]),
         ("batch", text(schema.batch.as_ref()), &[Http]),
-        ("authorization_file", text(schema.authorization_file.as_ref()), &[Http]),
-        ("ca_file", text(schema.ca_file.as_ref()), &[Http, RedisStream]),
+        ("authorization_file", text(schema.authorization_file.as_ref()), &[Http, Otlp]),
+        ("ca_file", text(schema.ca_file.as_ref()), &[Http, Otlp, RedisStream]),
         ("key", text(schema.key.as_ref()), &[RedisStream]),
         ("max_records", text(schema.max_records.as_ref()), &[RedisStream]),
         ("username", text(schema.username.as_ref()), &[RedisStream]),
@@ -164,13 +167,18 @@ fn format(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) -> Rec
 
 fn settings(
     kind: Type,
+    format: RecordFormat,
     schema: &Sink,
     place: Place,
     base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Option<SinkKind> {
     match kind {
-        Type::Http => http(schema, place, base_dir, report).map(SinkKind::Http),
+        Type::Http => http(format, schema, place, base_dir, report),
+        Type::Otlp => {
+            let example = "\"https://collector.example:4318/v1/logs\"";
+            endpoint(example, schema, place, base_dir, report).map(SinkKind::Otlp)
+        }
         Type::RedisStream => redis_stream(schema, place, base_dir, report).map(SinkKind::RedisStream),
         Type::File => {
             let path = report.required(&schema.path, "path", place, "/mnt/audit/copy.jsonl")?;
@@ -181,10 +189,59 @@ fn settings(
     }
 }
 
-fn http(schema: &Sink, place: Place, base_dir: &Path, report: &mut Report<'_>) -> Option<HttpSinkSettings> {
-    let example = "\"https://collector.example/audit\"";
-    let shapes = [("ndjson", BatchShape::Ndjson), ("splunk", BatchShape::Splunk), ("bulk", BatchShape::Bulk)];
-    let batch = values::choice(report, &schema.batch, &shapes, BatchShape::Ndjson);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    Lines(BatchShape),
+    /// FHIR's.
+    Single,
+    Bundle,
+}
+
+const BATCHES: [(&str, Batch); 5] = [
+    ("ndjson", Batch::Lines(BatchShape::Ndjson)),
+    ("splunk", Batch::Lines(BatchShape::Splunk)),
+    ("bulk", Batch::Lines(BatchShape::Bulk)),
+    ("single", Batch::Single),
+    ("bundle", Batch::Bundle),
+];
+
+fn http(
+    format: RecordFormat,
+    schema: &Sink,
+    place: Place,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<SinkKind> {
+    let is_fhir = format == RecordFormat::Converted(Format::Fhir);
+    let default = if is_fhir { Batch::Single } else { Batch::Lines(BatchShape::Ndjson) };
+    let batch = values::choice(report, &schema.batch, &BATCHES, default);
+    if let Some(text) = schema.batch.as_ref()
+        && matches!(batch, Batch::Lines(_)) == is_fhir
+        && BATCHES.iter().any(|(word, _)| *word == text.value)
+    {
+        let message = format!("`{}` is no batch of this format", text.value);
+        let help = "FHIR's are `single` and `bundle`, the others' `ndjson`, `splunk` and `bulk`";
+        report.add(Code::SinkSettings, text, message, help);
+    }
+    let server = endpoint("\"https://collector.example/audit\"", schema, place, base_dir, report)?;
+    if let Some(text) = schema.url.as_ref().filter(|_| is_fhir && server.url.query().is_some()) {
+        let help = "write the server's base, as in `https://fhir.example/r4`";
+        or_no_address::<()>(None, text, help, report);
+    }
+    Some(match batch {
+        Batch::Lines(batch) => SinkKind::Http(HttpSinkSettings { server, batch }),
+        Batch::Single => SinkKind::Fhir(FhirSinkSettings { server, is_bundled: false }),
+        Batch::Bundle => SinkKind::Fhir(FhirSinkSettings { server, is_bundled: true }),
+    })
+}
+
+fn endpoint(
+    example: &str,
+    schema: &Sink,
+    place: Place,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<HttpEndpoint> {
     let authorization_file =
         schema.authorization_file.as_ref().map(|text| authorization_file(text, base_dir, report));
     let ca_file = schema.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
@@ -195,7 +252,7 @@ fn http(schema: &Sink, place: Place, base_dir: &Path, report: &mut Report<'_>) -
     });
     let help = "write `https://host/path`, without user and password: those belong into `authorization_file`";
     let url = or_no_address(url, text, help, report)?;
-    Some(HttpSinkSettings { url, batch, authorization_file, ca_file })
+    Some(HttpEndpoint { url, authorization_file, ca_file })
 }
 
 fn redis_stream(

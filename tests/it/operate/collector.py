@@ -1,6 +1,6 @@
 """A collector of audit records. It does what the file `mode` in its directory says:
 
-ok: keeps what it gets.  500, 400: refuses it.  hang: never answers.  lost: keeps it, and the answer is lost.
+ok: keeps what it gets.  500, 400: refuses it.  later: 503, and asks for three seconds.  hang: never answers.  lost: keeps it, and the answer is lost.
 bulk: keeps what is new and answers for each record; one whose number is in the file `poison` is refused.
 
 With a certificate and its key behind folder and port it speaks TLS.
@@ -30,8 +30,10 @@ class Collector(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def answer(self, status, body=b"{}"):
+    def answer(self, status, body=b"{}", headers=()):
         self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -44,9 +46,11 @@ class Collector(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         mode = open(path("mode")).read().strip()
         with lock, open(path("asked"), "a") as asked:
-            asked.write(f"{mode} {self.headers.get('Authorization')} {len(body)}\n")
+            asked.write(f"{mode} {self.headers.get('Authorization')} {len(body)} {time.monotonic()}\n")
         if mode.isdigit():
             return self.answer(int(mode))
+        if mode == "later":
+            return self.answer(503, headers=[("Retry-After", "3")])
         if mode == "hang":
             time.sleep(3600)
         lines = body.splitlines()

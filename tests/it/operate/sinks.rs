@@ -14,7 +14,9 @@ use wardgate::audit::formats::Format;
 use wardgate::audit::journal::{FileJournal, Options};
 use wardgate::audit::signing::Key;
 use wardgate::audit::sinks::Sinks;
-use wardgate::config::settings::{BatchShape, HttpSinkSettings, RecordFormat, SinkKind, SinkSettings};
+use wardgate::config::settings::{
+    BatchShape, HttpEndpoint, HttpSinkSettings, RecordFormat, SinkKind, SinkSettings,
+};
 use wardgate::enforce::ports::Journal;
 use wardgate::policy::Durability;
 
@@ -82,10 +84,19 @@ pub(super) fn key(record: &Value) -> String {
 
 /// Every record in the files of a directory, by key.
 fn recorded(dir: &Path) -> HashSet<String> {
+    events(dir).into_keys().collect()
+}
+
+/// Every record in the files of a directory: its event, by key.
+pub(super) fn events(dir: &Path) -> BTreeMap<String, String> {
     let files = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("an entry").path());
     let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"));
     let text: String = files.map(|path| std::fs::read_to_string(path).expect("text")).collect();
-    text.lines().map(|line| key(&serde_json::from_str(line).expect("JSON"))).collect()
+    let event = |line: &str| {
+        let record: Value = serde_json::from_str(line).expect("JSON");
+        (key(&record), record["event"].as_str().expect("an event").to_owned())
+    };
+    text.lines().map(event).collect()
 }
 
 /// Everything recorded came, and in its order.
@@ -118,13 +129,9 @@ pub(super) struct Running {
 
 /// A journal with small files, and a sink.
 fn run(collector: &Collector, batch: BatchShape, format: RecordFormat) -> Running {
-    let http = HttpSinkSettings {
-        url: format!("http://{}/audit", collector.address).parse().expect("a URL"),
-        batch,
-        authorization_file: None,
-        ca_file: None,
-    };
-    run_with(SinkKind::Http(http), format)
+    let url = format!("http://{}/audit", collector.address).parse().expect("a URL");
+    let server = HttpEndpoint { url, authorization_file: None, ca_file: None };
+    run_with(SinkKind::Http(HttpSinkSettings { server, batch }), format)
 }
 
 pub(super) fn run_with(kind: SinkKind, format: RecordFormat) -> Running {
@@ -261,6 +268,24 @@ fn a_collector_that_never_answers_is_an_outage_and_gets_everything_later() {
 }
 
 #[test]
+fn a_collector_is_left_alone_for_as_long_as_it_asks() {
+    let collector = Collector::start("later");
+    let running = run(&collector, BatchShape::Ndjson, RecordFormat::Wardgate);
+    running.append(5);
+    let times = || -> Vec<f64> {
+        let time = |line: &String| line.rsplit(' ').next().and_then(|word| word.parse().ok());
+        collector.lines("asked").iter().filter_map(time).collect()
+    };
+    eventually("it is asked again", LONG, || times().len() > 2);
+    let times = times();
+    // By itself it would be asked again after 0.2 and 0.4 seconds.
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 2.9), "{times:?}");
+    collector.becomes("ok");
+    eventually("all comes", LONG, || collector.kept().len() > 5);
+    running.sinks.finish(LONG);
+}
+
+#[test]
 fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
     let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
     let dir = tempfile::tempdir().expect("a directory");
@@ -269,12 +294,12 @@ fn only_a_collector_that_the_authority_vouches_for_gets_anything() {
     std::fs::write(&authorities, &foreign.pem).expect("written");
     std::fs::write(&authorization, "Bearer sesame-canary").expect("written");
     let collector = Collector::start_in(dir, "ok", &["collector.crt", "collector.key"]);
-    let http = HttpSinkSettings {
+    let server = HttpEndpoint {
         url: format!("https://localhost:{}/audit", collector.address.port()).parse().expect("a URL"),
-        batch: BatchShape::Ndjson,
         authorization_file: Some(authorization),
         ca_file: Some(authorities.clone()),
     };
+    let http = HttpSinkSettings { server, batch: BatchShape::Ndjson };
     let running = run_with(SinkKind::Http(http.clone()), RecordFormat::Wardgate);
     running.append(5);
     eventually("it is told", LONG, || {
