@@ -39,6 +39,6 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
     let reserve = schema
         .map_or(RESERVE, |audit| values::size(report, &audit.reserve, RESERVE, 0..=MOST_RESERVE))
         as u64;
-    let sinks = sinks::compile(file, schema, base_dir, report);
+    let sinks = sinks::compile(file, schema, &path, base_dir, report);
     AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, reserve, sinks }
 }
