@@ -12,6 +12,8 @@ use super::item::Item;
 pub(super) enum Failure {
     /// No connection, or one that broke.
     Unreachable,
+    /// It ended the connection without saying that it has read all of it.
+    CutShort,
     /// It took too long.
     TimedOut,
     /// It answered that it can't now.
@@ -73,6 +75,9 @@ impl fmt::Display for Failure {
             Self::Unreachable => {
                 formatter.write_str("it can't be reached: see that it runs, and its TLS certificate")
             }
+            Self::CutShort => formatter.write_str(
+                "it ends connections without a close_notify (RFC 5425 section 4.4), so that nobody knows what it has read: see that it runs, and its log",
+            ),
             Self::TimedOut => formatter.write_str("it does not answer in time"),
             Self::Unavailable { status, .. } => write!(formatter, "it answers {status}"),
             Self::Refused { status, key } => write!(

@@ -1,8 +1,9 @@
 //! Delivery to a syslog server over TCP with TLS (RFC 5425), each message with its length before it.
 //!
 //! Syslog has no acknowledgement: what was sent on a connection that breaks may be lost (RFC 5425 §6). So each batch has a
-//! connection of its own, and counts as delivered once the server has closed it in return: it has read all of it then. What
-//! becomes of it there is between the server and its disk.
+//! connection of its own, and counts as delivered once the server has closed it in return: it has read all of it then. With
+//! TLS that takes the server's own close_notify (RFC 5425 §4.4): the system closes connections of a process that was killed as
+//! well, also in the middle of what it has read. What becomes of it behind that is between the server and its disk.
 
 use std::io;
 use std::sync::Arc;
@@ -108,8 +109,8 @@ async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8])
             Ok(0) => return Ok(()),
             // A syslog server has nothing to say.
             Ok(_) => {}
-            // Many servers close the connection without TLS's own word for it.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            // Its end without TLS's own word for it: the system says that for a process that was killed, too.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::CutShort),
             Err(_) => return Err(Failure::Unreachable),
         }
     }
@@ -162,6 +163,44 @@ mod tests {
         let text = |format| String::from_utf8(syslog(format).frames(&items)).expect("text");
         assert_eq!(text(Format::Syslog), "8 CEF:0|é");
         assert_eq!(text(Format::Cef), "63 <110>1 2026-11-22T10:15:00.123456Z gw1 wardgate o1 - - CEF:0|é");
+    }
+
+    /// What comes of a batch at a server that reads all of it, and then says so or is gone.
+    async fn sent_to_one_that(says_so: bool) -> Result<(), Failure> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir().expect("a directory");
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, own.cert.pem()).expect("written");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.into())
+            .expect("a server");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let server = tokio::spawn(async move {
+            let mut stream = acceptor.accept(theirs).await.expect("accepted");
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.expect("read");
+            assert_eq!(all, b"5 hello");
+            if says_so {
+                stream.shutdown().await.expect("told");
+            }
+        });
+        let settings = SyslogTls { ca_file: Some(path), server_name: None, identity: None };
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = connector(&settings).expect("a connector");
+        let stream = connector.connect(name, ours).await.expect("connected");
+        let sent = through(stream, b"5 hello").await;
+        server.await.expect("ran");
+        sent
+    }
+
+    #[tokio::test]
+    async fn with_tls_only_the_server_itself_can_say_that_it_has_read_all() {
+        assert_eq!(sent_to_one_that(true).await, Ok(()));
+        assert_eq!(sent_to_one_that(false).await, Err(Failure::CutShort));
     }
 
     #[tokio::test]

@@ -41,6 +41,6 @@ pub(super) fn compile(file: &File, tiers: &Tiers, base_dir: &Path, report: &mut 
         .map_or(RESERVE, |audit| values::size(report, &audit.reserve, RESERVE, 0..=MOST_RESERVE))
         as u64;
     let detections = detections::compile(schema, tiers, base_dir, report);
-    let sinks = sinks::compile(file, schema, base_dir, report);
+    let sinks = sinks::compile(file, schema, &path, base_dir, report);
     AuditSettings { dir: path, pseudonym_key_file, checkpoint_key_file, reserve, detections, sinks }
 }

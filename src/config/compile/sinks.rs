@@ -60,10 +60,11 @@ impl Type {
     }
 }
 
-/// Compiles `audit.sinks`.
+/// Compiles `audit.sinks`; `dir` is the trail's own directory.
 pub(super) fn compile(
     file: &File,
     schema: Option<&Audit>,
+    dir: &Path,
     base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Vec<SinkSettings> {
@@ -87,6 +88,13 @@ pub(super) fn compile(
         check_keys(&item.value, kind, &word.value, report);
         let format = format(&item.value, kind, &word.value, report);
         let settings = settings(kind, format, &item.value, item.into(), base_dir, report);
+        if let (Some(SinkKind::File(path)), Some(text)) = (&settings, item.value.path.as_ref())
+            && path.parent() == Some(dir)
+        {
+            // What is written to the trail would be delivered to the trail, and so on.
+            let message = "this is the trail's own directory";
+            report.add(Code::SinkSettings, text, message, "name a file outside of `audit.dir`");
+        }
         let address = item.value.url.as_ref().or(item.value.address.as_ref());
         if let (Some(settings), Some(address)) = (&settings, address)
             && settings.is_plain()

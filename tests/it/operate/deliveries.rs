@@ -6,6 +6,7 @@ use serde_json::Value;
 use wardgate::audit::formats::Format;
 use wardgate::config::settings::{RecordFormat, RedisStreamSettings, SinkKind};
 
+use super::room::Disk;
 use super::setup;
 use super::sinks::{LONG, assert_all_came, key, run_with};
 use crate::support::redis::Redis;
@@ -107,11 +108,10 @@ fn a_stream_keeps_no_more_than_it_is_told_to_and_takes_only_who_may() {
 }
 
 #[test]
-fn a_copy_in_a_file_is_written_on_over_a_full_disk() {
+fn a_copy_in_a_file_goes_through_no_link_and_is_begun_anew_where_it_was_moved() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("copy.jsonl");
-    // A device that is always full stands for the disk.
-    std::os::unix::fs::symlink("/dev/full", &path).expect("linked");
+    std::os::unix::fs::symlink("/dev/null", &path).expect("linked");
     let running = run_with(SinkKind::File(path.clone()), RecordFormat::Wardgate);
     running.append(50);
     eventually("it is told", LONG, || running.sinks.trouble().join("\n").contains("no regular file"));
@@ -129,6 +129,30 @@ fn a_copy_in_a_file_is_written_on_over_a_full_disk() {
         .collect();
     assert_all_came(running.dir.path(), &kept);
     assert!(!text[1].is_empty());
+}
+
+#[test]
+fn a_full_disk_leaves_whole_lines_in_a_copy_and_gets_the_rest_later() {
+    let disk = Disk::mount();
+    let path = disk.path().join("copy.jsonl");
+    let running = run_with(SinkKind::File(path.clone()), RecordFormat::Wardgate);
+    running.append(50);
+    let length = || std::fs::metadata(&path).map_or(0, |file| file.len());
+    eventually("it comes", LONG, || length() > 5_000);
+    disk.fill();
+    let trouble = || running.sinks.trouble().join("\n");
+    // What is begun goes on to fit until its last page is full.
+    for _ in 0..20 {
+        running.append(100);
+    }
+    eventually("it is told", LONG, || trouble().contains("No space left"));
+    // Half a line is there only while it is tried again.
+    eventually("lines are whole", LONG, || std::fs::read(&path).expect("readable").ends_with(b"\n"));
+    disk.make_room();
+    running.finish();
+    let text = std::fs::read_to_string(&path).expect("text");
+    let kept: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_all_came(running.dir.path(), &kept);
 }
 
 #[test]

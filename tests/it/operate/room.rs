@@ -16,10 +16,10 @@ const LONG: Duration = Duration::from_secs(20);
 const MANY: usize = 5_000;
 
 /// A file system of 8 MiB in memory, gone at the end.
-struct Disk(tempfile::TempDir);
+pub(super) struct Disk(tempfile::TempDir);
 
 impl Disk {
-    fn mount() -> Self {
+    pub(super) fn mount() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"]).arg(dir.path());
@@ -30,17 +30,17 @@ impl Disk {
         Self(dir)
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Somebody else takes all there is.
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         let mut others = std::fs::File::create(self.path().join("others")).expect("a file");
         while others.write_all(&[0; 4096]).is_ok() {}
     }
 
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         std::fs::remove_file(self.path().join("others")).expect("removed");
     }
 }

@@ -53,9 +53,14 @@ input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="keep")
     }
 
     /// Kills it while it reads nothing any more: what the system has taken for it meanwhile is gone.
-    fn kill(&mut self) {
+    fn kill_frozen(&mut self) {
         self.signal("STOP");
         std::thread::sleep(Duration::from_secs(2));
+        self.kill();
+    }
+
+    /// Kills it in the middle of what it has read.
+    fn kill(&mut self) {
         self.process.kill().expect("killed");
         self.process.wait().expect("ended");
     }
@@ -71,6 +76,10 @@ input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="keep")
     }
 
     fn settings(&self, authority: &str) -> SinkKind {
+        self.settings_of(authority, true)
+    }
+
+    fn settings_of(&self, authority: &str, is_known: bool) -> SinkKind {
         let path = |name: &str| self.dir.path().join(name);
         SinkKind::Syslog(SyslogSettings {
             host: "127.0.0.1".to_owned(),
@@ -78,7 +87,7 @@ input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="keep")
             tls: Some(SyslogTls {
                 ca_file: Some(path(authority)),
                 server_name: Some("localhost".into()),
-                identity: Some((path("gateway.crt"), path("gateway.key"))),
+                identity: is_known.then(|| (path("gateway.crt"), path("gateway.key"))),
             }),
         })
     }
@@ -118,12 +127,16 @@ fn spawn(dir: &Path) -> Child {
 fn outage(count: usize) {
     let mut server = Rsyslog::start();
     let running = run_with(server.settings("ca.pem"), RecordFormat::Converted(Format::Syslog));
-    for _ in 0..3 {
+    for is_frozen in [true, false, true] {
         let before = server.kept().0;
         running.append(count / 6);
         eventually("some came", LONG, || server.kept().0 > before);
         running.append(count / 6);
-        server.kill();
+        if is_frozen {
+            server.kill_frozen();
+        } else {
+            server.kill();
+        }
         server.restart();
     }
     eventually("all come", LONG * 4, || server.kept().1.len() > count / 6 * 6);
@@ -157,4 +170,16 @@ fn a_server_that_the_authority_does_not_vouch_for_gets_nothing() {
     let text = std::fs::read_to_string(server.dir.path().join("kept")).expect("messages");
     assert!(text.lines().count() > 5, "{text}");
     assert!(text.lines().all(|line| line.starts_with("<110>1 ") && line.contains(" - - CEF:0|")), "{text}");
+}
+
+/// With TLS 1.3 such a client is done with its handshake, and has sent everything, before it is told.
+#[test]
+fn what_a_server_does_not_take_from_a_stranger_is_not_delivered() {
+    let server = Rsyslog::start();
+    let running = run_with(server.settings_of("ca.pem", false), RecordFormat::Converted(Format::Syslog));
+    running.append(50);
+    eventually("it is told", LONG, || !running.sinks.trouble().is_empty());
+    assert_eq!(server.kept().0, 0);
+    let cursor = std::fs::read_to_string(running.dir.path().join("sinks/siem.cursor")).unwrap_or_default();
+    assert!(!cursor.contains("\"audit\""), "nothing counts as delivered: {cursor}");
 }
