@@ -2,8 +2,9 @@
 //!
 //! Syslog has no acknowledgement: what was sent on a connection that breaks may be lost (RFC 5425 §6). So each batch has a
 //! connection of its own, and counts as delivered once the server has closed it in return: it has read all of it then. With
-//! TLS that takes the server's own close_notify (RFC 5425 §4.4): the system closes connections of a process that was killed as
-//! well, also in the middle of what it has read. What becomes of it behind that is between the server and its disk.
+//! TLS that takes the server's own close_notify (RFC 5425 §4.4) from any server that has ever sent one: the system closes
+//! connections of a process that was killed as well, also in the middle of what it has read. Some servers never send one
+//! (rsyslog on GnuTLS). What becomes of it behind that is between the server and its disk.
 
 use std::io;
 use std::sync::Arc;
@@ -37,6 +38,17 @@ pub(super) struct Syslog {
     host: String,
     /// `None` until its files could be read, and after a failure: they may have changed.
     tls: Option<TlsConnector>,
+    /// Whether the server was heard to end a connection by TLS's own word for it; `None` before any end.
+    ends_properly: Option<bool>,
+}
+
+/// How the other side ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// As its protocol has it.
+    Proper,
+    /// Without TLS's own word for it: the system says that for a process that was killed, too.
+    Bare,
 }
 
 impl Syslog {
@@ -48,6 +60,7 @@ impl Syslog {
             is_message: format == RecordFormat::Converted(Format::Syslog),
             host,
             tls: None,
+            ends_properly: None,
         }
     }
 
@@ -63,7 +76,9 @@ impl Syslog {
     async fn send(&mut self, frames: &[u8]) -> Result<(), Failure> {
         let address = (self.settings.host.as_str(), self.settings.port);
         let stream = TcpStream::connect(address).await.map_err(|_| Failure::Unreachable)?;
-        let Some(settings) = self.settings.tls.clone() else { return through(stream, frames).await };
+        let Some(settings) = self.settings.tls.clone() else {
+            return through(stream, frames).await.map(|_| ());
+        };
         let tls = match &self.tls {
             Some(tls) => tls,
             None => {
@@ -75,7 +90,24 @@ impl Syslog {
         let name = ServerName::try_from(self.settings.server_name().to_owned())
             .map_err(|_| Failure::Own("its name can't be in a certificate".to_owned()))?;
         let stream = tls.connect(name, stream).await.map_err(|_| Failure::Unreachable)?;
-        through(stream, frames).await
+        let end = through(stream, frames).await?;
+        self.judge(end)
+    }
+
+    fn judge(&mut self, end: End) -> Result<(), Failure> {
+        match (end, self.ends_properly) {
+            (End::Proper, _) => self.ends_properly = Some(true),
+            (End::Bare, Some(true)) => return Err(Failure::CutShort),
+            (End::Bare, Some(false)) => {}
+            (End::Bare, None) => {
+                self.ends_properly = Some(false);
+                tracing::warn!(
+                    server = self.settings.host,
+                    "the syslog server ends connections without TLS's close_notify: what it had just read when it is killed may be lost"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// RFC 5425 §4.3: the length in octets, a space, the message.
@@ -98,7 +130,7 @@ impl Syslog {
 }
 
 /// Sends all, says that this was all, and waits for the other side's end.
-async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8]) -> Result<(), Failure> {
+async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8]) -> Result<End, Failure> {
     let broken = |_: io::Error| Failure::Unreachable;
     stream.write_all(frames).await.map_err(broken)?;
     stream.flush().await.map_err(broken)?;
@@ -106,11 +138,10 @@ async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8])
     let mut nothing = [0; 256];
     loop {
         match stream.read(&mut nothing).await {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(End::Proper),
             // A syslog server has nothing to say.
             Ok(_) => {}
-            // Its end without TLS's own word for it: the system says that for a process that was killed, too.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::CutShort),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(End::Bare),
             Err(_) => return Err(Failure::Unreachable),
         }
     }
@@ -166,7 +197,7 @@ mod tests {
     }
 
     /// What comes of a batch at a server that reads all of it, and then says so or is gone.
-    async fn sent_to_one_that(says_so: bool) -> Result<(), Failure> {
+    async fn sent_to_one_that(says_so: bool) -> Result<End, Failure> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -198,9 +229,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_tls_only_the_server_itself_can_say_that_it_has_read_all() {
-        assert_eq!(sent_to_one_that(true).await, Ok(()));
-        assert_eq!(sent_to_one_that(false).await, Err(Failure::CutShort));
+    async fn a_server_that_says_that_it_has_read_all_has_to_say_so_each_time() {
+        assert_eq!(sent_to_one_that(true).await, Ok(End::Proper));
+        assert_eq!(sent_to_one_that(false).await, Ok(End::Bare));
+        let mut server = syslog(Format::Syslog);
+        assert_eq!((server.judge(End::Bare), server.judge(End::Bare)), (Ok(()), Ok(())), "it never does");
+        assert_eq!(server.judge(End::Proper), Ok(()));
+        assert_eq!(server.judge(End::Bare), Err(Failure::CutShort));
     }
 
     #[tokio::test]
@@ -211,7 +246,7 @@ mod tests {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).await.map(|_| all)
         });
-        assert_eq!(through(ours, b"5 hello").await, Ok(()));
+        assert_eq!(through(ours, b"5 hello").await, Ok(End::Proper));
         assert_eq!(reading.await.expect("ran").expect("read"), b"5 hello");
         let (ours, theirs) = tokio::io::duplex(4);
         drop(theirs);
