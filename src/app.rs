@@ -92,13 +92,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     for relaxation in &settings.insecure {
         tracing::warn!("insecure: {relaxation}");
     }
-    // Pingora's workers run one thread each; what must outlive a request runs here.
-    let background = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("background")
-        .enable_all()
-        .build()
-        .map_err(background_fault)?;
+    let background = program::background()?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let journal = Arc::new(open_journal(&settings.audit, &origin, predecessor.is_some())?);
     let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
@@ -107,15 +101,14 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let named = fingerprint::digests(&settings);
     let verifier =
         Verifier::new(policy.issuers.clone(), settings.issuers.clone(), background.handle().clone())
+            .map(Arc::new)
             .map_err(StartError::new)?;
-    let verifier = Arc::new(verifier);
     let assertions = crate::serve::assertion::Assertions::new().map_err(|_| {
         StartError("no key for assertions could be made: the system gives no randomness".to_owned())
     })?;
     let own_key = assertions.public_key().clone();
     let upstreams = Upstreams::new(settings.upstreams.clone(), assertions, background.handle());
-    let upstreams = Arc::new(upstreams.map_err(StartError)?);
-    let policy = Arc::new(policy);
+    let (upstreams, policy) = (Arc::new(upstreams.map_err(StartError)?), Arc::new(policy));
     let store = Arc::new(Store::open(&settings.state, background.handle(), predecessor.is_some())?);
     let rates = Arc::new(LocalRates::default());
     let gate = Gate::new(store.state(), Arc::clone(&journal) as _, rates, pseudonyms);
@@ -131,10 +124,9 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             settings.audit.dir.display()
         )));
     }
-    let audit = &settings.audit;
-    let port = Arc::clone(&journal) as _;
-    let sinks =
-        Sinks::start(&audit.dir, &audit.sinks, &port, background.handle()).map_err(StartError::new)?;
+    let (audit, port) = (&settings.audit, Arc::clone(&journal) as _);
+    let sinks = Sinks::start(&audit.dir, &audit.sinks, &port, background.handle());
+    let sinks = sinks.map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
     outages::keep_on_record(&store, &gate, background.handle());
@@ -396,8 +388,4 @@ fn addresses(settings: &Settings) -> Vec<ListenAddress> {
     let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
     let operators = settings.operators.clone().map(ListenAddress::Unix);
     listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).chain(operators).collect()
-}
-
-fn background_fault(error: std::io::Error) -> StartError {
-    StartError(format!("the background threads can't be started: {error}; raise the limit on threads"))
 }

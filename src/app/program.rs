@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
+use super::StartError;
+
 /// How this program was started, so that its successor can be started the same way.
 pub struct Program {
     /// Where it lies: not what is running, but what lies there by the time of the upgrade.
@@ -73,4 +75,19 @@ pub fn remove_pid(path: &Path) {
         // What is left behind names a process that is gone, and does no harm.
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// The thread for what must outlive a request: Pingora's workers run one thread each.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn background() -> Result<tokio::runtime::Runtime, StartError> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("background")
+        .enable_all()
+        .build();
+    built.map_err(|error| {
+        StartError(format!("the background threads can't be started: {error}; raise the limit on threads"))
+    })
 }

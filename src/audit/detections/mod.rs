@@ -86,11 +86,11 @@ impl Detector {
                     find(Finding { patient: None, count, within: Some(within), ..found });
                 }
             }
-            Event::Outcome(outcome) if outcome.result == OutcomeResult::Unknown => {
-                if self.unknown.add("", now.as_second()) {
-                    let Many { count, within } = self.settings.unknown_outcomes;
-                    find(Finding { count, within: Some(within), ..Finding::once(UNKNOWN_OUTCOMES) });
-                }
+            Event::Outcome(outcome)
+                if outcome.result == OutcomeResult::Unknown && self.unknown.add("", now.as_second()) =>
+            {
+                let Many { count, within } = self.settings.unknown_outcomes;
+                find(Finding { count, within: Some(within), ..Finding::once(UNKNOWN_OUTCOMES) });
             }
             Event::ReloadRefused { .. } => find(Finding::once("configuration_refused")),
             Event::SinkDown { .. } => find(Finding::once("sink_down")),

@@ -54,7 +54,7 @@ fn one_who_reads_many_records_stands_out_once() {
 #[test]
 fn what_a_killed_gateway_left_behind_stands_out_at_the_next_start() {
     // An upstream that never answers.
-    let (upstream, signer) = (listen(|stream| std::mem::forget(stream)), Signer::new());
+    let (upstream, signer) = (listen(std::mem::forget), Signer::new());
     let setup = setup(upstream, &signer, |text| text);
     let gateway = setup.start();
     let proof = proofs(&gateway, &signer, 1).remove(0);
