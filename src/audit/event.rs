@@ -1,8 +1,11 @@
 //! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
 
+mod files;
+
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
 use crate::decision::input::DecisionInput;
 
 /// The version of the records' shape.
@@ -110,6 +113,15 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// So much waits for the slowest sink that a mark of what was set aside for it is reached.
+    JournalNearQuota {
+        /// 70, 85, 95 or 100 hundredths of the quota.
+        mark: u64,
+        /// What waits.
+        bytes: u64,
+        /// What was set aside, in bytes.
+        quota: u64,
+    },
     /// Records can't be delivered to a sink; they wait in the journal.
     SinkDown {
         /// Its name.
@@ -126,6 +138,8 @@ pub enum Event<'e> {
     },
     /// A file of the trail begins. It can be checked by itself from here on.
     Segment(SegmentEvent<'e>),
+    /// A file of the trail has reached the end of its retention, and is removed once this is on disk.
+    Retired(RetiredEvent<'e>),
     /// The last record was cut short by a crash, before anybody was told that it is there; what was of it is cut off.
     Torn {
         /// So many bytes.
@@ -169,6 +183,7 @@ impl Event<'_> {
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
             Self::Segment(_) => "segment",
+            Self::Retired(_) => "retired",
             Self::Torn { .. } => "torn",
             Self::Signer { .. } => "signer",
             Self::Checkpoint { .. } => "checkpoint",
@@ -177,6 +192,7 @@ impl Event<'_> {
             Self::OperatorRefused { .. } => "operator_refused",
             Self::StoreOutage { .. } => "store_outage",
             Self::JournalOutage { .. } => "journal_outage",
+            Self::JournalNearQuota { .. } => "journal_near_quota",
             Self::SinkDown { .. } => "sink_down",
             Self::SinkUp { .. } => "sink_up",
         }
@@ -199,42 +215,17 @@ impl Event<'_> {
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
             | Self::JournalOutage { .. }
+            | Self::JournalNearQuota { .. }
             | Self::SinkDown { .. }
             | Self::SinkUp { .. }
             | Self::Segment(_)
+            | Self::Retired(_)
             | Self::Torn { .. }
             | Self::Signer { .. }
             | Self::Checkpoint { .. }
             | Self::Upgrade { .. } => Uuid::nil(),
         }
     }
-}
-
-/// What must be known to go on with a log in a new file.
-#[derive(Debug, Serialize)]
-pub struct SegmentEvent<'e> {
-    /// The log's name: another one where the records before had to be put aside.
-    pub log: &'e str,
-    /// The number of the log's first record.
-    pub tree_first: u64,
-    /// How many records of it came before this file.
-    pub size: u64,
-    /// The roots of their tree's whole subtrees, the largest first, in base64.
-    pub edge: &'e [String],
-    /// `started`, `full`, `sync_failed` or `quarantined`.
-    pub why: &'static str,
-    /// What was put aside.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quarantined: Option<Quarantined<'e>>,
-}
-
-/// A file that holds what the gateway did not write.
-#[derive(Debug, Serialize)]
-pub struct Quarantined<'e> {
-    /// Its name now, without the directory.
-    pub file: &'e str,
-    /// The first line that is not as it was written, from 1.
-    pub line: u64,
 }
 
 /// A decision on one request.

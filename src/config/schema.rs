@@ -297,7 +297,7 @@ maps! {
     Identity { header: Text, audience: Text, ttl: Text, }
 
     /// The audit trail.
-    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, sinks: Items<Sink>, }
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, retention: Text, undelivered_quota: Text, remote_sink: Text, sinks: Items<Sink>, }
     /// Who gets its records.
     Sink {
         name: Text,

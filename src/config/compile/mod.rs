@@ -87,7 +87,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
     let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
     let index = paths::index(&routes, &places, report);
-    let audit = audit::compile(file, base_dir, report);
+    let audit = audit::compile(file, &tiers.list, base_dir, report);
     sign_in::check(file, &state, report);
     sign_in::check_own_paths(file, report);
     let upstream_names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();

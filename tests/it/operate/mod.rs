@@ -9,6 +9,7 @@ mod identity;
 mod journal;
 mod load;
 mod proxying;
+mod quota;
 mod retries;
 mod room;
 mod secrets;
