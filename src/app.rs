@@ -125,8 +125,9 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         )));
     }
     let (audit, port) = (&settings.audit, Arc::clone(&journal) as _);
-    let sinks = Sinks::start(&audit.dir, &audit.sinks, &port, background.handle());
-    let sinks = sinks.map_err(StartError::new)?;
+    let (dir, quota, remote) = (&audit.dir, audit.undelivered_quota, journal.remote());
+    let sinks = Sinks::start(dir, &audit.sinks, quota, remote, &port, background.handle())
+        .map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
     outages::keep_on_record(&store, &gate, background.handle());

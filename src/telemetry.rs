@@ -72,6 +72,10 @@ pub struct Metrics {
     pub audit_records: ByWord<IntCounter>,
     /// `wardgate_audit_failures_total`
     pub audit_failures: IntCounter,
+    /// `wardgate_audit_retired_files_total`
+    pub audit_retired: IntCounter,
+    /// `wardgate_audit_undelivered_bytes`
+    pub audit_undelivered: IntGauge,
     /// `wardgate_audit_last_sequence`
     pub audit_sequence: IntGauge,
     /// `wardgate_audit_sink_up{sink}`: 0 while records can't be delivered to it.

@@ -5,7 +5,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::{StartError, secret_file};
-use crate::audit::journal::{self, FileJournal};
+use crate::audit::journal::{self, FileJournal, Retention};
 use crate::audit::signing::Key;
 use crate::config::settings::AuditSettings;
 
@@ -48,6 +48,13 @@ pub fn open_journal(
     let open = if is_successor { FileJournal::open_beside } else { FileJournal::open };
     let opened = open(&settings.dir, options).map_err(StartError::new)?;
     publish(settings, &key)?;
+    if let Some(sink) = &settings.remote_sink {
+        opened.wait_for(sink);
+    }
+    if let Some(keep) = settings.retention {
+        let sinks = settings.sinks.iter().map(|sink| sink.name.clone()).collect();
+        opened.keep_for(Retention { keep, sinks }, &key).map_err(StartError::new)?;
+    }
     Ok(opened)
 }
 
@@ -104,6 +111,9 @@ mod tests {
             checkpoint_key_file: None,
             reserve: 0,
             detections: crate::audit::detections::Settings::default(),
+            retention: None,
+            undelivered_quota: None,
+            remote_sink: None,
             sinks: Vec::new(),
         };
         let open = || open_journal(&settings, "o", false).map(drop);

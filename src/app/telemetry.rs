@@ -74,7 +74,7 @@ pub fn add_telemetry(
         let mut notices = current.load().upstreams.down();
         notices.extend(store.trouble());
         notices.extend(store.notice());
-        notices.extend(journal.notice());
+        notices.extend(journal.notices());
         notices.extend(sinks.trouble());
         notices.extend(configuration.signals_trouble());
         notices.extend(configuration.asking.unready());

@@ -1,12 +1,13 @@
 //! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
 
+mod files;
 mod own;
 
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use self::own::{DetectionEvent, Quarantined, RevocationEvent, SegmentEvent, SharedSignalEvent};
-
+pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
+pub use self::own::{DetectionEvent, RevocationEvent, SharedSignalEvent};
 use crate::decision::input::DecisionInput;
 
 /// The version of the records' shape.
@@ -114,6 +115,15 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// So much waits for the slowest sink that a mark of what was set aside for it is reached.
+    JournalNearQuota {
+        /// 70, 85, 95 or 100 hundredths of the quota.
+        mark: u64,
+        /// What waits.
+        bytes: u64,
+        /// What was set aside, in bytes.
+        quota: u64,
+    },
     /// Records can't be delivered to a sink; they wait in the journal.
     SinkDown {
         /// Its name.
@@ -132,6 +142,8 @@ pub enum Event<'e> {
     Detection(DetectionEvent<'e>),
     /// A file of the trail begins. It can be checked by itself from here on.
     Segment(SegmentEvent<'e>),
+    /// A file of the trail has reached the end of its retention, and is removed once this is on disk.
+    Retired(RetiredEvent<'e>),
     /// The last record was cut short by a crash, before anybody was told that it is there; what was of it is cut off.
     Torn {
         /// So many bytes.
@@ -175,6 +187,7 @@ impl Event<'_> {
             Self::ReloadRefused { .. } => "reload_refused",
             Self::Upgrade { .. } => "upgrade",
             Self::Segment(_) => "segment",
+            Self::Retired(_) => "retired",
             Self::Torn { .. } => "torn",
             Self::Signer { .. } => "signer",
             Self::Checkpoint { .. } => "checkpoint",
@@ -183,6 +196,7 @@ impl Event<'_> {
             Self::OperatorRefused { .. } => "operator_refused",
             Self::StoreOutage { .. } => "store_outage",
             Self::JournalOutage { .. } => "journal_outage",
+            Self::JournalNearQuota { .. } => "journal_near_quota",
             Self::SinkDown { .. } => "sink_down",
             Self::SinkUp { .. } => "sink_up",
             Self::Detection(_) => "detection",
@@ -206,10 +220,12 @@ impl Event<'_> {
             | Self::OperatorRefused { .. }
             | Self::StoreOutage { .. }
             | Self::JournalOutage { .. }
+            | Self::JournalNearQuota { .. }
             | Self::SinkDown { .. }
             | Self::SinkUp { .. }
             | Self::Detection(_)
             | Self::Segment(_)
+            | Self::Retired(_)
             | Self::Torn { .. }
             | Self::Signer { .. }
             | Self::Checkpoint { .. }

@@ -45,6 +45,14 @@ impl<'l> Head<'l> {
     }
 }
 
+/// When the record of a line was written (RFC 3339), without parsing the rest.
+pub fn time(line: &[u8]) -> Option<&str> {
+    const BEFORE: &[u8] = br#","time":""#;
+    let at = memchr::memmem::find(line, BEFORE)?;
+    let time = line.get(at + BEFORE.len()..)?;
+    std::str::from_utf8(time.get(..memchr::memchr(b'"', time)?)?).ok()
+}
+
 fn digits(checksum: u32) -> [u8; 8] {
     let mut digits = [0; 8];
     for (at, digit) in digits.iter_mut().enumerate() {
@@ -71,6 +79,7 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
         assert_eq!((parsed["seq"].as_u64(), parsed["crc"].as_str().map(str::len)), (Some(7), Some(8)));
         assert!(is_whole(&line));
+        assert_eq!(time(&line), Some("t"));
         assert_eq!(Head::read(&line), Some(Head { sequence: 7, event: "stopping" }));
         for at in 0..line.len() {
             for bit in 0..8 {

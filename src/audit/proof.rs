@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tlog_tiles::tlog::{
-    Error, Hash, HashReader, check_record, prove_record, record_hash, stored_hash_count,
+    Error, Hash, HashReader, check_record, prove_record, record_hash, stored_hash_count, stored_hash_index,
     stored_hashes_for_record_hash,
 };
 
@@ -57,21 +57,41 @@ impl Proof {
     }
 }
 
-/// Every hash of a tree, in the order of the library's numbers.
+/// The hashes of a tree, in the order of the library's numbers. Of what is not here it needs only the roots of whole subtrees:
+/// no way from a later record to the root has any other hash of theirs.
 #[derive(Debug, Default)]
 pub struct Hashes {
+    /// The roots of the subtrees before the first record that is here, with their numbers.
+    before: Vec<(u64, Hash)>,
+    /// The number of the first of the others.
+    first: u64,
     all: Vec<Hash>,
     tree: Tree,
 }
 
 impl HashReader for Hashes {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, Error> {
-        let hash = |index: &u64| usize::try_from(*index).ok().and_then(|index| self.all.get(index)).copied();
+        let hash = |index: &u64| match index.checked_sub(self.first) {
+            Some(index) => self.all.get(usize::try_from(index).ok()?).copied(),
+            None => self.before.iter().find(|(number, _)| number == index).map(|(_, hash)| *hash),
+        };
         indexes.iter().map(|index| hash(index).ok_or(Error::IndexesNotInTree)).collect()
     }
 }
 
 impl Hashes {
+    /// Of a tree that began elsewhere.
+    pub fn resume(tree: Tree) -> Self {
+        let (mut before, mut from) = (Vec::new(), 0);
+        // The bits of its size, the highest first, are its whole subtrees, each beginning where the one before ends.
+        let levels = (0..u64::BITS).rev().filter(|level| tree.size() >> level & 1 == 1);
+        for (level, root) in levels.zip(tree.edge()) {
+            before.push((stored_hash_index(level as u8, from >> level), *root));
+            from += 1 << level;
+        }
+        Self { before, first: stored_hash_count(tree.size()), all: Vec::new(), tree }
+    }
+
     /// Adds a record.
     ///
     /// # Errors
@@ -82,7 +102,7 @@ impl Hashes {
         self.tree.push(record);
         debug_assert_eq!(
             stored_hash_count(self.tree.size()),
-            self.all.len() as u64,
+            self.first + self.all.len() as u64,
             "each hash has its place"
         );
         Ok(())
@@ -139,5 +159,29 @@ mod tests {
         assert_eq!(Proof { log: "a2".to_owned(), ..proof(1) }.check(&trusted), Err(Unproven::Signer));
         let checkpoint = kept.checkpoint("a1", 100, tree.root()).expect("signed");
         assert_eq!(Proof { checkpoint, ..proof(1) }.check(&trusted), Err(Unproven::Checkpoint));
+    }
+
+    #[test]
+    fn what_is_proven_behind_records_that_are_gone_is_the_same() {
+        for gone in 0..70 {
+            let (mut all, mut before) = (Hashes::default(), Tree::default());
+            (0..gone).for_each(|number: u64| before.push(format!("record {number}").as_bytes()));
+            let mut rest = Hashes::resume(before);
+            for number in 0..100_u64 {
+                let record = format!("record {number}");
+                all.push(record.as_bytes()).expect("hashed");
+                if number >= gone {
+                    rest.push(record.as_bytes()).expect("hashed");
+                }
+            }
+            assert_eq!(rest.tree().root(), all.tree().root());
+            for index in gone..100 {
+                assert_eq!(
+                    rest.path(index).expect("a path"),
+                    all.path(index).expect("a path"),
+                    "{gone} {index}"
+                );
+            }
+        }
     }
 }

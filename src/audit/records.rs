@@ -33,6 +33,19 @@ pub struct Quarantined {
     pub file: String,
 }
 
+/// A file that was removed at the end of its retention.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Retired {
+    /// The name of its log.
+    pub log: String,
+    /// How many records that has up to the file's end.
+    pub size: u64,
+    /// The root of their tree.
+    pub root: Hash,
+    /// When it was removed (RFC 3339).
+    pub time: String,
+}
+
 /// Who signs from here on.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Signer {

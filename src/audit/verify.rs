@@ -4,7 +4,7 @@
 use tlog_tiles::tlog::Hash;
 
 use super::frame::{self, Head};
-use super::records::{Checkpoint, MOST_LINE, MOST_SEQUENCE, Segment, Signer};
+use super::records::{Checkpoint, MOST_LINE, MOST_SEQUENCE, Retired, Segment, Signer};
 use super::signing::{Certified, Trusted, log_name};
 use super::tree::Tree;
 
@@ -68,8 +68,10 @@ pub struct Findings {
     pub checkpoints: u64,
     /// So many records at the end no checkpoint vouches for yet.
     pub unsealed: u64,
-    /// The first record that is there, where it is not the first of the log.
+    /// The first record that is there, where it is not the first of the log and no record says why.
     pub begins_at: Option<u64>,
+    /// The first record that is there, and when the file before it was retired.
+    pub retired: Option<(u64, String)>,
     /// Whether the gateway was stopped and not started since.
     pub is_ended: bool,
     /// Records, from and to, that no checkpoint of the process that wrote them vouches for, but at most that of a later
@@ -160,6 +162,8 @@ pub struct Verifier<'k> {
     kept: Option<Kept>,
     log: Option<Log>,
     begins: bool,
+    /// What the log of the first file was before it: its name, its size, its root.
+    before: Option<(String, u64, Hash)>,
     findings: Findings,
 }
 
@@ -167,7 +171,7 @@ impl<'k> Verifier<'k> {
     /// Checks with this key, and by a checkpoint that was kept elsewhere.
     pub fn new(key: &'k Trusted, kept: Option<Kept>) -> Self {
         let findings = Findings { is_as_kept: kept.is_none(), ..Findings::default() };
-        Self { key, kept, log: None, begins: true, findings }
+        Self { key, kept, log: None, begins: true, before: None, findings }
     }
 
     /// The next record is the first of a file.
@@ -230,6 +234,16 @@ impl<'k> Verifier<'k> {
             "started" => self.findings.is_ended = false,
             // What still ran is recorded after it.
             "stopping" => self.findings.is_ended = true,
+            "retired" => {
+                let Retired { log, size, root, time } =
+                    serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
+                // After a crash in between it is said again.
+                if self.before == Some((log, size, root))
+                    && let Some(first) = self.findings.begins_at.take()
+                {
+                    self.findings.retired = Some((first, time));
+                }
+            }
             _ => {}
         }
         log.tree.push(line);
@@ -283,6 +297,9 @@ impl<'k> Verifier<'k> {
         if let Some(kept) = &self.kept {
             self.findings.is_kept_older |= kept.log == segment.log && kept.size < segment.size;
         }
+        if self.log.is_none() && segment.size > 0 {
+            self.before = Some((segment.log.clone(), tree.size(), tree.root()));
+        }
         self.log = Some(Log {
             name: segment.log,
             first: segment.tree_first,
@@ -297,6 +314,11 @@ impl<'k> Verifier<'k> {
     }
 
     /// The log, as far as it was read.
+    pub(in crate::audit) fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// The same, to go on with.
     pub(in crate::audit) fn into_log(self) -> Option<Log> {
         self.log
     }

@@ -206,6 +206,7 @@ codes! {
     "WG190" Error RecognisedDevice "browsers that would be recognised after too little, or by the next person at them";
     "WG191" Warning NoDeviceRecognised "a condition about recognised browsers where none is";
     // Delivery of the audit trail.
+    "WG194" Error RemoteWithoutSink "a tier whose records must be on another machine, and no sink for that";
     "WG195" Error BadSinkAddress "an address that is no collector of audit records";
     "WG196" Error PlainSink "audit records over the network without TLS and without leave in `insecure.plain_audit_sinks`";
     "WG197" Warning PlainSinkAllowed "audit records go over the network without TLS";

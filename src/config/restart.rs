@@ -50,6 +50,13 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     differs(audit.reserve != running.audit.reserve, "audit.reserve", place, report);
     let place = schema.and_then(|audit| audit.detections.as_ref()).map(Place::from);
     differs(audit.detections != running.audit.detections, "audit.detections", place, report);
+    let place = schema.and_then(|audit| audit.retention.as_ref()).map(Place::from);
+    differs(audit.retention != running.audit.retention, "audit.retention", place, report);
+    let place = schema.and_then(|audit| audit.undelivered_quota.as_ref()).map(Place::from);
+    let other_quota = audit.undelivered_quota != running.audit.undelivered_quota;
+    differs(other_quota, "audit.undelivered_quota", place, report);
+    let place = schema.and_then(|audit| audit.remote_sink.as_ref()).map(Place::from);
+    differs(audit.remote_sink != running.audit.remote_sink, "audit.remote_sink", place, report);
     let place = schema.and_then(|audit| audit.sinks.as_ref()).map(Place::from);
     differs(audit.sinks != running.audit.sinks, "audit.sinks", place, report);
     // Which keys seal may change, and whether it is said that the gateway is alone.

@@ -297,7 +297,7 @@ maps! {
     Identity { header: Text, audience: Text, ttl: Text, }
 
     /// The audit trail.
-    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, detections: Spanned<Detections>, sinks: Items<Sink>, }
+    Audit { dir: Text, pseudonyms: Spanned<Pseudonyms>, checkpoint: Spanned<Checkpoint>, reserve: Text, retention: Text, undelivered_quota: Text, remote_sink: Text, detections: Spanned<Detections>, sinks: Items<Sink>, }
     /// What stands out among its records.
     Detections {
         mass_lookup: Spanned<Many>,

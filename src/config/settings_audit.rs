@@ -1,6 +1,7 @@
 //! The compiled configuration of the audit trail and of those it is delivered to.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::audit::detections::Settings as DetectionSettings;
 use crate::audit::formats::Format;
@@ -19,6 +20,12 @@ pub struct AuditSettings {
     pub reserve: u64,
     /// What stands out.
     pub detections: DetectionSettings,
+    /// Files whose newest record is older are removed; `None` keeps all.
+    pub retention: Option<Duration>,
+    /// What may wait for the slowest sink before somebody is told, in bytes; `None` does not measure it.
+    pub undelivered_quota: Option<u64>,
+    /// The sink that must have the records of tiers with `audit: remote`; `None` where there is no such tier.
+    pub remote_sink: Option<Box<str>>,
     /// Who gets its records.
     pub sinks: Vec<SinkSettings>,
 }
@@ -63,6 +70,15 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
+    /// Whether another machine says of each batch that it has it, at once.
+    pub fn acknowledges(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Fhir(_) | Self::RedisStream(_) | Self::Otlp(_) => true,
+            // A server that closes a connection has read what came; a file is on this machine.
+            Self::Syslog(_) | Self::File(_) | Self::Stdout => false,
+        }
+    }
+
     /// Whether records go over a network unencrypted.
     pub fn is_plain(&self) -> bool {
         match self {

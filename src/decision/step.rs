@@ -232,7 +232,7 @@ fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), 
 
 /// The tiers of the right-hand column of the failure table: those that record to disk or spend proofs.
 fn is_high(tier: &Tier) -> bool {
-    tier.each_action_needs_new_proof || tier.audit == Durability::Synced
+    tier.each_action_needs_new_proof || tier.audit >= Durability::Synced
 }
 
 fn check_outages<T: Trace>(

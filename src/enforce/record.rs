@@ -297,7 +297,7 @@ impl Gate {
         // The request is over: nothing can be refused any more, so a failure here is only counted and logged, and an
         // intent without an outcome reads as "unknown". Nobody waits for the disk.
         let durability =
-            if intent.durability == Durability::Synced { Durability::Written } else { Durability::Buffered };
+            if intent.durability >= Durability::Synced { Durability::Written } else { Durability::Buffered };
         let _ = self.journal.append(&Event::Outcome(event), durability).await;
     }
 }

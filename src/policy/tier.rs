@@ -23,6 +23,8 @@ pub enum Durability {
     Written,
     /// The disk has it: it survives a loss of power.
     Synced,
+    /// The disk has it, and so has another machine: it survives the loss of this one.
+    Remote,
 }
 
 /// What to do when the state store can't answer whether a token was revoked.

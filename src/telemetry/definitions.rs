@@ -150,6 +150,14 @@ impl Metrics {
                 "wardgate_audit_failures_total",
                 "Audit records that could not be written when they should have been.",
             ),
+            audit_retired: counter(
+                "wardgate_audit_retired_files_total",
+                "Files of the audit trail that were removed at the end of their retention.",
+            ),
+            audit_undelivered: gauge(
+                "wardgate_audit_undelivered_bytes",
+                "Bytes of the audit trail that wait for the slowest sink, where `audit.undelivered_quota` is set.",
+            ),
             audit_sequence: gauge(
                 "wardgate_audit_last_sequence",
                 "The sequence number of the last audit record.",

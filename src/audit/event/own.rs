@@ -2,33 +2,6 @@
 
 use serde::Serialize;
 
-/// What must be known to go on with a log in a new file.
-#[derive(Debug, Serialize)]
-pub struct SegmentEvent<'e> {
-    /// The log's name: another one where the records before had to be put aside.
-    pub log: &'e str,
-    /// The number of the log's first record.
-    pub tree_first: u64,
-    /// How many records of it came before this file.
-    pub size: u64,
-    /// The roots of their tree's whole subtrees, the largest first, in base64.
-    pub edge: &'e [String],
-    /// `started`, `full`, `sync_failed` or `quarantined`.
-    pub why: &'static str,
-    /// What was put aside.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quarantined: Option<Quarantined<'e>>,
-}
-
-/// A file that holds what the gateway did not write.
-#[derive(Debug, Serialize)]
-pub struct Quarantined<'e> {
-    /// Its name now, without the directory.
-    pub file: &'e str,
-    /// The first line that is not as it was written, from 1.
-    pub line: u64,
-}
-
 /// A revocation.
 #[derive(Debug, Serialize)]
 pub struct RevocationEvent<'e> {

@@ -142,14 +142,13 @@ impl Record {
             "outcome" if is("result", "completed") || is("result", "client_gone") => Weight::Routine,
             "outcome" => Weight::Suspect,
             "session" if !is("result", "ok") => Weight::Suspect,
-            "unparsed" | "reloaded" | "shared_signal" => Weight::Notable,
+            "unparsed" | "reloaded" | "shared_signal" | "retired" => Weight::Notable,
             "revocation" if is("result", "stored") => Weight::Notable,
             "store_outage" | "journal_outage" if is("phase", "ended") => Weight::Notable,
             "upgrade" if !is("result", "failed") => Weight::Notable,
             "sink_up" => Weight::Notable,
-            "revocation" | "store_outage" | "journal_outage" | "sink_down" | "upgrade" | "reload_refused" => {
-                Weight::Fault
-            }
+            "revocation" | "store_outage" | "journal_outage" | "journal_near_quota" | "sink_down"
+            | "upgrade" | "reload_refused" => Weight::Fault,
             "torn" | "detection" => Weight::Suspect,
             "segment" if is("why", "quarantined") => Weight::Grave,
             "segment" if is("why", "sync_failed") => Weight::Fault,
@@ -179,11 +178,13 @@ impl Record {
             "operator_refused" => "Operator refused",
             "store_outage" => "State store outage",
             "journal_outage" => "Audit journal outage",
+            "journal_near_quota" => "Audit delivery far behind",
             "sink_down" => "Audit delivery stopped",
             "sink_up" => "Audit delivery resumed",
             "upgrade" => "Gateway upgrade",
             "detection" => "Something stands out",
             "segment" => "Audit file begun",
+            "retired" => "Audit file retired",
             "torn" => "Audit record torn",
             "signer" => "Audit signer changed",
             "checkpoint" => "Audit checkpoint",

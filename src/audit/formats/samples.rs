@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RevocationEvent,
-    SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
+    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RetiredEvent,
+    RevocationEvent, SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
 };
 use crate::audit::{frame, json};
 use crate::decision::input::DecisionInput;
@@ -217,6 +217,16 @@ fn of_the_gateway(lines: &mut Lines) {
             why: "the audit journal can't be written: No space left on device (os error 28)",
             seconds: Some(9),
         },
+        Event::JournalNearQuota { mark: 85, bytes: 18_253_611_008, quota: 21_474_836_480 },
+        Event::Retired(RetiredEvent {
+            file: "audit.00000000000000000001.jsonl",
+            first: 1,
+            last: 4711,
+            newest: "2020-11-22T10:15:00.123456Z",
+            log: "5f0c4ad9e1b27701",
+            size: 4711,
+            root: "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=",
+        }),
         Event::StoreOutage { phase: "begun", number: 1, why: "it does not answer in time", seconds: None },
         Event::StoreOutage { phase: "ended", number: 1, why: "it refused the connection", seconds: Some(62) },
         Event::SinkDown { sink: "siem", why: "it does not answer in time" },

@@ -43,6 +43,18 @@ impl Beside {
         Ok(beside)
     }
 
+    /// The oldest file that was ended, with the number of its first record, and the one behind it.
+    pub(super) fn front<'b>(&'b self, active: &'b Path) -> Option<(u64, &'b Path, &'b Path)> {
+        let mut ended = self.ended.iter();
+        let (first, front) = ended.next()?;
+        Some((*first, front, ended.next().map_or(active, |(_, next)| next)))
+    }
+
+    /// Whether a file that was ended begins with the record of this number.
+    pub(super) fn has(&self, first: u64) -> bool {
+        self.ended.iter().any(|(other, _)| *other == first)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ended.is_empty() && self.damaged.is_empty()
     }

@@ -11,6 +11,7 @@ use crate::audit::signing::Trusted;
 use crate::audit::trail::{Walked, walk};
 use crate::audit::tree::Tree;
 use crate::audit::verify::{Fault, Kept, Verifier};
+use crate::enforce::ports::Journal as _;
 
 async fn record(journal: &FileJournal, count: usize) {
     for _ in 0..count {

@@ -8,6 +8,8 @@ mod beside;
 mod flushing;
 mod location;
 mod opening;
+mod port;
+mod retention;
 mod room;
 mod rotation;
 mod sealing;
@@ -22,17 +24,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-
 pub use self::opening::OpenError;
+pub use self::retention::Retention;
 
 use self::sealing::Sealer;
 use self::writer::Writer;
 use super::event::Event;
 use super::json;
-use super::receipt::Receipt;
 use super::signing::{Key, Trusted};
-use crate::enforce::ports::{Journal, JournalUnavailable};
+use super::sinks::Remote;
 use crate::policy::Durability;
 use crate::telemetry::metrics;
 
@@ -65,6 +65,8 @@ struct Shared {
     most_bytes: u64,
     /// So much room is kept behind the file's end, in bytes.
     reserve: u64,
+    /// What keeps an old file from being removed.
+    unretired: Mutex<Option<String>>,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -88,6 +90,7 @@ pub struct FileJournal {
     flusher: Option<JoinHandle<()>>,
     had_records: bool,
     watcher: OnceLock<Watcher>,
+    remote: OnceLock<Arc<Remote>>,
 }
 
 /// Whoever is shown every event once it is recorded.
@@ -150,6 +153,7 @@ impl FileJournal {
             path: path.clone(),
             most_bytes: options.most_bytes,
             reserve: options.reserve,
+            unretired: Mutex::default(),
             _lock: lock,
         });
         shared.keep_room();
@@ -158,7 +162,13 @@ impl FileJournal {
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self { shared, flusher: Some(flusher), had_records, watcher: OnceLock::new() })
+        Ok(Self {
+            shared,
+            flusher: Some(flusher),
+            had_records,
+            remote: OnceLock::new(),
+            watcher: OnceLock::new(),
+        })
     }
 
     /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`. Nothing
@@ -204,9 +214,11 @@ impl FileJournal {
         self.had_records
     }
 
-    /// What keeps some records from being taken now, in plain words; those that matter most are.
-    pub fn notice(&self) -> Option<String> {
-        self.shared.lock().scarcity().map(str::to_owned)
+    /// What keeps some records from being taken now, or old ones from being removed, in plain words.
+    pub fn notices(&self) -> impl Iterator<Item = String> {
+        let scarcity = self.shared.lock().scarcity().map(str::to_owned);
+        let unretired = self.shared.unretired.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        scarcity.into_iter().chain(unretired)
     }
 
     /// What keeps records from being written now, in plain words.
@@ -232,35 +244,6 @@ impl Drop for FileJournal {
         {
             tracing::error!("the thread that writes buffered audit records has failed");
         }
-    }
-}
-
-#[async_trait]
-impl Journal for FileJournal {
-    async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable> {
-        let sequence = self.shared.append(event, durability).map_err(|Refused { error, written }| {
-            metrics().audit_failures.inc();
-            tracing::error!(%error, event = event.name(), decision = %event.decision(), "an audit record could not be written");
-            JournalUnavailable { written }
-        })?;
-        if durability == Durability::Synced {
-            let shared = Arc::clone(&self.shared);
-            let synced = tokio::task::spawn_blocking(move || shared.sync(sequence)).await;
-            if !matches!(synced, Ok(Ok(()))) {
-                metrics().audit_failures.inc();
-                tracing::error!(
-                    event = event.name(),
-                    decision = %event.decision(),
-                    "an audit record could not be brought to disk; the request it belongs to is refused"
-                );
-                return Err(JournalUnavailable { written: Some(sequence) });
-            }
-        }
-        metrics().audit_records.of(event.name()).inc();
-        if let Some(watcher) = self.watcher.get() {
-            watcher(event);
-        }
-        Ok(Receipt::new(sequence, event.decision()))
     }
 }
 
@@ -324,5 +307,7 @@ mod ending;
 mod forgery;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod retiring;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use super::*;
 use crate::audit::signing::Trusted;
 use crate::audit::trail::{Trail, Walked, trails, walk};
 use crate::audit::verify::{Fault, Findings, Verifier};
+use crate::enforce::ports::Journal as _;
 
 pub(super) fn key() -> Key {
     Key::kept(&[7; 32]).expect("a key")

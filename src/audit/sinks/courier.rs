@@ -16,7 +16,7 @@ use super::failure::{Failure, Stopped};
 use super::feed;
 use super::item::{Item, Pending};
 use super::scribe::Scribe;
-use super::{Target, Trouble};
+use super::{Remote, Target, Trouble};
 use crate::audit::event::Event;
 use crate::config::settings::SinkSettings;
 use crate::enforce::ports::Journal;
@@ -61,6 +61,8 @@ pub(super) struct Courier {
     is_recorded: bool,
     /// Whether the cursor is further than what is written of it.
     is_unsaved: bool,
+    /// Those who wait for records to be delivered.
+    remote: Option<Arc<Remote>>,
 }
 
 impl Courier {
@@ -89,7 +91,13 @@ impl Courier {
             good_since: None,
             is_recorded: false,
             is_unsaved: false,
+            remote: None,
         }
+    }
+
+    /// Tells those who wait for records what was delivered.
+    pub(super) fn told_to(self, remote: Option<Arc<Remote>>) -> Self {
+        Self { remote, ..self }
     }
 
     /// Delivers until told to stop, and then what is left, or until that fails.
@@ -115,6 +123,8 @@ impl Courier {
             }
             tokio::select! {
                 () = sleep(wait) => {}
+                // After a failure nobody's hurry counts.
+                () = appended(self.remote.as_deref()), if self.failures == 0 => {}
                 changed = self.stop.changed() => if changed.is_err() { return },
             }
         }
@@ -177,6 +187,9 @@ impl Courier {
         if taken > 0 || why.is_none() {
             metrics().sink_delivered.with_label_values(&label).inc_by(taken as u64);
             if let Some(place) = pending.taken(taken) {
+                if let Some(remote) = &self.remote {
+                    remote.publish(&pending.trail, place.sequence);
+                }
                 self.cursor.trails.insert(pending.trail.clone(), place);
                 // What was acknowledged is not sent again by this process, whether or not that can be written down.
                 self.is_unsaved = true;
@@ -292,6 +305,14 @@ impl Courier {
             let _ =
                 self.journal.append(&Event::SinkUp { sink: &self.name, seconds }, Durability::Written).await;
         }
+    }
+}
+
+/// Waits until somebody waits for a record that was appended.
+async fn appended(remote: Option<&Remote>) {
+    match remote {
+        Some(remote) => remote.appended().await,
+        None => std::future::pending().await,
     }
 }
 

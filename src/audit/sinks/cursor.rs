@@ -79,6 +79,26 @@ pub(super) fn lock_file(dir: &Path, sink: &str) -> io::Result<File> {
         .open(dir.join(format!("{sink}.lock")))
 }
 
+/// The last record of a trail that every one of these sinks has: 0 where one has none, and where its place is in a file that is not
+/// there, so that its trail may be another one.
+///
+/// # Errors
+/// A cursor can't be read.
+pub fn delivered(
+    dir: &Path,
+    sinks: &[Box<str>],
+    trail: &str,
+    is_there: impl Fn(u64) -> bool,
+) -> io::Result<u64> {
+    let mut last = u64::MAX;
+    for sink in sinks {
+        let cursor = Cursor::load(&path(dir, sink))?;
+        let place = cursor.trails.get(trail).filter(|place| is_there(place.first));
+        last = last.min(place.map_or(0, |place| place.sequence));
+    }
+    Ok(last)
+}
+
 impl Cursor {
     /// Reads a cursor; an empty one where none was written.
     ///

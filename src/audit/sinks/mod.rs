@@ -15,7 +15,9 @@ mod http;
 mod item;
 mod lines;
 mod otlp;
+mod quota;
 mod redis_stream;
+mod remote;
 mod retry_after;
 mod scribe;
 mod syslog;
@@ -28,6 +30,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use self::cursor::delivered;
+pub use self::remote::Remote;
+
 use self::courier::Courier;
 use self::failure::Stopped;
 use self::fhir::FhirSink;
@@ -35,6 +40,7 @@ use self::http::HttpSink;
 use self::item::Item;
 use self::lines::Lines;
 use self::otlp::OtlpSink;
+use self::quota::Quota;
 use self::redis_stream::RedisStream;
 use self::syslog::Syslog;
 use crate::config::settings::{SinkKind, SinkSettings};
@@ -107,13 +113,16 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Begins to deliver what is in the trails of `dir`; outages are put on record in `journal`.
+    /// Begins to deliver what is in the trails of `dir`; outages are put on record in `journal`, and when what waits comes near
+    /// `quota` bytes. Who waits in `remote` is told what its sink has.
     ///
     /// # Errors
     /// What a sink needs can't be read.
     pub fn start(
         dir: &Path,
         settings: &[SinkSettings],
+        quota: Option<u64>,
+        remote: Option<&Arc<Remote>>,
         journal: &Arc<dyn Journal>,
         runtime: &Handle,
     ) -> Result<Self, SinkError> {
@@ -126,7 +135,16 @@ impl Sinks {
             let trouble = Trouble::default();
             troubles.push(Arc::clone(&trouble));
             let target = Target::open(sink).map_err(fail)?;
-            couriers.push(Courier::new(sink, target, dir, Arc::clone(journal), stopping.clone(), trouble));
+            let remote = remote.filter(|remote| remote.sink() == &*sink.name).cloned();
+            let courier = Courier::new(sink, target, dir, Arc::clone(journal), stopping.clone(), trouble);
+            couriers.push(courier.told_to(remote));
+        }
+        if let Some(bytes) = quota {
+            let trouble = Trouble::default();
+            troubles.push(Arc::clone(&trouble));
+            let names = settings.iter().map(|sink| Arc::from(&*sink.name)).collect();
+            let quota = Quota::new(dir.to_owned(), names, bytes, trouble);
+            runtime.spawn(quota.run(Arc::clone(journal), stopping));
         }
         for courier in couriers {
             // Dropped when its task ends, however that does.

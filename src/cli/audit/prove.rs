@@ -7,6 +7,7 @@ use crate::audit::frame::Head;
 use crate::audit::proof::{Hashes, Proof};
 use crate::audit::records::{Checkpoint, Segment, Signer};
 use crate::audit::trail::trails;
+use crate::audit::tree::Tree;
 use crate::audit::verify::Kept;
 
 /// Which record.
@@ -76,10 +77,9 @@ impl Reading {
             "segment" => {
                 let segment: Segment = serde_json::from_slice(line).map_err(|_| broken(()))?;
                 if self.log.as_ref().is_none_or(|log| log.log != segment.log) {
-                    if segment.size > 0 {
-                        return Err("the log's first files are not here: a proof needs them all".to_owned());
-                    }
-                    *self = Self { log: Some(segment), ..Self::default() };
+                    // Files that were retired are not needed: what is proven of a tree with their roots is checked below.
+                    let tree = Tree::resume(segment.size, segment.edge.clone()).ok_or_else(|| broken(()))?;
+                    *self = Self { log: Some(segment), hashes: Hashes::resume(tree), ..Self::default() };
                 }
             }
             "signer" => self.signer = Some(serde_json::from_slice(line).map_err(|_| broken(()))?),

@@ -125,6 +125,9 @@ fn shown_path(path: &Path) -> String {
 fn tell(name: &str, trail: &Trail, findings: &Findings, torn: u64) -> Verdict {
     let Findings { records, checkpoints, .. } = findings;
     println!("{name}: {records} records, {checkpoints} checkpoints");
+    if let Some((first, time)) = &findings.retired {
+        println!("{name}: the files before record {first} were retired, the last of them at {}", shown(time));
+    }
     let mut missing = Vec::new();
     if let Some(first) = findings.begins_at {
         missing.push(format!("begins at record {first}: older files are not here"));

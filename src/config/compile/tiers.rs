@@ -123,6 +123,7 @@ fn tier(item: &Spanned<Schema>, levels: &Levels, ways: &[Way], report: &mut Repo
         ("buffered", Durability::Buffered),
         ("written", Durability::Written),
         ("synced", Durability::Synced),
+        ("remote", Durability::Remote),
     ];
     let outages = [
         ("deny", StoreDown::Deny),

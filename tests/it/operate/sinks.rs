@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wardgate::audit::event::Event;
@@ -20,7 +20,7 @@ use wardgate::config::settings::{
 use wardgate::enforce::ports::Journal;
 use wardgate::policy::Durability;
 
-use super::{READ, proofs, setup};
+use super::{JSON, PAY, READ, proofs, setup};
 use crate::edge::pki::Authority;
 use crate::support::{Recorder, Signer, eventually, free_address, http};
 
@@ -144,7 +144,7 @@ pub(super) fn run_with(kind: SinkKind, format: RecordFormat) -> Running {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let settings = [SinkSettings { name: "siem".into(), format, kind }];
     let port = Arc::clone(&journal) as Arc<dyn Journal>;
-    let sinks = Sinks::start(dir.path(), &settings, &port, runtime.handle()).expect("starts");
+    let sinks = Sinks::start(dir.path(), &settings, None, None, &port, runtime.handle()).expect("starts");
     Running { journal, sinks, runtime, dir }
 }
 
@@ -368,4 +368,55 @@ fn a_gateway_that_is_killed_goes_on_where_it_was() {
     assert!(collector.lines("asked").iter().all(|line| line.contains("Bearer sesame-canary")));
     let logs = logs + &gateway.logs().join("\n");
     assert!(!logs.contains("sesame-canary"));
+}
+
+#[test]
+fn a_tier_whose_records_must_be_elsewhere_waits_for_the_collector() {
+    let collector = Collector::start("ok");
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let setup = setup(upstream.address, &signer, |text| {
+        let audit = format!(
+            "audit: {{ dir: ./audit, sinks: [{{ name: siem, type: http, url: \"http://{}/audit\" }}] }}
+tiers:
+  - {{ name: low, assurance: aal1, audit: buffered }}
+  - {{ name: moderate, assurance: aal1, audit: written }}
+  - {{ name: high, assurance: aal1, audit: remote }}
+  - {{ name: critical, assurance: aal2, audit: synced, max_age: 60s, each_action_needs_new_proof: true }}",
+            collector.address
+        );
+        text.replace("audit: { dir: ./audit }", &audit)
+    });
+    let gateway = setup.start();
+    let token = proofs(&gateway, &signer, 1).remove(0);
+    let ask = |method: &str, target: &str| {
+        http::send(gateway.address, method, target, &[("Authorization", &token), JSON], b"{}")
+            .expect("an answer")
+    };
+    let intents = || {
+        let kept = collector.kept().into_iter();
+        kept.filter(|record| record["event"] == "intent" && record["action"] == "payment.pay").count()
+    };
+    let begun = Instant::now();
+    for count in 1..=10 {
+        assert_eq!(ask("POST", PAY).status, 200);
+        assert_eq!(intents(), count, "it is there before the answer");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "the courier does not wait for its next look");
+    assert_eq!(upstream.count(), 10);
+
+    collector.becomes("500");
+    let asked = Instant::now();
+    let refused = ask("POST", PAY);
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert!(asked.elapsed() < Duration::from_secs(5), "it does not wait for long");
+    assert_eq!(ask("GET", READ).status, 200, "the others go on");
+    assert_eq!(upstream.count(), 11);
+    eventually("what became of it is on record", LONG, || {
+        gateway
+            .audit()
+            .iter()
+            .any(|record| record["event"] == "outcome" && record["result"] == "not_forwarded")
+    });
+    collector.becomes("ok");
+    eventually("it goes on by itself", LONG, || ask("POST", PAY).status == 200);
 }
