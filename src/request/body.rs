@@ -168,11 +168,15 @@ impl BodyFacts {
 const METHOD_NEEDLES: &[&[u8]] = &[
     b"_method",
     b".method",
+    b"[method",
     b"%5fmethod",
     b"%2emethod",
+    b"%5bmethod",
     b"=3d_method",
     b"=5fmethod",
-    b"_httpmethod",
+    b"=2emethod",
+    b"=5bmethod",
+    b"httpmethod",
     b"http-method",
     b"method-override",
 ];
@@ -273,7 +277,7 @@ mod tests {
         for body in ["a=1&_method=DELETE", "%5fmethod=DELETE", "a=1;_method=DELETE", "_HttpMethod=PUT"] {
             assert!(hides_method(Media::Form, body.as_bytes()), "{body}");
         }
-        for name in ["_method", "_\\method", "\\_\\m\\ethod"] {
+        for name in ["_method", "_\\method", "\\_\\m\\ethod", "[method", ".HttpMethod", "%5Bmethod"] {
             let part = format!("--x\r\nContent-Disposition: form-data; Name=\"{name}\"\r\n\r\nDELETE");
             assert!(hides_method(Media::Multipart, part.as_bytes()), "{part}");
         }
