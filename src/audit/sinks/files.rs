@@ -9,6 +9,9 @@ use crate::audit::frame::{self, Head};
 use crate::audit::records::{MOST_LINE, MOST_SEQUENCE};
 use crate::audit::trail::{Trail, read_line};
 
+/// A line that a crash has cut is looked for in blocks of this size, in bytes.
+const BLOCK: u64 = 1 << 16;
+
 /// Where a file of a trail is.
 pub(super) enum Place<'t> {
     At(&'t Path),
@@ -102,4 +105,44 @@ fn last_of(file: &File) -> io::Result<u64> {
         last = Head::read(&line).map_or(last, |head| head.sequence);
     }
     Ok(last)
+}
+
+/// Where the last line ends, in a file of this length.
+///
+/// # Errors
+/// It can't be read.
+pub(super) fn end_of_lines(file: &File, length: u64) -> io::Result<u64> {
+    let mut end = length;
+    let mut block = vec![0; BLOCK as usize];
+    while end > 0 {
+        let begin = end.saturating_sub(BLOCK);
+        let part = block.get_mut(..usize::try_from(end - begin).unwrap_or_default()).unwrap_or_default();
+        file.read_exact_at(part, begin)?;
+        if let Some(last) = memchr::memrchr(b'\n', part) {
+            return Ok(begin + last as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_lines_is_found_over_blocks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+        for (text, end) in [
+            (String::new(), 0),
+            ("abc".to_owned(), 0),
+            (format!("a\n{}", "b".repeat(200_000)), 2),
+            (format!("{}\n", "b".repeat(200_000)), 200_001),
+        ] {
+            std::fs::write(&path, &text).expect("written");
+            let file = File::open(&path).expect("opened");
+            assert_eq!(end_of_lines(&file, text.len() as u64).expect("read"), end);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,12 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::failure::{Failure, Stopped};
+use super::files;
 use super::item::Item;
 
 /// How long a disk, or who reads standard output, may take for what is handed over at once.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A line that a crash has cut is looked for in blocks of this size, in bytes.
-const BLOCK: u64 = 1 << 16;
 
 /// Where lines go. A disk or a reader may hang: what is under way is never begun a second time beside itself.
 pub(super) struct Lines {
@@ -196,7 +195,7 @@ fn open(path: &Path) -> io::Result<File> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let length = file.metadata()?.len();
-    let whole = end_of_lines(&file, length)?;
+    let whole = files::end_of_lines(&file, length)?;
     if whole < length {
         file.set_len(whole)?;
     }
@@ -205,22 +204,6 @@ fn open(path: &Path) -> io::Result<File> {
         .filter(|dir| !dir.as_os_str().is_empty())
         .map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
     Ok(file)
-}
-
-/// Where the last line ends.
-fn end_of_lines(file: &File, length: u64) -> io::Result<u64> {
-    let mut end = length;
-    let mut block = vec![0; BLOCK as usize];
-    while end > 0 {
-        let begin = end.saturating_sub(BLOCK);
-        let part = block.get_mut(..usize::try_from(end - begin).unwrap_or_default()).unwrap_or_default();
-        file.read_exact_at(part, begin)?;
-        if let Some(last) = memchr::memrchr(b'\n', part) {
-            return Ok(begin + last as u64 + 1);
-        }
-        end = begin;
-    }
-    Ok(0)
 }
 
 #[cfg(test)]
@@ -302,21 +285,5 @@ mod tests {
     fn what_is_thrown_away_is_not_taken_for_delivered() {
         assert!(is_nowhere(&File::create("/dev/null").expect("opened")).expect("known"));
         assert!(!is_nowhere(&tempfile::tempfile().expect("opened")).expect("known"));
-    }
-
-    #[test]
-    fn the_end_of_lines_is_found_over_blocks() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("x");
-        for (text, end) in [
-            (String::new(), 0),
-            ("abc".to_owned(), 0),
-            (format!("a\n{}", "b".repeat(200_000)), 2),
-            (format!("{}\n", "b".repeat(200_000)), 200_001),
-        ] {
-            std::fs::write(&path, &text).expect("written");
-            let file = File::open(&path).expect("opened");
-            assert_eq!(end_of_lines(&file, text.len() as u64).expect("read"), end);
-        }
     }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod feed;
 mod fhir;
 mod files;
+mod follow;
 mod http;
 mod item;
 mod lines;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::cursor::delivered;
+pub use self::follow::Follower;
 pub use self::remote::Remote;
 
 use self::courier::Courier;

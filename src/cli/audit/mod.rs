@@ -1,7 +1,9 @@
 //! `wardgate audit`: reads the trail as anybody could who has a copy of it.
 
+mod conditions;
 mod prove;
 mod query;
+mod tail;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ pub enum Command {
     CheckProof(prove::CheckArguments),
     /// Print the records that fit, one a line.
     Query(query::Arguments),
+    /// Print the records that fit as they are written, one a line, until it is interrupted.
+    Tail(tail::Arguments),
 }
 
 /// Runs it.
@@ -36,6 +40,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Prove(arguments) => prove::prove(arguments),
         Command::CheckProof(arguments) => prove::check(arguments),
         Command::Query(arguments) => query::query(arguments),
+        Command::Tail(arguments) => tail::tail(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

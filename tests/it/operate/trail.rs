@@ -137,3 +137,40 @@ fn one_record_is_proven_to_somebody_who_has_nothing_else() {
     assert!(String::from_utf8_lossy(&none.stderr).contains("there is no record 999999"));
     drop(gateway);
 }
+
+#[test]
+fn the_tail_shows_what_is_written_from_now_on() {
+    let (setup, gateway, signer) = worked();
+    let dir = setup.dir().join("audit");
+    let shown = setup.dir().join("shown");
+    let before = gateway.audit().len();
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_wardgate"))
+        .args(["audit", "tail", "--event", "intent"])
+        .arg(&dir)
+        .stdout(std::fs::File::create(&shown).expect("a file"))
+        .spawn()
+        .expect("the program runs");
+    let intents = || std::fs::read_to_string(&shown).expect("text").lines().count();
+    let proof = proofs(&gateway, &signer, 1).remove(0);
+    let ask = || {
+        let asked = http::send(gateway.address, "GET", READ, &[("Authorization", &proof)], b"");
+        assert_eq!(asked.expect("an answer").status, 200);
+    };
+    // Nobody knows when it has begun to look: what is written after the first one that it shows, it shows.
+    eventually("it shows what is new", LONG, || {
+        ask();
+        intents() > 0
+    });
+    let seen = intents();
+    for _ in 0..10 {
+        ask();
+    }
+    eventually("it shows all of it", LONG, || intents() >= seen + 10);
+    let first: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(&shown).expect("text").lines().next().expect("a line"))
+            .expect("JSON");
+    assert!(first["seq"].as_u64().expect("a number") > before as u64, "nothing from before");
+    assert_eq!(first["event"], "intent");
+    tail.kill().expect("killed");
+    tail.wait().expect("ended");
+}
