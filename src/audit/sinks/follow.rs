@@ -49,7 +49,7 @@ impl Follower {
     ///
     /// # Errors
     /// Something can't be read.
-    pub fn next(&mut self) -> io::Result<Option<(String, Vec<Vec<u8>>)>> {
+    pub fn read_on(&mut self) -> io::Result<Option<(String, Vec<Vec<u8>>)>> {
         let Some(batch) = feed::next(&self.dir, &mut self.cursor, &self.last, MOST_RECORDS)? else {
             return Ok(None);
         };

@@ -44,7 +44,7 @@ pub fn tail(arguments: &Arguments) -> Result<(), String> {
     let mut encoders: BTreeMap<String, Encoder> = BTreeMap::new();
     let mut out = io::BufWriter::new(io::stdout().lock());
     loop {
-        let Some((trail, lines)) = follower.next().map_err(fail)? else {
+        let Some((trail, lines)) = follower.read_on().map_err(fail)? else {
             if let Err(error) = out.flush() {
                 return unwritten(error);
             }
