@@ -1,6 +1,7 @@
-//! `wardgate audit`: reads the trail as anybody could who has a copy of it.
+//! `wardgate audit`: reads the trail as anybody could who has a copy of it; and asks the gateway about pseudonyms.
 
 mod prove;
+mod pseudonym;
 mod query;
 mod verify;
 
@@ -27,6 +28,14 @@ pub enum Command {
     CheckProof(prove::CheckArguments),
     /// Print the records that fit, one a line.
     Query(query::Arguments),
+    /// Print the pseudonyms of somebody, one for each epoch whose key is there.
+    ///
+    /// Asks the running gateway on its operators' socket. That it was asked is on record before it answers.
+    Pseudonym(pseudonym::Arguments),
+    /// Destroy the keys of epochs that are over: nobody can find out any more who is behind their pseudonyms.
+    ///
+    /// Asks the running gateway on its operators' socket. It can't be taken back.
+    Shred(pseudonym::ShredArguments),
 }
 
 /// Runs it.
@@ -36,6 +45,8 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Prove(arguments) => prove::prove(arguments),
         Command::CheckProof(arguments) => prove::check(arguments),
         Command::Query(arguments) => query::query(arguments),
+        Command::Pseudonym(arguments) => pseudonym::look_up(arguments),
+        Command::Shred(arguments) => pseudonym::shred(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
