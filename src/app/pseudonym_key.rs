@@ -89,7 +89,7 @@ mod tests {
     use crate::audit::pseudonym::{Kind, Named};
     use crate::config::settings::{EpochSettings, PseudonymSettings};
     use crate::enforce::Gate;
-    use crate::enforce::pseudonyms::Operator;
+    use crate::enforce::pseudonyms::{Doomed, Operator};
     use crate::state::memory::MemoryState;
     use crate::state::rates::LocalRates;
 
@@ -175,8 +175,14 @@ mod tests {
             records.iter().map(|record| record["result"].as_str().expect("a word").to_owned()).collect()
         };
         assert_eq!(results(), ["failed"]);
+        // Over by the clock, and records are made with it.
+        let begins = trial.keys.epoch_at(Timestamp::now()).expect("an epoch").begins;
+        let operator = Operator { uid: 0, reason: "case 1" };
+        let shred = || trial.gate.shred(&trial.keys, Doomed::Beginning(begins), operator, in_days(7));
+        assert!(shred().await.is_err());
         assert!(!trial.gate.rotate(&trial.keys, in_days(7), true).await);
         assert_eq!(results(), ["failed", "begun"]);
+        assert_eq!(shred().await.expect("destroyed").len(), 1);
         assert_ne!(trial.name().await, first);
     }
 
