@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 use wardgate::audit::event::{DecisionEvent, Event};
 use wardgate::audit::journal::{FileJournal, MOST_BYTES, Options};
-use wardgate::audit::pseudonym::Pseudonyms;
+use wardgate::audit::pseudonym::{InForce, Pseudonyms};
 use wardgate::audit::signing::{Key, Trusted};
 use wardgate::audit::trail::{Walked, trails, walk};
 use wardgate::audit::verify::Verifier as Verified;
@@ -286,7 +286,7 @@ fn gate(criterion: &mut Criterion) {
     let ports = (Arc::new(verifier(&clinic, &runtime)), Arc::new(MemoryState::new()), Arc::new(journal));
     let ports = (ports.0 as Arc<dyn Identities>, ports.1 as Arc<dyn State>, ports.2 as Arc<dyn Journal>);
     let rates = Arc::new(wardgate::state::rates::LocalRates::default());
-    let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
+    let gate = Gate::new(ports.1, ports.2, rates, Arc::new(InForce::new(pseudonyms)));
     let generation = Generation {
         policy: Arc::new(clinic.compiled().policy),
         identities: ports.0,

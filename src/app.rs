@@ -37,7 +37,7 @@ use self::operations::Operator;
 use self::program::Program;
 use self::pseudonym_key::pseudonyms;
 use self::reload::{Reloader, Status};
-use self::sockets::Sockets;
+use self::sockets::{Sockets, addresses};
 use self::store::Store;
 use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
@@ -45,6 +45,7 @@ use crate::audit::event::Event;
 use crate::audit::journal::FileJournal;
 use crate::audit::sinks::{LAST_DELIVERY, Sinks};
 use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
+use crate::enforce::ports::PseudonymKeys;
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
 use crate::serve::door::Door;
@@ -95,7 +96,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let background = program::background()?;
     let origin = uuid::Uuid::now_v7().simple().to_string();
     let journal = Arc::new(open_journal(&settings.audit, &origin, predecessor.is_some())?);
-    let pseudonyms = pseudonyms(&settings.audit, journal.has_earlier_records())?;
+    let (pseudonyms, keys) = pseudonyms(&settings.audit, journal.has_earlier_records())?;
+    let pseudonym_keys: Arc<dyn PseudonymKeys> = Arc::new(keys);
     let alone = predecessor.is_none().then_some(origin);
     detections::watch(&settings.audit, &pseudonyms, &journal, alone, background.handle())?;
     let named = fingerprint::digests(&settings);
@@ -130,6 +132,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         .map_err(StartError::new)?;
     background.spawn(record_floods(Arc::clone(&gate)));
     background.spawn(Arc::clone(&gate).watch());
+    background.spawn(Arc::clone(&gate).keep_pseudonyms(Arc::clone(&pseudonym_keys)));
     outages::keep_on_record(&store, &gate, background.handle());
     let encryption = open_tls(&settings)?;
     background.spawn(tls::keep_fresh(encryption.iter().flatten().cloned().collect()));
@@ -171,7 +174,8 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let trail = (&journal, &sinks);
     leave_when_idle(shutdown, &draining, trail, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let for_operators = settings.operators.as_deref().map(|path| {
-        let parts = operators::Parts { gate: Arc::clone(&gate), current: Arc::clone(&current), readiness };
+        let (gate, current) = (Arc::clone(&gate), Arc::clone(&current));
+        let parts = operators::Parts { gate, current, readiness, pseudonym_keys };
         operators::serve(path, &sockets, background.handle(), parts)
     });
     let for_operators = for_operators.transpose()?;
@@ -382,11 +386,4 @@ fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), S
         .spawn(work)
         .map(drop)
         .map_err(|error| StartError(format!("a thread can't be started: {error}")))
-}
-
-/// Every address that is listened on.
-fn addresses(settings: &Settings) -> Vec<ListenAddress> {
-    let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
-    let operators = settings.operators.clone().map(ListenAddress::Unix);
-    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).chain(operators).collect()
 }

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub audit_undelivered: IntGauge,
     /// `wardgate_audit_last_sequence`
     pub audit_sequence: IntGauge,
+    /// Whether the next epoch of pseudonyms should have begun, and could not.
+    pub pseudonym_rotation_late: IntGauge,
     /// `wardgate_audit_sink_up{sink}`: 0 while records can't be delivered to it.
     pub sink_up: IntGaugeVec,
     /// `wardgate_audit_sink_lag_records{sink}`: records that wait for it, about.

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("decision", 1),
     ("audit", 3),
     ("audit::detections", 1),
+    ("audit::epoch", 1),
     ("audit::event", 1),
     ("audit::formats", 1),
     ("audit::frame", 1),
@@ -212,5 +213,15 @@ fn only_the_journal_and_the_store_make_receipts() {
             "{} opens a way to an upstream",
             file.module
         );
+    }
+}
+
+#[test]
+fn no_state_is_kept_under_a_pseudonym() {
+    const WHO_MAY: &[&str] = &["audit", "enforce", "app", "serve::operators"];
+    for file in sources() {
+        let may = WHO_MAY.iter().any(|module| file.module.starts_with(module));
+        let uses = imports(&file.text).iter().any(|import| import.starts_with("audit::pseudonym"));
+        assert!(may || !uses, "{}: pseudonyms change, so nothing but a record may hang on one", file.module);
     }
 }

@@ -105,17 +105,7 @@ mod tests {
     #[test]
     fn a_key_that_is_gone_is_not_replaced_in_silence() {
         let dir = tempfile::tempdir().expect("a directory");
-        let settings = AuditSettings {
-            dir: dir.path().join("audit"),
-            pseudonym_key_file: None,
-            checkpoint_key_file: None,
-            reserve: 0,
-            detections: crate::audit::detections::Settings::default(),
-            retention: None,
-            undelivered_quota: None,
-            remote_sink: None,
-            sinks: Vec::new(),
-        };
+        let settings = AuditSettings::in_dir(dir.path().join("audit"));
         let open = || open_journal(&settings, "o", false).map(drop);
         open().expect("made");
         let made = std::fs::read(settings.dir.join(PUBLIC)).expect("published");

@@ -12,7 +12,7 @@ use crate::audit::detections::{Detector, Finding, UNKNOWN_OUTCOMES};
 use crate::audit::event::{DetectionEvent, Event};
 use crate::audit::journal::FileJournal;
 use crate::audit::left_behind::left_behind;
-use crate::audit::pseudonym::{Kind, Pseudonyms};
+use crate::audit::pseudonym::{InForce, Kind};
 use crate::config::settings::AuditSettings;
 use crate::enforce::ports::Journal as _;
 use crate::policy::Durability;
@@ -21,13 +21,18 @@ use crate::telemetry::metrics;
 /// So many findings wait to be recorded at most.
 const MOST_WAITING: usize = 1024;
 
-/// The pseudonyms of the patients whose records are looked after.
-fn watched(settings: &AuditSettings, pseudonyms: &Pseudonyms) -> Result<HashSet<Box<str>>, StartError> {
-    let Some(path) = &settings.detections.watched_patients_file else { return Ok(HashSet::new()) };
+/// The patients whose records are looked after.
+fn watched(settings: &AuditSettings) -> Result<Vec<Box<str>>, StartError> {
+    let Some(path) = &settings.detections.watched_patients_file else { return Ok(Vec::new()) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| StartError(format!("`{}` can't be read: {error}", path.display())))?;
     let ids = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(ids.map(|id| (*pseudonyms.of(Kind::Patient, "", id)).into()).collect())
+    Ok(ids.map(Into::into).collect())
+}
+
+/// What records call them now.
+fn called(patients: &[Box<str>], pseudonyms: &InForce) -> HashSet<Box<str>> {
+    patients.iter().map(|id| (*pseudonyms.of(Kind::Patient, "", id)).into()).collect()
 }
 
 /// Watches from now on. `origin` is this process's; where it took over from another that still runs, nothing was left behind.
@@ -36,17 +41,29 @@ fn watched(settings: &AuditSettings, pseudonyms: &Pseudonyms) -> Result<HashSet<
 /// The file with the patients whose records are looked after can't be read.
 pub fn watch(
     settings: &AuditSettings,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Arc<InForce>,
     journal: &Arc<FileJournal>,
     origin: Option<String>,
     runtime: &Handle,
 ) -> Result<(), StartError> {
-    let watched = watched(settings, pseudonyms)?;
+    let patients = watched(settings)?;
     let (found, waiting) = mpsc::channel(MOST_WAITING);
-    let detector = Mutex::new(Detector::new(settings.detections.clone(), watched));
+    let pseudonyms = Arc::clone(pseudonyms);
+    let epoch = pseudonyms.begins();
+    let detector = Detector::new(settings.detections.clone(), called(&patients, &pseudonyms));
+    let detector = Mutex::new((detector, epoch));
+    // Who they are is needed again only where pseudonyms change.
+    let patients = if epoch.is_some() { patients } else { Vec::new() };
     let told = found.clone();
     journal.watch(move |event| {
-        let mut detector = detector.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watching = detector.lock().unwrap_or_else(PoisonError::into_inner);
+        let (detector, epoch) = &mut *watching;
+        // Who is named in this event got the name before: in force by now, or until now.
+        let now_in_force = pseudonyms.begins();
+        if *epoch != now_in_force {
+            detector.watch_next(called(&patients, &pseudonyms));
+            *epoch = now_in_force;
+        }
         detector.see(event, jiff::Timestamp::now(), |finding| {
             let name = finding.name;
             if told.try_send(finding).is_err() {
@@ -98,5 +115,76 @@ async fn record(mut waiting: mpsc::Receiver<Finding>, journal: Weak<FileJournal>
         });
         // A journal that fails tells of that itself.
         let _ = journal.append(&event, Durability::Written).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::Value;
+    use uuid::Uuid;
+    use zeroize::Zeroizing;
+
+    use super::super::checkpoint_key::open_journal;
+    use super::*;
+    use crate::audit::detections;
+    use crate::audit::epoch::Epoch;
+    use crate::audit::event::DecisionEvent;
+    use crate::audit::pseudonym::Pseudonyms;
+
+    fn epoch(day: i8) -> Pseudonyms {
+        let begins = jiff::civil::date(2026, 11, day);
+        Pseudonyms::of_epoch(Epoch { begins, days: 7 }, &Zeroizing::new([day.unsigned_abs(); 32]))
+    }
+
+    #[tokio::test]
+    async fn a_patient_is_looked_after_from_one_epoch_to_the_next() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("watched");
+        std::fs::write(&file, "# those of ward 7\np1\n").expect("written");
+        let settings = AuditSettings {
+            detections: detections::Settings { watched_patients_file: Some(file), ..Default::default() },
+            ..AuditSettings::in_dir(dir.path().join("audit"))
+        };
+        let journal = Arc::new(open_journal(&settings, "o", false).expect("opens"));
+        let pseudonyms = Arc::new(InForce::new(epoch(1)));
+        watch(&settings, &pseudonyms, &journal, None, &Handle::current()).expect("watches");
+        for next in [None, Some(epoch(8))] {
+            if let Some(next) = next {
+                pseudonyms.put(next);
+            }
+            let patient = pseudonyms.of(Kind::Patient, "", "p1");
+            let intent = Event::Intent(DecisionEvent {
+                decision: Uuid::nil(),
+                listener: "portal",
+                verdict: "permit",
+                reason: "permitted",
+                method: "GET",
+                action: None,
+                template: None,
+                tier: None,
+                upstream: None,
+                subject: None,
+                patient: Some(&patient),
+                session: None,
+                account: None,
+                address: None,
+                rule: None,
+                input: None,
+            });
+            journal.append(&intent, Durability::Written).await.expect("recorded");
+            let found = || {
+                let text = std::fs::read_to_string(settings.dir.join("audit.jsonl")).expect("readable");
+                let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                let mut records = records.filter(|record| record["event"] == "detection");
+                records.any(|record| record["patient"] == *patient)
+            };
+            let limit = Instant::now() + Duration::from_secs(20);
+            while !found() {
+                assert!(Instant::now() < limit, "{patient} is not looked after");
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use super::StartError;
 use super::sockets::Sockets;
 use crate::enforce::Gate;
+use crate::enforce::ports::PseudonymKeys;
 use crate::serve::Current;
 use crate::serve::operators::{MODE, Operators};
 use crate::serve::telemetry_listener::Readiness;
@@ -21,6 +22,7 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     pub current: Arc<Current>,
     pub readiness: Readiness,
+    pub pseudonym_keys: Arc<dyn PseudonymKeys>,
 }
 
 /// Serves the operators' socket, which is open already, until it is told to end.
@@ -46,8 +48,8 @@ pub fn serve(
     listener.set_nonblocking(true).map_err(fail)?;
     let _runtime = runtime.enter();
     let listener = tokio::net::UnixListener::from_std(listener).map_err(fail)?;
-    let Parts { gate, current, readiness } = parts;
-    let operators = Arc::new(Operators { gate, current, readiness, own_uid });
+    let Parts { gate, current, readiness, pseudonym_keys } = parts;
+    let operators = Arc::new(Operators { gate, current, readiness, pseudonym_keys, own_uid });
     tracing::info!(path = %path.display(), "operators");
     Ok(runtime.spawn(operators.serve(listener)).abort_handle())
 }

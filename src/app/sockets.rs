@@ -13,7 +13,7 @@ use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service;
 
 use super::StartError;
-use crate::config::settings::ListenAddress;
+use crate::config::settings::{ListenAddress, Settings};
 use crate::serve::sockets::{self, SOCKET_MODE};
 
 /// A listening socket, by the address as the service that accepts on it knows it.
@@ -128,4 +128,11 @@ impl<S: Service> Service for Accepting<S> {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         self.service.listen_addresses()
     }
+}
+
+/// Every address that is listened on.
+pub fn addresses(settings: &Settings) -> Vec<ListenAddress> {
+    let listeners = settings.listeners.iter().map(|listener| listener.address.clone());
+    let operators = settings.operators.clone().map(ListenAddress::Unix);
+    listeners.chain(settings.telemetry.map(ListenAddress::Tcp)).chain(operators).collect()
 }

@@ -19,6 +19,7 @@ use crate::serve::shutdown::Draining;
 use crate::serve::telemetry_listener::{Readiness, TelemetryListener};
 use crate::serve::tls::ListenerTls;
 use crate::serve::trace::Tracer;
+use crate::telemetry::metrics;
 
 /// What the telemetry listener tells.
 pub struct Telemetry {
@@ -76,6 +77,9 @@ pub fn add_telemetry(
         notices.extend(store.notice());
         notices.extend(journal.notices());
         notices.extend(sinks.trouble());
+        if metrics().pseudonym_rotation_late.get() != 0 {
+            notices.push("the next epoch of pseudonyms can't begin; the log says why".to_owned());
+        }
         notices.extend(configuration.signals_trouble());
         notices.extend(configuration.asking.unready());
         notices.extend(current.load().generation.signals.iter().flat_map(|streams| streams.trouble()));

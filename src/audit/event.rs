@@ -7,7 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
-pub use self::own::{DetectionEvent, RevocationEvent, SharedSignalEvent};
+pub use self::own::{
+    DetectionEvent, PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, RevocationEvent,
+    SharedSignalEvent,
+};
 use crate::decision::input::DecisionInput;
 
 /// The version of the records' shape.
@@ -81,7 +84,7 @@ pub enum Event<'e> {
     SharedSignal(SharedSignalEvent<'e>),
     /// A call on the operators' socket was refused.
     OperatorRefused {
-        /// `connect` or `revoke`.
+        /// `connect`, `revoke`, `look_up` or `shred`.
         action: &'static str,
         /// The user id of the process that called; absent where the system did not say.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +92,12 @@ pub enum Event<'e> {
         /// `peer`: this user may not. `malformed`: the call can't be understood.
         why: &'static str,
     },
+    /// Somebody asked under which pseudonyms records speak of a person or a thing. On disk before they were told.
+    PseudonymLookup(PseudonymLookupEvent<'e>),
+    /// Keys of pseudonyms are destroyed: nobody can find out any more who is behind those of these epochs.
+    PseudonymShred(PseudonymShredEvent<'e>),
+    /// From here on everybody has another pseudonym, or should have.
+    PseudonymEpoch(PseudonymEpochEvent<'e>),
     /// The state store began to fail, for everything or for a part of what is asked of it, or can be used again.
     StoreOutage {
         /// `begun` or `ended`.
@@ -194,6 +203,9 @@ impl Event<'_> {
             Self::Revocation(_) => "revocation",
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
+            Self::PseudonymLookup(_) => "pseudonym_lookup",
+            Self::PseudonymShred(_) => "pseudonym_shred",
+            Self::PseudonymEpoch(_) => "pseudonym_epoch",
             Self::StoreOutage { .. } => "store_outage",
             Self::JournalOutage { .. } => "journal_outage",
             Self::JournalNearQuota { .. } => "journal_near_quota",
@@ -218,6 +230,9 @@ impl Event<'_> {
             | Self::Revocation(_)
             | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
+            | Self::PseudonymLookup(_)
+            | Self::PseudonymShred(_)
+            | Self::PseudonymEpoch(_)
             | Self::StoreOutage { .. }
             | Self::JournalOutage { .. }
             | Self::JournalNearQuota { .. }

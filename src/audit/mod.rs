@@ -1,12 +1,12 @@
 //! The audit trail: every decision before it takes effect, and what came of it.
 //!
-//! [`journal`] writes, [`trail`] and [`left_behind`] read and [`sinks`] deliver (floor 3); all others are pure (floor 1): what stands
-//! out ([`detections`]), what is recorded ([`event`],
-//! [`pseudonym`], [`json`], [`frame`], [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`],
-//! [`signing`], [`proof`]) and who checks that
+//! [`journal`] writes, [`trail`] and [`left_behind`] read, [`sinks`] deliver and [`pseudonym_keys`] keeps keys (floor 3); all others
+//! are pure (floor 1): what stands out ([`detections`]), what is recorded ([`event`], [`pseudonym`], [`epoch`], [`json`], [`frame`],
+//! [`records`]), what it is to others ([`formats`]), what proves it ([`receipt`], [`tree`], [`signing`], [`proof`]) and who checks that
 //! ([`verify`]).
 
 pub mod detections;
+pub mod epoch;
 pub mod event;
 pub mod formats;
 pub mod frame;
@@ -15,6 +15,7 @@ pub mod json;
 pub mod left_behind;
 pub mod proof;
 pub mod pseudonym;
+pub mod pseudonym_keys;
 pub mod receipt;
 pub mod records;
 pub mod signing;

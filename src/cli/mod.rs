@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod explain;
+mod operators;
 mod revoke;
 mod routes;
 
@@ -73,7 +74,7 @@ enum Command {
     ///
     /// Asks the running gateway on its operators' socket. Exits with 0 once the state store has it.
     Revoke(revoke::Arguments),
-    /// Check, prove and search the audit trail; needs no running gateway, and changes nothing.
+    /// Check, prove and search the audit trail, which needs no running gateway; look up pseudonyms and destroy their keys.
     #[command(subcommand)]
     Audit(audit::Command),
 }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long the gateway may take to answer.
-const TIME: Duration = Duration::from_secs(15);
+use super::operators;
 
 /// Where, and what to revoke.
 #[derive(Debug, clap::Args)]
@@ -67,27 +65,5 @@ fn ask(arguments: &Arguments) -> Result<Value, String> {
             .extend(members.into_iter().filter_map(|(name, it)| Some((name.to_owned(), it.clone()?.into()))));
         order.extend(not_before.map(|moment| ("not_before".to_owned(), moment.into())));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("a runtime can't be started: {error}"))?;
-    let shown = socket.display();
-    let (status, text) = runtime
-        .block_on(async {
-            let client = reqwest::Client::builder().unix_socket(socket.as_path()).timeout(TIME).build()?;
-            let request = client.post("http://localhost/v1/revocations").body(order.to_string());
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
-        })
-        .map_err(|error| {
-            format!(
-                "the gateway can't be asked on `{shown}`: {error}; is `operators` configured, and do you run as the gateway's user or root?"
-            )
-        })?;
-    let told: Value =
-        serde_json::from_str(&text).map_err(|_| format!("`{shown}` gave no answer of Wardgate's"))?;
-    if status.is_success() {
-        return Ok(told);
-    }
-    Err(told.get("error").and_then(Value::as_str).unwrap_or("the gateway refused").to_owned())
+    operators::ask(socket, "revocations", &order)
 }

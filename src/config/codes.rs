@@ -211,6 +211,7 @@ codes! {
     "WG196" Error PlainSink "audit records over the network without TLS and without leave in `insecure.plain_audit_sinks`";
     "WG197" Warning PlainSinkAllowed "audit records go over the network without TLS";
     "WG198" Error SinkSettings "settings that this type of sink does not have, or a format that it does not carry";
+    "WG199" Warning EpochsNotShared "pseudonyms that change at each gateway by itself";
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
     let place = schema.and_then(|audit| audit.dir.as_ref()).map(Place::from);
     differs(audit.dir != running.audit.dir, "audit.dir", place, report);
     let place = schema.and_then(|audit| audit.pseudonyms.as_ref()).map(Place::from);
-    let other_key = audit.pseudonym_key_file != running.audit.pseudonym_key_file;
+    let other_key = audit.pseudonyms != running.audit.pseudonyms;
     differs(other_key, "audit.pseudonyms", place, report);
     let place = schema.and_then(|audit| audit.checkpoint.as_ref()).map(Place::from);
     let other_key = audit.checkpoint_key_file != running.audit.checkpoint_key_file;

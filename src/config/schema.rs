@@ -329,8 +329,8 @@ maps! {
     }
     /// How connections to a syslog server are encrypted.
     SinkTls { ca_file: Text, server_name: Text, cert_file: Text, key_file: Text, }
-    /// The key behind its pseudonyms.
-    Pseudonyms { key_file: Text, }
+    /// The key behind its pseudonyms, and how often it changes.
+    Pseudonyms { key_file: Text, rotate: Text, dir: Text, }
     /// What vouches for the trail.
     Checkpoint { signing_key_file: Text, }
 }

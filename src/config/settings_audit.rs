@@ -12,8 +12,8 @@ use crate::config::insecure::is_loopback;
 pub struct AuditSettings {
     /// The directory of its files.
     pub dir: PathBuf,
-    /// The key behind pseudonyms; `None` makes one in `dir` on first start.
-    pub pseudonym_key_file: Option<PathBuf>,
+    /// The keys behind pseudonyms.
+    pub pseudonyms: PseudonymSettings,
     /// The key that vouches for the trail; `None` makes one in `dir` on first start.
     pub checkpoint_key_file: Option<PathBuf>,
     /// So much room is kept on the disk for requests whose tier needs synced records, in bytes.
@@ -28,6 +28,24 @@ pub struct AuditSettings {
     pub remote_sink: Option<Box<str>>,
     /// Who gets its records.
     pub sinks: Vec<SinkSettings>,
+}
+
+/// The keys behind pseudonyms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PseudonymSettings {
+    /// The master key; `None` makes one in the trail's directory on first start.
+    pub key_file: Option<PathBuf>,
+    /// Where pseudonyms change.
+    pub epochs: Option<EpochSettings>,
+}
+
+/// How often everybody gets another pseudonym.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochSettings {
+    /// After so many days.
+    pub days: u16,
+    /// The directory of the epochs' keys; `None` makes one in the trail's directory.
+    pub dir: Option<PathBuf>,
 }
 
 /// Somebody who gets every record.
@@ -201,6 +219,24 @@ impl BatchShape {
         match self {
             Self::Ndjson | Self::Bulk => "application/x-ndjson",
             Self::Splunk => "application/json",
+        }
+    }
+}
+
+#[cfg(test)]
+impl AuditSettings {
+    /// A trail in this directory, and nothing else.
+    pub fn in_dir(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            pseudonyms: PseudonymSettings::default(),
+            checkpoint_key_file: None,
+            reserve: 0,
+            detections: DetectionSettings::default(),
+            retention: None,
+            undelivered_quota: None,
+            remote_sink: None,
+            sinks: Vec::new(),
         }
     }
 }

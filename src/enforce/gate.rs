@@ -13,7 +13,7 @@ use super::ports::{Journal, Nonces, Rates, State};
 use super::record::OpenIntent;
 use super::streams::OpenStreams;
 use super::{Admission, Generation, settle};
-use crate::audit::pseudonym::Pseudonyms;
+use crate::audit::pseudonym::InForce;
 use crate::decision::{Challenge, Denial, Question, Reason, cors};
 use crate::policy::{Match, Policy, Route};
 use crate::request::{Facts, Unreadable};
@@ -27,7 +27,7 @@ pub struct Gate {
     pub(super) streams: Arc<OpenStreams>,
     pub(super) nonces: Option<Arc<dyn Nonces>>,
     pub(super) flood: Flood,
-    pub(super) pseudonyms: Pseudonyms,
+    pub(super) pseudonyms: Arc<InForce>,
 }
 
 /// A request at a listener.
@@ -94,7 +94,7 @@ impl Gate {
         state: Arc<dyn State>,
         journal: Arc<dyn Journal>,
         rates: Arc<dyn Rates>,
-        pseudonyms: Pseudonyms,
+        pseudonyms: Arc<InForce>,
     ) -> Self {
         let (streams, flood) = (Arc::default(), Flood::default());
         Self { state, journal, rates, streams, nonces: None, flood, pseudonyms }

@@ -16,6 +16,7 @@ mod place;
 pub mod ports;
 mod possession;
 pub mod prompts;
+pub mod pseudonyms;
 mod record;
 pub mod revoke;
 pub mod sessions;

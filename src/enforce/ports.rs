@@ -1,11 +1,16 @@
 //! What enforcement needs of the world, as traits; floor 3 implements them and never meets itself but here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
 
+use crate::audit::epoch::Epoch;
 use crate::audit::event::Event;
+use crate::audit::pseudonym::{Named, Pseudonyms};
 use crate::audit::receipt::Receipt;
 use crate::decision::evidence::{Identity, Lookup};
 use crate::policy::{Durability, RateLimit};
@@ -144,4 +149,58 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// It could not be recorded, or not durably enough; whether it is in the journal is then unknown.
     async fn append(&self, event: &Event<'_>, durability: Durability) -> Result<Receipt, JournalUnavailable>;
+}
+
+/// A pseudonym of somebody, and when records call them so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The pseudonym.
+    pub pseudonym: Arc<str>,
+    /// The epoch; `None` for records of a time without epochs.
+    pub epoch: Option<Epoch>,
+}
+
+/// What somebody is called in records.
+#[derive(Debug, Default)]
+pub struct Aliases {
+    /// One for each key that is there, the earliest epoch first.
+    pub known: Vec<Alias>,
+    /// The first days of epochs whose keys are there and can't be used.
+    pub unreadable: Vec<Date>,
+}
+
+/// The keys of pseudonyms can't be used; the text is for operators, and holds nobody's name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct KeysUnavailable(pub String);
+
+/// The keys of pseudonyms. Whoever wants to know what somebody is called, or to destroy a key, shows that it is on record.
+#[async_trait]
+pub trait PseudonymKeys: Send + Sync {
+    /// The epoch at this moment; `None` where pseudonyms never change.
+    fn epoch_at(&self, now: Timestamp) -> Option<Epoch>;
+
+    /// The pseudonyms of an epoch that runs; its key is made where there is none.
+    ///
+    /// # Errors
+    /// The key can't be read or made.
+    async fn open(&self, epoch: Epoch) -> Result<Pseudonyms, KeysUnavailable>;
+
+    /// What somebody is called, under every key that is there.
+    ///
+    /// # Errors
+    /// Nobody can say which keys there are.
+    async fn aliases(&self, named: Named<String>, recorded: &Receipt) -> Result<Aliases, KeysUnavailable>;
+
+    /// The epochs whose keys are there, the earliest first.
+    ///
+    /// # Errors
+    /// Nobody can say which, or there are no epochs.
+    async fn epochs(&self) -> Result<Vec<Epoch>, KeysUnavailable>;
+
+    /// Destroys an epoch's key. Returns once the disk has forgotten it, as far as the disk tells.
+    ///
+    /// # Errors
+    /// It may still be there, in whole or in part.
+    async fn destroy(&self, epoch: Epoch, recorded: &Receipt) -> Result<(), KeysUnavailable>;
 }

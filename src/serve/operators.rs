@@ -3,6 +3,8 @@
 //! The socket's mode keeps others away, and the kernel says of each connection who is at its other end (`SO_PEERCRED`).
 //! `docs/operators-api.yaml` describes the API.
 
+mod pseudonyms;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -23,8 +26,9 @@ use super::live::Current;
 use super::telemetry_listener::Readiness;
 use crate::audit::event::Event;
 use crate::enforce::Gate;
-use crate::enforce::ports::{RevocationClaim, RevocationKey};
+use crate::enforce::ports::{PseudonymKeys, RevocationClaim, RevocationKey};
 use crate::enforce::revoke::{RevokedBy, claim_name};
+use crate::policy::Policy;
 use crate::request::json as strict;
 
 /// The mode of the socket: for the gateway's own user.
@@ -44,6 +48,8 @@ pub struct Operators {
     pub gate: Arc<Gate>,
     /// The issuers there are.
     pub current: Arc<Current>,
+    /// The keys of pseudonyms.
+    pub pseudonym_keys: Arc<dyn PseudonymKeys>,
     /// What keeps the gateway from being ready.
     pub readiness: Readiness,
     /// The user that the gateway runs as.
@@ -116,6 +122,8 @@ impl Operators {
 
     async fn answer(&self, request: Request<Incoming>, uid: u32) -> Response<Full<Bytes>> {
         const REVOCATIONS: &str = "/v1/revocations";
+        const LOOKUP: &str = "/v1/pseudonyms/lookup";
+        const SHRED: &str = "/v1/pseudonyms/shred";
         const HEALTH: &str = "/v1/health";
         let target = request.uri().to_string();
         let (status, body) = match (request.method(), target.as_str()) {
@@ -124,10 +132,25 @@ impl Operators {
                 let revoked = tokio::time::timeout(TIME, self.revocation(request, uid)).await;
                 revoked.unwrap_or_else(|_| unavailable("the call took too long"))
             }
-            (_, HEALTH | REVOCATIONS) => {
+            (&Method::POST, LOOKUP) => {
+                let told = tokio::time::timeout(TIME, self.lookup(request, uid)).await;
+                told.unwrap_or_else(|_| unavailable("the call took too long"))
+            }
+            (&Method::POST, SHRED) => {
+                let told = tokio::time::timeout(TIME, self.shred(request, uid)).await;
+                told.unwrap_or_else(|_| {
+                    unavailable("the call took too long; the audit trail says how far it came")
+                })
+            }
+            (_, HEALTH | REVOCATIONS | LOOKUP | SHRED) => {
                 (StatusCode::METHOD_NOT_ALLOWED, problem("this address takes another method"))
             }
-            _ => (StatusCode::NOT_FOUND, problem("there is GET /v1/health and POST /v1/revocations")),
+            _ => (
+                StatusCode::NOT_FOUND,
+                problem(
+                    "there is GET /v1/health, and POST to /v1/revocations, /v1/pseudonyms/lookup and /v1/pseudonyms/shred",
+                ),
+            ),
         };
         let mut response = Response::new(Full::new(format!("{body}\n").into()));
         *response.status_mut() = status;
@@ -148,24 +171,18 @@ impl Operators {
     }
 
     async fn revocation(&self, request: Request<Incoming>, uid: u32) -> Answer {
-        let body = match Limited::new(request.into_body(), MOST_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return self.refuse(uid, "the body is longer than 16 KiB, or did not come").await,
-        };
-        let order: Order = match strict::parse_as(&body) {
+        let order: Order = match read(request, "a revocation").await {
             Ok(order) => order,
-            Err(error) => return self.refuse(uid, &format!("the body is not a revocation: {error}")).await,
+            Err(why) => return self.refuse("revoke", uid, &why).await,
         };
         let live = self.current.load();
         let policy = &live.generation.policy;
         let (claim, value) = match order.name() {
             Ok(name) => name,
-            Err(why) => return self.refuse(uid, why).await,
+            Err(why) => return self.refuse("revoke", uid, why).await,
         };
-        if !policy.issuers.iter().any(|issuer| issuer.name.as_ref() == order.issuer) {
-            let known: Vec<&str> = policy.issuers.iter().map(|issuer| issuer.name.as_ref()).collect();
-            let why = format!("there is no issuer of that name; there is: {}", known.join(", "));
-            return self.refuse(uid, &why).await;
+        if let Err(why) = issuer_is_known(policy, &order.issuer) {
+            return self.refuse("revoke", uid, &why).await;
         }
         let key = RevocationKey { issuer: &order.issuer, claim, value };
         let by = RevokedBy { source: "operator", uid: Some(uid) };
@@ -181,8 +198,8 @@ impl Operators {
         (StatusCode::OK, told)
     }
 
-    async fn refuse(&self, uid: u32, why: &str) -> Answer {
-        self.record_refused("revoke", Some(uid), "malformed").await;
+    async fn refuse(&self, action: &'static str, uid: u32, why: &str) -> Answer {
+        self.record_refused(action, Some(uid), "malformed").await;
         (StatusCode::BAD_REQUEST, problem(why))
     }
 
@@ -213,6 +230,26 @@ impl Order {
         }
         Ok((claim, value))
     }
+}
+
+/// Reads an order.
+///
+/// # Errors
+/// It is none, in words for whoever sent it.
+async fn read<T: DeserializeOwned>(request: Request<Incoming>, what: &str) -> Result<T, String> {
+    let body = Limited::new(request.into_body(), MOST_BYTES).collect().await;
+    let body = body.map_err(|_| "the body is longer than 16 KiB, or did not come".to_owned())?.to_bytes();
+    strict::parse_as(&body).map_err(|error| format!("the body is not {what}: {error}"))
+}
+
+/// # Errors
+/// There is no such issuer, in words for whoever named it.
+fn issuer_is_known(policy: &Policy, name: &str) -> Result<(), String> {
+    if policy.issuers.iter().any(|issuer| issuer.name.as_ref() == name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = policy.issuers.iter().map(|issuer| issuer.name.as_ref()).collect();
+    Err(format!("there is no issuer of that name; there is: {}", known.join(", ")))
 }
 
 fn problem(why: &str) -> Value {

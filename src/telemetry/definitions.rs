@@ -143,6 +143,9 @@ impl Metrics {
                     "revocation",
                     "shared_signal",
                     "operator_refused",
+                    "pseudonym_lookup",
+                    "pseudonym_shred",
+                    "pseudonym_epoch",
                 ],
                 |event| records.with_label_values(&[event]),
             ),
@@ -157,6 +160,10 @@ impl Metrics {
             audit_undelivered: gauge(
                 "wardgate_audit_undelivered_bytes",
                 "Bytes of the audit trail that wait for the slowest sink, where `audit.undelivered_quota` is set.",
+            ),
+            pseudonym_rotation_late: gauge(
+                "wardgate_pseudonym_rotation_late",
+                "1 while the next epoch of pseudonyms can't begin, else 0.",
             ),
             audit_sequence: gauge(
                 "wardgate_audit_last_sequence",

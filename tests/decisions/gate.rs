@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use wardgate::audit::journal::{FILE_NAME, FileJournal, MOST_BYTES, Options};
-use wardgate::audit::pseudonym::Pseudonyms;
+use wardgate::audit::pseudonym::{InForce, Pseudonyms};
 use wardgate::audit::signing::Key;
 use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
@@ -125,7 +125,7 @@ async fn a_gate_does_what_the_matrix_says() {
         Arc::clone(&journal) as Arc<dyn Journal>,
     );
     let rates = Arc::new(wardgate::state::rates::LocalRates::default());
-    let gate = Gate::new(ports.1, ports.2, rates, pseudonyms);
+    let gate = Gate::new(ports.1, ports.2, rates, Arc::new(InForce::new(pseudonyms)));
     let policy = Arc::new(compiled.policy);
     let generation = Generation {
         policy: Arc::clone(&policy),

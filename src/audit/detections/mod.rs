@@ -56,6 +56,8 @@ pub struct Detector {
     settings: Settings,
     /// The patients whose records are looked after: pseudonyms.
     watched: HashSet<Box<str>>,
+    /// Their pseudonyms in the epoch before: some records under these may still come.
+    watched_before: HashSet<Box<str>>,
     lookups: Distinct,
     prompts: Tally,
     unknown: Tally,
@@ -71,7 +73,13 @@ impl Detector {
             unknown: Tally::new(of(settings.unknown_outcomes)),
             settings,
             watched,
+            watched_before: HashSet::new(),
         }
+    }
+
+    /// From now on records call the patients that are looked after otherwise.
+    pub fn watch_next(&mut self, watched: HashSet<Box<str>>) {
+        self.watched_before = std::mem::replace(&mut self.watched, watched);
     }
 
     /// Looks at an event of this moment; what stands out goes to `find`.
@@ -113,7 +121,8 @@ impl Detector {
             let found = Finding::of_person("mass_lookup", intent);
             find(Finding { patient: None, action: None, count, within: Some(within), ..found });
         }
-        if intent.patient.is_some_and(|patient| self.watched.contains(patient)) {
+        let is_watched = |patient| self.watched.contains(patient) || self.watched_before.contains(patient);
+        if intent.patient.is_some_and(is_watched) {
             find(Finding::of_person("watched_patient", intent));
         }
         if let Some(off) = &self.settings.off_hours

@@ -119,3 +119,19 @@ fn what_the_gateway_itself_suffers_stands_out() {
     ];
     assert_eq!(names(&mut detector, &events), ["configuration_refused", "sink_down", "journal_outage"]);
 }
+
+#[test]
+fn patients_are_looked_after_whatever_records_call_them() {
+    let called = |name: &str| HashSet::from([Box::from(name)]);
+    let mut detector = Detector::new(settings(), called("p_1.vip"));
+    let intent = |patient| Event::Intent(event("permit", "s_1", patient));
+    detector.watch_next(called("p_2.vip"));
+    // One that began before the epoch did comes later.
+    let seen = [(1, intent("p_2.vip")), (2, intent("p_1.vip")), (90, intent("p_2.other"))];
+    assert_eq!(names(&mut detector, &seen), ["watched_patient", "watched_patient"]);
+    detector.watch_next(called("p_3.vip"));
+    assert_eq!(
+        names(&mut detector, &[(91, intent("p_1.vip")), (180, intent("p_3.vip"))]),
+        ["watched_patient"]
+    );
+}

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::audit::pseudonym::Kind;
+
 /// A revocation.
 #[derive(Debug, Serialize)]
 pub struct RevocationEvent<'e> {
@@ -58,4 +60,47 @@ pub struct DetectionEvent<'e> {
     /// Within so many seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<u64>,
+}
+
+/// A question of an operator's about somebody.
+#[derive(Debug, Serialize)]
+pub struct PseudonymLookupEvent<'e> {
+    /// The user id of the operator's process.
+    pub uid: u32,
+    /// What they say they ask for.
+    pub reason: &'e str,
+    /// What was asked about.
+    pub kind: Kind,
+    /// Its pseudonym at this time, and no other: those of an epoch whose key is destroyed must lead to nobody.
+    pub name: &'e str,
+}
+
+/// The end of some epochs' keys.
+#[derive(Debug, Serialize)]
+pub struct PseudonymShredEvent<'e> {
+    /// `begun`: on disk before the first one was destroyed. `ended`.
+    pub phase: &'static str,
+    /// The user id of the operator's process.
+    pub uid: u32,
+    /// What they say they do it for.
+    pub reason: &'e str,
+    /// The first days of the epochs; where it failed, those whose keys may still be there.
+    pub epochs: &'e [String],
+    /// `destroyed`, or `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<&'static str>,
+}
+
+/// The next epoch of pseudonyms.
+#[derive(Debug, Serialize)]
+pub struct PseudonymEpochEvent<'e> {
+    /// Its first day.
+    pub epoch: &'e str,
+    /// That of the one before.
+    pub previous: &'e str,
+    /// `begun`, or `failed`: the one before goes on.
+    pub result: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'e str>,
 }

@@ -6,9 +6,11 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, Quarantined, RetiredEvent,
-    RevocationEvent, SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
+    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, PseudonymEpochEvent,
+    PseudonymLookupEvent, PseudonymShredEvent, Quarantined, RetiredEvent, RevocationEvent, SegmentEvent,
+    SessionEvent, SharedSignalEvent, VERSION,
 };
+use crate::audit::pseudonym::Kind;
 use crate::audit::{frame, json};
 use crate::decision::input::DecisionInput;
 
@@ -180,6 +182,7 @@ fn of_the_gateway(lines: &mut Lines) {
     let signal = |delivery, what, result, token| {
         Event::SharedSignal(SharedSignalEvent { issuer: "patients", delivery, what, result, token })
     };
+    let days = ["2026-03-18".to_owned(), "2026-06-16".to_owned()];
     for event in [
         Event::Unparsed { listener: "portal", address: Some("a_c0ffee") },
         Event::Unparsed { listener: "portal", address: None },
@@ -202,6 +205,47 @@ fn of_the_gateway(lines: &mut Lines) {
             action: None,
             count: 100,
             within: Some(600),
+        }),
+        Event::PseudonymLookup(PseudonymLookupEvent {
+            uid: 1000,
+            reason: "case 4711",
+            kind: Kind::Patient,
+            name: "p_20260914.91aaRk02",
+        }),
+        Event::PseudonymShred(PseudonymShredEvent {
+            phase: "begun",
+            uid: 1000,
+            reason: "retention",
+            epochs: &days,
+            result: None,
+        }),
+        Event::PseudonymShred(PseudonymShredEvent {
+            phase: "ended",
+            uid: 1000,
+            reason: "retention",
+            epochs: &days,
+            result: Some("destroyed"),
+        }),
+        Event::PseudonymShred(PseudonymShredEvent {
+            phase: "ended",
+            uid: 1000,
+            reason: "retention",
+            epochs: &days,
+            result: Some("failed"),
+        }),
+        Event::PseudonymEpoch(PseudonymEpochEvent {
+            epoch: "2026-09-14",
+            previous: "2026-06-16",
+            result: "begun",
+            why: None,
+        }),
+        Event::PseudonymEpoch(PseudonymEpochEvent {
+            epoch: "2026-09-14",
+            previous: "2026-06-16",
+            result: "failed",
+            why: Some(
+                "the key of the pseudonyms' epoch 2026-09-14 can't be used: Permission denied (os error 13)",
+            ),
         }),
         Event::JournalOutage {
             phase: "begun",

@@ -1,7 +1,8 @@
-//! `wardgate audit`: reads the trail as anybody could who has a copy of it.
+//! `wardgate audit`: reads the trail as anybody could who has a copy of it; and asks the gateway about pseudonyms.
 
 mod conditions;
 mod prove;
+mod pseudonym;
 mod query;
 mod tail;
 mod verify;
@@ -31,6 +32,14 @@ pub enum Command {
     Query(query::Arguments),
     /// Print the records that fit as they are written, one a line, until it is interrupted.
     Tail(tail::Arguments),
+    /// Print the pseudonyms of somebody, one for each epoch whose key is there.
+    ///
+    /// Asks the running gateway on its operators' socket. That it was asked is on record before it answers.
+    Pseudonym(pseudonym::Arguments),
+    /// Destroy the keys of epochs that are over: nobody can find out any more who is behind their pseudonyms.
+    ///
+    /// Asks the running gateway on its operators' socket. It can't be taken back.
+    Shred(pseudonym::ShredArguments),
 }
 
 /// Runs it.
@@ -41,6 +50,8 @@ pub fn run(command: &Command) -> ExitCode {
         Command::CheckProof(arguments) => prove::check(arguments),
         Command::Query(arguments) => query::query(arguments),
         Command::Tail(arguments) => tail::tail(arguments),
+        Command::Pseudonym(arguments) => pseudonym::look_up(arguments),
+        Command::Shred(arguments) => pseudonym::shred(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::tiers::Tiers;
-use super::{detections, sinks};
+use super::{detections, pseudonyms, sinks};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -28,10 +28,7 @@ pub(super) fn compile(file: &File, tiers: &Tiers, base_dir: &Path, report: &mut 
     let schema = file.audit.as_ref();
     let report = &mut report.within("audit", None);
     let dir = schema.and_then(|audit| audit.dir.as_ref()).map_or("audit", |dir| values::filled(report, dir));
-    let pseudonyms = schema.and_then(|audit| audit.pseudonyms.as_ref());
-    let key_file = pseudonyms
-        .and_then(|map| report.required(&map.value.key_file, "key_file", map.into(), "/secrets/audit-hmac"));
-    let pseudonym_key_file = key_file.map(|text| values::file(report, base_dir, text));
+    let pseudonyms = pseudonyms::compile(file, base_dir, report);
     let checkpoint = schema.and_then(|audit| audit.checkpoint.as_ref());
     let checkpoint_key_file = checkpoint
         .and_then(|map| {
@@ -57,7 +54,7 @@ pub(super) fn compile(file: &File, tiers: &Tiers, base_dir: &Path, report: &mut 
     let remote_sink = remote_sink(file, &tiers.list, &sinks, report);
     AuditSettings {
         dir: path,
-        pseudonym_key_file,
+        pseudonyms,
         checkpoint_key_file,
         reserve,
         detections,

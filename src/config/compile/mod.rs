@@ -22,6 +22,7 @@ mod matching;
 mod observing;
 mod paths;
 mod possession;
+mod pseudonyms;
 mod reach;
 mod recognised_device;
 mod routes;

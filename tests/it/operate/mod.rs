@@ -10,6 +10,7 @@ mod identity;
 mod journal;
 mod load;
 mod proxying;
+mod pseudonyms;
 mod quota;
 mod resources;
 mod retries;

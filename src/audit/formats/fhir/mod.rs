@@ -148,7 +148,9 @@ fn own(record: &Record) -> Value {
         "reloaded" | "reload_refused" => alert("110129", "Security Configuration"),
         "upgrade" => alert("110131", "Software Configuration"),
         "revocation" | "shared_signal" => alert("110137", "User Security Attributes Changed"),
-        "operator_refused" => alert("110132", "Use of Restricted Function"),
+        "operator_refused" | "pseudonym_lookup" | "pseudonym_shred" => {
+            alert("110132", "Use of Restricted Function")
+        }
         other => of_gateway(other, record.title()),
     };
     let operator = record.number("uid").map(|uid| {
