@@ -61,6 +61,8 @@ refused() {
 refused "replicaCount must be 1, not 2" --set replicaCount=2
 refused "replicaCount must be 1, not 2" --set replicaCount=2 --set gateway.state.store=embedded
 refused "gateway.audit.pseudonyms.key_file must name a key" --set replicaCount=2 --set gateway.state.store=redis
+refused "needs a directory that all pods share" --set replicaCount=2 --set gateway.state.store=redis \
+  --set gateway.audit.pseudonyms.key_file=/secrets/pseudonyms --set gateway.audit.pseudonyms.rotate=90d
 refused "nothing outside the pod can reach" --set gateway.telemetry.address=127.0.0.1:9901
 refused "resourcs" --set resourcs.limits.memory=1Gi
 

@@ -33,6 +33,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if not (dig "pseudonyms" "key_file" "" .Values.gateway.audit) -}}
 {{- fail "with more than one replica, gateway.audit.pseudonyms.key_file must name a key that they share (`openssl rand -hex 32`, in keyFiles): else each would give the same person another pseudonym" -}}
 {{- end -}}
+{{- if dig "pseudonyms" "rotate" "" .Values.gateway.audit -}}
+{{- fail "with more than one replica, gateway.audit.pseudonyms.rotate needs a directory that all pods share, and this chart mounts none: else each would make keys of its own" -}}
+{{- end -}}
 {{- else if ne (int .Values.replicaCount) 1 -}}
 {{- fail (printf "replicaCount must be 1, not %d, unless gateway.state.store is redis: what is revoked and what is used up is known to one gateway, so a second one would honour what the first has refused" (int .Values.replicaCount)) -}}
 {{- end -}}
