@@ -1,8 +1,9 @@
 //! Watches what is recorded, and puts on record what stands out.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ use crate::telemetry::metrics;
 
 /// So many findings wait to be recorded at most.
 const MOST_WAITING: usize = 1024;
+/// How soon it is tried again where the journal takes none.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The patients whose records are looked after.
 fn watched(settings: &AuditSettings) -> Result<Vec<Box<str>>, StartError> {
@@ -94,28 +97,56 @@ fn look_back(dir: &Path, origin: &str, found: &mpsc::Sender<Finding>) {
     }
 }
 
-/// Ends with the journal.
-async fn record(mut waiting: mpsc::Receiver<Finding>, journal: Weak<FileJournal>) {
-    while let Some(finding) = waiting.recv().await {
+/// Tells of each finding at once, and puts it on record as soon as the journal takes it: that it takes nothing may be what
+/// was found. Ends with the journal.
+async fn record(mut found: mpsc::Receiver<Finding>, journal: Weak<FileJournal>) {
+    let mut unrecorded = VecDeque::new();
+    loop {
+        let is_retry = !unrecorded.is_empty();
+        tokio::select! {
+            finding = found.recv() => {
+                let Some(finding) = finding else { return };
+                tell(&finding);
+                if unrecorded.len() < MOST_WAITING {
+                    unrecorded.push_back(finding);
+                }
+                // More of them do not make the journal work again.
+                if is_retry {
+                    continue;
+                }
+            }
+            () = tokio::time::sleep(TRY_AGAIN), if is_retry => {}
+        }
         let Some(journal) = journal.upgrade() else { return };
-        metrics().detections.with_label_values(&[finding.name]).inc();
-        tracing::warn!(
-            name = finding.name,
-            subject = finding.subject.as_deref(),
-            count = finding.count,
-            "something stands out among audit records"
-        );
-        let event = Event::Detection(DetectionEvent {
-            name: finding.name,
-            subject: finding.subject.as_deref(),
-            patient: finding.patient.as_deref(),
-            action: finding.action.as_deref(),
-            count: finding.count,
-            within: finding.within,
-        });
-        // A journal that fails tells of that itself.
-        let _ = journal.append(&event, Durability::Written).await;
+        while let Some(finding) = unrecorded.front() {
+            // A journal that fails tells of that itself.
+            if journal.append(&event(finding), Durability::Written).await.is_err() {
+                break;
+            }
+            unrecorded.pop_front();
+        }
     }
+}
+
+fn tell(finding: &Finding) {
+    metrics().detections.with_label_values(&[finding.name]).inc();
+    tracing::warn!(
+        name = finding.name,
+        subject = finding.subject.as_deref(),
+        count = finding.count,
+        "something stands out among audit records"
+    );
+}
+
+fn event(finding: &Finding) -> Event<'_> {
+    Event::Detection(DetectionEvent {
+        name: finding.name,
+        subject: finding.subject.as_deref(),
+        patient: finding.patient.as_deref(),
+        action: finding.action.as_deref(),
+        count: finding.count,
+        within: finding.within,
+    })
 }
 
 #[cfg(test)]

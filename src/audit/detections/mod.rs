@@ -102,7 +102,7 @@ impl Detector {
             }
             Event::ReloadRefused { .. } => find(Finding::once("configuration_refused")),
             Event::SinkDown { .. } => find(Finding::once("sink_down")),
-            Event::JournalOutage { .. } => find(Finding::once("journal_outage")),
+            Event::JournalOutage { phase: "begun", .. } => find(Finding::once("journal_outage")),
             Event::JournalNearQuota { .. } => find(Finding::once("journal_near_quota")),
             _ => {}
         }

@@ -111,13 +111,18 @@ fn patients_who_are_looked_after_and_odd_hours_stand_out_and_say_whose_they_are(
 #[test]
 fn what_the_gateway_itself_suffers_stands_out() {
     let mut detector = Detector::new(settings(), HashSet::new());
+    let outage =
+        |phase, seconds| Event::JournalOutage { phase, kind: "no_room", number: 1, why: "full", seconds };
     let events = [
         (1, Event::ReloadRefused { policy: "p", refused: None, findings: &[] }),
         (1, Event::SinkDown { sink: "siem", why: "it is gone" }),
-        (1, Event::JournalOutage { phase: "begun", kind: "no_room", number: 1, why: "full", seconds: None }),
-        (1, Event::SinkUp { sink: "siem", seconds: 1 }),
+        (1, outage("begun", None)),
+        (2, Event::SinkUp { sink: "siem", seconds: 1 }),
+        (2, outage("ended", Some(1))),
+        (3, Event::JournalNearQuota { mark: 70, bytes: 70, quota: 100 }),
     ];
-    assert_eq!(names(&mut detector, &events), ["configuration_refused", "sink_down", "journal_outage"]);
+    let expected = ["configuration_refused", "sink_down", "journal_outage", "journal_near_quota"];
+    assert_eq!(names(&mut detector, &events), expected);
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn first_records(
         moved: None,
         room: Room::default(),
         outages: 0,
+        unshown: Vec::new(),
         over: Vec::new(),
     };
     let why = if opened.is_quarantine { "quarantined" } else { "started" };

@@ -69,6 +69,7 @@ impl Shared {
             // Here as well.
             let _ = self.seal(false);
             self.keep_room();
+            self.show_outages();
             let writer = self.lock();
             if !writer.closed {
                 drop(self.wake.wait_timeout(writer, FLUSH_EVERY));

@@ -67,6 +67,7 @@ struct Shared {
     reserve: u64,
     /// What keeps an old file from being removed.
     unretired: Mutex<Option<String>>,
+    watcher: OnceLock<Watcher>,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -89,7 +90,6 @@ pub struct FileJournal {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
     had_records: bool,
-    watcher: OnceLock<Watcher>,
     remote: OnceLock<Arc<Remote>>,
 }
 
@@ -154,6 +154,7 @@ impl FileJournal {
             most_bytes: options.most_bytes,
             reserve: options.reserve,
             unretired: Mutex::default(),
+            watcher: OnceLock::new(),
             _lock: lock,
         });
         shared.keep_room();
@@ -162,13 +163,7 @@ impl FileJournal {
             .name("audit-flush".to_owned())
             .spawn(move || flushed.flush_for_ever())
             .map_err(|cause| fail(&cause, "raise the limit on threads"))?;
-        Ok(Self {
-            shared,
-            flusher: Some(flusher),
-            had_records,
-            remote: OnceLock::new(),
-            watcher: OnceLock::new(),
-        })
+        Ok(Self { shared, flusher: Some(flusher), had_records, remote: OnceLock::new() })
     }
 
     /// Hands everything that waits to the operating system, before the process ends; tries again for `patience`. Nothing
@@ -204,9 +199,10 @@ impl FileJournal {
     }
 
     /// Shows every event to `watcher`, once it is as durable as was asked for; the first one who asks is shown them. It is on
-    /// the way of whoever records, and must take no time.
+    /// the way of whoever records, and must take no time. Of the journal's own events it is shown that an outage began, also
+    /// where that can't be put on record.
     pub fn watch(&self, watcher: impl Fn(&Event<'_>) + Send + Sync + 'static) {
-        let _ = self.watcher.set(Box::new(watcher));
+        let _ = self.shared.watcher.set(Box::new(watcher));
     }
 
     /// Whether the file held records when it was opened.

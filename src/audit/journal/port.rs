@@ -64,7 +64,7 @@ impl Journal for FileJournal {
             }
         }
         metrics().audit_records.of(event.name()).inc();
-        if let Some(watcher) = self.watcher.get() {
+        if let Some(watcher) = self.shared.watcher.get() {
             watcher(event);
         }
         Ok(Receipt::new(sequence, event.decision()))

@@ -29,12 +29,26 @@ pub(super) struct Room {
     is_unsupported: bool,
 }
 
-/// Something that kept records from being taken, and is over.
+/// Something that keeps records from being taken.
 pub(super) struct Outage {
     kind: &'static str,
-    number: u64,
+    /// Which one since the start, from 1.
+    pub(super) number: u64,
     why: String,
-    seconds: u64,
+    /// How long it took, in seconds, where it is over.
+    seconds: Option<u64>,
+}
+
+impl Outage {
+    fn event(&self) -> Event<'_> {
+        Event::JournalOutage {
+            phase: if self.seconds.is_some() { "ended" } else { "begun" },
+            kind: self.kind,
+            number: self.number,
+            why: &self.why,
+            seconds: self.seconds,
+        }
+    }
 }
 
 impl Shared {
@@ -77,6 +91,17 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Shows who watches which outages began since. Not where they begin: the journal is locked there.
+    pub(super) fn show_outages(&self) {
+        let Some(watcher) = self.watcher.get() else { return };
+        let begun = std::mem::take(&mut self.lock().unshown);
+        for outage in &begun {
+            watcher(&outage.event());
+        }
+    }
+}
+
 /// Gives back the room behind a file that is ended. Where that fails it is as full as it was.
 pub(super) fn give_back(file: &File) {
     let _ = file.metadata().and_then(|metadata| file.set_len(metadata.len()));
@@ -92,31 +117,29 @@ impl Writer {
         tracing::error!(
             "{what}; what is kept is left to requests whose tier needs synced records, all others are refused"
         );
-        self.outages += 1;
-        let begun = Event::JournalOutage {
-            phase: "begun",
-            kind: "no_room",
-            number: self.outages,
-            why: &what,
-            seconds: None,
-        };
+        let outage = self.begins("no_room", &what);
         // Behind what waits; where it can't be written it waits as that does.
-        let _ = self.push_own(&begun).and_then(|_| self.write_out());
-        self.room.scarce = Some(Trouble { since: Instant::now(), number: self.outages, what });
+        let _ = self.push_own(&outage.event()).and_then(|_| self.write_out());
+        self.room.scarce = Some(Trouble { since: Instant::now(), number: outage.number, what });
+        self.unshown.push(outage);
+    }
+
+    /// Another outage.
+    pub(super) fn begins(&mut self, kind: &'static str, why: &str) -> Outage {
+        self.outages += 1;
+        Outage { kind, number: self.outages, why: why.to_owned(), seconds: None }
     }
 
     /// Remembers that records are taken again, until that can be put on record.
     pub(super) fn is_over(&mut self, kind: &'static str, trouble: Trouble) {
         let Trouble { since, number, what } = trouble;
-        self.over.push(Outage { kind, number, why: what, seconds: since.elapsed().as_secs() });
+        self.over.push(Outage { kind, number, why: what, seconds: Some(since.elapsed().as_secs()) });
     }
 
     /// Puts on record what is over.
     pub(super) fn tell_what_is_over(&mut self) {
-        for Outage { kind, number, why, seconds } in std::mem::take(&mut self.over) {
-            let ended =
-                Event::JournalOutage { phase: "ended", kind, number, why: &why, seconds: Some(seconds) };
-            let _ = self.push_own(&ended);
+        for outage in std::mem::take(&mut self.over) {
+            let _ = self.push_own(&outage.event());
         }
     }
 

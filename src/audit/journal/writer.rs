@@ -40,6 +40,8 @@ pub(super) struct Writer {
     pub(super) room: Room,
     /// So many outages began.
     pub(super) outages: u64,
+    /// Those whose beginning was not shown to who watches.
+    pub(super) unshown: Vec<Outage>,
     /// Those that are over and not on record yet.
     pub(super) over: Vec<Outage>,
 }
@@ -168,12 +170,10 @@ impl Writer {
                 error = what,
                 "audit records can't be written; they are kept in memory and tried again"
             );
-            self.outages += 1;
-            self.trouble = Some(Trouble {
-                since: Instant::now(),
-                number: self.outages,
-                what: format!("the audit journal can't be written: {what}"),
-            });
+            let what = format!("the audit journal can't be written: {what}");
+            let outage = self.begins("unwritable", &what);
+            self.trouble = Some(Trouble { since: Instant::now(), number: outage.number, what });
+            self.unshown.push(outage);
         }
     }
 

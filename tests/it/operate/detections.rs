@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{JSON, NOTES, READ, listen, proofs, setup};
-use crate::support::{Gateway, Recorder, Signer, eventually, http};
+use super::{EXPORT, JSON, NOTES, READ, listen, proofs, setup};
+use crate::support::{Gateway, Recorder, Signer, eventually, free_address, http};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -49,6 +49,53 @@ fn one_who_reads_many_records_stands_out_once() {
     assert!(gateway.logs().join("\n").contains("stands out"));
     let trail = std::fs::read_to_string(gateway.audit_file()).expect("text");
     assert!(!(trail + &gateway.logs().join("\n")).contains("star-canary"));
+}
+
+#[test]
+fn who_is_asked_for_more_again_and_again_stands_out() {
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let setup = setup(upstream.address, &signer, |text| {
+        let storm = "audit: { dir: ./audit, detections: { prompt_storm: { count: 4, within: 10m } } }";
+        text.replace("audit: { dir: ./audit }", storm)
+    });
+    let gateway = setup.start();
+    // Signed in without the second factor that an export asks for.
+    let weak = signer.bearer("p1", "aal1", 0);
+    for _ in 0..3 {
+        assert_eq!(send(&gateway, "PUT", EXPORT, &weak), 401);
+        assert_eq!(send(&gateway, "PUT", EXPORT, "Bearer none"), 401);
+    }
+    gateway.audit();
+    assert!(detections(&gateway).is_empty());
+    assert_eq!(send(&gateway, "PUT", EXPORT, &weak), 401);
+    eventually("it is on record", LONG, || !detections(&gateway).is_empty());
+    let found = detections(&gateway);
+    assert_eq!((found.len(), &found[0]["name"], &found[0]["count"]), (1, &"prompt_storm".into(), &4.into()));
+    assert!(found[0]["subject"].as_str().is_some_and(|name| name.starts_with("s_")));
+}
+
+#[test]
+fn the_gateways_own_troubles_stand_out_once_each() {
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let sink = format!("{{ name: siem, type: http, url: \"http://{}/audit\" }}", free_address());
+    let setup = setup(upstream.address, &signer, |text| {
+        text.replace("audit: { dir: ./audit }", &format!("audit: {{ dir: ./audit, sinks: [{sink}] }}"))
+    });
+    let gateway = setup.start();
+    let names = || {
+        let found = detections(&gateway).into_iter();
+        let mut names: Vec<_> = found.map(|found| found["name"].as_str().expect("text").to_owned()).collect();
+        names.sort();
+        names
+    };
+    eventually("the sink is down", LONG, || names() == ["sink_down"]);
+    let path = gateway.dir.path().join("gateway.yaml");
+    let text = std::fs::read_to_string(&path).expect("the configuration");
+    std::fs::write(&path, text.replace("tier: low", "tier: lwo")).expect("written");
+    eventually("the configuration was refused", LONG, || names() == ["configuration_refused", "sink_down"]);
+    for name in names() {
+        assert_eq!(gateway.metric(&format!("wardgate_detections_total{{name=\"{name}\"}}")), 1.0, "{name}");
+    }
 }
 
 #[test]

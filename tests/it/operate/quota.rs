@@ -59,6 +59,8 @@ fn what_waits_for_a_sink_is_told_at_its_marks_and_refuses_nobody() {
         http::send(gateway.address, "GET", READ, &[("Authorization", &token)], b"").expect("an answer");
     assert_eq!(answer.status, 200);
     assert_eq!(told(), [70], "it is told once");
+    let name = r#"wardgate_detections_total{name="journal_near_quota"}"#;
+    eventually("it stands out", LONG, || gateway.metric(name) == 1.0);
 }
 
 #[test]

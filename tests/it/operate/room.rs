@@ -88,6 +88,10 @@ fn outages(gateway: &Gateway) -> Vec<(String, String)> {
     records.map(|record| (text(&record, "kind"), text(&record, "phase"))).collect()
 }
 
+fn detections(gateway: &Gateway, name: &str) -> usize {
+    gateway.audit().iter().filter(|record| record["event"] == "detection" && record["name"] == name).count()
+}
+
 #[test]
 fn what_is_kept_is_for_those_who_need_it_and_a_full_disk_ends_by_itself() {
     let disk = Disk::mount();
@@ -126,6 +130,8 @@ fn what_is_kept_is_for_those_who_need_it_and_a_full_disk_ends_by_itself() {
             && outages.contains(&is("no_room", "ended"))
             && outages.contains(&is("unwritable", "ended"))
     });
+    // Found while nothing could be recorded.
+    eventually("the outages stand out", LONG, || detections(&gateway, "journal_outage") >= 2);
     eventually("all is vouched for", LONG, || {
         let mut verify = Command::new(env!("CARGO_BIN_EXE_wardgate"));
         verify.args(["audit", "verify"]).arg(disk.path());
@@ -142,4 +148,5 @@ fn a_disk_that_is_too_small_for_what_is_to_be_kept_says_so_at_the_start() {
     assert_eq!(send(&gateway, "POST", PAY, &proof).status, 200);
     assert!(gateway.telemetry_page("/readyz").body.contains("no more room"));
     assert_eq!(outages(&gateway), [("no_room".to_owned(), "begun".to_owned())]);
+    eventually("it stands out", LONG, || detections(&gateway, "journal_outage") == 1);
 }
