@@ -78,7 +78,7 @@ pub fn watch(
         });
     });
     runtime.spawn(record(waiting, Arc::downgrade(journal)));
-    if let Some(origin) = origin {
+    if let Some(origin) = origin.filter(|_| settings.detections.looks_for(UNKNOWN_OUTCOMES)) {
         let dir = settings.dir.clone();
         runtime.spawn_blocking(move || look_back(&dir, &origin, &found));
     }

@@ -305,6 +305,7 @@ maps! {
         unknown_outcomes: Spanned<Many>,
         off_hours: Spanned<OffHours>,
         watched_patients_file: Text,
+        disabled: Texts,
     }
     /// So often within some time.
     Many { count: Text, within: Text, }

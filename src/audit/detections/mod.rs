@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 pub use self::hours::Hours;
 pub use self::settings::{Many, OffHours, Settings};
-use self::window::{Distinct, Tally};
+use self::window::{Distinct, Quiet, Tally};
 use super::event::{DecisionEvent, Event, OutcomeResult};
 
 /// Something that stands out.
@@ -50,6 +50,19 @@ impl Finding {
 /// The name of what a process left behind that died: requests of which nobody knows what came of them.
 pub const UNKNOWN_OUTCOMES: &str = "unknown_outcomes";
 
+/// Every name there is.
+pub const NAMES: [&str; 9] = [
+    "mass_lookup",
+    "prompt_storm",
+    "watched_patient",
+    "off_hours",
+    UNKNOWN_OUTCOMES,
+    "sink_down",
+    "journal_outage",
+    "journal_near_quota",
+    "configuration_refused",
+];
+
 /// Watches.
 #[derive(Debug)]
 pub struct Detector {
@@ -58,23 +71,31 @@ pub struct Detector {
     watched: HashSet<Box<str>>,
     /// Their pseudonyms in the epoch before: some records under these may still come.
     watched_before: HashSet<Box<str>>,
+    counts: Counts,
+}
+
+/// What is remembered of those before.
+#[derive(Debug)]
+struct Counts {
     lookups: Distinct,
     prompts: Tally,
     unknown: Tally,
+    watched: Quiet,
+    off_hours: Quiet,
 }
 
 impl Detector {
     /// With what counts as much, and the pseudonyms of patients whose records are looked after.
     pub fn new(settings: Settings, watched: HashSet<Box<str>>) -> Self {
         let of = |many: Many| (many.count, many.within);
-        Self {
+        let counts = Counts {
             lookups: Distinct::new(of(settings.mass_lookup)),
             prompts: Tally::new(of(settings.prompt_storm)),
             unknown: Tally::new(of(settings.unknown_outcomes)),
-            settings,
-            watched,
-            watched_before: HashSet::new(),
-        }
+            watched: Quiet::default(),
+            off_hours: Quiet::default(),
+        };
+        Self { settings, watched, watched_before: HashSet::new(), counts }
     }
 
     /// From now on records call the patients that are looked after otherwise.
@@ -84,20 +105,24 @@ impl Detector {
 
     /// Looks at an event of this moment; what stands out goes to `find`.
     pub fn see(&mut self, event: &Event<'_>, now: jiff::Timestamp, mut find: impl FnMut(Finding)) {
+        let Self { settings, watched, watched_before, counts } = self;
+        let mut find = |finding: Finding| {
+            if settings.looks_for(finding.name) {
+                find(finding);
+            }
+        };
         match event {
-            Event::Intent(intent) => self.see_intent(intent, now, find),
+            Event::Intent(intent) => {
+                let is_watched = |patient| watched.contains(patient) || watched_before.contains(patient);
+                counts.see_intent(intent, settings, intent.patient.is_some_and(is_watched), now, find);
+            }
             Event::Decision(decision) if decision.verdict == "challenge" => {
-                let Some(subject) = decision.subject else { return };
-                if self.prompts.add(subject, now.as_second()) {
-                    let Many { count, within } = self.settings.prompt_storm;
-                    let found = Finding::of_person("prompt_storm", decision);
-                    find(Finding { patient: None, count, within: Some(within), ..found });
-                }
+                counts.see_challenge(decision, settings.prompt_storm, now, find);
             }
             Event::Outcome(outcome)
-                if outcome.result == OutcomeResult::Unknown && self.unknown.add("", now.as_second()) =>
+                if outcome.result == OutcomeResult::Unknown && counts.unknown.add("", now.as_second()) =>
             {
-                let Many { count, within } = self.settings.unknown_outcomes;
+                let Many { count, within } = settings.unknown_outcomes;
                 find(Finding { count, within: Some(within), ..Finding::once(UNKNOWN_OUTCOMES) });
             }
             Event::ReloadRefused { .. } => find(Finding::once("configuration_refused")),
@@ -107,29 +132,48 @@ impl Detector {
             _ => {}
         }
     }
+}
 
+impl Counts {
     fn see_intent(
         &mut self,
         intent: &DecisionEvent<'_>,
+        settings: &Settings,
+        is_watched: bool,
         now: jiff::Timestamp,
         mut find: impl FnMut(Finding),
     ) {
+        let second = now.as_second();
         if let (Some(subject), Some(patient)) = (intent.subject, intent.patient)
-            && self.lookups.add(subject, patient, now.as_second())
+            && self.lookups.add(subject, patient, second)
         {
-            let Many { count, within } = self.settings.mass_lookup;
+            let Many { count, within } = settings.mass_lookup;
             let found = Finding::of_person("mass_lookup", intent);
             find(Finding { patient: None, action: None, count, within: Some(within), ..found });
         }
-        let is_watched = |patient| self.watched.contains(patient) || self.watched_before.contains(patient);
-        if intent.patient.is_some_and(is_watched) {
+        if is_watched && self.watched.is_new(&(intent.subject, intent.patient), second) {
             find(Finding::of_person("watched_patient", intent));
         }
-        if let Some(off) = &self.settings.off_hours
+        if let Some(off) = &settings.off_hours
             && intent.tier.is_some_and(|tier| off.tiers.iter().any(|name| **name == *tier))
             && !off.hours.contains(now)
+            && self.off_hours.is_new(&(intent.subject, intent.action), second)
         {
             find(Finding::of_person("off_hours", intent));
+        }
+    }
+
+    fn see_challenge(
+        &mut self,
+        challenge: &DecisionEvent<'_>,
+        storm: Many,
+        now: jiff::Timestamp,
+        mut find: impl FnMut(Finding),
+    ) {
+        let Some(subject) = challenge.subject else { return };
+        if self.prompts.add(subject, now.as_second()) {
+            let found = Finding::of_person("prompt_storm", challenge);
+            find(Finding { patient: None, count: storm.count, within: Some(storm.within), ..found });
         }
     }
 }

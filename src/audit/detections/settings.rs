@@ -17,6 +17,15 @@ pub struct Settings {
     pub off_hours: Option<OffHours>,
     /// The file with the ids of patients whose records are looked after, a line each.
     pub watched_patients_file: Option<PathBuf>,
+    /// The names of what nobody wants to be told.
+    pub disabled: Vec<&'static str>,
+}
+
+impl Settings {
+    /// Whether somebody wants to be told of what has this name.
+    pub fn looks_for(&self, name: &str) -> bool {
+        !self.disabled.contains(&name)
+    }
 }
 
 impl Default for Settings {
@@ -28,6 +37,7 @@ impl Default for Settings {
             unknown_outcomes: many(5, 600),
             off_hours: None,
             watched_patients_file: None,
+            disabled: Vec::new(),
         }
     }
 }

@@ -37,6 +37,7 @@ fn names(detector: &mut Detector, events: &[(i64, Event<'_>)]) -> Vec<&'static s
         let now = jiff::Timestamp::from_second(*second).expect("a time");
         detector.see(event, now, |finding| found.push(finding.name));
     }
+    assert!(found.iter().all(|name| NAMES.contains(name)), "what can be found can be disabled: {found:?}");
     found
 }
 
@@ -97,7 +98,9 @@ fn patients_who_are_looked_after_and_odd_hours_stand_out_and_say_whose_they_are(
     see("2026-11-23T10:00:00Z", "high", "p_1");
     see("2026-11-23T20:00:00Z", "low", "p_1");
     see("2026-11-23T20:00:00Z", "high", "p_1");
+    see("2026-11-23T20:09:00Z", "high", "p_1");
     see("2026-11-23T10:00:00Z", "low", "p_vip");
+    see("2026-11-23T10:09:00Z", "low", "p_vip");
     let said = |finding: &Finding| (finding.name, finding.subject.clone(), finding.patient.clone());
     assert_eq!(
         found.iter().map(said).collect::<Vec<_>>(),
@@ -139,4 +142,14 @@ fn patients_are_looked_after_whatever_records_call_them() {
         names(&mut detector, &[(91, intent("p_1.vip")), (180, intent("p_3.vip"))]),
         ["watched_patient"]
     );
+}
+
+#[test]
+fn what_nobody_wants_to_be_told_is_not_told() {
+    let mut detector = Detector::new(Settings { disabled: vec!["sink_down"], ..settings() }, HashSet::new());
+    let events = [
+        (1, Event::SinkDown { sink: "siem", why: "it is gone" }),
+        (1, Event::ReloadRefused { policy: "p", refused: None, findings: &[] }),
+    ];
+    assert_eq!(names(&mut detector, &events), ["configuration_refused"]);
 }

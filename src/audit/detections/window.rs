@@ -1,71 +1,80 @@
 //! How often something happened in the last while, for many names at once and in bounded memory.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 
 use foldhash::fast::RandomState;
 
-/// So many names are remembered at most; the one that was seen longest ago is forgotten first.
+/// So many names are remembered at most.
 const MOST_NAMES: usize = 10_000;
+/// Where it would be more, so many that were seen longest ago are forgotten at once: to find one takes as long.
+const FORGOTTEN: usize = MOST_NAMES / 4;
+/// What was told is not told again for so long, in seconds.
+const QUIET: i64 = 600;
 
-/// The names, each with what is known of it and when it was seen last (Unix seconds).
+/// The names, each with what is known of it.
 #[derive(Debug)]
 struct Names<T> {
     // By hashes: what is counted needs no name, and random keys keep anybody from choosing two with one hash.
     hasher: RandomState,
-    known: HashMap<u64, (i64, T)>,
-    within: i64,
+    /// With the turn in which it was last seen.
+    known: HashMap<u64, (u64, T)>,
+    turn: u64,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), known: HashMap::new(), turn: 0 }
+    }
 }
 
 impl<T: Default> Names<T> {
-    fn new(within: u64) -> Self {
-        Self {
-            hasher: RandomState::default(),
-            known: HashMap::new(),
-            within: i64::try_from(within).unwrap_or(i64::MAX),
-        }
-    }
-
-    fn hash(&self, name: &str) -> u64 {
+    fn hash(&self, name: &(impl Hash + ?Sized)) -> u64 {
         self.hasher.hash_one(name)
     }
 
-    /// What is known of a name now.
-    fn of(&mut self, name: &str, now: i64) -> &mut T {
+    /// What is known of a name.
+    fn of(&mut self, name: &(impl Hash + ?Sized)) -> &mut T {
         let name = self.hash(name);
         if self.known.len() >= MOST_NAMES && !self.known.contains_key(&name) {
-            let oldest = now.saturating_sub(self.within);
-            self.known.retain(|_, (seen, _)| *seen > oldest);
-            if self.known.len() >= MOST_NAMES
-                && let Some(last) =
-                    self.known.iter().min_by_key(|(_, (seen, _))| *seen).map(|(name, _)| *name)
-            {
-                self.known.remove(&last);
-            }
+            let mut turns: Vec<u64> = self.known.values().map(|(turn, _)| *turn).collect();
+            let (_, kept_from, _) = turns.select_nth_unstable(FORGOTTEN);
+            self.known.retain(|_, (turn, _)| *turn >= *kept_from);
         }
+        self.turn += 1;
         let entry = self.known.entry(name).or_default();
-        entry.0 = now;
+        entry.0 = self.turn;
         &mut entry.1
     }
+}
+
+/// What a time span is where moments are.
+fn span(within: u64) -> i64 {
+    i64::try_from(within).unwrap_or(i64::MAX)
 }
 
 /// Counts what happens to names.
 #[derive(Debug)]
 pub(super) struct Tally {
     count: usize,
+    within: i64,
     names: Names<VecDeque<i64>>,
 }
 
 impl Tally {
     /// For so many times within so many seconds.
     pub(super) fn new((count, within): (u64, u64)) -> Self {
-        Self { count: usize::try_from(count).unwrap_or(usize::MAX), names: Names::new(within) }
+        Self {
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            within: span(within),
+            names: Names::default(),
+        }
     }
 
     /// It happened again; says whether that makes it enough. What was told is counted anew.
     pub(super) fn add(&mut self, name: &str, now: i64) -> bool {
-        let oldest = now.saturating_sub(self.names.within);
-        let times = self.names.of(name, now);
+        let oldest = now.saturating_sub(self.within);
+        let times = self.names.of(name);
         while times.front().is_some_and(|time| *time <= oldest) {
             times.pop_front();
         }
@@ -82,6 +91,7 @@ impl Tally {
 #[derive(Debug)]
 pub(super) struct Distinct {
     count: usize,
+    within: i64,
     names: Names<Things>,
 }
 
@@ -96,14 +106,18 @@ struct Things {
 impl Distinct {
     /// For so many within so many seconds.
     pub(super) fn new((count, within): (u64, u64)) -> Self {
-        Self { count: usize::try_from(count).unwrap_or(usize::MAX), names: Names::new(within) }
+        Self {
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            within: span(within),
+            names: Names::default(),
+        }
     }
 
     /// The name has to do with this; says whether that makes it enough, once in that time.
     pub(super) fn add(&mut self, name: &str, thing: &str, now: i64) -> bool {
-        let within = self.names.within;
+        let within = self.within;
         let thing = self.names.hash(thing);
-        let things = self.names.of(name, now);
+        let things = self.names.of(name);
         if things.told_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -118,6 +132,24 @@ impl Distinct {
         }
         *things = Things { told_until: Some(now.saturating_add(within)), ..Things::default() };
         true
+    }
+}
+
+/// Says once what happens again and again.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    told: Names<Option<i64>>,
+}
+
+impl Quiet {
+    /// Whether it was not told in the last ten minutes; it is told now.
+    pub(super) fn is_new(&mut self, what: &impl Hash, now: i64) -> bool {
+        let told = self.told.of(what);
+        let is_new = told.is_none_or(|told| now >= told.saturating_add(QUIET));
+        if is_new {
+            *told = Some(now);
+        }
+        is_new
     }
 }
 
@@ -150,13 +182,31 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_and_the_oldest_goes_first() {
+    fn names_are_bounded_and_those_seen_longest_ago_go_first() {
         let mut tally = Tally::new((2, 1_000_000));
-        assert!(!tally.add("first", 0));
+        let mut happens = |name: &str| tally.add(name, 1);
         for number in 0..MOST_NAMES {
-            assert!(!tally.add(&number.to_string(), 1));
+            assert!(!happens(&number.to_string()));
+        }
+        // Still seen: what comes for the second time is told, and counted anew.
+        assert!(happens("0") && !happens("0"));
+        assert!(!happens("one more"));
+        assert!(happens("0"), "it is remembered, as it was seen just now");
+        assert!(!happens("1"), "it was forgotten");
+        assert!(happens(&FORGOTTEN.saturating_add(1).to_string()), "what came behind those is remembered");
+        assert!(tally.names.known.len() <= MOST_NAMES);
+        for number in 0..10 * MOST_NAMES {
+            tally.add(&format!("x{number}"), 2);
         }
         assert!(tally.names.known.len() <= MOST_NAMES);
-        assert!(!tally.add("first", 2), "it was forgotten");
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again_for_a_while() {
+        let mut quiet = Quiet::default();
+        let told: Vec<i64> =
+            [0, 1, 599, 600, 601, 1200].into_iter().filter(|now| quiet.is_new(&"a", *now)).collect();
+        assert_eq!(told, [0, 600, 1200]);
+        assert!(quiet.is_new(&"b", 1201), "things are apart");
     }
 }

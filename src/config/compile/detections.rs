@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::tiers::Tiers;
-use crate::audit::detections::{Hours, Many, OffHours, Settings};
+use crate::audit::detections::{Hours, Many, NAMES, OffHours, Settings};
 use crate::config::codes::Code;
 use crate::config::report::Report;
 use crate::config::schema::{Audit, Given, Many as ManySchema, OffHours as OffHoursSchema, Text};
@@ -35,7 +35,16 @@ pub(super) fn compile(
             .watched_patients_file
             .as_ref()
             .map(|text| values::file(report, base_dir, text)),
+        disabled: schema.disabled.items().iter().filter_map(|text| named(text, report)).collect(),
     }
+}
+
+fn named(text: &Text, report: &mut Report<'_>) -> Option<&'static str> {
+    let found = NAMES.into_iter().find(|name| *name == text.value);
+    if found.is_none() {
+        report.unknown(Code::UnknownWord, "detection", text, NAMES);
+    }
+    found
 }
 
 fn many(schema: &Given<serde_saphyr::Spanned<ManySchema>>, default: Many, report: &mut Report<'_>) -> Many {
