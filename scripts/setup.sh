@@ -219,6 +219,7 @@ case $target in
   test)
     need_basics
     need_command chromium
+    need_command iproute2 ip
     need_command openssl
     need_command orthanc Orthanc
     need_command nginx

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod drain;
 mod explain;
 mod operators;
 mod revoke;
@@ -36,7 +37,8 @@ enum Command {
     ///
     /// A changed configuration file is put in force within seconds, without a signal; SIGHUP reads it at once. A file
     /// with a fault is refused as a whole and the one before stays in force: /readyz, metrics and the audit trail say
-    /// so. SIGUSR2 starts the program that now lies at this path and lets it take over without a lost request.
+    /// so. SIGUSR2 starts the program that now lies at this path and lets it take over without a lost request. SIGUSR1 sends
+    /// clients elsewhere: see `wardgate drain`.
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -70,6 +72,12 @@ enum Command {
     ///
     /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
     Explain(explain::Arguments),
+    /// Have a running gateway send its clients elsewhere, before what it protects is stopped.
+    ///
+    /// From then on `/readyz` says no and answers ask clients to close their connections, but every request is still
+    /// served until SIGTERM, which then skips as much of `shutdown.lame_duck` as has passed. It is for the `preStop`
+    /// hook of a sidecar, whose application ends before it. The same as SIGUSR1; there is no way back.
+    Drain(drain::Arguments),
     /// Refuse somebody's tokens, at every gateway that shares the state, and end what runs with them.
     ///
     /// Asks the running gateway on its operators' socket. Exits with 0 once the state store has it.
@@ -85,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
+        Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {

@@ -18,7 +18,7 @@ pub struct Draining(Arc<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    begun: AtomicBool,
+    begun: OnceLock<Instant>,
     listeners_closed: OnceLock<Instant>,
     farewell: AtomicBool,
     told: Arc<Notify>,
@@ -28,7 +28,7 @@ struct Progress {
 impl Draining {
     /// Whether it is: then answers ask clients to close their connection.
     pub fn is_draining(&self) -> bool {
-        self.0.begun.load(Ordering::Relaxed)
+        self.0.begun.get().is_some()
     }
 
     /// How long ago the listeners were closed; `None` while they are open.
@@ -63,8 +63,9 @@ impl Draining {
         self.0.told.notify_waiters();
     }
 
-    fn begin(&self) {
-        self.0.begun.store(true, Ordering::Relaxed);
+    /// For how long it has been, from now on at the latest.
+    fn begin(&self) -> Duration {
+        self.0.begun.get_or_init(Instant::now).elapsed()
     }
 
     fn close_listeners(&self) {
@@ -99,7 +100,8 @@ pub trait Operations: Send + Sync {
     fn close_listeners(&self);
 }
 
-/// Waits for signals: `SIGTERM` stops gracefully, `SIGINT` at once, `SIGHUP` reloads, `SIGUSR2` upgrades.
+/// Waits for signals: `SIGTERM` stops gracefully, `SIGINT` at once, `SIGHUP` reloads, `SIGUSR2` upgrades,
+/// `SIGUSR1` only sends clients elsewhere.
 pub struct Signals {
     settings: ShutdownSettings,
     draining: Draining,
@@ -112,6 +114,7 @@ struct Streams {
     interrupt: Signal,
     hangup: Signal,
     upgrade: Signal,
+    drain: Signal,
     quit: Signal,
     /// A file that reaches the process's size limit raises this; unhandled it kills. Handled, the write fails and
     /// says so.
@@ -134,10 +137,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             upgrade: signal(SignalKind::user_defined2())?,
+            drain: signal(SignalKind::user_defined1())?,
             quit: signal(SignalKind::quit())?,
             _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
         };
         Ok(Self { settings, draining, operations, streams: Mutex::new(streams) })
+    }
+
+    fn drain(&self) {
+        if !self.draining.is_draining() {
+            self.draining.begin();
+            tracing::info!("clients are sent elsewhere: /readyz says no, requests are served until SIGTERM");
+        }
     }
 
     fn leave(&self) -> ShutdownSignal {
@@ -162,8 +173,11 @@ impl ShutdownSignalWatch for Signals {
                 }
                 _ = streams.terminate.recv() => break,
                 _ = streams.hangup.recv() => self.operations.reload(),
+                _ = streams.drain.recv() => self.drain(),
                 _ = streams.upgrade.recv() => {
-                    if upgrading.is_some() {
+                    if self.draining.is_draining() {
+                        tracing::warn!("SIGUSR2 is ignored: this gateway is about to be stopped");
+                    } else if upgrading.is_some() {
                         tracing::warn!("SIGUSR2 is ignored: an upgrade is under way");
                     } else {
                         upgrading = Some(self.operations.upgrade());
@@ -182,9 +196,9 @@ impl ShutdownSignalWatch for Signals {
                 }
             }
         }
-        self.draining.begin();
+        // Whoever was sent elsewhere before has had that time already.
+        let lame_duck = self.settings.lame_duck.saturating_sub(self.draining.begin());
         self.operations.stopping();
-        let lame_duck = self.settings.lame_duck;
         tracing::info!(?lame_duck, "stopping: /readyz says no, requests are still served");
         tokio::select! {
             () = tokio::time::sleep(lame_duck) => self.leave(),

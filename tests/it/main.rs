@@ -16,6 +16,7 @@ mod dpop;
 mod edge;
 mod hostile;
 mod operate;
+mod pods;
 mod real;
 mod revocation;
 mod session;

@@ -261,3 +261,35 @@ fn a_quit_signal_changes_nothing() {
     );
     assert_eq!(gateway.telemetry_page("/readyz").status, 200);
 }
+
+#[test]
+fn clients_are_sent_elsewhere_before_it_is_stopped() {
+    let upstream = upstream(Duration::ZERO);
+    let (mut gateway, signer) = stopping(&upstream, "lame_duck: 2s, grace: 60s");
+    let token = signer.bearer("p1", "aal1", 5);
+    let read =
+        || wire::once(gateway.address, "GET", READ, &[("Authorization", &token)], b"").expect("an answer");
+    let drain = |pid: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wardgate"));
+        command.args(["drain", "--pid", pid]).output().expect("it runs")
+    };
+    for wrong in ["0", "-1", "2147483647"] {
+        let output = drain(wrong);
+        assert!(!output.status.success() && output.stderr.starts_with(b"error: "), "{wrong}: {output:?}");
+    }
+    assert!(drain(&gateway.pid().to_string()).status.success());
+    eventually("it says no", LONG, || gateway.telemetry_page("/readyz").status == 503);
+    let answer = read();
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    gateway.signal("USR2");
+    let told = |part: &str| gateway.logs().iter().any(|line| line.contains(part));
+    eventually("no upgrade begins", LONG, || told("SIGUSR2 is ignored"));
+    assert!(drain(&gateway.pid().to_string()).status.success(), "again");
+    // All of the time in which it would still have served.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(read().status, 200, "until it is told to stop");
+    gateway.signal("TERM");
+    eventually("it stops", LONG, || told("lame_duck=0ns"));
+    assert_eq!(gateway.wait(LONG), Some(0));
+    assert_eq!(records(&gateway).iter().filter(|record| record["event"] == "stopping").count(), 1);
+}
