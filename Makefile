@@ -43,5 +43,6 @@ soak: ## Run the long tests: reloads and upgrades under load, thousands of slow 
 	$(CARGO) build --locked --release --bin wardgate
 	tests/soak/reload_upgrade.sh
 	tests/soak/step_up.sh
+	tests/soak/day.sh
 	tests/soak/sinks.sh
 	.tools/h2/bin/python tests/soak/limits.py --program $(or $(CARGO_TARGET_DIR),target)/release/wardgate

@@ -239,6 +239,7 @@ case $target in
     setup_frames
     setup_grpc
     setup_formats
+    setup_envoy
     ;;
   bench)
     need_basics

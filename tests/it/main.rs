@@ -12,6 +12,7 @@ mod support;
 
 mod basics;
 mod browser;
+mod day;
 mod dpop;
 mod edge;
 mod hostile;

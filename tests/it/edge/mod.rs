@@ -26,14 +26,14 @@ use serde_json::Value;
 use crate::support::{Gateway, Signer};
 
 /// Writes a gateway's configuration anew.
-fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
+pub fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
     let path = gateway.dir.path().join("gateway.yaml");
     let text = change(std::fs::read_to_string(&path).expect("the configuration"));
     std::fs::write(&path, text).expect("writable");
 }
 
 /// How many reloads ended so.
-fn reloads(gateway: &Gateway, result: &str) -> f64 {
+pub fn reloads(gateway: &Gateway, result: &str) -> f64 {
     gateway.metric(&format!("wardgate_config_reloads_total{{result=\"{result}\"}}"))
 }
 
@@ -45,7 +45,7 @@ fn lasting(signer: &Signer) -> String {
 }
 
 /// The records of every journal in the directory, file by file.
-fn journals(dir: &Path) -> Vec<Vec<Value>> {
+pub fn journals(dir: &Path) -> Vec<Vec<Value>> {
     let files = std::fs::read_dir(dir.join("audit")).expect("the journals");
     let files = files.map(|file| file.expect("a file").path());
     files

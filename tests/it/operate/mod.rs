@@ -16,7 +16,7 @@ mod resources;
 mod retries;
 mod room;
 mod secrets;
-mod sinks;
+pub mod sinks;
 mod stopping;
 mod streaming;
 mod syslog;

@@ -26,14 +26,14 @@ use crate::support::{Recorder, Signer, eventually, free_address, http};
 
 pub(super) const LONG: Duration = Duration::from_secs(60);
 
-struct Collector {
+pub struct Collector {
     process: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 impl Collector {
-    fn start(mode: &str) -> Self {
+    pub fn start(mode: &str) -> Self {
         Self::start_in(tempfile::tempdir().expect("a directory"), mode, &[])
     }
 
@@ -50,7 +50,7 @@ impl Collector {
         collector
     }
 
-    fn becomes(&self, mode: &str) {
+    pub fn becomes(&self, mode: &str) {
         std::fs::write(self.dir.path().join("unfinished"), mode).expect("written");
         std::fs::rename(self.dir.path().join("unfinished"), self.dir.path().join("mode")).expect("renamed");
     }
@@ -61,7 +61,7 @@ impl Collector {
     }
 
     /// The records it has, each once, with what came twice taken out by key; in their order.
-    fn kept(&self) -> Vec<Value> {
+    pub fn kept(&self) -> Vec<Value> {
         let mut seen = HashSet::new();
         let records = self.lines("kept").into_iter().map(|line| {
             let value: Value = serde_json::from_str(&line).expect("JSON");
@@ -78,12 +78,12 @@ impl Drop for Collector {
     }
 }
 
-pub(super) fn key(record: &Value) -> String {
+pub fn key(record: &Value) -> String {
     format!("{}:{}", record["origin"].as_str().expect("an origin"), record["seq"])
 }
 
 /// Every record in the files of a directory, by key.
-fn recorded(dir: &Path) -> HashSet<String> {
+pub fn recorded(dir: &Path) -> HashSet<String> {
     events(dir).into_keys().collect()
 }
 
@@ -100,7 +100,7 @@ pub(super) fn events(dir: &Path) -> BTreeMap<String, String> {
 }
 
 /// Everything recorded came, and in its order.
-pub(super) fn assert_all_came(dir: &Path, kept: &[Value]) {
+pub fn assert_all_came(dir: &Path, kept: &[Value]) {
     let came: HashSet<String> = kept.iter().map(key).collect();
     let missing: Vec<_> = recorded(dir).difference(&came).cloned().collect();
     assert!(

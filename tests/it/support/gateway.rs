@@ -24,6 +24,7 @@ pub struct Setup {
     program: PathBuf,
     arguments: Vec<PathBuf>,
     notify: Option<PathBuf>,
+    places: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Setup {
@@ -42,6 +43,7 @@ impl Setup {
             program: env!("CARGO_BIN_EXE_wardgate").into(),
             arguments: Vec::new(),
             notify: None,
+            places: None,
         }
     }
 
@@ -80,6 +82,12 @@ impl Setup {
     /// Lets it tell the socket `notify` in its directory what it would tell systemd.
     pub fn notifying(mut self) -> Self {
         self.notify = Some(self.dir.path().join("notify"));
+        self
+    }
+
+    /// Has it listen at these addresses, and its telemetry, each time it is started.
+    pub fn at(mut self, listen: SocketAddr, telemetry: SocketAddr) -> Self {
+        self.places = Some((listen, telemetry));
         self
     }
 
@@ -123,7 +131,7 @@ impl Setup {
     }
 
     fn spawn(&self) -> Gateway {
-        let (address, telemetry) = (free_address(), free_address());
+        let (address, telemetry) = self.places.unwrap_or_else(|| (free_address(), free_address()));
         let dir = self.dir.path().to_str().expect("utf-8");
         let text = self.config.replace("$LISTEN", &address.to_string());
         let text = text.replace("$TELEMETRY", &telemetry.to_string()).replace("$DIR", dir);
