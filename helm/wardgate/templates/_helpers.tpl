@@ -1,12 +1,13 @@
-{{/* At most 53 characters, so that "-telemetry" still fits a Service's name. */}}
+{{/* At most 51 characters, so that "-telemetry" and a pod's number still fit. */}}
 {{- define "wardgate.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
-{{- $name | trunc 53 | trimSuffix "-" -}}
+{{- $name | trunc 51 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "wardgate.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: {{ .Values.mode }}
 {{- end }}
 
 {{- define "wardgate.labels" -}}
@@ -16,36 +17,62 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "wardgate.metadata" -}}
+name: {{ include "wardgate.fullname" . }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "wardgate.labels" . | nindent 2 }}
+{{- end }}
+
+{{- define "wardgate.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end }}
+
 {{/* The port at the end of an address such as 0.0.0.0:8080 or [::]:8080. */}}
 {{- define "wardgate.port" -}}
 {{- regexFind "[0-9]+$" . -}}
 {{- end }}
 
-{{/* "yes" where several gateways share their state. */}}
-{{- define "wardgate.isReplicated" -}}
-{{- $state := .Values.gateway.state | default dict -}}
-{{- if and (eq (toString $state.store) "redis") (ne (int .Values.replicaCount) 1) -}}yes{{- end -}}
+{{/* The port of the listener of a name; of the first one where the name is empty. Takes (list ROOT NAME). */}}
+{{- define "wardgate.listenerPort" -}}
+{{- $name := index . 1 -}}
+{{- $found := "" -}}
+{{- range (index . 0).Values.gateway.listeners -}}
+{{- if and (not $found) (or (not $name) (eq .name $name)) -}}
+{{- $found = include "wardgate.port" .address -}}
+{{- end -}}
+{{- end -}}
+{{- $found | required (printf "no listener of gateway.listeners is called `%s`" $name) -}}
 {{- end }}
 
-{{/* What would render but not work is refused here. */}}
-{{- define "wardgate.validate" -}}
-{{- if include "wardgate.isReplicated" . -}}
-{{- if not (dig "pseudonyms" "key_file" "" .Values.gateway.audit) -}}
-{{- fail "with more than one replica, gateway.audit.pseudonyms.key_file must name a key that they share (`openssl rand -hex 32`, in keyFiles): else each would give the same person another pseudonym" -}}
+{{/* "yes" where there is or may be more than one gateway. */}}
+{{- define "wardgate.isReplicated" -}}
+{{- if or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) -}}yes{{- end -}}
+{{- end }}
+
+{{/* The Secret with the listeners' certificate; empty where there is none. */}}
+{{- define "wardgate.tlsSecret" -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{- .Values.tls.secretName | default (printf "%s-tls" (include "wardgate.fullname" .)) -}}
+{{- else -}}
+{{- .Values.tls.secretName -}}
 {{- end -}}
-{{- if dig "pseudonyms" "rotate" "" .Values.gateway.audit -}}
-{{- fail "with more than one replica, gateway.audit.pseudonyms.rotate needs a directory that all pods share, and this chart mounts none: else each would make keys of its own" -}}
-{{- end -}}
-{{- else if ne (int .Values.replicaCount) 1 -}}
-{{- fail (printf "replicaCount must be 1, not %d, unless gateway.state.store is redis: what is revoked and what is used up is known to one gateway, so a second one would honour what the first has refused" (int .Values.replicaCount)) -}}
-{{- end -}}
-{{- $addresses := list (dict "of" "gateway.telemetry" "address" .Values.gateway.telemetry.address) -}}
+{{- end }}
+
+{{/*
+A digest of what a running gateway can't take up from a changed gateway.yaml. The rest is left out: it is loaded while the
+gateway runs, and no pod is replaced.
+*/}}
+{{- define "wardgate.restartDigest" -}}
+{{- $fixed := pick .Values.gateway "telemetry" "operators" "proxy_status" "audit" "shutdown" "threads" -}}
+{{- $state := omit (.Values.gateway.state | default dict) "encryption_keys" "single_replica" -}}
+{{- $listeners := list -}}
 {{- range .Values.gateway.listeners -}}
-{{- $addresses = append $addresses (dict "of" (printf "listener `%s`" .name) "address" .address) -}}
+{{- $listeners = append $listeners (omit . "trusted_proxies") -}}
 {{- end -}}
-{{- range $addresses -}}
-{{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" .address -}}
-{{- fail (printf "%s listens on %s, which nothing outside the pod can reach: use 0.0.0.0:%s" .of .address (include "wardgate.port" .address)) -}}
-{{- end -}}
-{{- end -}}
+{{- list $fixed $state $listeners | toYaml | sha256sum -}}
 {{- end }}

@@ -1,0 +1,24 @@
+//! What is shipped for running Wardgate is judged by the programs that read it: Helm, the schemas of Kubernetes, and others.
+//! `scripts/setup.sh test` installs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a script of `tests/deploy` with this build's `wardgate`; it must end well.
+fn judged_by(script: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(root.join(".tools/deploy/bin/python"))
+        .current_dir(root)
+        .arg(root.join("tests/deploy").join(script))
+        .arg(env!("CARGO_BIN_EXE_wardgate"))
+        .output()
+        .expect("Python and its packages: run `scripts/setup.sh test`");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_chart_renders_in_both_modes_and_refuses_what_would_not_work() {
+    judged_by("chart.py");
+}
