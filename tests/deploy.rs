@@ -22,3 +22,8 @@ fn judged_by(script: &str) {
 fn the_chart_renders_in_both_modes_and_refuses_what_would_not_work() {
     judged_by("chart.py");
 }
+
+#[test]
+fn alerts_fire_when_they_should_and_dashboards_ask_for_metrics_that_exist() {
+    judged_by("monitoring.py");
+}
