@@ -275,6 +275,7 @@ case $target in
     need_command rsyslog rsyslogd
     need rsyslog-openssl sh -c 'ls /usr/lib/*/rsyslog/lmnsd_ossl.so'
     need_command prometheus promtool
+    need_command skopeo
     need_command systemd systemd-analyze
     need_python
     install_missing

@@ -27,3 +27,13 @@ fn the_chart_renders_in_both_modes_and_refuses_what_would_not_work() {
 fn alerts_fire_when_they_should_and_dashboards_ask_for_metrics_that_exist() {
     judged_by("monitoring.py");
 }
+
+#[test]
+fn the_manifests_are_what_the_chart_renders() {
+    judged_by("manifests.py");
+}
+
+#[test]
+fn the_unit_the_compose_file_and_the_image_hold_to_what_they_promise() {
+    judged_by("machine.py");
+}
