@@ -94,7 +94,9 @@ impl Gate {
         verdict: &'static str,
         reason: Reason,
     ) -> bool {
-        if self.is_only_counted(context.arrival.listener, reason) {
+        let is_anybody = !matches!(context.evidence.identity, Some(Identity::Known(_)))
+            && context.findings.account.is_none();
+        if self.is_only_counted(context.arrival.listener, reason, is_anybody) {
             Self::count_settled(context, verdict, reason);
             return true;
         }
@@ -168,7 +170,12 @@ impl Gate {
         verdict: &'static str,
         reason: Reason,
     ) -> bool {
-        if self.is_only_counted(arrival.listener, reason) {
+        match reason {
+            Reason::Unreadable(why) => metrics().unreadable.with_label_values(&[why.code()]).inc(),
+            Reason::NoRoute => metrics().uncovered.with_label_values(&[arrival.listener]).inc(),
+            _ => {}
+        }
+        if self.is_only_counted(arrival.listener, reason, true) {
             count(route, None, verdict, reason);
             return true;
         }
@@ -195,18 +202,14 @@ impl Gate {
             rule: None,
             input: None,
         };
-        match reason {
-            Reason::Unreadable(why) => metrics().unreadable.with_label_values(&[why.code()]).inc(),
-            Reason::NoRoute => metrics().uncovered.with_label_values(&[arrival.listener]).inc(),
-            _ => {}
-        }
         count(route, None, verdict, reason);
         self.journal.append(&Event::Decision(event), Durability::Buffered).await.is_ok()
     }
 
-    /// Whether there are so many refusals of this kind that this one is recorded as part of a number only.
-    fn is_only_counted(&self, listener: &str, reason: Reason) -> bool {
-        matches!(reason, Reason::RateLimited | Reason::TooManyAttempts)
+    /// Whether there are so many answers of this kind that this one is recorded as part of a number only: one that anybody can
+    /// bring about without a token that holds, or that somebody gets who was told to wait.
+    fn is_only_counted(&self, listener: &str, reason: Reason, is_anybody: bool) -> bool {
+        (is_anybody || matches!(reason, Reason::RateLimited | Reason::TooManyAttempts))
             && !self.flood.is_recorded(listener, reason.code())
     }
 

@@ -5,6 +5,7 @@ mod deliveries;
 mod dependencies;
 mod detections;
 mod durability;
+mod flood;
 mod formats;
 mod identity;
 mod journal;
