@@ -274,6 +274,7 @@ case $target in
     need_command redis-tools redis-cli
     need_command rsyslog rsyslogd
     need rsyslog-openssl sh -c 'ls /usr/lib/*/rsyslog/lmnsd_ossl.so'
+    need_command busybox
     need_command prometheus promtool
     need_command skopeo
     need_command systemd systemd-analyze

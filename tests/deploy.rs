@@ -24,6 +24,11 @@ fn the_chart_renders_in_both_modes_and_refuses_what_would_not_work() {
 }
 
 #[test]
+fn helm_test_fails_when_the_application_answers_around_the_gateway() {
+    judged_by("reachable.py");
+}
+
+#[test]
 fn alerts_fire_when_they_should_and_dashboards_ask_for_metrics_that_exist() {
     judged_by("monitoring.py");
 }
