@@ -42,3 +42,8 @@ fn the_manifests_are_what_the_chart_renders() {
 fn the_unit_the_compose_file_and_the_image_hold_to_what_they_promise() {
     judged_by("machine.py");
 }
+
+#[test]
+fn the_first_steps_run_as_printed() {
+    judged_by("first_steps.py");
+}
