@@ -9,6 +9,8 @@
 mod anonymous;
 #[path = "decisions/device.rs"]
 mod device;
+#[path = "decisions/fhir.rs"]
+mod fhir;
 #[path = "decisions/fragments.rs"]
 mod fragments;
 #[path = "decisions/gate.rs"]

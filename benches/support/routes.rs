@@ -152,6 +152,7 @@ fn route(host: Option<&str>, template: &str) -> Route {
         label: None,
         host: host.map(Into::into),
         template: Template::parse(template).expect("a template"),
+        fhir: None,
         methods: vec![Method::GET, Method::HEAD],
         websocket: false,
         upstream: 0,

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::settings::Compiled;
-use crate::policy::{Access, Entry, PatientSource, Policy, Route};
+use crate::policy::{Access, Entry, FhirMatch, PatientSource, Policy, Route};
+use crate::request::fhir::Interaction;
 
 /// One row.
 #[derive(Debug, Serialize)]
@@ -68,7 +69,10 @@ fn row(policy: &Policy, route: &Route) -> Row {
     let public = route.access == Access::Public;
     Row {
         route: route.id.to_string(),
-        matches: format!("{what} {host}{}", route.template.as_str()),
+        matches: match &route.fhir {
+            Some(matched) => format!("{} {host}{}", fhir(matched), route.template.as_str()),
+            None => format!("{what} {host}{}", route.template.as_str()),
+        },
         tier: format!("{}{}", tier.name, lowered.unwrap_or_default()),
         level: if public {
             "-".to_owned()
@@ -95,6 +99,15 @@ fn row(policy: &Policy, route: &Route) -> Row {
     }
 }
 
+/// `read,search-type Patient,Observation`.
+fn fhir(matched: &FhirMatch) -> String {
+    let named = Interaction::NAMED.iter().filter(|(_, known)| matched.interactions.contains(known));
+    let names = named.map(|(name, _)| *name).chain(matched.operations.iter().map(AsRef::as_ref));
+    let names = names.collect::<Vec<_>>().join(",");
+    let text = if names.is_empty() { "GET".to_owned() } else { names };
+    if matched.types.is_empty() { text } else { format!("{text} {}", matched.types.join(",")) }
+}
+
 fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
     let mut parts = Vec::new();
     if let Some(issuer) = entry.issuer.and_then(|issuer| policy.issuers.get(issuer)) {
@@ -111,6 +124,7 @@ fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
             Some(PatientSource::Path(name)) => format!("path.{name}"),
             Some(PatientSource::Query(name)) => format!("query.{name}"),
             Some(PatientSource::Body(name)) => format!("body.{name}"),
+            Some(PatientSource::Fhir) => "fhir".to_owned(),
             None => String::new(),
         };
         parts.push(format!("own record ({source})"));

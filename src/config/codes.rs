@@ -212,6 +212,12 @@ codes! {
     "WG197" Warning PlainSinkAllowed "audit records go over the network without TLS";
     "WG198" Error SinkSettings "settings that this type of sink does not have, or a format that it does not carry";
     "WG199" Warning EpochsNotShared "pseudonyms that change at each gateway by itself";
+    // FHIR services.
+    "WG210" Error BadFhirService "a FHIR service whose base, upstream or host can't be one";
+    "WG211" Error UnknownFhirService "a name that is no FHIR service's";
+    "WG212" Error BadFhirMatch "an interaction, type or operation that FHIR does not have, or that can't occur there";
+    "WG213" Error FhirRouteRule "a key at a FHIR route that has no meaning there";
+    "WG214" Error BelowFhirBase "a route by path below the base of a FHIR service";
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod report;
 mod restart;
 mod rules;
 mod schema;
+mod schema_fhir;
 mod schema_routes;
 mod schema_sign_in;
 mod schema_signals;

@@ -89,6 +89,10 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             });
             return refused(Reason::Unreadable(why), None);
         }
+        Match::NotFhir => {
+            trace.note(Stage::Match, || "below a FHIR base, and no interaction of FHIR".to_owned());
+            return refused(Reason::FhirNotUnderstood, None);
+        }
         Match::None => {
             trace.note(Stage::Match, || "no route has this host and path".to_owned());
             return refused(Reason::NoRoute, None);

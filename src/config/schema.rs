@@ -12,6 +12,7 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
+pub(super) use super::schema_fhir::{FhirMatch, FhirService};
 pub(super) use super::schema_routes::{
     Anonymous, AnyOf, Attempts, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route,
     RouteTimeouts, When,
@@ -137,6 +138,7 @@ maps! {
         tiers: Items<Tier>,
         data_classes: Entries<Spanned<DataClass>>,
         upstreams: Entries<Spanned<Upstream>>,
+        fhir_services: Items<FhirService>,
         routes: Items<Route>,
         rate_limits: Items<RateLimit>,
         audit: Audit,

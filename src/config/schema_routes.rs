@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::schema::{Entries, Items, Text, Texts, maps};
+use super::schema::{Entries, FhirMatch, Items, Text, Texts, maps};
 
 maps! {
     /// One action.
@@ -31,7 +31,7 @@ maps! {
     /// How long its upstream may take, where that differs from the upstream's own.
     RouteTimeouts { connect: Text, read: Text, write: Text, }
     /// Which requests it takes.
-    Match { host: Text, path: Text, methods: Texts, upgrade: Text, }
+    Match { host: Text, path: Text, methods: Texts, upgrade: Text, fhir: Spanned<FhirMatch>, }
     /// What is asked of people who have not signed in.
     Anonymous { hint: Text, step_up: Texts, attempts: Spanned<Attempts>, }
     /// How often they may try.

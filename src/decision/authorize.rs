@@ -6,10 +6,11 @@
 use super::outcome::{ConditionPlace, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
-use super::{BodyReading, Reason};
+use super::{BodyReading, Reason, fhir};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Entry, PatientSource};
+use crate::request::fhir::Naming;
 use crate::request::framing::BodyLength;
 use crate::request::names::is_near;
 
@@ -84,7 +85,9 @@ pub fn authorize<'i, T: Trace>(
             }
         }
     }
-    if question.route.patient.is_some() && findings.patient.is_none() {
+    // A FHIR request need not be about one patient: only rules about one ask for that.
+    let must_name = question.route.patient.as_ref().is_some_and(|source| *source != PatientSource::Fhir);
+    if must_name && findings.patient.is_none() {
         trace.note(Stage::Authorize, || {
             "the request does not say which patient it is about: refused".to_owned()
         });
@@ -123,7 +126,9 @@ fn resource_mismatch<'i>(
         return Some((rank, denial, String::new()));
     }
     if entry.patient_self && findings.own_record != Some(true) {
-        return Some((5, Denial::new(Reason::NoRelation), String::new()));
+        let reason =
+            if findings.own_record.is_none() { Reason::PatientUnresolved } else { Reason::NoRelation };
+        return Some((5, Denial::new(reason), String::new()));
     }
     let condition = entry.when.as_ref()?;
     let holds = inputs().and_then(|inputs| condition.holds(inputs));
@@ -166,8 +171,18 @@ pub fn resolve_patient<T: Trace>(
             BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
             BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => None,
         },
+        PatientSource::Fhir => match fhir::naming(question, body) {
+            Naming::One(patient) => Some(patient),
+            Naming::Several => {
+                findings.own_record = Some(false);
+                None
+            }
+            Naming::Nobody => None,
+        },
     };
-    findings.own_record = found.as_ref().map(|patient| subject.patient.as_ref() == Some(patient));
+    if let Some(patient) = &found {
+        findings.own_record = Some(subject.patient.as_ref() == Some(patient));
+    }
     trace.note(Stage::Authorize, || match findings.own_record {
         Some(true) => "the record is the subject's own".to_owned(),
         Some(false) => "the record is not the subject's own".to_owned(),

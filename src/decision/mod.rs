@@ -9,6 +9,7 @@ mod authorize;
 mod classify;
 pub mod cors;
 pub mod evidence;
+mod fhir;
 pub mod input;
 mod named;
 mod outcome;

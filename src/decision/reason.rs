@@ -25,6 +25,10 @@ pub enum Reason {
     Unreadable(Unreadable),
     /// No route matches.
     NoRoute,
+    /// It is below the base of a FHIR service, and FHIR has no such interaction.
+    FhirNotUnderstood,
+    /// A parameter of a FHIR request is none of those that the service takes.
+    FhirParameterRefused,
     /// A route matches but for its method.
     MethodNotAllowed,
     /// A header, parameter or field asks for another method than the one sent.

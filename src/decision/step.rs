@@ -9,7 +9,7 @@ use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation}
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
-use super::{Reason, anonymous, assure, authorize, classify, possession};
+use super::{Reason, anonymous, assure, authorize, classify, fhir, possession};
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
 use crate::policy::condition::Inputs;
@@ -17,6 +17,7 @@ use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown,
 use crate::request::Facts;
 use crate::request::body::BodyFacts;
 use crate::request::certificate::ClientCertificate;
+use crate::request::framing::BodyLength;
 
 /// One request that matched a route.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,9 @@ pub struct Question<'q> {
 impl Question<'_> {
     /// Whether a rule of the route speaks of the body, or of what the body could name too: the patient, or the account.
     pub(super) fn rules_read_body(&self) -> bool {
+        if self.is_fhir_form() && self.facts.body.length != BodyLength::None {
+            return true;
+        }
         let names_patient = matches!(self.route.patient, Some(PatientSource::Query(_)));
         let hint = self.route.anonymous.as_ref().map(|anonymous| &anonymous.hint);
         let names_account = matches!(hint, Some(HintSource::Query(_)));
@@ -48,6 +52,13 @@ impl Question<'_> {
         } else {
             Ok(NOT_ASKED_FOR)
         }
+    }
+
+    /// Whether this is a FHIR search whose parameters stand in a form.
+    pub fn is_fhir_form(&self) -> bool {
+        self.route.fhir.is_some()
+            && self.facts.method == http::Method::POST
+            && self.facts.target.path_as(self.route.reading).is_ok_and(|path| path.ends_with("/_search"))
     }
 
     /// Whether a field of the body could tell the back end to act as another method.
@@ -145,6 +156,7 @@ fn judge<T: Trace>(
     let tier = policy.tier(tier_index);
     authorize::resolve_patient(question, subject, body, findings, trace);
     authorize::authorize(question, subject, &inputs, findings, trace)?;
+    fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
     let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
     Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend })
@@ -265,6 +277,17 @@ fn device(question: &Question<'_>, evidence: &Evidence) -> Result<Option<bool>, 
     }
 }
 
+/// The fields of a form as conditions see them; `None` where a name has several values.
+fn one_value_each(fields: &[(String, String)]) -> Option<serde_json::Value> {
+    let mut map = serde_json::Map::new();
+    for (name, value) in fields {
+        if map.insert(name.clone(), value.clone().into()).is_some() {
+            return None;
+        }
+    }
+    Some(map.into())
+}
+
 fn condition_inputs(
     question: &Question<'_>,
     subject: &Subject,
@@ -289,13 +312,7 @@ fn condition_inputs(
     }
     let body = match body {
         BodyReading::Read(BodyFacts::Json(value)) => Some(value.clone()),
-        BodyReading::Read(BodyFacts::Form(fields)) => Some(
-            fields
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone().into()))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-        ),
+        BodyReading::Read(BodyFacts::Form(fields)) => one_value_each(fields),
         BodyReading::Absent => Some(serde_json::Value::Null),
         BodyReading::Searched { .. } | BodyReading::Unreadable => None,
     };

@@ -146,6 +146,9 @@ impl Gate {
             Match::None => {
                 return self.refuse(arrival, policy, None, Vec::new(), Reason::NoRoute).await;
             }
+            Match::NotFhir => {
+                return self.refuse(arrival, policy, None, Vec::new(), Reason::FhirNotUnderstood).await;
+            }
             Match::Unreadable(why) => {
                 return self.refuse(arrival, policy, None, Vec::new(), Reason::Unreadable(why)).await;
             }

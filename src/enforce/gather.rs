@@ -257,7 +257,8 @@ async fn read_body(
     }
     let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
     let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(Reason::from)?;
-    Ok(match BodyFacts::read(shape.media, &bytes) {
+    let read = if question.is_fhir_form() { BodyFacts::read_search } else { BodyFacts::read };
+    Ok(match read(shape.media, &bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },
         None => BodyReading::Unreadable,

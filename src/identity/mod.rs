@@ -14,6 +14,7 @@ pub mod jwt;
 pub mod named_action;
 pub mod nonce;
 pub mod security_event;
+pub mod smart;
 pub mod step_up_result;
 pub mod subject;
 #[cfg(test)]

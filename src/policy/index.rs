@@ -10,6 +10,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::Route;
+use super::fhir::{FhirIndex, FhirService, Found};
 use super::near::Near;
 use super::template::Step;
 use super::tree::Tree;
@@ -28,6 +29,8 @@ pub enum Match {
     OtherMethod(Vec<Method>),
     /// No route has this path.
     None,
+    /// It is below the base of a FHIR service, and FHIR has no such interaction.
+    NotFhir,
     /// No upstream could be sent it and be sure to see the path that was decided on.
     Unreadable(Unreadable),
 }
@@ -62,6 +65,7 @@ pub struct Index {
     relaxed: SmallVec<[PathReading; 2]>,
     leaves: Vec<Leaf>,
     near: Near,
+    fhir: FhirIndex,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,14 @@ impl Index {
     /// # Errors
     /// Every pair of routes that could both win for some request.
     pub fn build(routes: &[Route]) -> Result<Self, Vec<Ambiguous>> {
+        Self::build_with(routes, &[])
+    }
+
+    /// The same with FHIR services, to which routes refer by position.
+    ///
+    /// # Errors
+    /// As [`Index::build`].
+    pub fn build_with(routes: &[Route], services: &[FhirService]) -> Result<Self, Vec<Ambiguous>> {
         let mut index = Self { near: Near::build(routes), ..Self::default() };
         let readings = || routes.iter().map(|route| route.reading);
         if readings().any(|reading| reading != PathReading::STRICT) {
@@ -88,13 +100,14 @@ impl Index {
         }
         index.folded = readings().any(|reading| reading.ignores_case).then(Tree::default);
         let mut ambiguous = Vec::new();
+        index.fhir = FhirIndex::build(services, routes, &mut ambiguous);
         for (position, route) in routes.iter().enumerate() {
             index.leaves.push(Leaf {
                 methods: route.methods.iter().cloned().collect(),
                 websocket: route.websocket,
                 reading: route.reading,
             });
-            let Ok(leaf) = u32::try_from(position) else {
+            let Some(leaf) = u32::try_from(position).ok().filter(|_| route.fhir.is_none()) else {
                 continue;
             };
             let equals: SmallVec<[u32; 2]> = index.exact.insert(route, leaf, PathReading::STRICT);
@@ -124,8 +137,19 @@ impl Index {
     /// only if its own upstream reads in the way in which it was found: then nothing that upstream serves for these
     /// bytes lies under a route that was not considered. Two ways that lead to two answers refuse.
     pub fn find(&self, facts: &Facts) -> Match {
+        match self.fhir.find(facts) {
+            Some(Found::Route(route)) => return Match::Route(route),
+            Some(Found::NoRoute) => return Match::None,
+            Some(Found::NotUnderstood) => return Match::NotFhir,
+            None => {}
+        }
         let method = facts.preflight.as_ref().map_or(&facts.method, |preflight| &preflight.method);
         self.look_up(facts.host.as_str(), &facts.target, method, facts.websocket)
+    }
+
+    /// The FHIR services and their routes.
+    pub fn fhir(&self) -> &FhirIndex {
+        &self.fhir
     }
 
     /// Finds nothing where the path is another spelling of a more specific route's.

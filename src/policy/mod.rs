@@ -4,6 +4,7 @@
 
 pub mod anonymous;
 pub mod condition;
+pub mod fhir;
 pub mod index;
 mod near;
 pub mod rate;
@@ -19,6 +20,7 @@ use crate::identity::assurance::Levels;
 
 pub use anonymous::Anonymous;
 pub use condition::Condition;
+pub use fhir::{FhirMatch, FhirService};
 pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};
 pub use requirement::Requirement;

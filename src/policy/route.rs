@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Anonymous, Condition, Template, TierIndex};
+use super::{Anonymous, Condition, FhirMatch, Template, TierIndex};
 use crate::identity::Level;
 use crate::request::PathReading;
 
@@ -26,6 +26,8 @@ pub enum PatientSource {
     Query(Box<str>),
     /// A field of the body.
     Body(Box<str>),
+    /// The interaction of a FHIR request, which need not name any.
+    Fhir,
 }
 
 /// One way to be allowed: everything in it must hold.
@@ -98,6 +100,8 @@ pub struct Route {
     pub host: Option<Box<str>>,
     /// The path.
     pub template: Template,
+    /// Which FHIR requests below the path it takes, where it is a FHIR service's; all others are for other routes.
+    pub fhir: Option<FhirMatch>,
     /// The methods; `GET` brings `HEAD` with it.
     pub methods: Vec<Method>,
     /// Whether it takes WebSocket handshakes, and only those.
@@ -170,6 +174,7 @@ impl Route {
             label: None,
             host: if host.is_empty() { None } else { Some(host.into()) },
             template: Template::parse(path).expect("template"),
+            fhir: None,
             methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
             websocket: false,
             upstream: 0,

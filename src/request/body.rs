@@ -122,6 +122,17 @@ impl BodyFacts {
         }
     }
 
+    /// Reads the form of a FHIR search, in which a name may stand several times (FHIR R4 §3.1.1.2).
+    pub fn read_search(media: Media, bytes: &[u8]) -> Option<Self> {
+        if media != Media::Form {
+            return None;
+        }
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(';'))?;
+        let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
+        let fields: Vec<(String, String)> = pairs.take(MAX_FIELDS + 1).collect();
+        if fields.len() <= MAX_FIELDS { Some(Self::Form(fields)) } else { None }
+    }
+
     /// The names of the top-level fields; `None` where the body is not an object or form, or has no fields.
     pub fn field_names(&self) -> Option<Vec<&str>> {
         let names: Vec<&str> = match self {

@@ -101,6 +101,8 @@ pub struct Facts {
     pub origin: Option<Box<str>>,
     /// Set where this is a preflight.
     pub preflight: Option<Preflight>,
+    /// What a FHIR server is to look for before it makes a resource (`If-None-Exist`, FHIR R4 §3.1.0.8.1).
+    pub if_none_exist: Option<Box<str>>,
     /// Whether headers or query ask for another method than the one sent.
     pub method_override: bool,
 }
@@ -155,6 +157,7 @@ impl Facts {
             websocket,
             origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),
             preflight: preflight(raw),
+            if_none_exist: headers::if_none_exist(raw.headers)?,
             method_override,
             target,
             host,
@@ -318,11 +321,8 @@ mod tests {
             assert!(read("POST", target, &[("host", "a")]).expect("readable").method_override, "{target}");
         }
         assert!(!read("POST", "/a?x=_method;y=1", &[("host", "a")]).expect("readable").method_override);
-        assert!(
-            read("POST", "/a", &[("host", "a"), ("x-http-method-override", "PUT")])
-                .expect("readable")
-                .method_override
-        );
+        let header = [("host", "a"), ("x-http-method-override", "PUT")];
+        assert!(read("POST", "/a", &header).expect("readable").method_override);
     }
 
     fn read_http2(

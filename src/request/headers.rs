@@ -256,6 +256,19 @@ fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
+/// What a FHIR server is to look for before it makes a resource (FHIR R4 §3.1.0.8.1).
+///
+/// # Errors
+/// The header came several times, or holds no text.
+pub(super) fn if_none_exist(headers: &HeaderMap) -> Result<Option<Box<str>>, Unreadable> {
+    let mut values = headers.get_all("if-none-exist").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Unreadable::DuplicateHeader);
+    }
+    value.to_str().map(|value| Some(value.into())).map_err(|_| Unreadable::BadHeaderValue)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod device;
 pub mod facts;
 pub mod fetch;
+pub mod fhir;
 pub mod framing;
 pub mod headers;
 pub mod host;

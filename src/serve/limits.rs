@@ -79,7 +79,12 @@ pub async fn reply_stopped(
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return 0;
     }
-    let reply = Reply::refusal(context.id, &Denial::new(reason), &[]);
+    let denial = Denial::new(reason);
+    let fhir = context.live.generation.policy.index.fhir();
+    let is_fhir = context.facts.as_ref().is_some_and(|facts| fhir.is_below_base(facts));
+    let reply = Reply::refusal(context.id, &denial, &[]).and_then(|reply| {
+        if is_fhir { reply.into_operation_outcome(context.id, &denial) } else { Ok(reply) }
+    });
     let reply =
         reply.and_then(|reply| reply.with_cookies(&context.cookies)?.with_proxy_status(proxy_status, None));
     let Ok(reply) = reply else { return 0 };

@@ -132,6 +132,8 @@ impl Gateway {
     ) -> pingora::Result<Reply> {
         let (id, live) = (context.id, &context.live);
         let reply = Reply::refusal(id, denial, allow)?;
+        let is_fhir = facts.is_some_and(|facts| live.generation.policy.index.fhir().is_below_base(facts));
+        let reply = if is_fhir { reply.into_operation_outcome(id, denial)? } else { reply };
         let Some((facts, sessions)) = person(context, facts) else { return Ok(reply) };
         let host = facts.host.as_str();
         if denial.reason == Reason::AlreadySent {

@@ -2,6 +2,7 @@
 
 mod browser;
 mod events;
+mod fhir;
 
 use std::sync::LazyLock;
 

@@ -181,6 +181,7 @@ pub fn render(compiled: &Compiled) -> String {
                     methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ")
                 ),
                 Match::None => "no route".to_owned(),
+                Match::NotFhir => "no interaction of FHIR".to_owned(),
                 Match::Unreadable(why) => why.code().to_owned(),
             },
             Err(why) => why.code().to_owned(),
@@ -234,7 +235,7 @@ fn summary(policy: &Policy, route: &Route) -> String {
         Some(PatientSource::Path(name)) => text.push_str(&format!(", patient from path.{name}")),
         Some(PatientSource::Query(name)) => text.push_str(&format!(", patient from query.{name}")),
         Some(PatientSource::Body(name)) => text.push_str(&format!(", patient from body.{name}")),
-        None => {}
+        None | Some(PatientSource::Fhir) => {}
     }
     if let Some(lower) = &route.lower_risk {
         let _ = write!(

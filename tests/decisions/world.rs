@@ -122,7 +122,8 @@ pub fn reading(question: &Question<'_>, body: Option<&Body>) -> BodyReading {
     if !worth_reading {
         return BodyReading::Unreadable;
     }
-    match BodyFacts::read(shape.media, &body.bytes) {
+    let read = if question.is_fhir_form() { BodyFacts::read_search } else { BodyFacts::read };
+    match read(shape.media, &body.bytes) {
         Some(facts) => BodyReading::Read(facts),
         None if searched => BodyReading::Searched { hides_method: hides_method(shape.media, &body.bytes) },
         None => BodyReading::Unreadable,

@@ -3,11 +3,12 @@
 use http::Method;
 use serde_saphyr::Spanned;
 
+use super::fhir;
 use crate::config::codes::Code;
 use crate::config::report::{Report, instead};
 use crate::config::schema::{Match, Text};
 use crate::config::values;
-use crate::policy::Template;
+use crate::policy::{FhirMatch, FhirService, Template};
 use crate::request::host::Host;
 
 /// The methods that a route is usually about; another one is taken with a warning, since it may be a misspelt
@@ -24,6 +25,9 @@ pub(super) struct Matched {
     pub(super) template: Template,
     pub(super) methods: Vec<Method>,
     pub(super) websocket: bool,
+    /// The upstream, where the match says it: a FHIR service's.
+    pub(super) upstream: Option<usize>,
+    pub(super) fhir: Option<FhirMatch>,
 }
 
 impl Matched {
@@ -34,8 +38,15 @@ impl Matched {
 }
 
 /// Compiles a `match`; nothing without a path that a request could have.
-pub(super) fn compile(report: &mut Report<'_>, schema: &Spanned<Match>) -> Option<Matched> {
-    let Match { host, path, methods, upgrade } = &schema.value;
+pub(super) fn compile(
+    report: &mut Report<'_>,
+    services: &[FhirService],
+    schema: &Spanned<Match>,
+) -> Option<Matched> {
+    let Match { host, path, methods, upgrade, fhir } = &schema.value;
+    if let Some(fhir) = fhir.as_ref() {
+        return fhir::matched(report, services, &schema.value, fhir);
+    }
     let websocket = values::choice(report, upgrade, &[("websocket", true)], false);
     let methods = if upgrade.is_some() {
         if let Some(methods) =
@@ -52,7 +63,7 @@ pub(super) fn compile(report: &mut Report<'_>, schema: &Spanned<Match>) -> Optio
     let host = host.as_ref().and_then(|host| compile_host(report, host));
     let path = report.required(path, "path", schema.into(), "\"/patients/{patient}/**\"")?;
     match Template::parse(&path.value) {
-        Ok(template) => Some(Matched { host, template, methods, websocket }),
+        Ok(template) => Some(Matched { host, template, methods, websocket, upstream: None, fhir: None }),
         Err(error) => {
             let help = "write `/plain/{parameter}`, and `/**` at the end for everything below";
             report.add(Code::BadPath, path, error.to_string(), help);

@@ -13,6 +13,7 @@ mod cors;
 mod detections;
 mod endpoints;
 mod entries;
+mod fhir;
 mod inject;
 mod issuers;
 mod keys;
@@ -63,7 +64,10 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let data_classes = assurance::data_classes(report, &levels, &file.data_classes);
     let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
+    let fhir_services = fhir::compile(file, &upstreams, report);
+
     let known = routes::Known {
+        fhir_services: &fhir_services,
         ways: &ways.policy,
         issuers: &issuers,
         tiers: &tiers,
@@ -73,6 +77,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     };
     let mut drafts = routes::compile(file, &known, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
+    fhir::check_paths(&fhir_services, &drafts, report);
+    let public_routes = fhir::public_routes(&fhir_services, &drafts, &rate_limits, report);
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
     anonymous::check_store(&drafts, &state, report);
@@ -87,8 +93,8 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
-    let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).collect();
-    let index = paths::index(&routes, &places, report);
+    let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).chain(public_routes).collect();
+    let index = paths::index(&routes, &fhir_services, &places, report);
     let audit = audit::compile(file, &tiers, base_dir, report);
     sign_in::check(file, &state, report);
     sign_in::check_own_paths(file, report);

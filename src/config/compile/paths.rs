@@ -3,6 +3,7 @@
 use http::Method;
 use serde_saphyr::Spanned;
 
+use super::fhir;
 use super::routes::Draft;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
@@ -10,7 +11,7 @@ use crate::config::report::{Report, instead, list};
 use crate::config::schema::{Text, Upstream, When};
 use crate::config::values;
 use crate::policy::index::{Ambiguity, Ambiguous};
-use crate::policy::{Index, Route};
+use crate::policy::{FhirService, Index, Route};
 use crate::request::PathReading;
 
 /// What `allow` may name.
@@ -91,8 +92,13 @@ fn has_capital_in_quotes(condition: &str) -> bool {
 
 /// Builds the index, and reports each route that an earlier one leaves undecided. `places` are those of the
 /// paths.
-pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>) -> Index {
-    let mut ambiguous = match Index::build(routes) {
+pub(super) fn index(
+    routes: &[Route],
+    services: &[FhirService],
+    places: &[Place],
+    report: &mut Report<'_>,
+) -> Index {
+    let mut ambiguous = match Index::build_with(routes, services) {
         Ok(index) => return index,
         Err(ambiguous) => ambiguous,
     };
@@ -105,6 +111,9 @@ pub(super) fn index(routes: &[Route], places: &[Place], report: &mut Report<'_>)
         {
             let report = &mut report.within("route", Some(&second.id));
             match why {
+                Ambiguity::BothWin if second.fhir.is_some() => {
+                    fhir::both_take(report, (first, *at_first), *at_second);
+                }
                 Ambiguity::BothWin => both_win(first, second, at_first, *at_second, report),
                 Ambiguity::Spelling => spelling(first, at_first, *at_second, report),
             }

@@ -6,7 +6,7 @@ use super::assurance::DataFloor;
 use super::issuers::Issuer;
 use super::rules::Ground;
 use super::tiers::Tiers;
-use super::{anonymous, cors, entries, limits, matching};
+use super::{anonymous, cors, entries, fhir, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,12 +15,13 @@ use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::{Access, Route, TierIndex, Way};
+use crate::policy::{Access, FhirService, PatientSource, Route, TierIndex, Way};
 use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'k> {
+    pub(super) fhir_services: &'k [FhirService],
     pub(super) ways: &'k [Way],
     pub(super) issuers: &'k [Issuer],
     pub(super) tiers: &'k Tiers,
@@ -112,9 +113,14 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let schema = &item.value;
     let place = schema.id.as_ref().map_or(item.into(), Place::from);
     let matched = report.required(&schema.r#match, "match", place, "{ path: \"/\", methods: [GET] }");
-    let matched = matched.and_then(|map| matching::compile(report, map));
-    let upstream = report.required(&schema.upstream, "upstream", place, "portal");
-    let upstream = upstream.and_then(|text| known.upstream(report, text));
+    let is_fhir = matched.is_some_and(|map| map.value.fhir.is_some());
+    let matched = matched.and_then(|map| matching::compile(report, known.fhir_services, map));
+    let upstream = if is_fhir {
+        matched.as_ref().and_then(|matched| matched.upstream)
+    } else {
+        let upstream = report.required(&schema.upstream, "upstream", place, "portal");
+        upstream.and_then(|text| known.upstream(report, text))
+    };
     if matched.as_ref().is_some_and(|matched| matched.websocket) {
         check_upgrade(report, known, schema, upstream);
     }
@@ -127,6 +133,11 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         Some(text) => known.data_floor(report, text),
         None => Some(Level::NONE),
     };
+    if is_fhir {
+        let service = matched.as_ref().and_then(|matched| matched.fhir.as_ref());
+        let service = service.and_then(|fhir| known.fhir_services.get(fhir.service));
+        fhir::check_route(report, schema, (access, service.map(|service| service.version)));
+    }
     // A public route need not name its tier, and has no rules that could be above or below it.
     let base = tier.filter(|_| access == Access::Protected);
     let ground = Ground { matched: matched.as_ref(), tiers: known.tiers, tier: base };
@@ -136,8 +147,12 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         let help = "write `any_of: [{ issuer: … }]`, or `access: public`";
         report.add(Code::NoWayIn, place, "the route does not say who is allowed", help);
     }
-    let patient = schema.patient.as_ref().and_then(|patient| ground.patient(report, patient));
-    let has_patient = schema.patient.is_some();
+    let patient = if is_fhir {
+        Some(PatientSource::Fhir)
+    } else {
+        schema.patient.as_ref().and_then(|patient| ground.patient(report, patient))
+    };
+    let has_patient = is_fhir || schema.patient.is_some();
     let refine = ground.refine(report, &schema.refine);
     let lower_risk = schema.lower_risk_if_only.as_ref().and_then(|lower| ground.lower_risk(report, lower));
     let deny = ground.deny(report, &schema.deny);
@@ -151,6 +166,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         label: schema.label.as_ref().map(|label| values::filled(report, label).into()),
         host: matched.host,
         template: matched.template,
+        fhir: matched.fhir,
         methods: matched.methods,
         websocket: matched.websocket,
         upstream: upstream.unwrap_or_default(),
@@ -171,7 +187,11 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
         rate_limits: Vec::new(),
     };
-    let path = schema.r#match.as_ref().and_then(|map| map.value.path.as_ref()).map_or(place, Place::from);
+    let path = schema.r#match.as_ref().and_then(|map| {
+        let by_path = map.value.path.as_ref().map(Place::from);
+        by_path.or_else(|| map.value.fhir.as_ref().map(Place::from))
+    });
+    let path = path.unwrap_or(place);
     Some(Draft { route, schema, path, tier, floor })
 }
 

@@ -13,9 +13,18 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     if routes().next().is_none() {
         return;
     }
-    let used: HashSet<&str> = routes().filter_map(|route| route.upstream.text()).collect();
+    let services = || file.fhir_services.items().iter().map(|item| &item.value);
+    let upstreams = routes().filter_map(|route| route.upstream.text());
+    let used: HashSet<&str> =
+        upstreams.chain(services().filter_map(|service| service.upstream.text())).collect();
     for (name, _) in file.upstreams.entries() {
         unused(report, "upstream", name, &used);
+    }
+    let matches = || routes().filter_map(|route| route.r#match.as_ref());
+    let fhir = matches().filter_map(|map| map.value.fhir.as_ref());
+    let used: HashSet<&str> = fhir.filter_map(|fhir| fhir.value.service.text()).collect();
+    for name in services().filter_map(|service| service.name.as_ref()) {
+        unused(report, "FHIR service", name, &used);
     }
     let used: HashSet<&str> = routes().filter_map(|route| route.data_class.text()).collect();
     for (name, _) in file.data_classes.entries() {

@@ -1,0 +1,22 @@
+//! The shape of FHIR services, and of routes below them.
+
+use serde_saphyr::Spanned;
+
+use super::schema::{Text, Texts, maps};
+
+maps! {
+    /// A FHIR server.
+    FhirService {
+        name: Text,
+        host: Text,
+        base: Text,
+        version: Text,
+        upstream: Text,
+        smart: Text,
+        search_params: Spanned<SearchParams>,
+    }
+    /// Which parameters its requests may have.
+    SearchParams { allow: Texts, }
+    /// Which of its requests a route takes.
+    FhirMatch { service: Text, interactions: Texts, types: Texts, operations: Texts, }
+}
