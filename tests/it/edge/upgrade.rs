@@ -1,5 +1,6 @@
 //! Upgrades in place: a new program takes over without a lost request, or the old one goes on.
 
+mod delivery;
 mod load;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -198,3 +198,54 @@ except OSError: pass";
     });
     assert!(trial.records("pseudonym_lookup").is_empty());
 }
+
+#[test]
+fn gateways_that_share_their_keys_name_a_person_alike_and_forget_together() {
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    let shared = tempfile::tempdir().expect("a directory");
+    let [master, epochs] = ["master", "epochs"].map(|name| shared.path().join(name));
+    std::fs::write(&master, MASTER).expect("written");
+    std::fs::create_dir(&epochs).expect("made");
+    let keys = KeyFiles::new(MASTER, Some((&epochs, DAYS))).expect("keys");
+    let over = in_past(1);
+    let patient = canary("Patient");
+    let called = keys.open_epoch(over).expect("a key").of(Kind::Patient, "", &patient).as_ref().to_owned();
+    let gateways = [(); 2].map(|()| {
+        let setup = setup(upstream.address, &signer, |text| {
+            let pseudonyms = format!(
+                "audit: {{ dir: ./audit, pseudonyms: {{ key_file: \"{}\", rotate: 7d, dir: \"{}\" }} }}",
+                master.display(),
+                epochs.display()
+            );
+            text.replace("audit: { dir: ./audit }", &pseudonyms)
+                .replace("telemetry: {", "operators: { address: \"unix:$DIR/operators.sock\" }\ntelemetry: {")
+        });
+        setup.start()
+    });
+    let own = READ.replace("p1", &patient);
+    let token = signer.bearer(&patient, "aal1", 5);
+    let names = gateways.each_ref().map(|gateway| {
+        let answer = http::send(gateway.address, "GET", &own, &[("Authorization", &token)], b"");
+        assert_eq!(answer.expect("an answer").status, 200);
+        let intent =
+            gateway.audit().into_iter().find(|record| record["event"] == "intent").expect("on record");
+        [&intent["patient"], &intent["subject"]].map(|name| name.as_str().expect("a pseudonym").to_owned())
+    });
+    assert_eq!(names[0], names[1], "the same person is called the same at both");
+    let run = |gateway: &Gateway, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardgate"));
+        command.arg("audit").args(arguments).arg("--socket").arg(gateway.dir.path().join("operators.sock"));
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let look_up = ["pseudonym", "--reason", "case 4711", "--patient", &patient];
+    for gateway in &gateways {
+        assert!(run(gateway, &look_up).contains(&called), "both find who it was");
+    }
+    run(&gateways[0], &["shred", "--reason", "retention", "--epoch", &over.begins.to_string()]);
+    eventually("the other one has forgotten as well", Duration::from_secs(40), || {
+        !run(&gateways[1], &look_up).contains(&called)
+    });
+    assert!(run(&gateways[1], &look_up).contains(&names[0][0]), "and nothing else");
+}

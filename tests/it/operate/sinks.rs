@@ -55,7 +55,7 @@ impl Collector {
         std::fs::rename(self.dir.path().join("unfinished"), self.dir.path().join("mode")).expect("renamed");
     }
 
-    fn lines(&self, name: &str) -> Vec<String> {
+    pub fn lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
