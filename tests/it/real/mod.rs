@@ -1,6 +1,8 @@
 //! Against the real things: an OpenID Provider and an imaging archive, as other people wrote them.
 
 mod ciba;
+mod fhir;
+mod fhir_definitions;
 mod idp;
 mod introspection;
 mod named_actions;

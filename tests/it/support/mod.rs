@@ -1,6 +1,7 @@
 //! What the integration tests stand on: the real program, a recording upstream, raw sockets, tokens, real servers.
 
 pub mod canaries;
+pub mod fhir_server;
 pub mod gateway;
 pub mod http;
 pub mod idp;
@@ -12,6 +13,7 @@ pub mod tokens;
 pub mod upstream;
 pub mod wire;
 
+pub use fhir_server::FhirServer;
 pub use gateway::{Gateway, Setup};
 pub use idp::Idp;
 pub use orthanc::Orthanc;

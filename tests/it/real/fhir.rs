@@ -1,0 +1,185 @@
+//! In front of a real FHIR server: what its patients, staff and services get to see, judged by who owns each resource.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::support::{FhirServer, Gateway, Signer, http, tokens};
+
+const SERVICES: &str = "https://services.clinic.example";
+
+const ROUTES: &str = r#"
+  - { id: fhir.read, match: { fhir: { service: ehr, interactions: [read, vread, history-instance, search-type, search-compartment] } },
+      tier: low, any_of: [{ issuer: patients, patient: self }, { issuer: patients, roles: [nurse, prescriber] }, { issuer: services }] }
+  - { id: fhir.write, match: { fhir: { service: ehr, interactions: [create, update, patch, delete] } }, tier: low,
+      any_of: [{ issuer: patients, roles: [nurse] }, { issuer: services, clients: [lab-feed] }] }
+  - { id: prescribe, match: { fhir: { service: ehr, types: [MedicationRequest], interactions: [create, update, patch] } },
+      tier: low, any_of: [{ issuer: patients, roles: [prescriber] }] }
+  - { id: everything, match: { fhir: { service: ehr, types: [Patient], operations: ["$everything"] } }, tier: low,
+      any_of: [{ issuer: patients, patient: self }, { issuer: patients, roles: [nurse] }] }
+"#;
+
+/// How many patients there are, from `p1` on.
+const PATIENTS: usize = 24;
+
+struct Clinic {
+    _server: FhirServer,
+    gateway: Gateway,
+    signer: Signer,
+}
+
+/// A word that stands in everything that is a patient's, and nowhere else.
+fn mark(patient: usize) -> String {
+    format!("record-of-p{patient}.")
+}
+
+/// What there is of one patient; the practitioner who treats all of them is nobody's record.
+fn record(patient: usize) -> Vec<Value> {
+    let (subject, text) =
+        (json!({ "reference": format!("Patient/p{patient}") }), json!({ "text": mark(patient) }));
+    let performer = json!([{ "reference": "Practitioner/d1" }]);
+    let category = json!([{ "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory" }] }]);
+    vec![
+        json!({ "resourceType": "Patient", "id": format!("p{patient}"), "name": [{ "family": mark(patient) }] }),
+        json!({ "resourceType": "Observation", "id": format!("o{patient}"), "status": "final", "code": text, "subject": subject,
+            "performer": performer, "category": category, "effectiveDateTime": "2026-05-01" }),
+        json!({ "resourceType": "Condition", "id": format!("c{patient}"), "subject": subject, "code": text }),
+        json!({ "resourceType": "MedicationRequest", "id": format!("m{patient}"), "status": "active", "intent": "order",
+            "subject": subject, "medicationCodeableConcept": text }),
+        json!({ "resourceType": "Encounter", "id": format!("e{patient}"), "status": "finished", "class": { "code": "AMB" },
+            "subject": subject, "type": [text] }),
+    ]
+}
+
+impl Clinic {
+    fn open() -> Self {
+        let (server, signer) = (FhirServer::start(), Signer::new());
+        let mut resources =
+            vec![json!({ "resourceType": "Practitioner", "id": "d1", "name": [{ "family": "Who" }] })];
+        resources.extend((1..=PATIENTS).flat_map(record));
+        server.store(&resources);
+        let services = format!(
+            "  - {{ name: services, issuer: {SERVICES}, audiences: [portal-api], algorithms: [ES256], callers: services, jwks: {{ file: jwks.json }} }}\nupstreams:"
+        );
+        let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app }\nroutes:";
+        let text =
+            tokens::config(server.address, ROUTES).replace("upstreams:", &services).replace("routes:", ehr);
+        let gateway = Gateway::start(&text, |dir| {
+            std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable")
+        });
+        Self { _server: server, gateway, signer }
+    }
+
+    /// A token as a header value: of a patient, of somebody with a role, of a service.
+    fn bearer(&self, who: &str, scope: &str) -> String {
+        let mut claims = Signer::claims(who, "aal1", 5);
+        claims["scope"] = scope.into();
+        if !who.starts_with('p') || who == "prescriber" {
+            claims.as_object_mut().expect("claims").remove("patient_id");
+            claims["groups"] = json!([who]);
+        }
+        if who.ends_with("-feed") {
+            claims["iss"] = SERVICES.into();
+            claims["client_id"] = who.into();
+        }
+        format!("Bearer {}", self.signer.sign(&claims))
+    }
+
+    /// Sends a line as the tables have it: `METHOD target`, and a form or JSON behind it.
+    fn send(&self, line: &str, bearer: &str) -> http::Answer {
+        let forms = [(" form:", "application/x-www-form-urlencoded"), (" json:", "application/fhir+json")];
+        let split = forms.iter().find_map(|(mark, kind)| Some((line.split_once(mark)?, *kind)));
+        let ((line, body), kind) = split.unwrap_or(((line, ""), ""));
+        let (method, target) = line.split_once(' ').expect("a method");
+        let mut headers = vec![("Authorization", bearer), ("Accept", "application/fhir+json")];
+        headers.extend((!kind.is_empty()).then_some(("Content-Type", kind)));
+        http::send(self.gateway.address, method, target, &headers, body.as_bytes()).expect("an answer")
+    }
+}
+
+/// Whose records an answer shows.
+fn owners(answer: &http::Answer) -> Vec<usize> {
+    (1..=PATIENTS).filter(|patient| answer.body.contains(&mark(*patient))).collect()
+}
+
+const TABLE: [&str; 20] = [
+    "GET /fhir/metadata",
+    "GET /fhir/Patient/p1",
+    "GET /fhir/Patient/p2",
+    "GET /fhir/Patient/p1/_history",
+    "GET /fhir/Patient?_id=p1",
+    "GET /fhir/Patient",
+    "GET /fhir/Observation/o1",
+    "GET /fhir/Observation?patient=p1",
+    "GET /fhir/Observation?subject=Patient/p1&category=laboratory&date=ge2026-01-01&date=le2026-12-31",
+    "GET /fhir/Observation?patient=p2",
+    "GET /fhir/Observation?code=x",
+    "POST /fhir/Condition/_search form:patient=p1",
+    "POST /fhir/Condition/_search form:patient=p2",
+    "GET /fhir/Patient/p1/Observation",
+    "GET /fhir/Patient/p2/Observation",
+    "GET /fhir/Patient/p1/$everything",
+    "GET /fhir/Patient/p2/$everything",
+    "GET /fhir/Practitioner/d1",
+    r#"PUT /fhir/Observation/new json:{"resourceType":"Observation","id":"new","status":"final","code":{"text":"x"}}"#,
+    r#"PUT /fhir/MedicationRequest/new json:{"resourceType":"MedicationRequest","id":"new","status":"draft","intent":"order","subject":{"reference":"Patient/p3"},"medicationCodeableConcept":{"text":"x"}}"#,
+];
+
+#[test]
+fn each_sees_what_the_table_says() {
+    let clinic = Clinic::open();
+    let callers = [
+        ("patient", clinic.bearer("p1", "patient/*.cruds")),
+        ("observations", clinic.bearer("p1", "patient/Observation.rs")),
+        ("nurse", clinic.bearer("nurse", "user/*.cruds")),
+        ("prescriber", clinic.bearer("prescriber", "user/*.cruds")),
+        ("service", clinic.bearer("lab-feed", "system/Observation.cruds")),
+        ("unscoped", clinic.bearer("p1", "openid profile")),
+    ];
+    let mut table = String::new();
+    for line in TABLE {
+        let _ = writeln!(table, "{}", line.split(" json:").next().expect("a line"));
+        for (name, bearer) in &callers {
+            let answer = clinic.send(line, bearer);
+            let seen = owners(&answer);
+            let whose = match seen.as_slice() {
+                [] => "nobody's record".to_owned(),
+                [one] => format!("the record of p{one}"),
+                many => format!("{} records", many.len()),
+            };
+            let _ = writeln!(table, "  {name:<13}{} {whose}", answer.status);
+            if answer.status >= 400 {
+                assert_eq!(
+                    answer.header("content-type"),
+                    Some("application/fhir+json"),
+                    "{line}: {answer:?}"
+                );
+                assert_eq!(answer.json()["resourceType"], "OperationOutcome", "{line}");
+            }
+        }
+    }
+    insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("fhir_server", table);
+    });
+}
+
+/// The server itself gives another's record for many of these.
+#[test]
+fn nothing_of_another_patient_reaches_a_patient() {
+    let clinic = Clinic::open();
+    let lines: Vec<&str> = include_str!("../../decisions/fhir_evasions.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .chain(TABLE)
+        .collect();
+    for scope in ["patient/*.cruds", "user/*.cruds", "patient/*.cruds user/*.cruds system/*.cruds"] {
+        let bearer = clinic.bearer("p1", scope);
+        for line in &lines {
+            let answer = clinic.send(line, &bearer);
+            let others: Vec<usize> = owners(&answer).into_iter().filter(|patient| *patient != 1).collect();
+            assert_eq!(others, [0usize; 0], "{scope}: {line}");
+        }
+    }
+    let mine = clinic.send("GET /fhir/Observation?patient=p1", &clinic.bearer("p1", "patient/*.rs"));
+    assert_eq!((mine.status, owners(&mine)), (200, vec![1]));
+}
