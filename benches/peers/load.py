@@ -46,7 +46,7 @@ end
 
 @dataclass
 class Load:
-    """The load of one kind. `used` tells the CPU time that the proxy has used so far, in seconds."""
+    """The load of one kind, on these cores or on all. `used` tells the CPU time that the proxy has used so far, in seconds."""
 
     kind: Kind
     folder: Path
@@ -80,7 +80,7 @@ class Load:
 
     def started(self, argv: list[str]) -> subprocess.Popen:
         everything = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, self.cores)
+        os.sched_setaffinity(0, self.cores or everything)
         try:
             pipe = subprocess.PIPE
             return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)

@@ -115,7 +115,7 @@ fn fhir_outage(is_bundled: bool, count: usize) {
     }
     eventually("it is told", LONG, || !running.sinks.trouble().is_empty());
     server.becomes("ok");
-    eventually("all come", LONG * 4, || held(&server).len() > count / 3 * 3);
+    eventually("all come", LONG * 20, || held(&server).len() > count / 3 * 3);
     running.finish();
     assert_held_once(&server, &running);
     assert!(
