@@ -9,6 +9,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::tls::pem;
+
 /// The system's authorities are read once by a process: some 140 certificates, for which each client would take as long to
 /// be made as thousands of requests. What is installed later counts after a restart.
 static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
@@ -98,6 +100,32 @@ pub fn client(
         Authorities::Nobody => builder.tls_certs_only([]),
     };
     builder.build().map_err(ClientError::Client)
+}
+
+/// TLS towards a server that is not spoken to over HTTP: who may vouch for it, those in `ca_file` or the system's, and the
+/// certificate and key that are shown to it.
+///
+/// # Errors
+/// A file can't be used; the text names it.
+pub fn tls(ca_file: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -> Result<ClientConfig, String> {
+    let named = |path: &Path, fault: &dyn std::fmt::Display| format!("`{}` {fault}", path.display());
+    let roots = match ca_file {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            let pem = pem::read(path).map_err(|fault| named(path, &fault))?;
+            for certificate in pem::authorities(&pem).map_err(|fault| named(path, &fault))? {
+                roots.add(certificate).map_err(|error| named(path, &error))?;
+            }
+            Arc::new(roots)
+        }
+        None => system().map_err(|error| error.to_string())?,
+    };
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let read = |path| pem::read(path).map_err(|fault| named(path, &fault));
+    let identity = pem::identity(&read(certificate)?, &read(key)?);
+    let identity = identity.map_err(|fault| named(certificate, &fault))?;
+    builder.with_client_auth_cert(identity.chain, identity.key).map_err(|error| named(certificate, &error))
 }
 
 /// The system's authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod doctor;
 mod drain;
 mod explain;
 mod operators;
@@ -72,6 +73,13 @@ enum Command {
     ///
     /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
     Explain(explain::Arguments),
+    /// Look at the world around a configuration, from where the gateway runs: what can be reached, and around it what.
+    ///
+    /// Loads the configuration as `check` does. Then it asks: can the applications be reached around the gateway? Do upstreams,
+    /// issuers, Redis and audit sinks answer, with clocks in step? When do certificates end, who may read secrets, is there room?
+    /// Nothing is changed but a key of its own in Redis, and no audit record is sent. Exits with 1 where something must be
+    /// mended, else 0.
+    Doctor(doctor::Arguments),
     /// Have a running gateway send its clients elsewhere, before what it protects is stopped.
     ///
     /// From then on `/readyz` says no and answers ask clients to close their connections, but every request is still
@@ -93,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::Audit(command) => audit::run(&command),

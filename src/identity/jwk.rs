@@ -115,6 +115,11 @@ impl KeySet {
         if key_id.is_none() && suitable.next().is_some() { None } else { Some(first) }
     }
 
+    /// Whether a signature of this algorithm could be verified with any of them.
+    pub fn serves(&self, algorithm: SignatureAlgorithm) -> bool {
+        self.keys.iter().any(|key| key.suits(algorithm))
+    }
+
     /// Whether every key of `older` is still here: if not, tokens verified with the older set need a fresh look.
     pub fn keeps_all_of(&self, older: &Self) -> bool {
         older.keys.iter().all(|key| self.keys.iter().any(|own| own.is_same(key)))

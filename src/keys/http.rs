@@ -43,6 +43,14 @@ impl HttpClient {
         answer(self.0.get(address.clone()), address, deadline).await
     }
 
+    /// What the other side's clock says (`Date`, RFC 9110 §6.6.1), whatever else it answers; in Unix seconds.
+    pub async fn clock(&self, address: &Url, deadline: Instant) -> Option<i64> {
+        let answer = timeout_at(deadline, self.0.head(address.clone()).send()).await.ok()?.ok()?;
+        let date = answer.headers().get(header::DATE)?.to_str().ok()?;
+        // An IMF-fixdate is a date of RFC 5322.
+        Some(jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second())
+    }
+
     /// Posts a JSON document with an `Authorization` header, and gets one.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod provider;
 mod refreshed;
 mod start;
 mod step_up_service;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -95,11 +95,16 @@ impl UnixSockets {
     }
 }
 
+/// How many open files the connections that the listeners may have need, and all else.
+pub fn files_wanted(listeners: &[ListenerSettings]) -> u64 {
+    let connections = listeners.iter().map(|listener| listener.limits.connections as u64).sum::<u64>();
+    connections.saturating_mul(FILES_PER_CONNECTION).saturating_add(OTHER_FILES)
+}
+
 /// Lets the process open as many files as the system allows, and warns where that is too few for the connections that
 /// the listeners may have.
 pub fn allow_files(listeners: &[ListenerSettings]) {
-    let connections = listeners.iter().map(|listener| listener.limits.connections as u64).sum::<u64>();
-    let wanted = connections.saturating_mul(FILES_PER_CONNECTION).saturating_add(OTHER_FILES);
+    let wanted = files_wanted(listeners);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let allowed = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     if allowed < wanted {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,7 +22,6 @@ use super::item::Item;
 use crate::audit::formats::Format;
 use crate::config::settings::{RecordFormat, SyslogSettings, SyslogTls};
 use crate::outgoing;
-use crate::tls::pem;
 
 /// How long a batch may take, from the connection to its end.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -148,31 +146,7 @@ async fn through(mut stream: impl AsyncRead + AsyncWrite + Unpin, frames: &[u8])
 }
 
 fn connector(settings: &SyslogTls) -> Result<TlsConnector, String> {
-    let named =
-        |path: &std::path::Path, fault: &dyn std::fmt::Display| format!("`{}` {fault}", path.display());
-    let roots = match &settings.ca_file {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            let pem = pem::read(path).map_err(|fault| named(path, &fault))?;
-            for certificate in pem::authorities(&pem).map_err(|fault| named(path, &fault))? {
-                roots.add(certificate).map_err(|error| named(path, &error))?;
-            }
-            Arc::new(roots)
-        }
-        None => outgoing::system().map_err(|error| error.to_string())?,
-    };
-    let builder = ClientConfig::builder().with_root_certificates(roots);
-    let mut config = match &settings.identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let read = |path| pem::read(path).map_err(|fault| named(path, &fault));
-            let identity = pem::identity(&read(certificate)?, &read(key)?);
-            let identity = identity.map_err(|fault| named(certificate, &fault))?;
-            builder
-                .with_client_auth_cert(identity.chain, identity.key)
-                .map_err(|error| named(certificate, &error))?
-        }
-    };
+    let mut config = outgoing::tls(settings.ca_file.as_deref(), settings.identity.as_ref())?;
     // rsyslog on OpenSSL refuses whoever resumes a session and shows a certificate.
     config.resumption = Resumption::disabled();
     Ok(TlsConnector::from(Arc::new(config)))

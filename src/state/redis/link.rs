@@ -171,6 +171,13 @@ impl Connector {
         self.settings.nodes.clone()
     }
 
+    /// Opens a connection to one server, whatever the others are.
+    pub(super) async fn server(&self, node: &Address) -> Result<MultiplexedConnection, Fault> {
+        let Files { password, certificates } = self.files(self.settings.password_file.clone()).await?;
+        let user = self.settings.username.as_deref();
+        open(&self.client(node, user, password.as_deref(), 0, certificates)?).await
+    }
+
     /// Opens a connection to a Sentinel.
     pub(super) async fn sentinel(&self, node: &Address) -> Result<MultiplexedConnection, Fault> {
         let Files { password, certificates } =

@@ -17,6 +17,7 @@ mod link;
 mod names;
 mod scripts;
 mod sentinel;
+pub mod survey;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -66,6 +66,12 @@ impl Names {
         ["revision", "floor"].map(|what| format!("{}:{{r}}:{what}", self.prefix))
     }
 
+    /// Two names with one hash tag for whoever only looks whether Redis can be used; nothing of the gateway's is there.
+    pub(super) fn of_a_look(&self) -> [String; 2] {
+        let look = uuid::Uuid::now_v7().simple();
+        ["text", "hash"].map(|what| format!("{}:{{look}}:{what}:{look}", self.prefix))
+    }
+
     fn beside_epoch(&self, kind: &str, key: &Key) -> [String; 2] {
         let bucket = key.digest().last().map_or(0, |byte| byte % self.buckets);
         [self.in_bucket(bucket, &format!("{kind}:{}", text(key))), self.in_bucket(bucket, "epoch")]

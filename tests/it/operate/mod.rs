@@ -4,6 +4,7 @@ mod browsers;
 mod deliveries;
 mod dependencies;
 mod detections;
+mod doctor;
 mod durability;
 mod flood;
 mod formats;
