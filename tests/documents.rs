@@ -228,3 +228,31 @@ fn every_api_is_described_so_that_programs_can_read_it() {
         }
     }
 }
+
+/// What was renamed or removed is no defence any more.
+#[test]
+fn every_test_that_the_threats_name_is_there() {
+    let text = fs::read_to_string(root().join("docs/threats.md")).expect("readable");
+    let is_file =
+        |word: &str| word.ends_with(".rs") && (word.starts_with("tests/") || word.starts_with("src/"));
+    let mut files = 0;
+    for word in text.split('`').skip(1).step_by(2).filter(|word| is_file(word)) {
+        assert!(root().join(word).is_file(), "docs/threats.md names {word}");
+        files += 1;
+    }
+    let (_, field) = text.split_once("## What has happened to others").expect("the section");
+    let mut tests = 0;
+    for row in field.lines().filter(|row| row.starts_with("| ") && !row.starts_with("| -")).skip(1) {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().expect("a cell");
+        let mut file = String::new();
+        for word in cell.split('`').skip(1).step_by(2) {
+            if is_file(word) {
+                file = fs::read_to_string(root().join(word)).expect("readable");
+            } else {
+                assert!(file.contains(&format!("fn {word}(")), "docs/threats.md: no test `{word}`");
+                tests += 1;
+            }
+        }
+    }
+    assert!(files > 20 && tests > 20, "{files} files and {tests} tests");
+}
