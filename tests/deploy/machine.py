@@ -92,12 +92,28 @@ def try_image(directory):
         fail("the Dockerfile lacks templates, a last stage without a system, or a user")
 
 
+def try_archive(program, directory):
+    """Whoever unpacks it has a program that runs, and an example that it takes."""
+    made = pathlib.Path(must("scripts/archive.py", program, directory / "wardgate.cdx.json", directory / "release").strip())
+    first = made.read_bytes()
+    must("scripts/archive.py", program, directory / "wardgate.cdx.json", directory / "release")
+    if made.read_bytes() != first:
+        fail("the same parts give another archive")
+    subprocess.run(["sha256sum", "--check", "--quiet", f"{made.name}.sha256"], cwd=made.parent, check=True)
+    must("tar", "-xzf", made, "-C", directory)
+    unpacked = directory / made.name.removesuffix(".tar.gz")
+    check_configuration(unpacked / "bin/wardgate", "release archive", (unpacked / "gateway.yaml").read_text(), directory)
+    if not (unpacked / "docs/first-steps.md").exists() or not (unpacked / "systemd/wardgate.service").exists():
+        fail("the archive lacks documents or the unit")
+
+
 def main(program):
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         exposed = try_unit(program, directory)
         try_compose(program, directory)
         try_image(directory)
+        try_archive(program, directory)
     print(f"machine ok: the unit's exposure is {exposed}")
 
 
