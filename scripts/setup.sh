@@ -300,6 +300,7 @@ case $target in
     setup_formats
     setup_deploy
     setup_envoy
+    setup_fhir_server
     ;;
   bench)
     need_basics
