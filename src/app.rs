@@ -31,6 +31,7 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
+use tokio::runtime::Handle;
 
 use self::checkpoint_key::open_journal;
 use self::operations::Operator;
@@ -171,7 +172,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         &sockets,
     )?;
     let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
-    let trail = (&journal, &sinks);
+    let trail = (&journal, &sinks, &gate, background.handle());
     leave_when_idle(shutdown, &draining, trail, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
     let for_operators = settings.operators.as_deref().map(|path| {
         let (gate, current) = (Arc::clone(&gate), Arc::clone(&current));
@@ -346,7 +347,7 @@ async fn record_floods(gate: Arc<Gate>) {
 fn leave_when_idle(
     settings: ShutdownSettings,
     draining: &Draining,
-    (journal, sinks): (&Arc<FileJournal>, &Sinks),
+    (journal, sinks, gate, runtime): (&Arc<FileJournal>, &Sinks, &Arc<Gate>, &Handle),
     tracer: &Tracer,
     store: &Arc<Store>,
     unix_sockets: &UnixSockets,
@@ -354,6 +355,7 @@ fn leave_when_idle(
 ) -> Result<(), StartError> {
     let (unix_sockets, store, sinks) = (unix_sockets.clone(), Arc::clone(store), sinks.clone());
     let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
+    let (gate, runtime) = (Arc::clone(gate), runtime.clone());
     let watch = move || {
         loop {
             std::thread::park_timeout(Duration::from_millis(100));
@@ -363,6 +365,7 @@ fn leave_when_idle(
             }
             if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
                 tracing::info!("every request is finished");
+                runtime.block_on(gate.record_flood());
                 let lost = journal.flush(settings.grace).is_err();
                 sinks.finish(LAST_DELIVERY);
                 tracer.flush();

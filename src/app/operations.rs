@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -19,6 +21,9 @@ use crate::audit::event::Event;
 use crate::enforce::Gate;
 use crate::serve::shutdown::Operations;
 use crate::telemetry::metrics;
+
+/// How long leaving waits until it is on record.
+const RECORDING: Duration = Duration::from_secs(1);
 
 /// Carries out what signals ask for.
 pub struct Operator {
@@ -36,6 +41,7 @@ pub struct Operator {
     pub version: Box<str>,
 }
 
+#[async_trait]
 impl Operations for Operator {
     fn serving(&self) {
         if let Some(path) = &self.pid_file
@@ -74,11 +80,14 @@ impl Operations for Operator {
         result
     }
 
-    fn stopping(&self) {
+    async fn stopping(&self) {
         self.heir.is_stopping.store(true, Ordering::SeqCst);
         program::notify("STOPPING=1");
+        // In a task of its own: it goes on where the disk hangs and nobody waits any more.
         let gate = Arc::clone(&self.gate);
-        self.background.spawn(async move { gate.record_own(&Event::Stopping).await });
+        let recorded = self.background.spawn(async move { gate.record_own(&Event::Stopping).await });
+        // The journal may be closed a moment later.
+        let _ = tokio::time::timeout(RECORDING, recorded).await;
     }
 
     fn close_listeners(&self) {

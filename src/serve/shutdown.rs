@@ -87,6 +87,7 @@ impl Drop for Hold {
 const FILE_TOO_LARGE: i32 = 25;
 
 /// What signals lead to, beyond stopping.
+#[async_trait]
 pub trait Operations: Send + Sync {
     /// The listeners are about to accept.
     fn serving(&self);
@@ -94,8 +95,8 @@ pub trait Operations: Send + Sync {
     fn reload(&self);
     /// `SIGUSR2`: a new program is to take over. What comes back says whether it has.
     fn upgrade(&self) -> oneshot::Receiver<bool>;
-    /// Stopping begins; an upgrade that is under way is given up.
-    fn stopping(&self);
+    /// Stopping begins; an upgrade that is under way is given up. Ends when that is on record, or in a second.
+    async fn stopping(&self);
     /// The listeners are about to be closed.
     fn close_listeners(&self);
 }
@@ -168,7 +169,7 @@ impl ShutdownSignalWatch for Signals {
         loop {
             tokio::select! {
                 _ = streams.interrupt.recv() => {
-                    self.operations.stopping();
+                    self.operations.stopping().await;
                     return ShutdownSignal::FastShutdown;
                 }
                 _ = streams.terminate.recv() => break,
@@ -198,7 +199,7 @@ impl ShutdownSignalWatch for Signals {
         }
         // Whoever was sent elsewhere before has had that time already.
         let lame_duck = self.settings.lame_duck.saturating_sub(self.draining.begin());
-        self.operations.stopping();
+        self.operations.stopping().await;
         tracing::info!(?lame_duck, "stopping: /readyz says no, requests are still served");
         tokio::select! {
             () = tokio::time::sleep(lame_duck) => self.leave(),

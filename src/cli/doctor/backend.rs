@@ -99,6 +99,10 @@ async fn network(about: String, place: &str, around: &Around) -> Finding {
             open.push(place.to_string());
         }
     }
+    if open.is_empty() && !matches!(timeout(PATIENCE, TcpStream::connect(*here)).await, Ok(Ok(_))) {
+        let remedy = "start the application, and look again: what is not running answers nowhere";
+        return Finding::unknown(LOOK, about, "it does not answer at all", remedy);
+    }
     if open.is_empty() {
         let tried = addresses.len();
         return Finding::ok(
@@ -145,8 +149,11 @@ mod tests {
     async fn what_answers_elsewhere_too_is_a_failure() {
         let other: IpAddr = "127.0.0.2".parse().expect("an address");
         let mut around = Around { addresses: Some(vec![other]), own: Vec::new() };
-        let narrow = TcpListener::bind("127.0.0.1:0").await.expect("bound").local_addr().expect("an address");
-        assert_eq!(verdict(&narrow.to_string(), &around).await, Verdict::Ok);
+        let narrow = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let place = narrow.local_addr().expect("an address").to_string();
+        assert_eq!(verdict(&place, &around).await, Verdict::Ok);
+        drop(narrow);
+        assert_eq!(verdict(&place, &around).await, Verdict::Unknown, "nobody can know");
         let wide = TcpListener::bind("0.0.0.0:0").await.expect("bound");
         let port = wide.local_addr().expect("an address").port();
         assert_eq!(verdict(&format!("127.0.0.1:{port}"), &around).await, Verdict::Failure);

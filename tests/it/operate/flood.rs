@@ -94,6 +94,27 @@ fn a_flood_of_strangers_leaves_numbers_and_keeps_nobody_waiting() {
     );
 }
 
+#[test]
+fn a_gateway_that_is_stopped_leaves_the_number_behind() {
+    let (upstream, signer) = (Recorder::start(), Signer::new());
+    for signal in ["TERM", "INT"] {
+        let mut gateway = setup(upstream.address, &signer, |text| text).start();
+        let mut connection = Connection::open(gateway.address).expect("a connection");
+        for _ in 0..3 * ONE_BY_ONE {
+            assert_eq!(connection.ask("GET", READ, &[], b"").expect("an answer").status, 401);
+        }
+        drop(connection);
+        gateway.signal(signal);
+        gateway.wait(LONG);
+        let of = |event: &str| {
+            gateway.audit().into_iter().filter(|record| record["event"] == event).collect::<Vec<_>>()
+        };
+        let numbers: u64 = of("aggregated").iter().filter_map(|record| record["count"].as_u64()).sum();
+        assert_eq!(of("decision").len() + numbers as usize, 3 * ONE_BY_ONE, "{signal}");
+        assert_eq!(of("stopping").len(), 1, "{signal}");
+    }
+}
+
 fn ask_as_a_stranger(gateway: &Gateway) {
     let mut kept = None::<Connection>;
     for number in 0..REQUESTS {

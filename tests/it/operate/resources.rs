@@ -77,8 +77,14 @@ fn to_fhir(server: &Server, is_bundled: bool) -> Running {
 
 /// The keys of the events that the server holds, in the order in which it got them.
 fn held(server: &Server) -> Vec<String> {
-    let answer = http::send(server.address, "GET", "/kept", &[], b"").expect("an answer");
-    serde_json::from_str(&answer.body).expect("JSON")
+    let mut kept = None;
+    // It does one thing after the other, and checks whole bundles.
+    eventually("it says what it has", LONG, || {
+        let answer = http::send(server.address, "GET", "/kept", &[], b"");
+        kept = answer.ok().and_then(|answer| serde_json::from_str(&answer.body).ok());
+        kept.is_some()
+    });
+    kept.expect("said")
 }
 
 /// Each record that has a place in FHIR is held once.

@@ -27,6 +27,8 @@ fn an_application_on_loopback_is_reached_through_the_gateway_alone() {
     let pod = Pod::start("a", ON_LOOPBACK, &signer);
     assert_eq!(pod.open_ports(), [8443, 9901]);
     assert!(!answers(&pod, APP), "the application answers around the gateway");
+    let doctor = pod.doctor();
+    assert!(!doctor.is_empty() && doctor.iter().all(|line| line.starts_with("ok ")), "{doctor:?}");
     let refused = http::get(pod.portal(), READ).expect("an answer");
     assert_eq!(refused.status, 401);
     let token = signer.bearer("p1", "aal1", 5);
@@ -54,6 +56,8 @@ fn an_application_on_every_address_can_be_reached_around_the_gateway() {
     let pod = Pod::start("a", "0.0.0.0:8080", &signer);
     assert_eq!(pod.open_ports(), [APP, 8443, 9901]);
     assert_eq!(http::get(pod.at(APP), READ).expect("an answer").status, 200);
+    let doctor = pod.doctor();
+    assert!(doctor.iter().any(|line| line.starts_with("failure ")), "{doctor:?}");
 }
 
 /// Clients behind a Service: each keeps its connection as long as the gateway lets it, and opens the next to a pod that is

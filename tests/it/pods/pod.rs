@@ -84,8 +84,8 @@ pub struct Pod {
     name: String,
     listen: String,
     network: Network,
-    /// Configuration, keys, journal; removed with the pod.
-    _dir: TempDir,
+    /// Configuration, keys, journal.
+    dir: TempDir,
 }
 
 impl Pod {
@@ -109,7 +109,7 @@ impl Pod {
             .stderr(Stdio::null())
             .spawn()
             .expect("the gateway starts");
-        let mut pod = Self { gateway, app: None, name: name.to_owned(), listen, network, _dir: dir };
+        let mut pod = Self { gateway, app: None, name: name.to_owned(), listen, network, dir };
         // The sidecar's startup probe.
         eventually("the sidecar has started", LONG, || pod.probe("/healthz") == Some(200));
         pod.start_app();
@@ -161,6 +161,15 @@ impl Pod {
         ports.sort_unstable();
         ports.dedup();
         ports
+    }
+
+    /// What `wardgate doctor` says of the way around the gateway, asked from inside.
+    pub fn doctor(&self) -> Vec<String> {
+        let mut doctor = self.network.command(env!("CARGO_BIN_EXE_wardgate"));
+        let output = doctor.args(["doctor", "--config"]).arg(self.dir.path().join("gateway.yaml")).output();
+        let said = String::from_utf8(output.expect("it runs").stdout).expect("text");
+        let lines = said.lines().filter(|line| line.contains(" backend "));
+        lines.map(str::to_owned).collect()
     }
 
     /// `preStop` of the sidecar, which a kubelet runs together with the application's.
