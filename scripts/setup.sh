@@ -211,6 +211,7 @@ setup_envoy() {
 
 need_basics() {
   need_command cmake
+  need_command g++
   need_command curl
   need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use wardgate::config::settings::SinkKind;
 use wardgate::config::{Code, Compiled, Diagnostic, load, load_file};
 
 fn folder(name: &str) -> PathBuf {
@@ -67,8 +68,9 @@ fn every_code_is_shown_once_at_least() {
         ["good", "bad"].iter().flat_map(|name| files(name)).fold(String::new(), |said, path| {
             said + &fs::read_to_string(path.with_extension("expected")).unwrap_or_default()
         });
-    // A file that can't be read is not among them; the test below has one. Nor is what only a running gateway says.
-    let elsewhere = [Code::FileUnreadable, Code::NeedsRestart, Code::PartUnusable];
+    // A file that can't be read is not among them; the test below has one. Nor is what only a running gateway says, or
+    // only a program that was built without something.
+    let elsewhere = [Code::FileUnreadable, Code::NeedsRestart, Code::PartUnusable, Code::KafkaNotBuilt];
     for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
         assert!(said.contains(&format!("[{}]", code.name())), "{}: {}", code.name(), code.meaning());
     }
@@ -80,6 +82,33 @@ fn a_file_that_cannot_be_read_is_a_diagnostic() {
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
     let found = load("big.yaml", &" ".repeat(1024 * 1024 + 1), Path::new("")).expect_err("too large");
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::FileUnreadable]);
+}
+
+/// Which it is depends on the program.
+#[test]
+fn kafka_needs_a_program_that_was_built_with_it() {
+    let text = fs::read_to_string(folder("good/anonymous.yaml")).expect("text");
+    let sink = "{ name: bus, type: kafka, brokers: [\"kafka-1.example\", \"[::1]:9093\"], topic: audit }";
+    let text = format!(
+        "{text}\naudit: {{ dir: ./audit, sinks: [{sink}] }}\ninsecure: {{ plain_audit_sinks: true }}\n"
+    );
+    let is_built_with_it = cfg!(feature = "kafka");
+    let codes = |found: &[Diagnostic]| found.iter().map(|found| found.code).collect::<Vec<_>>();
+    match load("kafka.yaml", &text, &folder("good")) {
+        Ok((compiled, warnings)) => {
+            assert!(is_built_with_it, "a sink that this program does not have");
+            assert!(codes(&warnings).contains(&Code::PlainSinkAllowed), "{}", rendered(&warnings));
+            let SinkKind::Kafka(kafka) = &compiled.settings.audit.sinks[0].kind else {
+                panic!("another sink")
+            };
+            assert_eq!(kafka.brokers, ["kafka-1.example:9092", "[::1]:9093"]);
+        }
+        Err(found) => {
+            assert!(!is_built_with_it, "{}", rendered(&found));
+            assert_eq!(codes(&found).iter().filter(|code| **code == Code::KafkaNotBuilt).count(), 1);
+            assert!(rendered(&found).contains("--features kafka"));
+        }
+    }
 }
 
 /// To open a pipe would wait for its writer, for ever.

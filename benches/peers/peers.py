@@ -21,7 +21,7 @@ from tokens import PATIENT, Tokens
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
 SETUP = "scripts/setup.sh bench"
-BUILD = "cargo build --release --bin wardgate --example bare_pingora"
+BUILD = "cargo build --release --features kafka --bin wardgate --example bare_pingora"
 ECHO_SERVER = Path(__file__).with_name("echo_server.py")
 ROUTES = 1000
 

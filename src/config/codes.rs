@@ -212,6 +212,7 @@ codes! {
     "WG197" Warning PlainSinkAllowed "audit records go over the network without TLS";
     "WG198" Error SinkSettings "settings that this type of sink does not have, or a format that it does not carry";
     "WG199" Warning EpochsNotShared "pseudonyms that change at each gateway by itself";
+    "WG200" Error KafkaNotBuilt "a sink on Kafka, and a program that was built without it";
     // FHIR services.
     "WG210" Error BadFhirService "a FHIR service whose base, upstream or host can't be one";
     "WG211" Error UnknownFhirService "a name that is no FHIR service's";

@@ -328,6 +328,8 @@ maps! {
         password_file: Text,
         path: Text,
         address: Text,
+        brokers: Texts,
+        topic: Text,
         tls: Spanned<SinkTls>,
     }
     /// How connections to a syslog server are encrypted.

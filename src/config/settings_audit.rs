@@ -79,6 +79,8 @@ pub enum SinkKind {
     Otlp(HttpEndpoint),
     /// A stream of Redis.
     RedisStream(RedisStreamSettings),
+    /// A topic of Kafka.
+    Kafka(KafkaSettings),
     /// A file elsewhere.
     File(PathBuf),
     /// Standard output.
@@ -91,7 +93,7 @@ impl SinkKind {
     /// Whether another machine says of each batch that it has it, at once.
     pub fn acknowledges(&self) -> bool {
         match self {
-            Self::Http(_) | Self::Fhir(_) | Self::RedisStream(_) | Self::Otlp(_) => true,
+            Self::Http(_) | Self::Fhir(_) | Self::RedisStream(_) | Self::Kafka(_) | Self::Otlp(_) => true,
             // A server that closes a connection has read what came; a file is on this machine.
             Self::Syslog(_) | Self::File(_) | Self::Stdout => false,
         }
@@ -104,6 +106,8 @@ impl SinkKind {
             Self::Fhir(fhir) => fhir.server.is_plain(),
             Self::Otlp(server) => server.is_plain(),
             Self::RedisStream(redis) => !redis.tls && !is_local(&redis.host),
+            // Which brokers hold the topic, and where they are, the cluster says.
+            Self::Kafka(_) => true,
             Self::Syslog(syslog) => syslog.tls.is_none() && !is_local(&syslog.host),
             Self::File(_) | Self::Stdout => false,
         }
@@ -136,6 +140,15 @@ pub struct RedisStreamSettings {
     pub key: Box<str>,
     /// So many records are kept, about; `None` keeps all.
     pub most_records: Option<usize>,
+}
+
+/// A topic of Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// Where the cluster is asked for its brokers, `host:port` each.
+    pub brokers: Vec<String>,
+    /// The topic's name.
+    pub topic: Box<str>,
 }
 
 /// A syslog server.

@@ -3,7 +3,7 @@
 # known by its key. With each kind of collector that has a server here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-for sink in operate::sinks::nothing_is_lost_in_a_long_outage operate::deliveries::soak operate::resources::soak operate::syslog::soak; do
+for sink in operate::sinks::nothing_is_lost_in_a_long_outage operate::deliveries::soak operate::resources::soak operate::syslog::soak operate::kafka::soak; do
   echo "soak: $sink"
-  cargo test --locked --test it "$sink" -- --ignored
+  cargo test --locked --features kafka --test it "$sink" -- --ignored
 done

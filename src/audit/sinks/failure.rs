@@ -23,10 +23,10 @@ pub(super) enum Failure {
         /// How long it asks to be left alone.
         wait: Option<Duration>,
     },
-    /// It answered that it will not take this: this HTTP status, and the key of the record that it names, or of the first.
+    /// It answered that it will not take this, and the key of the record that it names, or of the first.
     Refused {
-        /// The HTTP status.
-        status: u16,
+        /// The HTTP status, or a code of its own.
+        answer: String,
         /// `origin:seq`.
         key: String,
     },
@@ -57,7 +57,7 @@ impl Failure {
     /// None of these will be taken, so says a status; nobody knows which one is meant.
     pub(super) fn refused(status: StatusCode, items: &[Item]) -> Self {
         let key = items.first().map(|item| item.key.clone()).unwrap_or_default();
-        Self::Refused { status: status.as_u16(), key }
+        Self::Refused { answer: status.as_u16().to_string(), key }
     }
 
     /// How long the other side asks to be left alone.
@@ -80,9 +80,9 @@ impl fmt::Display for Failure {
             ),
             Self::TimedOut => formatter.write_str("it does not answer in time"),
             Self::Unavailable { status, .. } => write!(formatter, "it answers {status}"),
-            Self::Refused { status, key } => write!(
+            Self::Refused { answer, key } => write!(
                 formatter,
-                "it refuses what begins with record {key} with {status}: nothing behind it is delivered until it is taken; see the collector's log, its address and credentials"
+                "it refuses what begins with record {key} with {answer}: nothing behind it is delivered until it is taken; see the collector's log, its address and credentials"
             ),
             Self::Said(code) => write!(formatter, "it answers {code}: see its log and its limits"),
             Self::Unintelligible => {

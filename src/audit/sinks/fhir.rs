@@ -84,7 +84,9 @@ impl FhirSink {
             status => match judge(status) {
                 Judged::Taken => Err(Failure::Unintelligible),
                 Judged::Later => Err(Failure::Unavailable { status: status.as_u16(), wait: None }),
-                Judged::Never => Err(Failure::Refused { status: status.as_u16(), key: item.key.clone() }),
+                Judged::Never => {
+                    Err(Failure::Refused { answer: status.as_u16().to_string(), key: item.key.clone() })
+                }
             },
         }
     }

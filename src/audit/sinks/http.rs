@@ -89,7 +89,7 @@ fn bulk(answer: &[u8], items: &[Item]) -> Result<(), Stopped> {
         let why = match judge(status) {
             Judged::Taken => continue,
             Judged::Never if status == StatusCode::CONFLICT => continue,
-            Judged::Never => Failure::Refused { status: status.as_u16(), key: item.key.clone() },
+            Judged::Never => Failure::Refused { answer: status.as_u16().to_string(), key: item.key.clone() },
             Judged::Later => Failure::Unavailable { status: status.as_u16(), wait: None },
         };
         // The first of them that will never be taken is what somebody has to do something about.
@@ -142,7 +142,10 @@ mod tests {
         assert_eq!(judge(201, 409), Ok(()), "it was there already");
         let stopped = |taken, why| Err(Stopped { taken, why });
         assert_eq!(judge(201, 429), stopped(1, Failure::Unavailable { status: 429, wait: None }));
-        assert_eq!(judge(503, 400), stopped(0, Failure::Refused { status: 400, key: "o:2".to_owned() }));
+        assert_eq!(
+            judge(503, 400),
+            stopped(0, Failure::Refused { answer: "400".to_owned(), key: "o:2".to_owned() })
+        );
         for other in ["", "{}", r#"{"errors":true,"items":[]}"#] {
             assert_eq!(bulk(other.as_bytes(), &items), Err(Failure::Unintelligible.into()), "{other}");
         }

@@ -14,6 +14,8 @@ mod files;
 mod follow;
 mod http;
 mod item;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lines;
 mod otlp;
 mod quota;
@@ -40,6 +42,8 @@ use self::failure::Stopped;
 use self::fhir::FhirSink;
 use self::http::HttpSink;
 use self::item::Item;
+#[cfg(feature = "kafka")]
+use self::kafka::KafkaSink;
 use self::lines::Lines;
 use self::otlp::OtlpSink;
 use self::quota::Quota;
@@ -65,6 +69,8 @@ enum Target {
     Fhir(FhirSink),
     Otlp(OtlpSink),
     RedisStream(RedisStream),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSink),
     Lines(Lines),
     Syslog(Syslog),
 }
@@ -76,6 +82,10 @@ impl Target {
             SinkKind::Fhir(fhir) => FhirSink::open(fhir).map(Self::Fhir),
             SinkKind::Otlp(server) => OtlpSink::open(server).map(Self::Otlp),
             SinkKind::RedisStream(stream) => Ok(Self::RedisStream(RedisStream::new(stream))),
+            #[cfg(feature = "kafka")]
+            SinkKind::Kafka(topic) => Ok(Self::Kafka(KafkaSink::new(topic))),
+            #[cfg(not(feature = "kafka"))]
+            SinkKind::Kafka(_) => Err("this program was built without the feature `kafka`".to_owned()),
             SinkKind::File(path) => Ok(Self::Lines(Lines::file(path))),
             SinkKind::Stdout => Ok(Self::Lines(Lines::stdout())),
             SinkKind::Syslog(syslog) => Ok(Self::Syslog(Syslog::new(syslog, settings.format))),
@@ -97,6 +107,8 @@ impl Target {
             Self::Fhir(sink) => sink.deliver(items).await,
             Self::Otlp(sink) => sink.deliver(items).await,
             Self::RedisStream(stream) => stream.deliver(items).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.deliver(items).await,
             Self::Lines(lines) => lines.deliver(items).await,
             Self::Syslog(syslog) => syslog.deliver(items).await,
         }

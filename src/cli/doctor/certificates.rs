@@ -50,7 +50,7 @@ fn files(settings: &Settings) -> Vec<File> {
                 add(tls.and_then(|tls| tls.ca_file.as_ref()), true);
                 add(tls.and_then(|tls| tls.identity.as_ref()).map(|(chain, _)| chain), false);
             }
-            SinkKind::File(_) | SinkKind::Stdout => {}
+            SinkKind::Kafka(_) | SinkKind::File(_) | SinkKind::Stdout => {}
         }
     }
     found

@@ -61,7 +61,7 @@ fn named(config: &Path, settings: &Settings) -> Vec<(PathBuf, Kind)> {
                 let identity = to.tls.as_ref().and_then(|tls| tls.identity.as_ref());
                 secret(identity.map(|(_, key)| key));
             }
-            SinkKind::File(_) | SinkKind::Stdout => {}
+            SinkKind::Kafka(_) | SinkKind::File(_) | SinkKind::Stdout => {}
         }
     }
     let audit = &settings.audit;

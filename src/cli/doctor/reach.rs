@@ -134,6 +134,10 @@ fn sink(sink: &SinkSettings) -> Option<Place> {
             let tls = Tls { ca_file: to.ca_file.clone(), is_named: true, ..Tls::default() };
             Some(plain(&to.host, to.port, to.tls.then_some(tls)))
         }
+        SinkKind::Kafka(to) => {
+            let (host, port) = to.brokers.first()?.rsplit_once(':')?;
+            Some(plain(host, port.parse().ok()?, None))
+        }
         SinkKind::Syslog(to) => {
             let tls = to.tls.as_ref().map(|tls| Tls {
                 ca_file: tls.ca_file.clone(),

@@ -1,40 +1,39 @@
 //! Those to whom the audit trail is delivered.
 
+mod servers;
+
 use std::path::Path;
 
 use reqwest::Url;
 
+use self::servers::{is_bare, kafka, or_no_address, redis_stream, syslog};
 use super::shared_signals::authorization_file;
-use super::upstream_tls::client;
 use crate::audit::formats::Format;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{Audit, File, Sink, Text};
 use crate::config::settings::{
-    BatchShape, FhirSinkSettings, HttpEndpoint, HttpSinkSettings, RecordFormat, RedisStreamSettings,
-    SinkKind, SinkSettings, SyslogSettings, SyslogTls,
+    BatchShape, FhirSinkSettings, HttpEndpoint, HttpSinkSettings, RecordFormat, SinkKind, SinkSettings,
 };
 use crate::config::values;
-
-/// The port of syslog over TLS (RFC 5425 §4.1), and of Redis.
-const SYSLOG_PORT: u16 = 6514;
-const REDIS_PORT: u16 = 6379;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Http,
     Otlp,
     RedisStream,
+    Kafka,
     File,
     Stdout,
     Syslog,
 }
 
-const TYPES: [(&str, Type); 6] = [
+const TYPES: [(&str, Type); 7] = [
     ("http", Type::Http),
     ("otlp", Type::Otlp),
     ("redis_stream", Type::RedisStream),
+    ("kafka", Type::Kafka),
     ("file", Type::File),
     ("stdout", Type::Stdout),
     ("syslog", Type::Syslog),
@@ -54,6 +53,7 @@ impl Type {
         match self {
             Self::Http => &["wardgate", "ocsf", "fhir"],
             Self::Otlp => &["wardgate"],
+            Self::Kafka => &["wardgate", "ocsf", "cef"],
             Self::RedisStream | Self::File | Self::Stdout => &["wardgate", "ocsf", "fhir", "cef", "syslog"],
             Self::Syslog => &["syslog", "cef", "ocsf", "wardgate"],
         }
@@ -95,18 +95,28 @@ pub(super) fn compile(
             let message = "this is the trail's own directory";
             report.add(Code::SinkSettings, text, message, "name a file outside of `audit.dir`");
         }
+        if kind == Type::Kafka && !cfg!(feature = "kafka") {
+            let message = "this program was built without Kafka";
+            let help = "build it with `cargo build --release --features kafka`";
+            report.add(Code::KafkaNotBuilt, word, message, help);
+        }
         let address = item.value.url.as_ref().or(item.value.address.as_ref());
+        let address = address.or_else(|| item.value.brokers.items().first());
         if let (Some(settings), Some(address)) = (&settings, address)
             && settings.is_plain()
             && !may_be_plain
         {
             let message = "audit records would go over the network unencrypted";
-            let encrypted = match kind {
-                Type::Syslog => "`tls: {}`",
-                Type::RedisStream => "`rediss://`",
-                _ => "`https://`",
+            let (encrypted, otherwise) = match kind {
+                Type::Syslog => ("write `tls: {}`", "for a test"),
+                Type::RedisStream => ("write `rediss://`", "for a test"),
+                Type::Kafka => (
+                    "Kafka is spoken to without TLS",
+                    "where the network itself encrypts all the way to every broker",
+                ),
+                _ => ("write `https://`", "for a test"),
             };
-            let help = format!("write {encrypted}; for a test, `insecure: {{ plain_audit_sinks: true }}`");
+            let help = format!("{encrypted}; {otherwise}, `insecure: {{ plain_audit_sinks: true }}`");
             report.add(Code::PlainSink, address, message, help);
         }
         if let (Some(name), Some(kind)) = (name, settings) {
@@ -128,7 +138,7 @@ pub(super) fn compile(
 
 /// Reports keys that say nothing at this type.
 fn check_keys(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) {
-    use Type::{File, Http, Otlp, RedisStream, Syslog};
+    use Type::{File, Http, Kafka, Otlp, RedisStream, Syslog};
     let text = |given: Option<&Text>| given.map(Place::from);
     let keys: [(&str, Option<Place>, &[Type]); 10] = [
         ("url", text(schema.url.as_ref()), &[Http, Otlp, RedisStream]),
@@ -142,8 +152,12 @@ fn check_keys(schema: &Sink, kind: Type, word: &str, report: &mut Report<'_>) {
         ("path", text(schema.path.as_ref()), &[File]),
         ("address", text(schema.address.as_ref()), &[Syslog]),
     ];
-    let tls = ("tls", schema.tls.as_ref().map(Place::from), &[Syslog] as &[Type]);
-    for (key, place, kinds) in keys.into_iter().chain([tls]) {
+    let others: [(&str, Option<Place>, &[Type]); 3] = [
+        ("brokers", schema.brokers.as_ref().map(Place::from), &[Kafka]),
+        ("topic", text(schema.topic.as_ref()), &[Kafka]),
+        ("tls", schema.tls.as_ref().map(Place::from), &[Syslog]),
+    ];
+    for (key, place, kinds) in keys.into_iter().chain(others) {
         if let Some(place) = place.filter(|_| !kinds.contains(&kind)) {
             let help =
                 if (kind, key) == (Syslog, "ca_file") { "write it under `tls`" } else { "leave it out" };
@@ -188,6 +202,7 @@ fn settings(
             endpoint(example, schema, place, base_dir, report).map(SinkKind::Otlp)
         }
         Type::RedisStream => redis_stream(schema, place, base_dir, report).map(SinkKind::RedisStream),
+        Type::Kafka => kafka(schema, place, report).map(SinkKind::Kafka),
         Type::File => {
             let path = report.required(&schema.path, "path", place, "/mnt/audit/copy.jsonl")?;
             Some(SinkKind::File(base_dir.join(values::filled(report, path))))
@@ -261,85 +276,4 @@ fn endpoint(
     let help = "write `https://host/path`, without user and password: those belong into `authorization_file`";
     let url = or_no_address(url, text, help, report)?;
     Some(HttpEndpoint { url, authorization_file, ca_file })
-}
-
-fn redis_stream(
-    schema: &Sink,
-    place: Place,
-    base_dir: &Path,
-    report: &mut Report<'_>,
-) -> Option<RedisStreamSettings> {
-    let ca_file = schema.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
-    let password_file = schema.password_file.as_ref().map(|text| values::file(report, base_dir, text));
-    let username = schema.username.as_ref().map(|text| values::filled(report, text).into());
-    let most_records = values::count(report, &schema.max_records, 1..=1_000_000_000);
-    let key = schema.key.as_ref().map_or("wardgate:audit", |text| values::filled(report, text));
-    let text = report.required(&schema.url, "url", place, "\"rediss://redis.example:6380\"")?;
-    let url = Url::parse(&text.value).ok().filter(|url| {
-        matches!(url.scheme(), "redis" | "rediss")
-            && url.host_str().is_some_and(|host| !host.is_empty())
-            && is_bare(url)
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    let database = url.as_ref().and_then(|url| match url.path().trim_start_matches('/') {
-        "" => Some(0),
-        number => number.parse().ok().filter(|number| (0..=1_000_000).contains(number)),
-    });
-    let help = "write `rediss://host:port`; user and password stand in `username` and `password_file`";
-    let (url, database) = or_no_address(url.zip(database), text, help, report)?;
-    Some(RedisStreamSettings {
-        host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-        port: url.port().unwrap_or(REDIS_PORT),
-        tls: url.scheme() == "rediss",
-        database,
-        username,
-        password_file,
-        ca_file,
-        key: key.into(),
-        most_records,
-    })
-}
-
-fn syslog(schema: &Sink, place: Place, base_dir: &Path, report: &mut Report<'_>) -> Option<SyslogSettings> {
-    let tls = schema.tls.as_ref().map(|tls| {
-        let tls = &tls.value;
-        let ca_file = tls.ca_file.as_ref().map(|text| values::file(report, base_dir, text));
-        let server_name = tls.server_name.as_ref().map(|text| values::filled(report, text).into());
-        let identity = match (tls.cert_file.as_ref(), tls.key_file.as_ref()) {
-            (Some(certificate), Some(key)) => Some(client(report, base_dir, certificate, key)),
-            (None, None) => None,
-            (Some(one), None) | (None, Some(one)) => {
-                let message = "a certificate and its key belong together";
-                report.add(Code::MissingKey, one, message, "write both `cert_file` and `key_file`");
-                None
-            }
-        };
-        SyslogTls { ca_file, server_name, identity }
-    });
-    let text = report.required(&schema.address, "address", place, "\"siem.example:6514\"")?;
-    // With a scheme before it an address is read as a URL's: brackets, ports and all.
-    let url = Url::parse(&format!("syslog://{}", text.value)).ok().filter(|url| {
-        url.host_str().is_some_and(|host| !host.is_empty())
-            && is_bare(url)
-            && url.path().is_empty()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    let url = or_no_address(url, text, "write `host:port`, as in `siem.example:6514`", report)?;
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    Some(SyslogSettings { host, port: url.port().unwrap_or(SYSLOG_PORT), tls })
-}
-
-/// Whether it holds no user and no password.
-fn is_bare(url: &Url) -> bool {
-    url.username().is_empty() && url.password().is_none()
-}
-
-fn or_no_address<T>(read: Option<T>, text: &Text, help: &str, report: &mut Report<'_>) -> Option<T> {
-    if read.is_none() {
-        // What is written there may hold a password.
-        report.add(Code::BadSinkAddress, text, "this is not the address of a collector", help);
-    }
-    read
 }

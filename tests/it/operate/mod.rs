@@ -10,6 +10,8 @@ mod flood;
 mod formats;
 mod identity;
 mod journal;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod load;
 mod proxying;
 mod pseudonyms;
