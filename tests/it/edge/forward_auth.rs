@@ -69,12 +69,15 @@ impl Drop for Front {
 }
 
 #[test]
+/// Method, target, headers and the status that is due.
+type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], u16);
+
 fn nginx_lets_through_what_the_proxy_does() {
     let (upstream, signer) = (Recorder::start(), Signer::new());
     let front = Front::start(&upstream, &signer);
     let (own, old) = (signer.bearer("p1", "aal1", 42), signer.bearer("p1", "aal2", 4000));
     let csv = ("Content-Type", "text/csv");
-    let cases: &[(&str, &str, &[(&str, &str)], u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", "/r/a?b=1", &[], 200),
         ("DELETE", "/r/a", &[], 200),
         ("POST", "/r/a", &[], 405),
