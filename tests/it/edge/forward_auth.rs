@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use super::backends::{ROUTES, setup};
 use crate::support::{Gateway, Recorder, Signer, eventually, free_address, http};
 
+/// Method, target, headers and the status that is due.
+type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], u16);
+
 /// A gateway that proxies at its address, and answers nginx on a socket; nginx with the shipped configuration.
 struct Front {
     gateway: Gateway,
@@ -69,9 +72,6 @@ impl Drop for Front {
 }
 
 #[test]
-/// Method, target, headers and the status that is due.
-type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], u16);
-
 fn nginx_lets_through_what_the_proxy_does() {
     let (upstream, signer) = (Recorder::start(), Signer::new());
     let front = Front::start(&upstream, &signer);
