@@ -362,6 +362,8 @@ pub enum OutcomeResult {
     ClientGone,
     /// The gateway itself stopped it part of the way, for the reason given: whether it took effect is unknown.
     NotCompleted,
+    /// Another proxy was told that it may forward it; what came of it is not seen here.
+    NotObserved,
 }
 
 /// A method as a bounded word.

@@ -87,11 +87,13 @@ fn check_listeners(
         let schema = file.listeners.items().get(position);
         let place = schema.map(Place::from);
         // How requests are read (`reading`) is taken over; what the socket was opened with is not.
-        let ListenerSettings { name, address, reading: _, limits, announcers, tls, h2c } = new;
+        let ListenerSettings { name, address, mode, reading: _, limits, announcers, tls, h2c } = new;
         let of_name = schema.and_then(|item| item.value.name.as_ref()).map(Place::from).or(place);
         differs(*name != old.name, &format!("listeners[{position}].name"), of_name, report);
         let of_address = schema.and_then(|item| item.value.address.as_ref()).map(Place::from).or(place);
         differs(*address != old.address, &format!("listeners[{position}].address"), of_address, report);
+        let of_mode = schema.and_then(|item| item.value.mode.as_ref()).map(Place::from).or(place);
+        differs(*mode != old.mode, &format!("listeners[{position}].mode"), of_mode, report);
         differs(*limits != old.limits, &format!("listeners[{position}].limits"), place, report);
         differs(*tls != old.tls, &format!("listeners[{position}].tls"), place, report);
         differs(*h2c != old.h2c, &format!("listeners[{position}].h2c"), place, report);

@@ -149,6 +149,7 @@ maps! {
     Listener {
         name: Text,
         address: Text,
+        mode: Text,
         trusted_proxies: Texts,
         limits: Limits,
         proxy_protocol: Spanned<ProxyProtocol>,

@@ -105,6 +105,16 @@ impl Settings {
     }
 }
 
+/// What a listener does with requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// It forwards what is permitted.
+    #[default]
+    Proxy,
+    /// It answers another proxy, which describes a request and forwards it or not.
+    ForwardAuth,
+}
+
 /// One listener.
 #[derive(Debug, Clone)]
 pub struct ListenerSettings {
@@ -112,6 +122,8 @@ pub struct ListenerSettings {
     pub name: Box<str>,
     /// Where it listens.
     pub address: ListenAddress,
+    /// What is done with its requests.
+    pub mode: ListenerMode,
     /// How its requests are read.
     pub reading: Reading,
     /// How much and how long it lets its clients.

@@ -30,13 +30,15 @@ pub enum BodyFault {
     Incomplete,
     /// The client sent too slowly.
     TooSlow,
+    /// It goes past the gateway: another proxy has it.
+    Unseen,
 }
 
 impl From<BodyFault> for Reason {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::TooLarge => Self::BodyTooLarge,
-            BodyFault::Incomplete => Self::BodyIncomplete,
+            BodyFault::Incomplete | BodyFault::Unseen => Self::BodyIncomplete,
             BodyFault::TooSlow => Self::ClientTooSlow,
         }
     }
@@ -256,7 +258,11 @@ async fn read_body(
         return Ok(BodyReading::Unreadable);
     }
     let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
-    let bytes = source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await.map_err(Reason::from)?;
+    let bytes = match source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await {
+        Ok(bytes) => bytes,
+        Err(BodyFault::Unseen) => return Ok(BodyReading::Unreadable),
+        Err(fault) => return Err(fault.into()),
+    };
     let read = if question.is_fhir_form() { BodyFacts::read_search } else { BodyFacts::read };
     Ok(match read(shape.media, &bytes) {
         Some(facts) => BodyReading::Read(facts),

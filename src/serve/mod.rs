@@ -12,6 +12,7 @@ pub mod door;
 pub mod edge;
 mod faults;
 mod finish;
+mod forward_auth;
 mod framing;
 mod goodbye;
 mod h2;

@@ -32,7 +32,7 @@ use super::signals;
 use super::trace::{self, Tracer};
 use super::upstream::{Destination, Line, prepare_response, prepare_trailers};
 use crate::audit::event::OutcomeResult;
-use crate::config::settings::ListenerSettings;
+use crate::config::settings::{ListenerMode, ListenerSettings};
 use crate::decision::Reason;
 use crate::enforce::{Arrival, Ending, Gate};
 use crate::request::Facts;
@@ -86,6 +86,9 @@ impl ProxyHttp for Gateway {
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let trusted = trace::is_trusted(intake::direct_peer(session), &reading.trusted_proxies);
         context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
+        if self.listener.mode == ListenerMode::ForwardAuth {
+            return Box::pin(self.forward_auth(session, context)).await.map(|()| true);
+        }
         let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
                 let arrival = self.arrival(context, &method, Err(crate::request::Unreadable::NotOriginForm));

@@ -155,6 +155,21 @@ impl Upstreams {
         Ok(())
     }
 
+    /// What the application is told about the caller, where another proxy forwards the request: the headers that
+    /// `inject` and `identity` ask for, and none else.
+    ///
+    /// # Errors
+    /// A value can't be written as a header, or not be signed.
+    pub fn told(&self, departure: &Departure<'_>) -> pingora::Result<RequestHeader> {
+        let mut told = RequestHeader::build(http::Method::GET, b"/", Some(4))?;
+        if let (Some(upstream), Some(subject)) =
+            (self.upstreams.get(departure.upstream), departure.admission.permit().subject())
+        {
+            self.identify(&mut told, upstream, departure, subject)?;
+        }
+        Ok(told)
+    }
+
     fn identify(
         &self,
         request: &mut RequestHeader,

@@ -113,7 +113,9 @@ fn session(what: &'static str, result: &'static str) -> SessionEvent<'static> {
 
 /// Intents with what came of them.
 fn requests(lines: &mut Lines) {
-    use OutcomeResult::{ClientGone, Completed, NotCompleted, NotForwarded, Unknown, UpstreamUnreachable};
+    use OutcomeResult::{
+        ClientGone, Completed, NotCompleted, NotForwarded, NotObserved, Unknown, UpstreamUnreachable,
+    };
     let mut number = 0;
     let mut pair = |change: &dyn Fn(&mut DecisionEvent<'static>), result, status| {
         number += 1;
@@ -149,6 +151,7 @@ fn requests(lines: &mut Lines) {
         (Unknown, None),
         (ClientGone, Some(200)),
         (NotCompleted, Some(413)),
+        (NotObserved, None),
     ] {
         pair(&|_| (), result, status);
     }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{limits, tls};
+use super::{fronts, limits, tls};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{File, Given, Limits, Listener, Text};
-use crate::config::settings::{ListenAddress, ListenerSettings, ShutdownSettings, UpgradeSettings};
+use crate::config::settings::{
+    ListenAddress, ListenerMode, ListenerSettings, ShutdownSettings, UpgradeSettings,
+};
 use crate::config::values::{self, seconds};
 use crate::request::facts::Reading;
 
@@ -78,7 +80,8 @@ fn listener<'s>(
     taken: &mut Taken<'s>,
     report: &mut Report<'_>,
 ) -> Option<ListenerSettings> {
-    let trusted_proxies = networks(schema.trusted_proxies.items(), report);
+    let mode = values::choice(report, &schema.mode, &fronts::MODES, ListenerMode::Proxy);
+    let mut trusted_proxies = networks(schema.trusted_proxies.items(), report);
     let (header_bytes, header_count) = headers(schema.limits.as_ref(), report);
     let limits = limits::listener(schema.limits.as_ref(), report);
     let tls = schema.tls.as_ref().map(|map| tls::compile(map, base_dir, report));
@@ -92,10 +95,14 @@ fn listener<'s>(
         let help = "let the peer announce its clients: `proxy_protocol: { from: [unix] }`";
         report.add(Code::NoPeerAddress, proxy, "a peer on a Unix socket has no address", help);
     }
+    if mode == ListenerMode::ForwardAuth {
+        fronts::check_listener(schema, &address, text, report);
+        trusted_proxies = fronts::neighbours();
+    }
     let announcers = limits::announcers(schema.proxy_protocol.as_ref(), &address, report);
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
     let reading = Reading { trusted_proxies, header_bytes, header_count };
-    Some(ListenerSettings { name, address, reading, limits, announcers, tls, h2c })
+    Some(ListenerSettings { name, address, mode, reading, limits, announcers, tls, h2c })
 }
 
 fn headers(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {

@@ -14,6 +14,7 @@ mod detections;
 mod endpoints;
 mod entries;
 mod fhir;
+mod fronts;
 mod inject;
 mod issuers;
 mod keys;
@@ -84,6 +85,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     anonymous::check_store(&drafts, &state, report);
     possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
+    fronts::check_policy(file, &listening.listeners, &drafts, report);
     let cases = cases::compile(file, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {

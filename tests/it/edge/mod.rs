@@ -5,6 +5,7 @@ mod backends;
 mod clients;
 mod drain;
 mod faults;
+mod forward_auth;
 mod frames;
 mod grpc;
 mod h2;

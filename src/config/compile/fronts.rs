@@ -1,0 +1,87 @@
+//! Listeners that answer other proxies: who may ask, and what they can't do.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::routes::Draft;
+use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
+use crate::config::report::Report;
+use crate::config::schema::{File, Listener, Text};
+use crate::config::settings::{ListenAddress, ListenerMode, ListenerSettings};
+
+/// The words of `mode`.
+pub(super) const MODES: [(&str, ListenerMode); 2] =
+    [("proxy", ListenerMode::Proxy), ("forward_auth", ListenerMode::ForwardAuth)];
+
+const ANOTHER_LISTENER: &str =
+    "let a gateway with listeners of `mode: proxy` serve this, in a configuration of its own";
+
+/// This machine's own addresses: the proxy that asks is believed about who its client is.
+pub(super) fn neighbours() -> Vec<IpNet> {
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(IpNet::from).to_vec()
+}
+
+/// Checks one listener that answers other proxies.
+pub(super) fn check_listener(
+    schema: &Listener,
+    address: &ListenAddress,
+    text: &Text,
+    report: &mut Report<'_>,
+) {
+    if let ListenAddress::Tcp(address) = address
+        && !address.ip().is_loopback()
+    {
+        let message =
+            format!("whoever reaches `{address}` could claim to be any proxy, and learn what is permitted");
+        let help = "listen where only the proxy reaches it: `127.0.0.1:port`, `[::1]:port` or `unix:/path`";
+        report.add(Code::ExposedFront, text, message, help);
+    }
+    let proxies = schema.trusted_proxies.as_ref().map(Place::from);
+    let announcers = schema.proxy_protocol.as_ref().map(Place::from);
+    let tls = schema.tls.as_ref().map(Place::from);
+    for (key, place) in [("trusted_proxies", proxies), ("proxy_protocol", announcers), ("tls", tls)] {
+        if let Some(place) = place {
+            let message =
+                format!("`{key}` means nothing here: the proxy asks from this machine and is believed");
+            report.add(Code::NotInThisMode, place, message, format!("take `{key}` out"));
+        }
+    }
+}
+
+/// Refuses what needs more of a request than another proxy tells. Any request may come in at any listener.
+pub(super) fn check_policy(
+    file: &File,
+    listeners: &[ListenerSettings],
+    drafts: &[Draft<'_>],
+    report: &mut Report<'_>,
+) {
+    if !listeners.iter().any(|listener| listener.mode == ListenerMode::ForwardAuth) {
+        return;
+    }
+    for sign_in in file.issuers.items().iter().filter_map(|issuer| issuer.value.sign_in.as_ref()) {
+        let message =
+            "people can't sign in where another proxy forwards: their session would reach the application";
+        report.add(Code::NotInThisMode, sign_in, message, ANOTHER_LISTENER);
+    }
+    for draft in drafts {
+        let report = &mut report.within("route", Some(draft.route.id.as_ref()));
+        if draft.route.needs_body() {
+            let message = "a rule reads the body, which a listener of `mode: forward_auth` never sees";
+            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+        }
+        if draft.route.anonymous.is_some() {
+            let message = "who has not signed in can't confirm anything where another proxy forwards";
+            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+        }
+        if draft.route.fhir.is_some() {
+            let message = "what is searched in FHIR may stand in a form, which a listener of `mode: forward_auth` never sees";
+            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+        }
+        if draft.route.cors.is_some() {
+            let message = "preflights can't be answered by a listener of `mode: forward_auth`";
+            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+        }
+    }
+}
