@@ -177,17 +177,22 @@ setup_grpc() {
   pypi grpcio "$GRPC_VERSION"
 }
 
-# Checks what the audit trail becomes in the formats of others.
-setup_formats() {
-  if cmp -s "$FORMATS/requirements.txt" .tools/formats/requirements.txt; then
-    say "$FORMATS: PyPI packages present"
+# Installs what FOLDER/requirements.txt lists into an environment of its own below .tools.
+pypi_requirements() { # FOLDER ENVIRONMENT
+  if cmp -s "$1/requirements.txt" ".tools/$2/requirements.txt"; then
+    say "$1: PyPI packages present"
     return
   fi
-  say "$FORMATS: installing from PyPI into .tools/formats"
-  python3 -m venv --clear .tools/formats
-  .tools/formats/bin/pip install --quiet --disable-pip-version-check --requirement "$FORMATS/requirements.txt" ||
-    fail "pip could not install $FORMATS/requirements.txt: check the network, then run 'make $target' again"
-  cp "$FORMATS/requirements.txt" .tools/formats/
+  say "$1: installing from PyPI into .tools/$2"
+  python3 -m venv --clear ".tools/$2"
+  ".tools/$2/bin/pip" install --quiet --disable-pip-version-check --requirement "$1/requirements.txt" ||
+    fail "pip could not install $1/requirements.txt: check the network, then run 'make $target' again"
+  cp "$1/requirements.txt" ".tools/$2/"
+}
+
+# Checks what the audit trail becomes in the formats of others.
+setup_formats() {
+  pypi_requirements "$FORMATS" formats
 }
 
 # A FHIR server.
@@ -218,15 +223,7 @@ need_basics() {
 
 # Judges the chart, the manifests and the image's list of parts.
 setup_deploy() {
-  if cmp -s "$DEPLOY/requirements.txt" .tools/deploy/requirements.txt; then
-    say "$DEPLOY: PyPI packages present"
-  else
-    say "$DEPLOY: installing from PyPI into .tools/deploy"
-    python3 -m venv --clear .tools/deploy
-    .tools/deploy/bin/pip install --quiet --disable-pip-version-check --requirement "$DEPLOY/requirements.txt" ||
-      fail "pip could not install $DEPLOY/requirements.txt: check the network, then run 'make $target' again"
-    cp "$DEPLOY/requirements.txt" .tools/deploy/requirements.txt
-  fi
+  pypi_requirements "$DEPLOY" deploy
   if .tools/bin/helm version >/dev/null 2>&1 && .tools/bin/kubectl version --client >/dev/null 2>&1; then
     say "helm, kubectl: present"
     return

@@ -4,8 +4,7 @@
 //! together without one.
 
 use http::Method;
-use wardgate::identity::Level;
-use wardgate::policy::{Access, Index, Match, Route, Template, TierIndex};
+use wardgate::policy::{Access, Index, Match, Route, Template};
 use wardgate::request::Facts;
 use wardgate::request::host::Host;
 use wardgate::request::target::Target;
@@ -148,27 +147,9 @@ fn shape(number: usize, value: u64) -> Shape {
 
 fn route(host: Option<&str>, template: &str) -> Route {
     Route {
-        id: "r".into(),
-        label: None,
         host: host.map(Into::into),
-        template: Template::parse(template).expect("a template"),
-        fhir: None,
         methods: vec![Method::GET, Method::HEAD],
-        websocket: false,
-        upstream: 0,
-        reading: wardgate::request::PathReading::STRICT,
-        timeouts: wardgate::policy::route::UpstreamTimeouts::default(),
         access: Access::Protected,
-        anonymous: None,
-        tier: TierIndex(0),
-        data_floor: Level::NONE,
-        patient: None,
-        refine: Vec::new(),
-        lower_risk: None,
-        deny: Vec::new(),
-        any_of: Vec::new(),
-        cors: None,
-        body_bytes: None,
-        rate_limits: Vec::new(),
+        ..Route::public("r", Template::parse(template).expect("a template"))
     }
 }

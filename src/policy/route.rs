@@ -166,16 +166,15 @@ impl Route {
         self.refine.iter().map(|refine| refine.tier).fold(self.tier, TierIndex::max)
     }
 
-    /// A bare route for tests of what only looks at host, path and methods (comma-separated).
-    #[cfg(test)]
-    pub fn sample(host: &str, path: &str, methods: &str) -> Self {
+    /// A public route of the lowest tier, to the first upstream, that takes no method yet and asks for nothing.
+    pub fn public(id: impl Into<Box<str>>, template: Template) -> Self {
         Self {
-            id: path.into(),
+            id: id.into(),
             label: None,
-            host: if host.is_empty() { None } else { Some(host.into()) },
-            template: Template::parse(path).expect("template"),
+            host: None,
+            template,
             fhir: None,
-            methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
+            methods: Vec::new(),
             websocket: false,
             upstream: 0,
             reading: PathReading::STRICT,
@@ -192,6 +191,16 @@ impl Route {
             cors: None,
             body_bytes: None,
             rate_limits: Vec::new(),
+        }
+    }
+
+    /// A bare route for tests of what only looks at host, path and methods (comma-separated).
+    #[cfg(test)]
+    pub fn sample(host: &str, path: &str, methods: &str) -> Self {
+        Self {
+            host: if host.is_empty() { None } else { Some(host.into()) },
+            methods: methods.split(',').map(|method| method.parse().expect("method")).collect(),
+            ..Self::public(path, Template::parse(path).expect("template"))
         }
     }
 }

@@ -13,11 +13,9 @@ use crate::config::schema::{
 };
 use crate::config::settings::UpstreamSettings;
 use crate::config::values::{self, Names};
-use crate::identity::Level;
 use crate::identity::smart::Dialect;
-use crate::policy::route::UpstreamTimeouts;
 use crate::policy::template::Step;
-use crate::policy::{Access, FhirMatch, FhirService, RateLimit, Route, Template, TierIndex};
+use crate::policy::{Access, FhirMatch, FhirService, RateLimit, Route, Template};
 use crate::request::PathReading;
 use crate::request::fhir::{Interaction, Version, types};
 
@@ -297,10 +295,7 @@ pub(super) fn public_routes(
             }
             let Ok(template) = Template::parse(&format!("{}{path}", service.base)) else { continue };
             routes.push(Route {
-                id: id.into(),
-                label: None,
                 host: service.host.clone(),
-                template,
                 fhir: Some(FhirMatch {
                     service: position,
                     interactions: vec![interaction],
@@ -308,24 +303,11 @@ pub(super) fn public_routes(
                     operations: Vec::new(),
                 }),
                 methods: interaction.methods().to_vec(),
-                websocket: false,
                 upstream: service.upstream,
-                reading: PathReading::STRICT,
-                timeouts: UpstreamTimeouts::default(),
-                access: Access::Public,
-                anonymous: None,
-                tier: TierIndex(0),
-                data_floor: Level::NONE,
-                patient: None,
-                refine: Vec::new(),
-                lower_risk: None,
-                deny: Vec::new(),
-                any_of: Vec::new(),
-                cors: None,
-                body_bytes: None,
                 rate_limits: (0..limits.len())
                     .filter(|at| limits.get(*at).is_some_and(|limit| limit.everywhere))
                     .collect(),
+                ..Route::public(id, template)
             });
         }
     }

@@ -50,6 +50,19 @@ impl Collector {
         collector
     }
 
+    /// A part of a configuration: what is recorded comes here, and how durable it is first with the tiers `moderate` and `high`.
+    pub fn audit(&self, [moderate, high]: [&str; 2]) -> String {
+        format!(
+            "audit: {{ dir: ./audit, sinks: [{{ name: siem, type: http, url: \"http://{}/audit\" }}] }}
+tiers:
+  - {{ name: low, assurance: aal1, audit: buffered }}
+  - {{ name: moderate, assurance: aal1, audit: {moderate} }}
+  - {{ name: high, assurance: aal1, audit: {high} }}
+  - {{ name: critical, assurance: aal2, audit: synced, max_age: 60s, each_action_needs_new_proof: true }}",
+            self.address
+        )
+    }
+
     pub fn becomes(&self, mode: &str) {
         std::fs::write(self.dir.path().join("unfinished"), mode).expect("written");
         std::fs::rename(self.dir.path().join("unfinished"), self.dir.path().join("mode")).expect("renamed");
@@ -375,16 +388,7 @@ fn a_tier_whose_records_must_be_elsewhere_waits_for_the_collector() {
     let collector = Collector::start("ok");
     let (upstream, signer) = (Recorder::start(), Signer::new());
     let setup = setup(upstream.address, &signer, |text| {
-        let audit = format!(
-            "audit: {{ dir: ./audit, sinks: [{{ name: siem, type: http, url: \"http://{}/audit\" }}] }}
-tiers:
-  - {{ name: low, assurance: aal1, audit: buffered }}
-  - {{ name: moderate, assurance: aal1, audit: written }}
-  - {{ name: high, assurance: aal1, audit: remote }}
-  - {{ name: critical, assurance: aal2, audit: synced, max_age: 60s, each_action_needs_new_proof: true }}",
-            collector.address
-        );
-        text.replace("audit: { dir: ./audit }", &audit)
+        text.replace("audit: { dir: ./audit }", &collector.audit(["written", "remote"]))
     });
     let gateway = setup.start();
     let token = proofs(&gateway, &signer, 1).remove(0);

@@ -14,16 +14,7 @@ fn no_record_is_lost_while_new_programs_take_over() {
     let collector = Collector::start("ok");
     let (upstream, signer) = (Recorder::start(), Signer::new());
     let line = Line::start(setup(&upstream, &signer, |text| {
-        let audit = format!(
-            "audit: {{ dir: ./audit, sinks: [{{ name: siem, type: http, url: \"http://{}/audit\" }}] }}
-tiers:
-  - {{ name: low, assurance: aal1, audit: buffered }}
-  - {{ name: moderate, assurance: aal1, audit: remote }}
-  - {{ name: high, assurance: aal1, audit: written }}
-  - {{ name: critical, assurance: aal2, audit: synced, max_age: 60s, each_action_needs_new_proof: true }}",
-            collector.address
-        );
-        text.replace("audit: { dir: ./audit }", &audit)
+        text.replace("audit: { dir: ./audit }", &collector.audit(["remote", "written"]))
     }));
     let token = signer.bearer("p1", "aal1", 5);
     let (is_over, served, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
