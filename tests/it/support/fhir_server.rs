@@ -8,14 +8,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{eventually, free_address, http};
+use super::{eventually, free_address, http, send_signal};
+
+/// The file of its settings, in its storage.
+const SETTINGS: &str = "settings.yaml";
 
 /// The server; ends with the value.
 pub struct FhirServer {
     process: Child,
     /// Where it listens; its base is `/fhir`.
     pub address: SocketAddr,
-    _storage: TempDir,
+    storage: TempDir,
 }
 
 impl FhirServer {
@@ -26,22 +29,38 @@ impl FhirServer {
             "base_url: http://{address}/fhir\ndata_dir: {}\nlog_inbound: false\nvalidation: {{ inbound: 'off' }}\nsimulator: {{ enabled: false }}\n",
             storage.path().display()
         );
-        let file = storage.path().join("settings.yaml");
-        std::fs::write(&file, settings).expect("writable");
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/sekmet-fhir/bin/sekmet");
-        let process = Command::new(program)
-            .args(["serve", "--host", "127.0.0.1", "--port", &address.port().to_string(), "--config"])
-            .arg(&file)
-            .current_dir(storage.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the FHIR server starts; `scripts/setup.sh test` installs it");
-        let server = Self { process, address, _storage: storage };
-        eventually("the FHIR server is up", Duration::from_secs(60), || {
-            http::get(address, "/fhir/metadata").is_ok_and(|answer| answer.status == 200)
-        });
+        std::fs::write(storage.path().join(SETTINGS), settings).expect("writable");
+        let server = Self { process: spawn(address, storage.path()), address, storage };
+        server.wait_until_up();
         server
+    }
+
+    fn wait_until_up(&self) {
+        eventually("the FHIR server is up", Duration::from_secs(60), || {
+            http::get(self.address, "/fhir/metadata").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// Ends it at once, without a chance to write anything.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("ended");
+    }
+
+    /// Starts it again after [`Self::kill`], with what it has kept.
+    pub fn restart(&mut self) {
+        self.process = spawn(self.address, self.storage.path());
+        self.wait_until_up();
+    }
+
+    /// Stops it where it is, as a hung machine would; its connections stay open.
+    pub fn freeze(&self) {
+        send_signal(self.process.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        send_signal(self.process.id(), "CONT");
     }
 
     /// Stores resources in one transaction, past the gateway.
@@ -56,6 +75,17 @@ impl FhirServer {
         let stored = stored.expect("an answer");
         assert_eq!(stored.status, 200, "{}", stored.body);
     }
+}
+
+fn spawn(address: SocketAddr, storage: &Path) -> Child {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/sekmet-fhir/bin/sekmet");
+    Command::new(program)
+        .args(["serve", "--host", "127.0.0.1", "--port", &address.port().to_string(), "--config", SETTINGS])
+        .current_dir(storage)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the FHIR server starts; `scripts/setup.sh test` installs it")
 }
 
 fn text<'r>(resource: &'r Value, name: &str) -> &'r str {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{canaries, free_address, http};
+use super::{canaries, free_address, http, send_signal};
 
 const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: gateway.example\r\nConnection: close\r\n\r\n";
 
@@ -270,12 +270,7 @@ impl Gateway {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.pid().to_string())
-            .status()
-            .expect("kill runs");
-        assert!(sent.success(), "the gateway is gone");
+        send_signal(self.pid(), name);
     }
 
     /// Lets the program's files grow no further than this many bytes; `None` lifts the limit.

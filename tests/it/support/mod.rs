@@ -26,6 +26,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+/// Sends a signal, such as `TERM`, to a process that a test has started.
+pub fn send_signal(process: u32, name: &str) {
+    let sent = std::process::Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
+    assert!(sent.expect("kill runs").success(), "the process is gone");
+}
+
 /// An address on loopback that was free a moment ago.
 ///
 /// Below the range from which systems take the ports of outgoing connections, and a new one each time: else a client

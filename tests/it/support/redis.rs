@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wardgate::config::settings::{RedisSettings, RedisTopology};
 
-use super::{eventually, free_address};
+use super::{eventually, free_address, send_signal};
 
 /// A server; ends with the value.
 pub struct Redis {
@@ -111,8 +111,7 @@ impl Redis {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
-        assert!(sent.expect("kill runs").success());
+        send_signal(self.process.id(), name);
     }
 
     /// How a gateway reaches it.
