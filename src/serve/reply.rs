@@ -3,12 +3,13 @@
 mod browser;
 mod events;
 mod fhir;
+mod fronts;
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
@@ -204,18 +205,6 @@ impl Reply {
             }
             header.insert_header(http::header::ACCESS_CONTROL_MAX_AGE, settings.max_age)?;
         }
-        Ok(Self { header, body: Bytes::new() })
-    }
-
-    /// Leave for another proxy to forward a request, with what it is to tell the application about its caller.
-    pub fn leave(id: Uuid, told: &RequestHeader) -> pingora::Result<Self> {
-        let mut header = ResponseHeader::build(StatusCode::OK, Some(8))?;
-        for (name, value) in &told.headers {
-            header.insert_header(name.clone(), value.clone())?;
-        }
-        header.insert_header(http::header::CONTENT_LENGTH, 0)?;
-        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
-        header.insert_header(DECISION_HEADER, id.to_string())?;
         Ok(Self { header, body: Bytes::new() })
     }
 

@@ -15,6 +15,7 @@ mod browser;
 mod day;
 mod dpop;
 mod edge;
+mod fronts;
 mod hostile;
 mod operate;
 mod pods;

@@ -5,7 +5,6 @@ mod backends;
 mod clients;
 mod drain;
 mod faults;
-mod forward_auth;
 mod frames;
 mod grpc;
 mod h2;

@@ -25,7 +25,7 @@ mod stopping;
 mod streaming;
 mod syslog;
 mod trail;
-mod websocket;
+pub mod websocket;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

@@ -25,7 +25,7 @@ fn with_visits(upstream: SocketAddr, signer: &Signer) -> Setup {
 }
 
 /// Greets, then echoes; keeps the handshakes' headers.
-async fn echoing(handshakes: Arc<Mutex<Vec<Request>>>) -> SocketAddr {
+pub async fn echoing(handshakes: Arc<Mutex<Vec<Request>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -58,7 +58,7 @@ async fn join(gateway: &Gateway, target: &str, token: &str) -> Result<WebSocketS
     Ok(client_async(request, stream).await?.0)
 }
 
-async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {
+pub async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {
     let message = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
     message.expect("in time").expect("a message").expect("whole")
 }

@@ -1,0 +1,109 @@
+//! The proxies that ask, as child processes with the shipped configurations.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::World;
+use crate::support::{eventually, free_address};
+
+/// One of them; ends with the value.
+pub struct Server {
+    /// What it is called in messages.
+    pub name: &'static str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Server {
+    /// nginx with `deploy/nginx/nginx.conf`.
+    pub fn nginx(world: &World) -> Self {
+        let (dir, address) = (TempDir::new().expect("a directory"), free_address());
+        let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path temp_{name};"))
+            .concat();
+        let text = shipped("nginx/nginx.conf", world, address)
+            .replace("http {", &format!("http {{ access_log off; {paths}"));
+        let beginning = "daemon off; master_process off; pid nginx.pid; error_log stderr crit;\n";
+        let path = write(&dir, "nginx.conf", &format!("{beginning}{text}"));
+        let program =
+            ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
+        let mut command = Command::new(program.unwrap_or("nginx"));
+        command.arg("-p").arg(dir.path()).arg("-c").arg(path);
+        Self::spawn("nginx", command, address, dir)
+    }
+
+    /// Caddy with `deploy/caddy/Caddyfile`.
+    pub fn caddy(world: &World) -> Self {
+        let (dir, address) = (TempDir::new().expect("a directory"), free_address());
+        let text = shipped("caddy/Caddyfile", world, address)
+            .replace(":8080", &format!(":{}", address.port()))
+            .replace("admin off", "admin off\n\tpersist_config off\n\tlog default {\n\t\tlevel ERROR\n\t}");
+        let path = write(&dir, "Caddyfile", &text);
+        let mut command = Command::new(tool("caddy"));
+        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path).env("HOME", dir.path());
+        Self::spawn("Caddy", command, address, dir)
+    }
+
+    /// Traefik with `deploy/traefik`.
+    pub fn traefik(world: &World) -> Self {
+        let (dir, address) = (TempDir::new().expect("a directory"), free_address());
+        let rules = write(&dir, "dynamic.yaml", &shipped("traefik/dynamic.yaml", world, address));
+        let text = shipped("traefik/static.yaml", world, address)
+            .replace("/etc/traefik/dynamic.yaml", rules.to_str().expect("utf-8"));
+        let path = write(&dir, "static.yaml", &text);
+        let mut command = Command::new(tool("traefik"));
+        command.arg(format!("--configFile={}", path.display())).env("HOME", dir.path());
+        Self::spawn("Traefik", command, address, dir)
+    }
+
+    fn spawn(name: &'static str, mut command: Command, address: SocketAddr, dir: TempDir) -> Self {
+        let child = command
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}; `scripts/setup.sh test` installs it"));
+        let server = Self { name, address, child, _dir: dir };
+        // Once its rules are in force it no longer says by itself that there is nothing.
+        eventually(&format!("{name} answers"), Duration::from_secs(60), || {
+            TcpStream::connect(address).is_ok()
+                && crate::support::http::get(address, "/nowhere")
+                    .is_ok_and(|answer| answer.header("x-wardgate-decision").is_some())
+        });
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A shipped configuration with this world's addresses in the place of those in it.
+fn shipped(name: &str, world: &World, address: SocketAddr) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name);
+    std::fs::read_to_string(path)
+        .expect("shipped")
+        .replace("/run/wardgate/auth.sock", world.socket().to_str().expect("utf-8"))
+        .replace("127.0.0.1:9180", &world.ask.to_string())
+        .replace("127.0.0.1:8081", &world.application.to_string())
+        .replace("127.0.0.1:8080", &address.to_string())
+}
+
+fn write(dir: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).expect("writable");
+    path
+}
+
+fn tool(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools").join(name)
+}
