@@ -309,6 +309,7 @@ fn gate(criterion: &mut Criterion) {
                 listener: "portal",
                 method: &method,
                 facts: Ok(&facts),
+                subject: None,
                 now,
                 at: std::time::Instant::now(),
                 body_bytes: u64::MAX,

@@ -113,6 +113,8 @@ pub enum ListenerMode {
     Proxy,
     /// It answers another proxy, which describes a request and forwards it or not.
     ForwardAuth,
+    /// It answers evaluations of AuthZEN 1.0 about requests that another gateway has.
+    Authzen,
 }
 
 /// One listener.

@@ -59,6 +59,10 @@ pub enum Reason {
     TokenRevoked,
     /// What the token allows came to its end while its stream was open.
     TokenEnded,
+    /// It is said to be somebody else's request than the token's subject's.
+    SubjectDiffers,
+    /// A question about a request is none that can be answered.
+    EvaluationMalformed,
     /// The issuer's keys can't be had, or are too old for this tier.
     KeysUnavailable,
     /// The state store does not answer.

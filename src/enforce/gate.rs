@@ -41,6 +41,8 @@ pub struct Arrival<'a> {
     pub method: &'a http::Method,
     /// What was read, or why it could not be.
     pub facts: Result<&'a Facts, Unreadable>,
+    /// Whose request it is, as who asks says: nobody else's token is good for it.
+    pub subject: Option<&'a str>,
     /// The moment, in Unix seconds.
     pub now: i64,
     /// The same on the clock that durations are measured by.

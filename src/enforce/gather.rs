@@ -74,6 +74,13 @@ impl Gate {
                 Step::Decided(decision, findings) => return (decision, findings, evidence),
                 Step::Need(Need::Identity) => {
                     self.identify(generation, question.facts, arrival, &mut evidence).await;
+                    if let (Some(Identity::Known(subject)), Some(said)) =
+                        (&evidence.identity, arrival.subject)
+                        && *subject.id != *said
+                    {
+                        let (decision, findings) = refused(Reason::SubjectDiffers.into());
+                        return (decision, findings, evidence);
+                    }
                     if let Some(Identity::Known(subject)) = &evidence.identity
                         && let Err(denial) = self.limit_subject(question.policy, question.route, subject)
                     {

@@ -1,6 +1,7 @@
 //! A request that another proxy has: never on this wire, and read as strictly as if it had been.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use pingora::http::RequestHeader;
 
 use super::context::Context;
 use super::proxy::Gateway;
+use super::reply::Reply;
 use crate::audit::event::OutcomeResult;
-use crate::enforce::{Admission, BodyFault, BodySource, Ending};
+use crate::decision::{Challenge, Denial, Reason};
+use crate::enforce::{Admission, Arrival, BodyFault, BodySource, Ending, Outcome, Settled};
 use crate::request::facts::{Hop, RawRequest, Reading};
 use crate::request::{Facts, Unreadable};
 
@@ -28,13 +31,13 @@ const OF_A_CONNECTION: [HeaderName; 8] = [
 
 /// A request that another proxy has.
 pub(super) struct Described {
-    pub(super) header: RequestHeader,
+    header: RequestHeader,
     /// The header section as it would be on the wire, with the target byte for byte.
     section: Vec<u8>,
 }
 
 /// A body that goes past the gateway.
-pub(super) struct Unseen;
+struct Unseen;
 
 #[async_trait]
 impl BodySource for Unseen {
@@ -98,13 +101,74 @@ impl Described {
     }
 }
 
+/// What another proxy is told of a request that it has.
+pub(super) enum Word {
+    /// It may forward it, with these headers.
+    Leave(RequestHeader),
+    /// The client is to get this; for want of stronger proof, where there is a challenge.
+    Instead(Reply, Option<Challenge>),
+}
+
 impl Gateway {
-    /// What the application is to be told about the caller of an admitted request, which goes on elsewhere: that nobody
-    /// here sees its end is on record before anybody acts on the answer.
+    /// Judges a request as if it had come to this listener; who asks may say whose it is.
     ///
     /// # Errors
-    /// As [`super::upstream::Upstreams::told`].
-    pub(super) async fn give_leave(
+    /// The application can't be told who the caller is.
+    pub(super) async fn judge(
+        &self,
+        context: &mut Context,
+        described: Result<Described, Unreadable>,
+        peer: IpAddr,
+        subject: Option<&str>,
+    ) -> pingora::Result<Word> {
+        let live = Arc::clone(&context.live);
+        let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
+        let method = described.as_ref().map_or(Method::GET, |described| described.header.method.clone());
+        let facts = described.and_then(|described| described.read(peer, reading));
+        let arrival =
+            Arrival { subject, ..self.arrival(context, &method, facts.as_ref().map_err(|why| *why)) };
+        let settled = self.gate.admit(&live.generation, &arrival, &mut Unseen).await;
+        context.facts = facts.ok();
+        let word = self.word(context, settled).await?;
+        let proves_key = context.facts.as_ref().is_some_and(|facts| facts.presented.is_key_bound());
+        match word {
+            Word::Leave(_) => Ok(word),
+            Word::Instead(reply, challenge) => {
+                let reply =
+                    if proves_key { reply.for_key_holder(self.gate.nonce(context.now))? } else { reply };
+                Ok(Word::Instead(reply.with_proxy_status(&self.proxy_status, None)?, challenge))
+            }
+        }
+    }
+
+    async fn word(&self, context: &mut Context, settled: Settled) -> pingora::Result<Word> {
+        let Settled { policy, route, outcome, allow, intent, verdict } = settled;
+        let id = context.id;
+        let settled =
+            Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
+        let label = settled.route().and_then(|route| route.label.clone());
+        context.settled = Some(settled);
+        match outcome {
+            Outcome::Admitted(admission) => self.give_leave(context, admission).await.map(Word::Leave),
+            Outcome::Challenged(challenge) => {
+                context.reason = Some(challenge.reason.code());
+                let reply = Reply::challenge(id, &challenge, label.as_deref(), None)?;
+                Ok(Word::Instead(reply, Some(challenge)))
+            }
+            Outcome::Refused(denial) => {
+                context.reason = Some(denial.reason.code());
+                Ok(Word::Instead(Reply::refusal(id, &denial, &allow)?, None))
+            }
+            // Its answer is a 204, which the other proxy would take for leave to forward.
+            Outcome::Preflight => {
+                Ok(Word::Instead(Reply::refusal(id, &Denial::new(Reason::PreflightRefused), &[])?, None))
+            }
+        }
+    }
+
+    /// What the application is to be told about the caller. That nobody here sees the request's end is on record before
+    /// anybody acts on the answer.
+    async fn give_leave(
         &self,
         context: &mut Context,
         admission: Box<Admission>,

@@ -9,12 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 
 use super::context::Context;
-use super::described::{Described, Unseen};
+use super::described::{Described, Word};
 use super::edge;
 use super::proxy::Gateway;
 use super::reply::Reply;
-use crate::decision::{Denial, Reason};
-use crate::enforce::{Outcome, Settled};
 use crate::request::Unreadable;
 
 const METHOD: &str = "x-forwarded-method";
@@ -32,69 +30,24 @@ impl Gateway {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        let live = std::sync::Arc::clone(&context.live);
-        let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let is_odd = edge::request_line_is_odd(session);
-        let asked = session.req_header();
-        if asked.headers.contains_key(header::CONTENT_LENGTH)
-            || asked.headers.contains_key(header::TRANSFER_ENCODING)
-        {
+        let headers = &session.req_header().headers;
+        let has_body =
+            headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+        let in_headers = headers.get(REFUSAL).is_some_and(|value| value == "in-headers");
+        let described = if is_odd { Err(Unreadable::ForbiddenCharacter) } else { described(headers) };
+        if has_body {
             // A question has no body; what follows on the connection is not read.
             session.set_keepalive(None);
         }
         let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let described = if is_odd {
-            Err(Unreadable::ForbiddenCharacter)
-        } else {
-            described(&session.req_header().headers)
-        };
-        let method = described.as_ref().map_or(Method::GET, |described| described.header.method.clone());
-        let facts = described.and_then(|described| described.read(peer, reading));
-        let arrival = self.arrival(context, &method, facts.as_ref().map_err(|why| *why));
-        let settled = self.gate.admit(&live.generation, &arrival, &mut Unseen).await;
-        context.facts = facts.ok();
-        let reply = self.answered(context, settled).await?;
-        let reply = match &context.facts {
-            Some(facts) if facts.presented.is_key_bound() && reply.status() != 200 => {
-                reply.for_key_holder(self.gate.nonce(context.now))?
-            }
-            _ => reply,
-        };
-        let reply = if reply.status() == 200 {
-            reply
-        } else {
-            let refusal = reply.with_proxy_status(&self.proxy_status, None)?;
-            let in_headers =
-                session.req_header().headers.get(REFUSAL).is_some_and(|value| value == "in-headers");
-            if in_headers { refusal.in_headers()? } else { refusal }
+        let reply = match self.judge(context, described, peer, None).await? {
+            Word::Leave(told) => Reply::leave(context.id, &told)?,
+            Word::Instead(reply, _) if in_headers => reply.in_headers()?,
+            Word::Instead(reply, _) => reply,
         };
         tracing::debug!(decision = %context.id, status = reply.status(), "answered another proxy");
         reply.send(session).await
-    }
-
-    async fn answered(&self, context: &mut Context, settled: Settled) -> pingora::Result<Reply> {
-        let Settled { policy, route, outcome, allow, intent, verdict } = settled;
-        let id = context.id;
-        let settled =
-            Settled { policy, route, outcome: Outcome::Preflight, allow: Vec::new(), intent, verdict };
-        let label = settled.route().and_then(|route| route.label.clone());
-        context.settled = Some(settled);
-        match outcome {
-            Outcome::Admitted(admission) => {
-                let told = self.give_leave(context, admission).await?;
-                Reply::leave(id, &told)
-            }
-            Outcome::Challenged(challenge) => {
-                context.reason = Some(challenge.reason.code());
-                Reply::challenge(id, &challenge, label.as_deref(), None)
-            }
-            Outcome::Refused(denial) => {
-                context.reason = Some(denial.reason.code());
-                Reply::refusal(id, &denial, &allow)
-            }
-            // Its answer is a 204, which the other proxy would take for leave to forward.
-            Outcome::Preflight => Reply::refusal(id, &Denial::new(Reason::PreflightRefused), &[]),
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! answer. Only [`reply`] writes answers of the gateway's own.
 
 pub mod assertion;
+mod authzen;
 mod buffered;
 mod context;
 mod crowd;

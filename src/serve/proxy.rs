@@ -86,8 +86,14 @@ impl ProxyHttp for Gateway {
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let trusted = trace::is_trusted(intake::direct_peer(session), &reading.trusted_proxies);
         context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
-        if self.listener.mode == ListenerMode::ForwardAuth {
-            return Box::pin(self.forward_auth(session, context)).await.map(|()| true);
+        match self.listener.mode {
+            ListenerMode::Proxy => {}
+            ListenerMode::ForwardAuth => {
+                return Box::pin(self.forward_auth(session, context)).await.map(|()| true);
+            }
+            ListenerMode::Authzen => {
+                return Box::pin(self.authzen(session, context)).await.map(|()| true);
+            }
         }
         let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {
@@ -362,6 +368,7 @@ impl Gateway {
             listener: &self.listener.name,
             method,
             facts,
+            subject: None,
             now: context.now,
             at: context.started,
             resumes: None,

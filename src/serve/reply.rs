@@ -1,6 +1,7 @@
 //! The only writer of the gateway's own answers: plain status, RFC 9457 problem, RFC 6750 and RFC 9470 challenges.
 
 mod browser;
+pub mod evaluation;
 mod events;
 mod fhir;
 mod fronts;

@@ -156,6 +156,7 @@ async fn a_gate_does_what_the_matrix_says() {
             listener: "edge",
             method: &row.request.method,
             facts: Ok(&facts),
+            subject: None,
             now: NOW,
             at: std::time::Instant::now(),
             body_bytes: u64::MAX,

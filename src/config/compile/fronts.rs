@@ -12,8 +12,11 @@ use crate::config::schema::{File, Listener, Text};
 use crate::config::settings::{ListenAddress, ListenerMode, ListenerSettings};
 
 /// The words of `mode`.
-pub(super) const MODES: [(&str, ListenerMode); 2] =
-    [("proxy", ListenerMode::Proxy), ("forward_auth", ListenerMode::ForwardAuth)];
+pub(super) const MODES: [(&str, ListenerMode); 3] = [
+    ("proxy", ListenerMode::Proxy),
+    ("forward_auth", ListenerMode::ForwardAuth),
+    ("authzen", ListenerMode::Authzen),
+];
 
 const ANOTHER_LISTENER: &str =
     "let a gateway with listeners of `mode: proxy` serve this, in a configuration of its own";
@@ -57,9 +60,8 @@ pub(super) fn check_policy(
     drafts: &[Draft<'_>],
     report: &mut Report<'_>,
 ) {
-    if !listeners.iter().any(|listener| listener.mode == ListenerMode::ForwardAuth) {
-        return;
-    }
+    let mode = listeners.iter().map(|listener| listener.mode).find(|mode| *mode != ListenerMode::Proxy);
+    let Some((word, _)) = MODES.iter().find(|(_, known)| mode == Some(*known)) else { return };
     for sign_in in file.issuers.items().iter().filter_map(|issuer| issuer.value.sign_in.as_ref()) {
         let message =
             "people can't sign in where another proxy forwards: their session would reach the application";
@@ -67,21 +69,21 @@ pub(super) fn check_policy(
     }
     for draft in drafts {
         let report = &mut report.within("route", Some(draft.route.id.as_ref()));
+        let mut refuse =
+            |message: String| report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
         if draft.route.needs_body() {
-            let message = "a rule reads the body, which a listener of `mode: forward_auth` never sees";
-            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+            refuse(format!("a rule reads the body, which a listener of `mode: {word}` never sees"));
         }
         if draft.route.anonymous.is_some() {
-            let message = "who has not signed in can't confirm anything where another proxy forwards";
-            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+            refuse("who has not signed in can't confirm anything where another proxy forwards".to_owned());
         }
         if draft.route.fhir.is_some() {
-            let message = "what is searched in FHIR may stand in a form, which a listener of `mode: forward_auth` never sees";
-            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+            refuse(format!(
+                "what is searched in FHIR may stand in a form, which a listener of `mode: {word}` never sees"
+            ));
         }
         if draft.route.cors.is_some() {
-            let message = "preflights can't be answered by a listener of `mode: forward_auth`";
-            report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
+            refuse(format!("preflights can't be answered by a listener of `mode: {word}`"));
         }
     }
 }

@@ -95,7 +95,7 @@ fn listener<'s>(
         let help = "let the peer announce its clients: `proxy_protocol: { from: [unix] }`";
         report.add(Code::NoPeerAddress, proxy, "a peer on a Unix socket has no address", help);
     }
-    if mode == ListenerMode::ForwardAuth {
+    if mode != ListenerMode::Proxy {
         fronts::check_listener(schema, &address, text, report);
         trusted_proxies = fronts::neighbours();
     }

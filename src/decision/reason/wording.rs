@@ -184,6 +184,20 @@ impl Reason {
                 SIGN_IN,
                 "the subject, session, client or token was revoked after it was issued",
             ),
+            Self::SubjectDiffers => (
+                "subject_differs",
+                403,
+                FORBIDDEN,
+                ASK,
+                "`subject.id` of the evaluation is not the `sub` of the token that came with it: whoever asks takes one of them from elsewhere",
+            ),
+            Self::EvaluationMalformed => (
+                "evaluation_malformed",
+                400,
+                "This is no evaluation request",
+                "Send JSON as AuthZEN 1.0 has it: `subject`, `action` and `resource`, each member once.",
+                "what asks at a listener of `mode: authzen` sends something else; its answer says what is wrong",
+            ),
             Self::KeysUnavailable => (
                 "keys_unavailable",
                 503,

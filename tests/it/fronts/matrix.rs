@@ -54,6 +54,8 @@ enum Front {
     Through(&'static str, SocketAddr),
     /// By a question that describes it.
     Asked(SocketAddr),
+    /// By an evaluation of AuthZEN 1.0.
+    Evaluated(SocketAddr),
 }
 
 const CSV: &[(&str, &str)] = &[("Content-Type", "text/csv")];
@@ -232,13 +234,22 @@ impl Front {
         match self {
             Self::Through(name, _) => name,
             Self::Asked(_) => "a question",
+            Self::Evaluated(_) => "an evaluation",
         }
     }
 
-    fn judge(self, row: &Row, authorization: Option<&str>) -> Verdict {
+    /// Whether it can be told of such a request at all.
+    fn can_say(self, row: &Row) -> bool {
+        let hosts = row.headers.iter().filter(|(name, _)| *name == "Host").count();
+        let is_framed = row.headers.iter().any(|(name, _)| *name == "Transfer-Encoding");
+        !(matches!(self, Self::Evaluated(_)) && (hosts > 1 || is_framed))
+    }
+
+    fn judge(self, row: &Row, authorization: Option<&str>, salt: &str) -> Verdict {
         let mut headers: Vec<(&str, &str)> = row.headers.to_vec();
         headers.extend(authorization.map(|value| ("Authorization", value)));
         let (address, answer) = match self {
+            Self::Evaluated(address) => return evaluate(address, row, &headers, &format!("user-{salt}")),
             Self::Through(_, address) => {
                 (address, http::send(address, row.method, &row.target, &headers, row.body.as_bytes()))
             }
@@ -249,7 +260,7 @@ impl Front {
             return Verdict { forwarded: false, told: None };
         };
         let forwarded = match self {
-            Self::Asked(_) => answer.status == 200,
+            Self::Asked(_) | Self::Evaluated(_) => answer.status == 200,
             Self::Through(..) => answer.status == 200 && answer.header("x-allergy").is_some(),
         };
         assert!(forwarded || answer.status >= 400, "{address}: {row:?}: {answer:?}");
@@ -282,25 +293,54 @@ fn ask(address: SocketAddr, row: &Row, headers: &[(&str, &str)]) -> std::io::Res
     http::send(address, "GET", "/", &all, b"")
 }
 
+/// Asks as a gateway of APIs does.
+fn evaluate(address: SocketAddr, row: &Row, headers: &[(&str, &str)], subject: &str) -> Verdict {
+    let mut told = serde_json::Map::new();
+    for (name, value) in headers {
+        let values = told.entry(*name).or_insert_with(|| Value::Array(Vec::new()));
+        values.as_array_mut().expect("a list").push((*value).into());
+    }
+    let host = headers.iter().find(|(name, _)| *name == "Host").map_or("portal.example", |(_, host)| host);
+    let question = serde_json::json!({
+        "subject": { "type": "identity", "id": subject },
+        "action": { "name": row.method },
+        "resource": { "type": "route", "id": row.target, "properties": { "host": host } },
+        "context": { "headers": told, "has_body": !row.body.is_empty() },
+    });
+    let json = [("Content-Type", "application/json")];
+    let answer = http::send(address, "POST", "/access/v1/evaluation", &json, question.to_string().as_bytes());
+    let answer = answer.expect("an answer").json();
+    let response = &answer["context"]["response"];
+    let mut problem = response["body"].clone();
+    if let Some(problem) = problem.as_object_mut() {
+        problem.remove("decision");
+    }
+    let challenge = response["headers"]["www-authenticate"].as_str().map(str::to_owned);
+    let status = response["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    Verdict {
+        forwarded: answer["decision"].as_bool().expect("a decision"),
+        told: status.map(|status| (status, challenge, problem)),
+    }
+}
+
 /// Sends every row through every front, and compares with the first. Where a proxy writes targets anew before it asks,
 /// `upstream` says what it forwarded: on that the first's verdict must be the same.
 fn compare(world: &World, fronts: &[Front], rows: &[Row], upstream: Option<&Recorder>) -> usize {
     let mut admitted = 0;
     for (number, row) in rows.iter().enumerate() {
         let judge = |front: Front| {
-            let authorization = row
-                .caller
-                .authorization(&world.signer, &format!("{number}-{}", front.name().replace(' ', "-")));
-            let mut verdict = front.judge(row, authorization.as_deref());
+            let salt = format!("{number}-{}", front.name().replace(' ', "-"));
+            let authorization = row.caller.authorization(&world.signer, &salt);
+            let mut verdict = front.judge(row, authorization.as_deref(), &salt);
             for _ in 1..row.times {
-                verdict = front.judge(row, authorization.as_deref());
+                verdict = front.judge(row, authorization.as_deref(), &salt);
             }
             verdict
         };
         let (first, others) = fronts.split_first().expect("a front");
         let due = judge(*first);
         admitted += usize::from(due.forwarded);
-        for front in others {
+        for front in others.iter().filter(|front| front.can_say(row)) {
             let verdict = judge(*front);
             let which = format!("{}: {row:?}\n{verdict:?}\nin the place of {due:?}", front.name());
             if let (Some(upstream), true, false) = (upstream, verdict.forwarded, due.forwarded) {
@@ -338,6 +378,7 @@ fn every_front_gives_the_verdicts_of_the_proxy() {
     let fronts = [
         proxy(&world),
         Front::Asked(world.ask),
+        Front::Evaluated(world.pdp),
         Front::Through(nginx.name, nginx.address),
         Front::Through(caddy.name, caddy.address),
     ];
@@ -374,6 +415,7 @@ fn without_the_store_every_front_refuses() {
     let fronts = [
         proxy(&world),
         Front::Asked(world.ask),
+        Front::Evaluated(world.pdp),
         Front::Through(nginx.name, nginx.address),
         Front::Through(caddy.name, caddy.address),
     ];

@@ -1,6 +1,7 @@
 //! Every front of the gateway, asked by the proxies for which it is made, with the shipped configurations: through each
 //! of them the verdicts are those of `mode: proxy`.
 
+mod authzen;
 mod matrix;
 mod passing;
 mod servers;
@@ -41,16 +42,18 @@ pub struct World {
     application: SocketAddr,
     /// A listener of `mode: forward_auth`.
     ask: SocketAddr,
+    /// A listener of `mode: authzen`.
+    pdp: SocketAddr,
 }
 
 impl World {
     /// `change` is made to the configuration.
     fn start(application: SocketAddr, change: impl FnOnce(String) -> String) -> Self {
         let signer = Signer::new();
-        let ask = free_address();
+        let (ask, pdp) = (free_address(), free_address());
         let listeners = format!(
             r#"address: "$LISTEN" }}, {{ name: socket, address: "unix:$DIR/auth.sock", mode: forward_auth }},
-  {{ name: ask, address: "{ask}", mode: forward_auth }}]
+  {{ name: ask, address: "{ask}", mode: forward_auth }}, {{ name: pdp, address: "{pdp}", mode: authzen }}]
 operators: {{ address: "unix:$DIR/operators.sock" }}
 rate_limits: [{{ name: rare, per: subject, requests: 1, in: 1h, routes: [rare] }}]"#
         );
@@ -62,7 +65,7 @@ rate_limits: [{{ name: rare, per: subject, requests: 1, in: 1h, routes: [rare] }
             std::fs::write(dir.join("k1"), format!("{}\n", "1".repeat(64))).expect("writable");
         })
         .start();
-        Self { gateway, signer, application, ask }
+        Self { gateway, signer, application, ask, pdp }
     }
 
     /// The listener of `mode: forward_auth` on a Unix socket.
