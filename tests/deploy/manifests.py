@@ -4,8 +4,10 @@
     python tests/deploy/manifests.py WARDGATE --write     writes them anew from the chart
 """
 
+import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 
@@ -39,6 +41,44 @@ def render(folder):
     return "---\n".join(kept), configuration
 
 
+def check_podman(folder):
+    """What `podman kube play` is given has the same pods, but for what it doesn't know."""
+    [stateful] = [it for it in resources(must(".tools/bin/kubectl", "kustomize", KUBERNETES / folder)) if it["kind"] == "StatefulSet"]
+    found = resources(must(".tools/bin/kubectl", "kustomize", KUBERNETES / "podman" / folder))
+    [played] = [it for it in found if it["kind"] == "Deployment"]
+    before, after = (it["spec"]["template"]["spec"] for it in (stateful, played))
+    wanted = before.get("initContainers", []) + before["containers"]
+    for container in wanted + after["containers"]:
+        container.pop("restartPolicy", None)
+        for port in container.get("ports", []):
+            port.pop("hostPort", None)
+    if after["containers"] != wanted or "initContainers" in after:
+        fail(f"podman/{folder}: not the containers of {folder}")
+    if not {mount["name"] for it in wanted for mount in it.get("volumeMounts", [])} <= {it["name"] for it in after["volumes"]}:
+        fail(f"podman/{folder}: a volume is missing")
+
+
+def check_guide(program, directory):
+    """The overlays of the guide, made as it prints them, but for what needs Podman."""
+    guide = (ROOT / "docs/first-steps-kubernetes.md").read_text()
+    steps = re.findall(r"^```sh\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    script = "\n".join(step for step in steps if "issuer.pem" in step or "kustomize" in step)
+    script = re.sub(r"^(podman|until|ask|pod=|python3 -m).*$", "", script, flags=re.MULTILINE)
+    (directory / "deploy").symlink_to(ROOT / "deploy")
+    (directory / "first-steps").mkdir()
+    path = f"{ROOT / '.tools/bin'}:{os.environ['PATH']}"
+    ran = subprocess.run(["bash", "-euc", script], cwd=directory / "first-steps", env={"PATH": path}, capture_output=True, text=True)
+    if ran.returncode:
+        fail(f"the guide's overlays: {ran.stderr}")
+    for folder in RENDERED:
+        found = resources((directory / f"first-steps/{folder}.yaml").read_text())
+        validate(f"guide/{folder}", [it for it in found if it["kind"] != "Deployment"])
+        [data] = [it["data"] for it in found if it["kind"] == "ConfigMap"]
+        (directory / folder).mkdir()
+        (directory / folder / "keys.json").write_text(data["keys.json"])
+        check_configuration(program, folder, data["gateway.yaml"], directory / folder)
+
+
 def main(program, write):
     with tempfile.TemporaryDirectory() as directory:
         for folder, (_, _, port) in RENDERED.items():
@@ -62,6 +102,8 @@ def main(program, write):
                 fail(f"{folder}: the pods mount {mounted}, and kustomize makes {named}")
             shipped = (KUBERNETES / folder / "gateway.yaml").read_text()
             check_configuration(program, folder, shipped, pathlib.Path(directory))
+            check_podman(folder)
+        check_guide(program, pathlib.Path(directory))
     print("manifests ok")
 
 
