@@ -63,7 +63,7 @@ def check_guide(program, directory):
     guide = (ROOT / "docs/first-steps-kubernetes.md").read_text()
     steps = re.findall(r"^```sh\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     script = "\n".join(step for step in steps if "issuer.pem" in step or "kustomize" in step)
-    script = re.sub(r"^(podman|until|ask|pod=|python3 -m).*$", "", script, flags=re.MULTILINE)
+    script = re.sub(r"^(podman|sleep|curl|ask|pod=|python3 -m).*$", "", script, flags=re.MULTILINE)
     (directory / "deploy").symlink_to(ROOT / "deploy")
     (directory / "first-steps").mkdir()
     path = f"{ROOT / '.tools/bin'}:{os.environ['PATH']}"
