@@ -24,13 +24,14 @@ const ROUTES: &str = r#"
       tier: moderate, patient: { from: path.patient }, any_of: [{ patient: self }] }
   - { id: high, match: { path: "/patients/{patient}/high", methods: [GET, PUT] }, upstream: app, tier: high,
       patient: { from: path.patient }, any_of: [{ patient: self }] }
-  - { id: critical, match: { path: "/patients/{patient}/critical", methods: [GET, PUT] }, upstream: app,
+  - { id: critical, label: "Änderung bestätigen", match: { path: "/patients/{patient}/critical", methods: [GET, PUT] }, upstream: app,
       tier: critical, patient: { from: path.patient }, any_of: [{ patient: self }] }
   - { id: ward, match: { path: "/ward/**", methods: [GET] }, upstream: app, tier: moderate,
       any_of: [{ roles: [nurse], scopes: [ward.read] }] }
   - { id: closed, match: { path: "/closed/{patient}", methods: [GET] }, upstream: app, tier: low,
       patient: { from: path.patient }, any_of: [{ patient: self }], deny: [{ when: "true" }] }
   - { id: rare, match: { path: "/rare", methods: [GET] }, upstream: app, tier: low, any_of: [{ issuer: patients }] }
+  - { id: counted, match: { path: /counted, methods: [GET] }, upstream: app, access: public }
   - { id: named, match: { host: other.example, path: /named, methods: [GET] }, upstream: app, access: public }
 "#;
 
@@ -55,7 +56,9 @@ impl World {
             r#"address: "$LISTEN" }}, {{ name: socket, address: "unix:$DIR/auth.sock", mode: forward_auth }},
   {{ name: ask, address: "{ask}", mode: forward_auth }}, {{ name: pdp, address: "{pdp}", mode: authzen }}]
 operators: {{ address: "unix:$DIR/operators.sock" }}
-rate_limits: [{{ name: rare, per: subject, requests: 1, in: 1h, routes: [rare] }}]"#
+rate_limits:
+  - {{ name: rare, per: subject, requests: 1, in: 1h, routes: [rare] }}
+  - {{ name: counted, per: address, requests: 1, in: 1h, routes: [counted] }}"#
         );
         let text = tokens::config(application, ROUTES);
         let changed = text.replace(r#"address: "$LISTEN" }]"#, &listeners);

@@ -11,8 +11,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use super::servers::Server;
 use super::{World, without_hidden_methods};
 use crate::operate::websocket::{echoing, next};
+use crate::support::possession::ClientKey;
 use crate::support::upstream::Recorded;
-use crate::support::{Recorder, http};
+use crate::support::{Recorder, Signer, eventually, http};
 
 /// Method, target, headers and the status that is due.
 type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], u16);
@@ -171,6 +172,75 @@ fn the_application_learns_from_the_gateway_alone_who_asks() {
 }
 
 #[test]
+fn a_long_assertion_reaches_the_application() {
+    let upstream = Recorder::start();
+    let world = World::start(upstream.address, without_hidden_methods);
+    let mut claims = Signer::claims("p1", "aal1", 42);
+    claims["groups"] = (0..120).map(|number| format!("ward-{number:03}-of-the-clinic")).collect();
+    let token = format!("Bearer {}", world.signer.sign(&claims));
+    assert!((4_000..8_000).contains(&token.len()), "{}", token.len());
+    for server in servers(&world) {
+        let headers = [("Authorization", token.as_str())];
+        let answer = http::send(server.address, "GET", "/patients/p1/moderate", &headers, b"");
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "{}: {answer:?}", server.name);
+        let request = upstream.requests().pop().expect("a request");
+        let assertion = request.values("x-wardgate-assertion").concat();
+        assert!(assertion.len() > 4_000, "{}: {assertion}", server.name);
+    }
+}
+
+#[test]
+fn a_key_is_proven_through_each_of_them() {
+    const ADDRESS: &str = "http://portal.example/patients/p1/low";
+    let upstream = Recorder::start();
+    let world = World::start(upstream.address, without_hidden_methods);
+    let key = ClientKey::new();
+    let mut claims = Signer::claims("p1", "aal1", 5);
+    claims["cnf"] = serde_json::json!({ "jkt": key.thumbprint() });
+    let token = world.signer.sign(&claims);
+    let authorization = format!("DPoP {token}");
+    for server in servers(&world) {
+        let show = |proof: &str| {
+            let headers = [("Authorization", authorization.as_str()), ("DPoP", proof)];
+            http::send(server.address, "GET", "/patients/p1/low", &headers, b"").expect("an answer")
+        };
+        let asked =
+            show(&key.proof(&ClientKey::claims("GET", "http://portal.example/r/a", Some(&token), None)));
+        let challenge = asked.header("www-authenticate").unwrap_or_default();
+        assert_eq!(asked.status, 401, "{}: {asked:?}", server.name);
+        assert!(challenge.starts_with("DPoP error="), "{}: {challenge}", server.name);
+        let nonce = asked.header("dpop-nonce").unwrap_or_else(|| panic!("{}: {asked:?}", server.name));
+        // What may have been shown before the gateway started is not taken.
+        let mut proof = String::new();
+        eventually(server.name, Duration::from_secs(30), || {
+            proof = key.proof(&ClientKey::claims("GET", ADDRESS, Some(&token), Some(nonce)));
+            show(&proof).status == 200
+        });
+        assert_eq!(show(&proof).status, 401, "{}: one proof, one request", server.name);
+        let request = upstream.requests().pop().expect("a request");
+        assert!(request.values("dpop").is_empty(), "{}: {:?}", server.name, request.headers);
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
+#[test]
+fn a_client_has_one_address_whatever_it_says() {
+    let upstream = Recorder::start();
+    let world = World::start(upstream.address, without_hidden_methods);
+    let mut passed = 0;
+    for server in servers(&world) {
+        for said in ["198.51.100.1", "198.51.100.2", "198.51.100.3"] {
+            let headers = [("X-Forwarded-For", said), ("X-Real-IP", said), ("Forwarded", "for=198.51.100.9")];
+            let answer = http::send(server.address, "GET", "/counted", &headers, b"").expect("an answer");
+            assert!(matches!(answer.status, 200 | 429), "{}: {answer:?}", server.name);
+            passed += usize::from(answer.status == 200);
+        }
+    }
+    assert_eq!(passed, 1, "all of them come from here");
+}
+
+#[test]
 fn refusals_reach_the_client_as_they_are() {
     let upstream = Recorder::start();
     let world = World::start(upstream.address, without_hidden_methods);
@@ -206,7 +276,7 @@ fn refusals_reach_the_client_as_they_are() {
             }
             assert_eq!(told.header("retry-after").is_some(), due.header("retry-after").is_some(), "{which}");
             assert_eq!(told.json()["decision"], told.decision(), "{which}");
-            for name in ["type", "title", "detail", "reason", "acr_values", "max_age"] {
+            for name in ["type", "title", "detail", "reason", "action", "acr_values", "max_age"] {
                 assert_eq!(told.json()[name], due.json()[name], "{name}: {which}");
             }
         }

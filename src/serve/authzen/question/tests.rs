@@ -56,9 +56,15 @@ fn the_request_is_the_one_described() {
 fn what_clients_say_of_their_way_is_left_out() {
     let mut value = whole();
     value["context"]["headers"]["X-Forwarded-For"] = "198.51.100.1".into();
-    value["context"]["headers"]["x-forwarded-proto"] = json!(["http", "http"]);
+    value["context"]["headers"]["x-forwarded-proto"] = json!(["https", "https"]);
     let read = facts(&value).expect("readable");
     assert_eq!((read.client, read.secure), ("192.0.2.7".parse().ok(), true));
+    for name in ["client_address", "scheme"] {
+        value["context"].as_object_mut().expect("an object").remove(name);
+    }
+    let read = facts(&value).expect("readable");
+    assert_ne!(read.client, "198.51.100.1".parse().ok());
+    assert!(!read.secure);
 }
 
 #[test]
