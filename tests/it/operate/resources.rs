@@ -145,7 +145,7 @@ fn kept(server: &FhirServer) -> Vec<String> {
     const PAGE: usize = 1_000;
     let mut keys = Vec::new();
     for page in 0.. {
-        let target = format!("/fhir/AuditEvent?_count={PAGE}&_offset={}&_sort=_lastUpdated", page * PAGE);
+        let target = format!("/fhir/AuditEvent?_count={PAGE}&_offset={}", page * PAGE);
         let answer = http::get(server.address, &target).expect("an answer");
         let bundle: Value = serde_json::from_str(&answer.body).expect("a Bundle");
         let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
