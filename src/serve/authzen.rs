@@ -114,16 +114,17 @@ impl Gateway {
         }
     }
 
-    async fn decide(&self, session: &Session, context: &Context, batch: Batch) -> pingora::Result<Reply> {
+    async fn decide(&self, session: &Session, context: &mut Context, batch: Batch) -> pingora::Result<Reply> {
         let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let (mut told, mut id) = (Vec::new(), None);
+        let mut told = Vec::new();
         for evaluation in batch.evaluations {
             let (decision, answer) = match evaluation {
-                Ok(question) => {
+                Ok(question) if batch.is_list => {
+                    // Each is a decision with an id of its own.
                     let mut context = Context::new(Arc::clone(&context.live), self.gate.streams().changes());
-                    id = Some(context.id);
                     self.evaluate(&mut context, question, peer).await?
                 }
+                Ok(question) => self.evaluate(context, question, peer).await?,
                 Err(wrong) => (false, evaluation::malformed(wrong)),
             };
             told.push(answer);
@@ -134,7 +135,7 @@ impl Gateway {
         if batch.is_list {
             return Reply::json(None, &json!({ "evaluations": told }));
         }
-        Reply::json(id, &told.pop().unwrap_or_else(|| json!({ "decision": false })))
+        Reply::json(Some(context.id), &told.pop().unwrap_or_else(|| json!({ "decision": false })))
     }
 
     async fn evaluate(

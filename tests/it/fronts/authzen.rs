@@ -74,6 +74,7 @@ fn leave_names_the_headers_and_a_refusal_is_whole() {
         "{challenged}"
     );
 
+    assert_eq!(world.gateway.metric("wardgate_request_duration_seconds_count{verdict=\"permit\"}"), 1.0);
     let records = world.gateway.audit();
     let asked: Vec<_> = records.iter().filter(|record| record["listener"] == "pdp").collect();
     assert_eq!(asked.len(), 3, "{asked:?}");

@@ -8,7 +8,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use super::servers::Server;
+use super::servers::{HTTP2, Server};
 use super::{World, without_hidden_methods};
 use crate::operate::websocket::{echoing, next};
 use crate::support::possession::ClientKey;
@@ -169,6 +169,37 @@ fn the_application_learns_from_the_gateway_alone_who_asks() {
     assert_eq!(outcomes.len(), upstream.count());
     assert!(outcomes.iter().all(|outcome| outcome["result"] == "not_observed"), "{outcomes:?}");
     assert!(outcomes.iter().all(|outcome| outcome.get("status").is_none()), "{outcomes:?}");
+}
+
+/// No header of HTTP/2 needs to say that there is a body.
+#[test]
+fn over_http2_bodies_without_a_length_hide_nothing() {
+    let upstream = Recorder::start();
+    let world = World::start(upstream.address, |text| text);
+    let token = format!("Authorization: {}", world.signer.bearer("p1", "aal1", 42));
+    for server in [Server::nginx_http2(&world), Server::caddy(&world)] {
+        let ask = |method: &str, more: &[&str], body: &[u8]| {
+            let arguments = [&["--include", "--header", &token, "--request", method][..], more].concat();
+            server.curl(HTTP2, &arguments, "/patients/p1/moderate", body)
+        };
+        let plain = ask("GET", &[], b"");
+        assert!(plain.starts_with("http/2 200"), "{}: {plain}", server.name);
+        let form = ["--header", "Content-Type: application/x-www-form-urlencoded", "--upload-file", "-"];
+        let hidden = b"_method=DELETE";
+        let refused = ask("POST", &form, hidden);
+        assert!(refused.starts_with("http/2 413"), "{}: {refused}", server.name);
+        let methods: Vec<String> = upstream.requests().into_iter().map(|request| request.line).collect();
+        assert!(!methods.last().expect("a request").starts_with("POST"), "{}: {methods:?}", server.name);
+        let csv = ["--header", "Content-Type: text/csv", "--upload-file", "-"];
+        let taken = ask("POST", &csv, b"a,b\n");
+        assert!(taken.starts_with("http/2 200"), "{}: {taken}", server.name);
+        assert_eq!(whole(&upstream.requests().pop().expect("a request")), b"a,b\n", "{}", server.name);
+        let got = ask("GET", &form, hidden);
+        let last = upstream.requests().pop().expect("a request");
+        assert!(!last.body.windows(7).any(|part| part == b"_method"), "{}: {got}: {last:?}", server.name);
+        let empty = ask("POST", &["--header", "Content-Length: 0"], b"");
+        assert!(empty.starts_with("http/2 200"), "{}: {empty}", server.name);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The proxies that ask, as child processes with the shipped configurations.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,10 @@ use tempfile::TempDir;
 
 use super::World;
 use crate::support::{eventually, free_address};
+
+/// curl's words for versions of HTTP.
+pub const HTTP1: &str = "--http1.1";
+pub const HTTP2: &str = "--http2-prior-knowledge";
 
 /// One of them; ends with the value.
 pub struct Server {
@@ -23,6 +28,17 @@ pub struct Server {
 impl Server {
     /// nginx with `deploy/nginx/nginx.conf`.
     pub fn nginx(world: &World) -> Self {
+        Self::nginx_with(world, HTTP1, |text| text)
+    }
+
+    /// The same for clients that speak HTTP/2 without TLS.
+    pub fn nginx_http2(world: &World) -> Self {
+        Self::nginx_with(world, HTTP2, |text| {
+            text.replacen(";\n        # The gateway", " http2;\n        # The gateway", 1)
+        })
+    }
+
+    fn nginx_with(world: &World, version: &'static str, change: impl FnOnce(String) -> String) -> Self {
         let (dir, address) = (TempDir::new().expect("a directory"), free_address());
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path temp_{name};"))
@@ -30,12 +46,12 @@ impl Server {
         let text = shipped("nginx/nginx.conf", world, address)
             .replace("http {", &format!("http {{ access_log off; {paths}"));
         let beginning = "daemon off; master_process off; pid nginx.pid; error_log stderr crit;\n";
-        let path = write(&dir, "nginx.conf", &format!("{beginning}{text}"));
+        let path = write(&dir, "nginx.conf", &format!("{beginning}{}", change(text)));
         let program =
             ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
         let mut command = Command::new(program.unwrap_or("nginx"));
         command.arg("-p").arg(dir.path()).arg("-c").arg(path);
-        Self::spawn("nginx", command, address, dir)
+        Self::spawn("nginx", version, command, address, dir)
     }
 
     /// Caddy with `deploy/caddy/Caddyfile`.
@@ -43,11 +59,12 @@ impl Server {
         let (dir, address) = (TempDir::new().expect("a directory"), free_address());
         let text = shipped("caddy/Caddyfile", world, address)
             .replace(":8080", &format!(":{}", address.port()))
+            .replace("protocols h1 h2", "protocols h1 h2 h2c")
             .replace("admin off", "admin off\n\tpersist_config off\n\tlog default {\n\t\tlevel ERROR\n\t}");
         let path = write(&dir, "Caddyfile", &text);
         let mut command = Command::new(tool("caddy"));
         command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path).env("HOME", dir.path());
-        Self::spawn("Caddy", command, address, dir)
+        Self::spawn("Caddy", HTTP1, command, address, dir)
     }
 
     /// Traefik with `deploy/traefik`.
@@ -59,10 +76,16 @@ impl Server {
         let path = write(&dir, "static.yaml", &text);
         let mut command = Command::new(tool("traefik"));
         command.arg(format!("--configFile={}", path.display())).env("HOME", dir.path());
-        Self::spawn("Traefik", command, address, dir)
+        Self::spawn("Traefik", HTTP1, command, address, dir)
     }
 
-    fn spawn(name: &'static str, mut command: Command, address: SocketAddr, dir: TempDir) -> Self {
+    fn spawn(
+        name: &'static str,
+        version: &str,
+        mut command: Command,
+        address: SocketAddr,
+        dir: TempDir,
+    ) -> Self {
         let child = command
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -73,10 +96,27 @@ impl Server {
         // Once its rules are in force it no longer says by itself that there is nothing.
         eventually(&format!("{name} answers"), Duration::from_secs(60), || {
             TcpStream::connect(address).is_ok()
-                && crate::support::http::get(address, "/nowhere")
-                    .is_ok_and(|answer| answer.header("x-wardgate-decision").is_some())
+                && server.curl(version, &["--include"], "/nowhere", b"").contains("x-wardgate-decision")
         });
         server
+    }
+}
+
+impl Server {
+    /// What curl prints, in lower case; it reads `body` where it is told to upload `-`.
+    pub fn curl(&self, version: &str, arguments: &[&str], target: &str, body: &[u8]) -> String {
+        let mut child = Command::new("curl")
+            .args([version, "--silent", "--max-time", "20", "--header", "Host: portal.example"])
+            .args(arguments)
+            .arg(format!("http://{}{target}", self.address))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl");
+        // It may have been answered before it had read everything.
+        let _ = child.stdin.take().expect("piped").write_all(body);
+        let output = child.wait_with_output().expect("an end");
+        String::from_utf8_lossy(&output.stdout).to_lowercase()
     }
 }
 
