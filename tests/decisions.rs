@@ -11,6 +11,8 @@ mod anonymous;
 mod device;
 #[path = "decisions/fhir.rs"]
 mod fhir;
+#[path = "decisions/fhir_writes.rs"]
+mod fhir_writes;
 #[path = "decisions/fragments.rs"]
 mod fragments;
 #[path = "decisions/gate.rs"]

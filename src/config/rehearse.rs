@@ -150,11 +150,11 @@ fn facts(rehearsal: &Rehearsal<'_>) -> Result<Facts, Unreadable> {
     headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| Unreadable::BadHost)?);
     let mut section = format!("{} {} HTTP/1.1\r\nhost: {host}\r\n", rehearsal.method, rehearsal.target);
     if let Some(body) = rehearsal.body {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        section.push_str(&format!(
-            "content-type: application/json\r\ncontent-length: {}\r\n",
-            body.to_string().len()
-        ));
+        // A list of operations can be nothing else.
+        let is_patch = *rehearsal.method == Method::PATCH && body.is_array();
+        let kind = if is_patch { "application/json-patch+json" } else { "application/json" };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        section.push_str(&format!("content-type: {kind}\r\ncontent-length: {}\r\n", body.to_string().len()));
     }
     section.push_str("\r\n");
     let raw = RawRequest {

@@ -1,12 +1,12 @@
 //! How risky the action is: the base tier, then what raises it, and the one thing that lowers it.
 
+use super::content;
 use super::evidence::BodyReading;
 use super::outcome::{ConditionPlace, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
 use crate::policy::TierIndex;
 use crate::policy::condition::Inputs;
-use crate::request::body::BodyFacts;
 
 /// Finds the effective tier and notes it in `findings`.
 pub fn classify<'i, T: Trace>(
@@ -69,7 +69,7 @@ fn base<T: Trace>(
     let only_harmless = match body {
         // Many frameworks merge the query into the fields of the body.
         _ if !facts.target.query().is_empty() => false,
-        BodyReading::Read(facts) => only_has(facts, &lower.fields),
+        BodyReading::Read(_) => content::changes(question, body).only(&lower.fields),
         BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => false,
     };
     if only_harmless {
@@ -89,9 +89,4 @@ fn base<T: Trace>(
         });
         route.tier
     }
-}
-
-fn only_has(body: &BodyFacts, fields: &[Box<str>]) -> bool {
-    body.field_names()
-        .is_some_and(|names| names.iter().all(|name| fields.iter().any(|field| field.as_ref() == *name)))
 }

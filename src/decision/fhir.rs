@@ -12,7 +12,7 @@ use crate::policy::fhir::FhirService;
 use crate::request::PathReading;
 use crate::request::body::BodyFacts;
 use crate::request::credentials::Presented;
-use crate::request::fhir::{FhirRequest, Interaction, Naming, Parameters};
+use crate::request::fhir::{FhirRequest, Interaction, Naming, Parameters, Version, compartment, content};
 
 /// The operation that gives a patient's whole record, and the parameters that it has.
 const EVERYTHING: (&str, &[&str]) = ("$everything", &["start", "end", "_since", "_type", "_count"]);
@@ -25,11 +25,36 @@ type Needed = (Option<&'static str>, Permissions);
 /// The patient that a request names; nobody where its parameters can't be read.
 pub(super) fn naming(question: &Question<'_>, body: &BodyReading) -> Naming {
     with_request(question, |service, request| {
+        if let (Interaction::Create, false, Version::R4) =
+            (request.interaction, request.conditional, service.version)
+        {
+            return created(request, body);
+        }
         let by_body = request.interaction == Interaction::Operation && !question.facts.method.is_safe();
         let parameters = parameters(question, request, body).filter(|_| !by_body);
-        parameters.map_or(Naming::Nobody, |found| found.naming(request, service.version))
+        let naming = parameters.map_or(Naming::Nobody, |found| found.naming(request, service.version));
+        match (naming, body) {
+            // The patient's own resource must not be linked with others.
+            (Naming::One(own), BodyReading::Read(BodyFacts::Json(value))) => {
+                content::mentions(value, &own).unwrap_or(Naming::One(own))
+            }
+            (naming, _) => naming,
+        }
     })
     .unwrap_or(Naming::Nobody)
+}
+
+/// The patient whose record a resource will be that is made: a new `Patient` is nobody's yet.
+fn created(request: &FhirRequest<'_>, body: &BodyReading) -> Naming {
+    let kind = request.resource_type.filter(|kind| *kind != "Patient");
+    match body {
+        BodyReading::Read(BodyFacts::Json(value))
+            if kind.is_some_and(|kind| compartment::parameters(kind).is_some()) =>
+        {
+            content::patient(value)
+        }
+        _ => Naming::Nobody,
+    }
 }
 
 /// Checks parameters and scopes; `findings` says whose record it is.
@@ -54,6 +79,7 @@ pub(super) fn check<T: Trace>(
             return Err(Denial::new(Reason::FhirParameterRefused));
         };
         let confined = check_scopes(question, subject, (service, request), &parameters)?;
+        super::content::check(question, body, trace)?;
         if !confined {
             return Ok(());
         }
@@ -71,7 +97,7 @@ pub(super) fn check<T: Trace>(
 }
 
 /// Does something with the interaction; `None` where the route is no FHIR service's.
-fn with_request<R>(
+pub(super) fn with_request<R>(
     question: &Question<'_>,
     act: impl FnOnce(&FhirService, &FhirRequest<'_>) -> R,
 ) -> Option<R> {

@@ -7,6 +7,7 @@ mod anonymous;
 mod assure;
 mod authorize;
 mod classify;
+mod content;
 pub mod cors;
 pub mod evidence;
 mod fhir;

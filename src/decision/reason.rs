@@ -1,5 +1,6 @@
 //! Every reason a request can be answered with.
 
+mod fhir;
 mod wording;
 
 pub use wording::Wording;
@@ -29,6 +30,8 @@ pub enum Reason {
     FhirNotUnderstood,
     /// A parameter of a FHIR request is none of those that the service takes.
     FhirParameterRefused,
+    /// The body of a request to a FHIR server is not what its address says.
+    FhirBodyRefused,
     /// A route matches but for its method.
     MethodNotAllowed,
     /// A header, parameter or field asks for another method than the one sent.

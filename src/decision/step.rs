@@ -9,14 +9,15 @@ use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation}
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::trace::{Stage, Trace};
-use super::{Reason, anonymous, assure, authorize, classify, fhir, possession};
+use super::{Reason, anonymous, assure, authorize, classify, content, fhir, possession};
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
 use crate::policy::condition::Inputs;
 use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier};
 use crate::request::Facts;
-use crate::request::body::BodyFacts;
+use crate::request::body::{BodyFacts, Patch};
 use crate::request::certificate::ClientCertificate;
+use crate::request::changes::Changes;
 use crate::request::framing::BodyLength;
 
 /// One request that matched a route.
@@ -35,7 +36,7 @@ pub struct Question<'q> {
 impl Question<'_> {
     /// Whether a rule of the route speaks of the body, or of what the body could name too: the patient, or the account.
     pub(super) fn rules_read_body(&self) -> bool {
-        if self.is_fhir_form() && self.facts.body.length != BodyLength::None {
+        if self.facts.body.length != BodyLength::None && (self.is_fhir_form() || self.writes_fhir()) {
             return true;
         }
         let names_patient = matches!(self.route.patient, Some(PatientSource::Query(_)));
@@ -310,7 +311,13 @@ fn condition_inputs(
     for (name, value) in facts.target.query_pairs() {
         query_is_ambiguous |= query.insert(name.into_owned(), value.into_owned().into()).is_some();
     }
+    let changes = match content::changes(question, body) {
+        Changes::Of(names) => Some(names),
+        Changes::Any => None,
+    };
     let body = match body {
+        // A list of operations is not what it makes of the document.
+        BodyReading::Read(_) if facts.body.patch == Some(Patch::Json) => None,
         BodyReading::Read(BodyFacts::Json(value)) => Some(value.clone()),
         BodyReading::Read(BodyFacts::Form(fields)) => one_value_each(fields),
         BodyReading::Absent => Some(serde_json::Value::Null),
@@ -330,6 +337,6 @@ fn condition_inputs(
         body,
         query_is_ambiguous,
     );
-    let inputs = inputs.with_device(device);
+    let inputs = inputs.with_device(device).with_changes(changes);
     Ok(inputs.with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions)))
 }

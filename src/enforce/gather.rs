@@ -17,7 +17,6 @@ use crate::decision::{
 use crate::identity::Subject;
 use crate::policy::TierIndex;
 use crate::request::Facts;
-use crate::request::body::{BodyFacts, MAX_CLASSIFIED_BYTES, hides_method};
 use crate::request::credentials::{Presented, Token};
 use crate::request::framing::BodyLength;
 
@@ -254,26 +253,17 @@ async fn read_body(
     listener_bytes: u64,
     source: &mut dyn BodySource,
 ) -> Result<BodyReading, Reason> {
-    let shape = question.facts.body;
-    if shape.length == BodyLength::None {
+    if question.facts.body.length == BodyLength::None {
         return Ok(BodyReading::Absent);
     }
-    let searched_form = question.may_hide_method();
-    let worth_reading = shape.is_readable() || (searched_form && shape.is_searchable());
-    if !worth_reading {
-        // Left unread, so that it can still be streamed if the highest tier is satisfied.
+    if !question.may_be_read() {
         return Ok(BodyReading::Unreadable);
     }
     let allowed = usize::try_from(question.route.body_limit(listener_bytes)).unwrap_or(usize::MAX);
-    let bytes = match source.collect(allowed.min(MAX_CLASSIFIED_BYTES)).await {
+    let bytes = match source.collect(allowed.min(question.most_read())).await {
         Ok(bytes) => bytes,
         Err(BodyFault::Unseen) => return Ok(BodyReading::Unreadable),
         Err(fault) => return Err(fault.into()),
     };
-    let read = if question.is_fhir_form() { BodyFacts::read_search } else { BodyFacts::read };
-    Ok(match read(shape.media, &bytes) {
-        Some(facts) => BodyReading::Read(facts),
-        None if searched_form => BodyReading::Searched { hides_method: hides_method(shape.media, &bytes) },
-        None => BodyReading::Unreadable,
-    })
+    Ok(question.reading(&bytes))
 }

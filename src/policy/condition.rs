@@ -14,7 +14,7 @@ use cel::{Context, Env, IdedExpr, Program, Value};
 const MAX_LENGTH: usize = 1000;
 
 /// What an expression may speak of.
-const VARIABLES: &[&str] = &["subject", "request", "body", "client_certificate", "device"];
+const VARIABLES: &[&str] = &["subject", "request", "body", "changes", "client_certificate", "device"];
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -25,6 +25,7 @@ pub struct Condition {
     reads_subject: bool,
     reads_request: bool,
     reads_body: bool,
+    reads_changes: bool,
     reads_query: bool,
     reads_certificate: bool,
     reads_device: bool,
@@ -38,6 +39,8 @@ pub struct Inputs {
     body: Input,
     client_certificate: Input,
     device: Input,
+    changes: Input,
+    changes_are_unknown: bool,
     device_is_unknown: bool,
     query_is_ambiguous: bool,
     body_is_unreadable: bool,
@@ -78,6 +81,8 @@ impl Inputs {
             body: Input::new(body.unwrap_or_default()),
             client_certificate: Input::new(serde_json::Value::Object(serde_json::Map::new())),
             device: Input::new(serde_json::json!({ "recognised": false })),
+            changes: Input::new(serde_json::Value::Array(Vec::new())),
+            changes_are_unknown: true,
             device_is_unknown: false,
             query_is_ambiguous,
         }
@@ -97,6 +102,15 @@ impl Inputs {
     pub fn with_device(mut self, recognised: Option<bool>) -> Self {
         self.device = Input::new(serde_json::json!({ "recognised": recognised.unwrap_or(false) }));
         self.device_is_unknown = recognised.is_none();
+        self
+    }
+}
+
+impl Inputs {
+    /// Adds the names of the fields that the request changes; without them, what speaks of them fails.
+    pub fn with_changes(mut self, names: Option<Vec<String>>) -> Self {
+        self.changes_are_unknown = names.is_none();
+        self.changes = Input::new(names.unwrap_or_default().into());
         self
     }
 }
@@ -125,12 +139,13 @@ impl Condition {
         let references = program.references();
         if let Some(unknown) = references.variables().iter().find(|name| !VARIABLES.contains(name)) {
             return Err(format!(
-                "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body`, `client_certificate` and `device`"
+                "unknown name `{unknown}`; an expression may speak of `subject`, `request`, `body`, `changes`, `client_certificate` and `device`"
             ));
         }
         let reads_subject = references.has_variable("subject");
         let reads_request = references.has_variable("request");
         let reads_body = references.has_variable("body");
+        let reads_changes = references.has_variable("changes");
         // The field can be reached in several spellings; a false alarm only makes a condition stricter.
         let reads_query = source.contains("query");
         let reads_certificate = references.has_variable("client_certificate");
@@ -141,6 +156,7 @@ impl Condition {
             reads_subject,
             reads_request,
             reads_body,
+            reads_changes,
             reads_query,
             reads_certificate,
             reads_device,
@@ -154,7 +170,7 @@ impl Condition {
 
     /// Whether it needs the body.
     pub fn reads_body(&self) -> bool {
-        self.reads_body
+        self.reads_body || self.reads_changes
     }
 
     /// Whether it speaks of the client's certificate.
@@ -179,6 +195,9 @@ impl Condition {
         if self.reads_body && inputs.body_is_unreadable {
             return Err("the body can't be read".to_owned());
         }
+        if self.reads_changes && inputs.changes_are_unknown {
+            return Err("what the request changes can't be told".to_owned());
+        }
         if self.reads_device && inputs.device_is_unknown {
             return Err("whether the browser is known can't be told".to_owned());
         }
@@ -187,6 +206,7 @@ impl Condition {
             ("subject", self.reads_subject, &inputs.subject),
             ("request", self.reads_request, &inputs.request),
             ("body", self.reads_body, &inputs.body),
+            ("changes", self.reads_changes, &inputs.changes),
             ("client_certificate", self.reads_certificate, &inputs.client_certificate),
             ("device", self.reads_device, &inputs.device),
         ] {

@@ -42,6 +42,10 @@ impl FhirService {
 
     /// The interaction that a request below the base asks for. `method` is the one of a preflight's later request.
     fn read<'f>(&self, below: &'f str, method: &'f Method, facts: &'f Facts) -> Option<FhirRequest<'f>> {
+        // The header would make a resource that no route has taken.
+        if facts.has_provenance {
+            return None;
+        }
         read(&Asked {
             method,
             below,

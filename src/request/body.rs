@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::framing::BodyLength;
 use super::media::ContentType;
-pub use super::media::Media;
+pub use super::media::{Media, Patch};
 use super::names::{fold, in_pair, names_method};
 
 /// Bodies above this size are not read for classification: 256 KiB.
@@ -29,6 +29,10 @@ pub struct BodyShape {
     pub utf8: bool,
     /// Whether a framework may take it for a form or for JSON, though it names neither.
     pub guessable: bool,
+    /// Which patch of JSON it is.
+    pub patch: Option<Patch>,
+    /// Whether it is nothing that a server could take for a document with fields.
+    pub opaque: bool,
 }
 
 /// What says how a body is to be read, as it came: under another type or coding the same bytes are another request.
@@ -58,19 +62,26 @@ impl BodyShape {
         let encoded = headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let ContentType { media, utf8, guessable } = content_type;
-        Self { length, media, encoded, utf8, guessable }
+        let ContentType { media, utf8, guessable, patch, opaque } = content_type;
+        Self { length, media, encoded, utf8, guessable, patch, opaque }
     }
 
-    /// Whether the body may be collected and read at all.
-    pub fn is_readable(&self) -> bool {
+    /// The shape of a JSON document that came within another.
+    pub fn of_json(bytes: Option<usize>, patch: Option<Patch>) -> Self {
+        let length = bytes
+            .map_or(BodyLength::None, |bytes| BodyLength::Known(u64::try_from(bytes).unwrap_or(u64::MAX)));
+        let media = if patch == Some(Patch::Json) { Media::Other } else { Media::Json };
+        Self { length, media, encoded: false, utf8: true, guessable: false, patch, opaque: false }
+    }
+
+    /// Whether the body may be collected, up to `most` bytes, and read at all.
+    pub fn is_readable(&self, most: usize) -> bool {
         let fits = match self.length {
-            BodyLength::Known(bytes) => {
-                usize::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_CLASSIFIED_BYTES)
-            }
+            BodyLength::Known(bytes) => usize::try_from(bytes).is_ok_and(|bytes| bytes <= most),
             BodyLength::None | BodyLength::Chunked => true,
         };
-        fits && !self.encoded && self.utf8 && matches!(self.media, Media::Json | Media::Form)
+        let has_reading = matches!(self.media, Media::Json | Media::Form) || self.patch.is_some();
+        fits && !self.encoded && self.utf8 && has_reading
     }
 
     /// Whether the body may be collected to search it for fields, whatever else it is.

@@ -103,6 +103,8 @@ pub struct Facts {
     pub preflight: Option<Preflight>,
     /// What a FHIR server is to look for before it makes a resource (`If-None-Exist`, FHIR R4 §3.1.0.8.1).
     pub if_none_exist: Option<Box<str>>,
+    /// Whether a FHIR server is asked to make a second resource, of its origin (`X-Provenance`, FHIR R4 §6.3.8).
+    pub has_provenance: bool,
     /// Whether headers or query ask for another method than the one sent.
     pub method_override: bool,
 }
@@ -158,6 +160,7 @@ impl Facts {
             origin: raw.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(Into::into),
             preflight: preflight(raw),
             if_none_exist: headers::if_none_exist(raw.headers)?,
+            has_provenance: headers::has_provenance(raw.headers),
             method_override,
             target,
             host,
@@ -288,9 +291,8 @@ mod tests {
         }
         assert_eq!(read("GET", "/a", &[]).err(), Some(Unreadable::MissingHost));
         assert_eq!(read("GET", "/a", &[("host", "a"), ("host", "a")]).err(), Some(Unreadable::DuplicateHost));
-        let long = "x".repeat(1024);
         assert_eq!(
-            read("GET", "/a", &[("host", "a"), ("x", &long)]).err(),
+            read("GET", "/a", &[("host", "a"), ("x", &"x".repeat(1024))]).err(),
             Some(Unreadable::HeadersTooLarge)
         );
         let many: Vec<_> = (0..11).map(|_| ("x", "y")).collect();

@@ -269,6 +269,11 @@ pub(super) fn if_none_exist(headers: &HeaderMap) -> Result<Option<Box<str>>, Unr
     value.to_str().map(|value| Some(value.into())).map_err(|_| Unreadable::BadHeaderValue)
 }
 
+/// Whether there is a header that some server reads as `X-Provenance`.
+pub(super) fn has_provenance(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().replace('_', "-") == "x-provenance")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

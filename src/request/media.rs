@@ -13,6 +13,15 @@ pub enum Media {
     Other,
 }
 
+/// The types of patches of JSON documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patch {
+    /// A list of operations (RFC 6902).
+    Json,
+    /// A document whose members replace others (RFC 7396).
+    Merge,
+}
+
 /// A `Content-Type`, read narrowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentType {
@@ -22,13 +31,17 @@ pub struct ContentType {
     pub utf8: bool,
     /// Whether a framework may take it for a form or for JSON, though it is neither by the book.
     pub guessable: bool,
+    /// Which patch of JSON it is.
+    pub patch: Option<Patch>,
+    /// Whether it is named, and nothing that a server could take for a document with fields: a picture, say.
+    pub opaque: bool,
 }
 
 impl ContentType {
     /// Reads the header's value; `None` where there is no such header.
     pub fn read(value: Option<&[u8]>) -> Self {
         let Ok(text) = std::str::from_utf8(value.unwrap_or_default()) else {
-            return Self { media: Media::Other, utf8: false, guessable: true };
+            return Self { media: Media::Other, utf8: false, guessable: true, patch: None, opaque: false };
         };
         let lower = text.trim().to_ascii_lowercase();
         // Servers cut the type off at different characters.
@@ -46,12 +59,21 @@ impl ContentType {
         // Some servers look for the name anywhere in the header, or take the last type of a list.
         let names_form = lower.contains("x-www-form-urlencoded") || lower.contains("form-data");
         if names_form && !matches!(media, Media::Form | Media::Multipart) {
-            return Self { media: Media::Form, utf8: false, guessable: true };
+            return Self { media: Media::Form, utf8: false, guessable: true, patch: None, opaque: false };
         }
         let may_be_json = media == Media::Other
             && lower.contains("json")
             && !(essence == "application/json-patch+json" && well_formed);
-        Self { media, utf8: well_formed, guessable: essence.is_empty() || may_be_json }
+        let patch = match essence {
+            "application/json-patch+json" => Some(Patch::Json),
+            "application/merge-patch+json" => Some(Patch::Merge),
+            _ => None,
+        };
+        let guessable = essence.is_empty() || may_be_json;
+        let may_hold_fields =
+            ["json", "xml", "html", "turtle", "text/"].iter().any(|word| lower.contains(word));
+        let opaque = media == Media::Other && well_formed && !guessable && !may_hold_fields;
+        Self { media, utf8: well_formed, guessable, patch, opaque }
     }
 }
 
@@ -145,6 +167,21 @@ mod tests {
             assert_eq!(read(text).media, Media::Form, "{text}");
         }
         assert_eq!(read("application/json x").media, Media::Json);
+    }
+
+    #[test]
+    fn patches_and_opaque_content_are_told_by_name() {
+        assert_eq!(read("application/json-patch+json").patch, Some(Patch::Json));
+        assert_eq!(read("application/merge-patch+json; charset=utf-8").patch, Some(Patch::Merge));
+        assert_eq!(read("application/fhir+json").patch, None);
+        for text in ["application/pdf", "image/png", "application/dicom; transfer-syntax=*"] {
+            assert!(read(text).opaque, "{text}");
+        }
+        for text in
+            ["", "application/fhir+xml", "text/plain", "application/json", "image/svg+xml", "image/png x"]
+        {
+            assert!(!read(text).opaque, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod body;
 pub mod certificate;
+pub mod changes;
 pub mod client;
 pub mod cookies;
 pub mod credentials;

@@ -29,7 +29,7 @@ const CALLERS: [(&str, &str); 12] = [
     ("W", "feed 30s client:warehouse scope:system/*.rs"),
 ];
 
-const REQUESTS: [&str; 44] = [
+const REQUESTS: [&str; 45] = [
     "GET /fhir/metadata",
     "GET /fhir/.well-known/smart-configuration",
     "GET /fhir/Patient/p1",
@@ -62,12 +62,13 @@ const REQUESTS: [&str; 44] = [
     "GET /fhir/Patient/$export",
     "GET /fhir/$graphql",
     "GET /fhir/Patient/$match",
-    "POST /fhir/Observation json:{}",
-    "POST /fhir/MedicationRequest json:{}",
-    "PUT /fhir/MedicationRequest/m1 json:{}",
-    "PUT /fhir/MedicationRequest?identifier=1 json:{}",
-    "PUT /fhir/Patient/p1 json:{}",
-    "PATCH /fhir/MedicationRequest/m1 json:{}",
+    r#"POST /fhir/Observation json:{"resourceType":"Observation"}"#,
+    r#"POST /fhir/Observation json:{"resourceType":"MedicationRequest"}"#,
+    r#"POST /fhir/MedicationRequest json:{"resourceType":"MedicationRequest"}"#,
+    r#"PUT /fhir/MedicationRequest/m1 json:{"resourceType":"MedicationRequest","id":"m1"}"#,
+    r#"PUT /fhir/MedicationRequest?identifier=1 json:{"resourceType":"MedicationRequest"}"#,
+    r#"PUT /fhir/Patient/p1 json:{"resourceType":"Patient","id":"p1"}"#,
+    r#"PATCH /fhir/MedicationRequest/m1 jsonpatch:[{"op":"remove","path":"/note"}]"#,
     "DELETE /fhir/MedicationRequest/m1",
     "POST /fhir json:{}",
     "GET /fhir/_history",
@@ -76,10 +77,16 @@ const REQUESTS: [&str; 44] = [
     "GET /r5/fhir/Observation/_history",
 ];
 
-fn request(line: &str) -> (Request, Option<Body>) {
-    for (mark, media_type) in
-        [(" form:", "application/x-www-form-urlencoded"), (" json:", "application/fhir+json")]
-    {
+pub fn request(line: &str) -> (Request, Option<Body>) {
+    for (mark, media_type) in [
+        (" form:", "application/x-www-form-urlencoded"),
+        (" json:", "application/fhir+json"),
+        (" jsonpatch:", "application/json-patch+json"),
+        (" mergepatch:", "application/merge-patch+json"),
+        (" xml:", "application/fhir+xml"),
+        (" utf16:", "application/fhir+json; charset=utf-16"),
+        (" pdf:", "application/pdf"),
+    ] {
         if let Some((line, content)) = line.split_once(mark) {
             let body = Body { media_type: media_type.into(), gzip: false, bytes: content.into() };
             return (Request::parse(line), Some(body));

@@ -10,7 +10,6 @@ use wardgate::decision::Question;
 use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
 use wardgate::identity::{Caller, Level, NamedActions, Subject, TokenFault};
 use wardgate::policy::Policy;
-use wardgate::request::body::{BodyFacts, hides_method};
 use wardgate::request::facts::{Hop, RawRequest, Reading};
 use wardgate::request::{Facts, Unreadable};
 
@@ -116,18 +115,7 @@ pub fn reading(question: &Question<'_>, body: Option<&Body>) -> BodyReading {
     let Some(body) = body else {
         return BodyReading::Absent;
     };
-    let shape = question.facts.body;
-    let searched = question.may_hide_method();
-    let worth_reading = shape.is_readable() || (searched && shape.is_searchable());
-    if !worth_reading {
-        return BodyReading::Unreadable;
-    }
-    let read = if question.is_fhir_form() { BodyFacts::read_search } else { BodyFacts::read };
-    match read(shape.media, &body.bytes) {
-        Some(facts) => BodyReading::Read(facts),
-        None if searched => BodyReading::Searched { hides_method: hides_method(shape.media, &body.bytes) },
-        None => BodyReading::Unreadable,
-    }
+    if question.may_be_read() { question.reading(&body.bytes) } else { BodyReading::Unreadable }
 }
 
 /// Reads a caller from its description: `patient aal1 30s otp`.

@@ -1,6 +1,6 @@
 //! The words of every reason: to the caller, and to operators.
 
-use super::Reason;
+use super::{Reason, fhir};
 use crate::identity::TokenFault;
 use crate::policy::requirement::Unmet;
 
@@ -66,20 +66,9 @@ impl Reason {
                 "Check the address.",
                 "no route matches host and path, or only in another spelling (trailing slash, letter case): add one if this should be reachable",
             ),
-            Self::FhirNotUnderstood => (
-                "fhir_not_understood",
-                400,
-                "This is no FHIR interaction",
-                "Send one of the interactions of FHIR's RESTful API, with the types of the server's version.",
-                "the request is below the base of a FHIR service, and method and path are those of no interaction that is known; types and ids are case-sensitive",
-            ),
-            Self::FhirParameterRefused => (
-                "fhir_parameter_refused",
-                400,
-                "A parameter is not accepted",
-                "Leave out what the server does not list as a search parameter, and encode names and values once.",
-                "a parameter is none of the service's `search_params.allow`, or a form can't be read",
-            ),
+            Self::FhirNotUnderstood => fhir::FHIR_NOT_UNDERSTOOD,
+            Self::FhirParameterRefused => fhir::FHIR_PARAMETER_REFUSED,
+            Self::FhirBodyRefused => fhir::FHIR_BODY_REFUSED,
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 405,

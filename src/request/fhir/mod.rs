@@ -4,8 +4,10 @@
 //! and which id. What FHIR does not have, or what two servers could take for two interactions, is none.
 
 pub mod compartment;
+pub mod content;
 mod interaction;
 mod parameters;
+mod patch;
 mod path;
 pub mod types;
 
