@@ -75,6 +75,7 @@ impl Described {
             Ok(header)
         };
         let header = build().map_err(|_| Unreadable::NotOriginForm)?;
+        // Not from `header`, which leaves a fragment out: it would be judged, and served, without one.
         let mut section = [header.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"].concat();
         for (name, value) in &header.headers {
             section.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());

@@ -271,6 +271,64 @@ fn a_client_has_one_address_whatever_it_says() {
     assert_eq!(passed, 1, "all of them come from here");
 }
 
+/// Of the others it is said that the list is to be completed.
+#[test]
+fn caddy_takes_out_what_the_proxy_does() {
+    let upstream = Recorder::start();
+    let world = World::start(upstream.address, |text| text);
+    let caddy = Server::caddy(&world);
+    let names = [
+        "Client-IP",
+        "CF-Connecting-IP",
+        "Fastly-Client-IP",
+        "Front-End-Https",
+        "Forwarded",
+        "Remote-Addr",
+        "Remote-User",
+        "SSL-Client-Cert",
+        "True-Client-IP",
+        "X-Amzn-Oidc-Identity",
+        "X-Auth-Request-User",
+        "X-Authenticated-User",
+        "X-Azure-ClientIP",
+        "X-Client-Cert",
+        "X-Client-IP",
+        "X-Client-Verify",
+        "X-Cluster-Client-IP",
+        "X-Consumer-Username",
+        "X-Envoy-External-Address",
+        "X-Forwarded",
+        "X-Forwarded-User",
+        "X-Goog-Authenticated-User-Email",
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Host",
+        "X-IISNode-Auth-User",
+        "X-MS-Client-Principal",
+        "X-Original-URL",
+        "X-Override-URL",
+        "X-Real-IP",
+        "X-Remote-User",
+        "X-Rewrite-URL",
+        "X-SSL-Client-DN",
+        "X-SSO-User",
+        "X-Token-Subject",
+        "X-User",
+        "X-User-Id",
+        "X-Username",
+        "X-Wardgate-Assertion",
+        "X-Webauth-User",
+        "X-Harmless",
+    ];
+    let headers = names.map(|name| (name, "forged"));
+    for address in [world.gateway.address, caddy.address] {
+        let answer = http::send(address, "GET", "/r/a", &headers, b"").expect("an answer");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let request = upstream.requests().pop().expect("a request");
+        let arrived: Vec<_> = request.headers.iter().filter(|(_, value)| value == "forged").collect();
+        assert!(arrived.len() == 1 && arrived[0].0.eq_ignore_ascii_case("X-Harmless"), "{arrived:?}");
+    }
+}
+
 #[test]
 fn refusals_reach_the_client_as_they_are() {
     let upstream = Recorder::start();
