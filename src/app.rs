@@ -42,6 +42,7 @@ use self::sockets::{Sockets, addresses};
 use self::store::Store;
 use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
+use crate::access::Services;
 use crate::audit::event::Event;
 use crate::audit::journal::FileJournal;
 use crate::audit::sinks::{LAST_DELIVERY, Sinks};
@@ -143,7 +144,9 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let askers = status.asking.next(&settings, &verifier).map_err(StartError::new)?;
     let known = (&verifier, status.asking.replace(askers));
     let own = reload::own_parts((&policy, &settings), known, (&store, background.handle()), None);
-    let live = reload::live((&policy, &settings), &verifier, &upstreams, own);
+    let access = Services::new(&settings.access, background.handle(), None).map_err(StartError::new)?;
+    let access = Arc::new(access);
+    let live = reload::live((&policy, &settings), &verifier, (&upstreams, &access), own);
     let current = Arc::new(Current::new(live));
     let looked_at = Arc::clone(&current);
     background.spawn(Arc::clone(&gate).keep_sessions(move || looked_at.load().generation.sessions.clone()));
@@ -192,6 +195,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         verifier: Arc::clone(&verifier),
         named,
         upstreams,
+        access,
         store: Arc::clone(&store),
     });
     if let Some(predecessor) = &mut predecessor {

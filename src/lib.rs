@@ -14,9 +14,10 @@
 //! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), the events, pseudonyms and receipts of [`audit`].
 //! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates), [`outgoing`] (HTTP
 //!   clients).
-//! - Floor 3, the world: [`keys`], [`state`], [`audit::journal`], [`session`], [`serve`]. They never import each other.
+//! - Floor 3, the world: [`access`], [`keys`], [`state`], [`audit::journal`], [`session`], [`serve`]. They never import each other.
 //! - The roof: [`app`] puts the parts together, [`cli`] is the command line.
 
+pub mod access;
 pub mod app;
 pub mod audit;
 pub mod cli;

@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 2),
     ("outgoing", 2),
     ("tls", 2),
+    ("access", 3),
     ("keys", 3),
     ("serve", 3),
     ("session", 3),

@@ -108,6 +108,12 @@ fn every_yaml_example_loads() {
                     let around = format!("{start}data_classes:{end}{routes}{block}");
                     around.replace("/secrets/", "tests/config/files/")
                 }
+                "pdps:" => {
+                    let routes = if block.contains("\nroutes:") { "" } else { ROUTES };
+                    format!("{AROUND}{routes}{block}")
+                        .replace("/secrets/pdp-ca.pem", "tests/config/tls/clients-ca.pem")
+                        .replace("/secrets/pdp", "tests/config/files/secret")
+                }
                 // Keys and passwords too.
                 "state:" => {
                     let around: Vec<&str> =

@@ -17,6 +17,7 @@ use super::askers::Asking;
 use super::fingerprint::{Digest, Fingerprint, digests};
 use super::signals;
 use super::store::{self, Store};
+use crate::access::Services;
 use crate::audit::event::Event;
 use crate::config::{self, Compiled, Diagnostic, Settings};
 use crate::enforce::prompts::Prompts;
@@ -47,6 +48,7 @@ struct InForce {
     settings: Settings,
     verifier: Arc<Verifier>,
     upstreams: Arc<Upstreams>,
+    access: Arc<Services>,
     /// Digests of the files that the verifier was made from.
     named: Vec<Option<Digest>>,
 }
@@ -162,6 +164,8 @@ pub struct Beginning {
     pub named: Vec<Option<Digest>>,
     /// Its upstreams.
     pub upstreams: Arc<Upstreams>,
+    /// Those who have a say under it.
+    pub access: Arc<Services>,
     /// Seals with its keys.
     pub store: Arc<Store>,
 }
@@ -181,6 +185,7 @@ impl Reloader {
             verifier,
             named,
             upstreams,
+            access,
             store,
         } = from;
         let freshness = runtime.spawn(Arc::clone(&verifier).background());
@@ -189,7 +194,7 @@ impl Reloader {
         status.accepted(&policy.version, &settings, &verifier);
         // What has changed since it was read is found at the first look.
         let seen = Fingerprint { version: Some(policy.version.clone()), named: named.clone() };
-        let in_force = InForce { policy, settings, verifier, upstreams, named };
+        let in_force = InForce { policy, settings, verifier, upstreams, access, named };
         Self { path, gate, current, draining, runtime, status, store, in_force, freshness, fetching, seen }
     }
 
@@ -236,7 +241,7 @@ impl Reloader {
 
     /// Builds what is to be in force, and touches nothing.
     fn build(&self) -> Result<Next, Vec<Diagnostic>> {
-        let InForce { policy: old_policy, settings: old, verifier, upstreams, named: old_named } =
+        let InForce { policy: old_policy, settings: old, verifier, upstreams, access, named: old_named } =
             &self.in_force;
         let (Compiled { policy, settings, .. }, warnings) = config::load_next(&self.path, old)?;
         let named = digests(&settings);
@@ -259,13 +264,22 @@ impl Reloader {
             let made = upstreams.succeeded_by(settings.upstreams.clone(), &self.runtime);
             Arc::new(made.map_err(|error| vec![config::unusable(&self.path, &error)])?)
         };
+        let access = Services::new(&settings.access, &self.runtime, Some(access));
+        let access = access.map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?;
         let ring = store::ring(&settings.state)
             .map_err(|error| vec![config::unusable(&self.path, &error.to_string())])?;
         if !self.store.can_take(ring.as_ref()) {
             let problem = "`state.encryption_keys` begins or ends, which needs a restart";
             return Err(vec![config::unusable(&self.path, problem)]);
         }
-        let in_force = InForce { policy: Arc::new(policy), settings, verifier, upstreams, named };
+        let in_force = InForce {
+            policy: Arc::new(policy),
+            settings,
+            verifier,
+            upstreams,
+            access: Arc::new(access),
+            named,
+        };
         Ok(Next { in_force, askers, ring, seen, warnings })
     }
 
@@ -293,7 +307,8 @@ impl Reloader {
         let own = own_parts((&next.policy, &next.settings), known, store, before.as_ref());
         let streams = own.1.clone();
         self.fetching.take().inspect(JoinHandle::abort);
-        self.current.replace(live((&next.policy, &next.settings), &next.verifier, &next.upstreams, own));
+        let behind = (&next.upstreams, &next.access);
+        self.current.replace(live((&next.policy, &next.settings), &next.verifier, behind, own));
         self.fetching = signals::fetch(&self.gate, &next.policy, streams.as_ref(), &self.runtime);
         self.store.replace_ring(ring);
         if !Arc::ptr_eq(&next.verifier, &self.in_force.verifier) {
@@ -353,7 +368,7 @@ pub fn own_parts(
 pub fn live(
     (policy, settings): (&Arc<Policy>, &Settings),
     verifier: &Arc<Verifier>,
-    upstreams: &Arc<Upstreams>,
+    (upstreams, access): (&Arc<Upstreams>, &Arc<Services>),
     (sessions, signals): OwnParts,
 ) -> Live {
     Live {
@@ -362,6 +377,7 @@ pub fn live(
             identities: Arc::clone(verifier) as _,
             sessions,
             signals,
+            access: access.are_any().then(|| Arc::clone(access) as _),
             search_forms: settings.upstreams.iter().map(|upstream| upstream.refuse_hidden_method).collect(),
         },
         upstreams: Arc::clone(upstreams),

@@ -82,6 +82,7 @@ pub fn add_telemetry(
         }
         notices.extend(configuration.signals_trouble());
         notices.extend(configuration.asking.unready());
+        notices.extend(current.load().generation.access.iter().flat_map(|services| services.trouble()));
         notices.extend(current.load().generation.signals.iter().flat_map(|streams| streams.trouble()));
         notices.extend(encryption.iter().flat_map(|listener| listener.notices(now)));
         details.insert("notices".to_owned(), notices.into());

@@ -8,6 +8,7 @@ use http::Method;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::config::Answers;
 use crate::config::rehearse::{Rehearsal, Rehearsed, rehearse};
 use crate::config::settings::Compiled;
 use crate::decision::trace::{Recorder, Stage};
@@ -41,6 +42,9 @@ pub struct Arguments {
     /// A JSON file with the body; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
+    /// What the route's policy decision point is taken to say: `permit`, `deny` or `unavailable`. Nobody is asked.
+    #[arg(long, value_name = "WORD", default_value = "permit")]
+    pdp: String,
     /// Print JSON instead.
     #[arg(long)]
     json: bool,
@@ -95,10 +99,18 @@ fn rehearsed(arguments: &Arguments, compiled: &Compiled) -> Result<(Rehearsed, R
         })?),
     };
     let identity = identity(arguments, compiled, now)?;
-    let rehearsal = Rehearsal { method: &method, target, host, body: body.as_ref(), identity, now };
+    let answers = answers(arguments)?;
+    let rehearsal = Rehearsal { method: &method, target, host, body: body.as_ref(), identity, answers, now };
     let mut recorder = Recorder::default();
     let result = rehearse(&compiled.policy, &rehearsal, &mut recorder);
     Ok((result, recorder))
+}
+
+fn answers(arguments: &Arguments) -> Result<Answers, String> {
+    let pdp = Answers::PDP.into_iter().find(|(word, _)| *word == arguments.pdp);
+    let (_, pdp) =
+        pdp.ok_or_else(|| format!("`--pdp {}`: write `permit`, `deny` or `unavailable`", arguments.pdp))?;
+    Ok(Answers { pdp })
 }
 
 fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Identity, String> {

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Place;
+use crate::decision::{Evaluation, Lookup};
 use crate::identity::Level;
 use crate::policy::TierIndex;
 
@@ -25,8 +26,33 @@ pub struct Case {
     pub host: Option<Box<str>>,
     /// The body, sent as JSON.
     pub body: Option<Value>,
+    /// What services outside answer.
+    pub answers: Answers,
     /// What must come of it.
     pub expect: Expectation,
+}
+
+/// What services outside answer where nobody asks them: in tests, and for `wardgate explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// The route's policy decision point.
+    pub pdp: Lookup<Evaluation>,
+}
+
+impl Default for Answers {
+    /// Every dependency in good order, and nobody against it.
+    fn default() -> Self {
+        Self { pdp: Lookup::Found(Evaluation::Permitted) }
+    }
+}
+
+impl Answers {
+    /// The words for what a policy decision point may say.
+    pub const PDP: [(&str, Lookup<Evaluation>); 3] = [
+        ("permit", Lookup::Found(Evaluation::Permitted)),
+        ("deny", Lookup::Found(Evaluation::Denied)),
+        ("unavailable", Lookup::Unavailable),
+    ];
 }
 
 /// Who makes a test's request.

@@ -28,6 +28,7 @@ mod report;
 mod restart;
 mod rules;
 mod schema;
+mod schema_access;
 mod schema_fhir;
 mod schema_routes;
 mod schema_sign_in;
@@ -35,6 +36,7 @@ mod schema_signals;
 mod schema_state;
 mod schema_step_up;
 pub mod settings;
+mod settings_access;
 mod settings_audit;
 mod settings_sign_in;
 mod settings_signals;
@@ -51,7 +53,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-pub use cases::{Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
+pub use cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
 pub use codes::{Code, Severity};
 pub use diagnostic::{Diagnostic, Place, Source};
 pub use settings::{Compiled, Settings};

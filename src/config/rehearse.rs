@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
-use super::cases::{Case, CaseCaller, ExpectedOutcome, Persona};
+use super::cases::{Answers, Case, CaseCaller, ExpectedOutcome, Persona};
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
@@ -32,6 +32,8 @@ pub struct Rehearsal<'r> {
     pub body: Option<&'r Value>,
     /// Who asks.
     pub identity: Identity,
+    /// What services outside answer.
+    pub answers: Answers,
     /// The moment, in Unix seconds.
     pub now: i64,
 }
@@ -126,6 +128,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
             Step::Need(Need::Attempts) => evidence.attempts = Some(Lookup::Found(Tried::Within)),
             Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
+            Step::Need(Need::Evaluation { .. }) => evidence.evaluation = Some(rehearsal.answers.pdp.clone()),
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,
         }
@@ -189,6 +192,7 @@ pub fn run_case(policy: &Policy, case: &Case) -> Result<(), String> {
         host: case.host.as_deref(),
         body: case.body.as_ref(),
         identity,
+        answers: case.answers.clone(),
         now: NOW,
     };
     let result = rehearse(policy, &rehearsal, &mut Silent);

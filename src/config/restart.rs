@@ -19,6 +19,7 @@ pub(super) fn check(file: &File, wanted: &Settings, running: &Settings, report: 
         issuers: _,
         pages: _,
         step_up: _,
+        access: _,
         upstreams: _,
         audit,
         state,

@@ -12,10 +12,11 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
+pub(super) use super::schema_access::Pdp;
 pub(super) use super::schema_fhir::{FhirMatch, FhirService};
 pub(super) use super::schema_routes::{
-    Anonymous, AnyOf, Attempts, Caller, Case, Cors, LowerRisk, Match, Patient, Person, Refine, Route,
-    RouteTimeouts, When,
+    Anonymous, AnyOf, Attempts, Caller, Case, CaseAnswers, Cors, LowerRisk, Match, Patient, Person, Refine,
+    Route, RouteTimeouts, When,
 };
 pub(super) use super::schema_sign_in::{Pages, Session, SignIn};
 pub(super) use super::schema_signals::{SharedSignals, SignalPoll, SignalPush};
@@ -139,6 +140,7 @@ maps! {
         data_classes: Entries<Spanned<DataClass>>,
         upstreams: Entries<Spanned<Upstream>>,
         fhir_services: Items<FhirService>,
+        pdps: Items<Pdp>,
         routes: Items<Route>,
         rate_limits: Items<RateLimit>,
         audit: Audit,

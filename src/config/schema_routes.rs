@@ -25,6 +25,7 @@ maps! {
         lower_risk_if_only: Spanned<LowerRisk>,
         deny: Items<When>,
         any_of: Items<AnyOf>,
+        pdp: Text,
         cors: Spanned<Cors>,
         body_bytes: Text,
     }
@@ -56,11 +57,14 @@ maps! {
         request: Text,
         host: Text,
         body: serde_json::Value,
+        answers: Spanned<CaseAnswers>,
         expect: Text,
         reason: Text,
         tier: Text,
         route: Text,
     }
+    /// What services outside answer in a test.
+    CaseAnswers { pdp: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::settings_access::*;
 pub use super::settings_audit::*;
 pub use super::settings_sign_in::*;
 pub use super::settings_signals::*;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub pages: PagesSettings,
     /// Per way to step up, in the policy's order: whom it asks; `None` for those that need nobody.
     pub step_up: Vec<Option<AskerSettings>>,
+    /// Services outside that have a say in decisions.
+    pub access: AccessSettings,
     /// Per upstream, in the policy's order.
     pub upstreams: Vec<UpstreamSettings>,
     /// The audit trail.
@@ -101,6 +104,7 @@ impl Settings {
             .chain(of_sign_in)
             .chain(of_signals)
             .chain(of_step_up)
+            .chain(self.access.files())
             .chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
 }

@@ -82,6 +82,12 @@ fn binds_proof(question: &Question<'_>, subject: &Subject, tier: &Tier) -> bool 
         && ways().any(|way| way.fits_browser(subject.issuer_index))
 }
 
+/// Whether a proof for this tier would be given for one action here, and shown with nothing else.
+pub(super) fn binds_single_use(question: &Question<'_>, subject: &Subject, tier: TierIndex) -> bool {
+    let tier = question.policy.tier(tier);
+    tier.each_action_needs_new_proof && binds_proof(question, subject, tier)
+}
+
 /// Whether a request that was kept is the one that the proof was given for: of two that are alike, one is paid for.
 pub(super) fn is_for(granted: &Granted, evidence: &Evidence) -> bool {
     evidence.resumes.as_ref().is_none_or(|once| *once == granted.proof)

@@ -6,7 +6,7 @@
 use super::outcome::{ConditionPlace, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
-use super::{BodyReading, Reason, fhir};
+use super::{BodyReading, Evidence, Reason, fhir};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Entry, PatientSource};
@@ -152,9 +152,40 @@ pub fn resolve_patient<T: Trace>(
     findings: &mut Findings,
     trace: &mut T,
 ) {
-    let Some(source) = &question.route.patient else {
+    if question.route.patient.is_none() {
         return;
+    }
+    let found = match named_patient(question, body) {
+        Naming::One(patient) => Some(patient),
+        Naming::Several => {
+            findings.own_record = Some(false);
+            None
+        }
+        Naming::Nobody => None,
     };
+    if let Some(patient) = &found {
+        findings.own_record = Some(subject.patient.as_ref() == Some(patient));
+    }
+    trace.note(Stage::Authorize, || match findings.own_record {
+        Some(true) => "the record is the subject's own".to_owned(),
+        Some(false) => "the record is not the subject's own".to_owned(),
+        None => "the record's patient is not named".to_owned(),
+    });
+    findings.patient = found;
+}
+
+/// The one patient that a request is about, as far as the evidence says.
+pub fn patient(question: &Question<'_>, evidence: &Evidence) -> Option<Box<str>> {
+    const NOT_ASKED_FOR: &BodyReading = &BodyReading::Absent;
+    match named_patient(question, evidence.body.as_ref().unwrap_or(NOT_ASKED_FOR)) {
+        Naming::One(patient) => Some(patient),
+        Naming::Several | Naming::Nobody => None,
+    }
+}
+
+/// The patient that a request names.
+fn named_patient(question: &Question<'_>, body: &BodyReading) -> Naming {
+    let Some(source) = &question.route.patient else { return Naming::Nobody };
     let found: Option<Box<str>> = match source {
         // As it is spelled: who is whom is the issuer's to say, and it may tell capitals apart.
         PatientSource::Path(name) => question
@@ -171,24 +202,9 @@ pub fn resolve_patient<T: Trace>(
             BodyReading::Read(facts) => facts.field(name).filter(|value| !value.is_empty()).map(Into::into),
             BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => None,
         },
-        PatientSource::Fhir => match fhir::naming(question, body) {
-            Naming::One(patient) => Some(patient),
-            Naming::Several => {
-                findings.own_record = Some(false);
-                None
-            }
-            Naming::Nobody => None,
-        },
+        PatientSource::Fhir => return fhir::naming(question, body),
     };
-    if let Some(patient) = &found {
-        findings.own_record = Some(subject.patient.as_ref() == Some(patient));
-    }
-    trace.note(Stage::Authorize, || match findings.own_record {
-        Some(true) => "the record is the subject's own".to_owned(),
-        Some(false) => "the record is not the subject's own".to_owned(),
-        None => "the record's patient is not named".to_owned(),
-    });
-    findings.patient = found;
+    found.map_or(Naming::Nobody, Naming::One)
 }
 
 /// Whether a framework that makes one list of parameters of query and body could find this one in the body.

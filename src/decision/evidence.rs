@@ -94,6 +94,28 @@ pub struct Granted {
     pub proof: ProofKey,
 }
 
+/// What a policy decision point says (OpenID AuthZEN Authorization API 1.0, access evaluation).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evaluation {
+    /// `"decision": true`.
+    Permitted,
+    /// `"decision": false`.
+    Denied,
+    /// `"decision": false`, with what it would want to see.
+    StepUp(StepUpHint),
+    /// Anything else, or obligations that nobody here can carry out: it counts as a refusal, never as an outage.
+    NotUnderstood,
+}
+
+/// The proof that would change a refusal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepUpHint {
+    /// The issuer's words for a sufficient level; any one of them will do.
+    pub acr_values: Vec<Box<str>>,
+    /// The oldest authentication that will do, in seconds.
+    pub max_age: Option<i64>,
+}
+
 /// The evidence; `None` means not looked for yet.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -116,6 +138,8 @@ pub struct Evidence {
     /// The digest of the body's bytes as `Content-Digest` has it (RFC 9530); absent where the body is longer than what is
     /// read, or does not say how long it is.
     pub content: Option<Lookup<Box<str>>>,
+    /// From the policy decision point of the route.
+    pub evaluation: Option<Lookup<Evaluation>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
     pub resumes: Option<ProofKey>,
 }
@@ -135,6 +159,13 @@ pub enum Need {
     Device,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
+    /// What the policy decision point of the route says of the action at this tier.
+    Evaluation {
+        /// The tier, before its answer.
+        tier: TierIndex,
+        /// Whether the action has its other, less risky name.
+        lowered: bool,
+    },
     /// How often it was tried, this time included.
     Attempts,
     /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Revocation, Tried};
-use super::outcome::{ConditionPlace, Findings};
+use super::outcome::{ConditionPlace, Findings, PdpWord};
 use crate::identity::Subject;
 
 /// The version of the shape; it grows when a field changes its meaning.
@@ -31,6 +31,9 @@ pub struct DecisionInput<'i> {
     own_record: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_recognised: Option<bool>,
+    /// What the policy decision point outside said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pdp: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -99,6 +102,7 @@ impl<'i> DecisionInput<'i> {
             }),
             own_record: findings.own_record,
             device_recognised: findings.device,
+            pdp: findings.pdp.map(PdpWord::word),
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -166,6 +170,7 @@ impl DecisionInput<'static> {
             attempts: Some("within"),
             own_record: Some(true),
             device_recognised: Some(false),
+            pdp: Some("permit"),
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
         }

@@ -9,6 +9,7 @@ mod authorize;
 mod classify;
 mod content;
 pub mod cors;
+mod evaluation;
 pub mod evidence;
 mod fhir;
 pub mod input;
@@ -21,7 +22,11 @@ mod step;
 pub mod trace;
 
 pub use anonymous::account;
-pub use evidence::{BodyReading, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, Tried};
-pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Permit};
+pub use authorize::patient;
+pub use evidence::{
+    BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
+    Tried,
+};
+pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, PdpWord, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

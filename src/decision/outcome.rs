@@ -30,8 +30,38 @@ pub struct Findings {
     pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 2]>,
     /// Whether the browser was recognised, where a rule asks about it and that can be told.
     pub device: Option<bool>,
+    /// What the policy decision point said, where one was asked.
+    pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
+}
+
+/// An answer of a policy decision point, as it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PdpWord {
+    /// Yes.
+    Permit,
+    /// No.
+    Deny,
+    /// No, unless there is stronger proof.
+    StepUp,
+    /// Nothing that can be carried out.
+    NotUnderstood,
+    /// There was none.
+    Unavailable,
+}
+
+impl PdpWord {
+    /// The word in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Deny => "deny",
+            Self::StepUp => "step_up",
+            Self::NotUnderstood => "not_understood",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// Where in a route a condition stands.

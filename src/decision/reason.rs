@@ -1,8 +1,10 @@
 //! Every reason a request can be answered with.
 
+mod access;
 mod fhir;
 mod wording;
 
+pub use access::AccessRefusal;
 pub use wording::Wording;
 
 use crate::identity::{DpopFault, TokenFault};
@@ -92,6 +94,8 @@ pub enum Reason {
     ConditionFailed,
     /// A deny rule holds.
     DeniedByRule,
+    /// Somebody outside who has a say does not let it pass.
+    Access(AccessRefusal),
     /// Machines have no business at this tier.
     ServiceNotAllowed,
     /// A machine's token is too old for this tier.

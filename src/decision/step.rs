@@ -8,8 +8,9 @@ use serde_json::json;
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
 use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
+use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
-use super::{Reason, anonymous, assure, authorize, classify, content, fhir, possession};
+use super::{Reason, anonymous, assure, authorize, classify, content, evaluation, fhir, possession};
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
 use crate::policy::condition::Inputs;
@@ -103,6 +104,12 @@ impl From<Reason> for Stop {
     }
 }
 
+impl From<AccessRefusal> for Stop {
+    fn from(why: AccessRefusal) -> Self {
+        Reason::Access(why).into()
+    }
+}
+
 impl From<Denial> for Stop {
     fn from(denial: Denial) -> Self {
         Self::Deny(denial)
@@ -159,6 +166,7 @@ fn judge<T: Trace>(
     authorize::authorize(question, subject, &inputs, findings, trace)?;
     fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
+    evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
     Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend })
 }
@@ -244,7 +252,7 @@ fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), 
 }
 
 /// The tiers of the right-hand column of the failure table: those that record to disk or spend proofs.
-fn is_high(tier: &Tier) -> bool {
+pub(super) fn is_high(tier: &Tier) -> bool {
     tier.each_action_needs_new_proof || tier.audit >= Durability::Synced
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::Generation;
 use super::action;
 use super::action::Action;
+use super::evaluation;
 use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
@@ -113,6 +114,11 @@ impl Gate {
                 }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
+                }
+                Step::Need(Need::Evaluation { tier, lowered }) => {
+                    let asked =
+                        evaluation::evaluate(generation, question, arrival, &evidence, (tier, lowered));
+                    evidence.evaluation = Some(asked.await);
                 }
                 Step::Need(Need::Content) => match content(question, arrival.body_bytes, body).await {
                     Ok(content) => evidence.content = Some(content),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ports::Identities;
+use super::ports::{AccessServices, Identities};
 use super::sessions::Sessions;
 use super::shared_signals::Streams;
 use crate::policy::Policy;
@@ -20,6 +20,8 @@ pub struct Generation {
     pub sessions: Option<Arc<dyn Sessions>>,
     /// Transmitters whose events end what was begun, where there are any.
     pub signals: Option<Arc<Streams>>,
+    /// Those outside who have a say, where any route asks them.
+    pub access: Option<Arc<dyn AccessServices>>,
     /// By upstream: whether forms are searched for a field that overrides the method.
     pub search_forms: Vec<bool>,
 }

@@ -6,6 +6,7 @@
 pub mod action;
 mod admission;
 mod attempts;
+mod evaluation;
 pub mod flight;
 pub mod flood;
 mod gate;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use uuid::Uuid;
 
 use crate::audit::epoch::Epoch;
 use crate::audit::event::Event;
 use crate::audit::pseudonym::{Named, Pseudonyms};
 use crate::audit::receipt::Receipt;
-use crate::decision::evidence::{Identity, Lookup};
+use crate::decision::evidence::{Evaluation, Identity, Lookup};
+use crate::identity::Subject;
 use crate::policy::{Durability, RateLimit};
 use crate::request::credentials::Token;
 use crate::state::spent::{ProofKey, Spent};
@@ -33,6 +35,45 @@ pub struct Identified {
     pub identity: Identity,
     /// Whether the keys are older than `stale_for_critical` allows: then high tiers refuse with 503.
     pub too_stale_for_critical: bool,
+}
+
+/// What is asked of a policy decision point: one action of one subject, with the names that the clinic knows them by.
+#[derive(Debug, Clone, Copy)]
+pub struct EvaluationRequest<'a> {
+    /// The decision's id, by which both sides' logs know the question.
+    pub id: Uuid,
+    /// Who asks.
+    pub subject: &'a Subject,
+    /// Their level of assurance.
+    pub level: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// The action's name.
+    pub action: &'a str,
+    /// The route's template.
+    pub template: &'a str,
+    /// The host asked for.
+    pub host: &'a str,
+    /// The path as the route's upstream reads it.
+    pub path: &'a str,
+    /// The template's parameters and their values.
+    pub parameters: &'a [(&'a str, &'a str)],
+    /// The patient it is about.
+    pub patient: Option<&'a str>,
+    /// The action's tier.
+    pub tier: &'a str,
+    /// Where the client is, if that can be known.
+    pub client: Option<IpAddr>,
+}
+
+/// Services outside that have a say in decisions. Implementations never wait longer than their own configured limits.
+#[async_trait]
+pub trait AccessServices: Send + Sync {
+    /// What the policy decision point at this position says. An outage is [`Lookup::Unavailable`], never `Absent`.
+    async fn evaluate(&self, pdp: usize, request: &EvaluationRequest<'_>) -> Lookup<Evaluation>;
+
+    /// What is wrong with any of them now, in plain words.
+    fn trouble(&self) -> Vec<String>;
 }
 
 /// The answer to an attempt to spend a proof.

@@ -2,6 +2,7 @@
 //!
 //! `config` builds a [`Policy`] from the YAML file; `decision` reads it. Nothing here does I/O or knows the time.
 
+pub mod access;
 pub mod anonymous;
 pub mod condition;
 pub mod fhir;
@@ -18,6 +19,7 @@ mod tree;
 use crate::identity::IssuerRules;
 use crate::identity::assurance::Levels;
 
+pub use access::Pdp;
 pub use anonymous::Anonymous;
 pub use condition::Condition;
 pub use fhir::{FhirMatch, FhirService};
@@ -52,6 +54,8 @@ pub struct Policy {
     pub index: Index,
     /// The limits on the rate of requests; routes refer to them by position.
     pub rate_limits: Vec<RateLimit>,
+    /// Those outside who are asked about requests; routes refer to them by position.
+    pub pdps: Vec<Pdp>,
     /// The upstreams' names; routes refer to them by position.
     pub upstreams: Vec<Box<str>>,
 }

@@ -130,6 +130,8 @@ pub struct Route {
     pub deny: Vec<Condition>,
     /// The ways to be allowed.
     pub any_of: Vec<Entry>,
+    /// The position of the policy decision point that is asked too.
+    pub pdp: Option<usize>,
     /// Cross-origin callers.
     pub cors: Option<Cors>,
     /// The most bytes of a body, instead of the listener's limit.
@@ -188,6 +190,7 @@ impl Route {
             lower_risk: None,
             deny: Vec::new(),
             any_of: Vec::new(),
+            pdp: None,
             cors: None,
             body_bytes: None,
             rate_limits: Vec::new(),

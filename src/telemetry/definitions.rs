@@ -219,6 +219,11 @@ impl Metrics {
                 "Questions to people elsewhere than in the browser, by who asks and what became of them.",
                 &["asker", "result"],
             ),
+            access_questions: counters(
+                "wardgate_access_questions_total",
+                "Questions to services that have a say in decisions, by what the service is for, its name and what came of it.",
+                &["kind", "service", "result"],
+            ),
             revocations: counters(
                 "wardgate_revocations_total",
                 "Names that were revoked here, by who asked and what came of it.",

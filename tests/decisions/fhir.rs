@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use wardgate::decision::trace::Silent;
-use wardgate::decision::{Decision, Identity, Question, Revocation, Step, step};
+use wardgate::decision::{Decision, Evaluation, Identity, Lookup, Question, Revocation, Step, step};
 use wardgate::policy::{Match, Policy};
 
 use super::world::{Body, Known, NOW, Request, compile, identity, reading};
@@ -114,6 +114,7 @@ fn decide(line: &str, caller: &str) -> String {
         keys_too_stale: false,
         revocation: Revocation::Valid,
         body: reading(&question, body.as_ref()),
+        evaluation: Lookup::Found(Evaluation::Permitted),
     };
     match step(&question, &known.evidence(), NOW, &mut Silent) {
         Step::Decided(Decision::Permit(_), _) => "yes".to_owned(),
@@ -198,6 +199,7 @@ fn scopes_of_a_patient_confine_whoever_has_them() {
                 keys_too_stale: false,
                 revocation: Revocation::Valid,
                 body: reading(&question, None),
+                evaluation: Lookup::Found(Evaluation::Permitted),
             };
             let Step::Decided(decision, findings) = step(&question, &known.evidence(), NOW, &mut Silent)
             else {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use wardgate::config::{Compiled, load};
-use wardgate::decision::evidence::{Identity, Revocation};
+use wardgate::decision::evidence::{Evaluation, Identity, Lookup, Revocation, StepUpHint};
 use wardgate::identity::{Caller, Level, Subject, TokenFault};
 use wardgate::policy::Policy;
 
@@ -52,6 +52,7 @@ pub struct RouteText {
     conditional: Option<(&'static str, &'static str)>,
     own: Option<&'static str>,
     upstream: &'static str,
+    pdp: bool,
 }
 
 fn route_text() -> impl Strategy<Value = RouteText> {
@@ -71,9 +72,14 @@ fn route_text() -> impl Strategy<Value = RouteText> {
         option::of(select(&["phi", "genetics"][..])),
         option::of(select(&["path.patient", "query.patient", "body.patient"][..])),
         prop_oneof![4 => Just("app"), 1 => Just("plain")],
+        prop::bool::weighted(0.3),
     );
     (matter, rules, ways).prop_map(
-        |((tier, class, patient, upstream), (refine, lower, deny), (first, mut any_of, conditional, own))| {
+        |(
+            (tier, class, patient, upstream, pdp),
+            (refine, lower, deny),
+            (first, mut any_of, conditional, own),
+        )| {
             if conditional.is_none() && !any_of.contains(&ENTRIES[first]) {
                 any_of.push(ENTRIES[first]);
             }
@@ -88,6 +94,7 @@ fn route_text() -> impl Strategy<Value = RouteText> {
                 conditional,
                 own: own.filter(|_| patient.is_some()),
                 upstream,
+                pdp,
             }
         },
     )
@@ -130,6 +137,9 @@ impl RouteText {
             self.conditional.map(|(issuer, when)| format!("{{ issuer: {issuer}, when: \"{when}\" }}")),
         );
         entries.extend(self.own.map(|issuer| format!("{{ issuer: {issuer}, patient: self }}")));
+        if self.pdp {
+            text.push_str(", pdp: ward");
+        }
         let _ = writeln!(text, ", any_of: [{}] }}", entries.join(", "));
     }
 }
@@ -144,6 +154,7 @@ pub struct Situation {
     caller: CallerText,
     revocation: Revocation,
     keys_too_stale: bool,
+    evaluation: Lookup<Evaluation>,
 }
 
 /// A caller, before a policy gives names to its numbers.
@@ -271,21 +282,50 @@ fn body() -> impl Strategy<Value = Option<Body>> {
     )
 }
 
+/// What a policy decision point says.
+fn evaluation() -> impl Strategy<Value = Lookup<Evaluation>> {
+    let hint = |acr: &[&str], max_age| {
+        let acr_values = acr.iter().map(|word| Box::from(*word)).collect();
+        Lookup::Found(Evaluation::StepUp(StepUpHint { acr_values, max_age }))
+    };
+    prop_oneof![
+        6 => Just(Lookup::Found(Evaluation::Permitted)),
+        1 => Just(Lookup::Found(Evaluation::Denied)),
+        1 => Just(Lookup::Found(Evaluation::NotUnderstood)),
+        1 => Just(Lookup::Unavailable),
+        1 => Just(hint(&["strong", "card"], None)),
+        1 => Just(hint(&[], Some(60))),
+        1 => Just(hint(&["retina"], Some(1))),
+    ]
+}
+
 pub fn situation() -> impl Strategy<Value = Situation> {
     let query = subsequence(
         &["all=1", "zone=blocked", "zone=7", "patient=p1", "patient=p2", "_method=PUT"][..],
         0..3,
     );
     let revocation = prop_oneof![4 => Just(Revocation::Valid), 1 => Just(Revocation::Revoked), 1 => Just(Revocation::Unknown)];
-    (0..100usize, query, prop::bool::weighted(0.03), body(), caller(), revocation, prop::bool::weighted(0.2))
-        .prop_map(|(route, query, overrides, body, caller, revocation, keys_too_stale)| Situation {
-            route,
-            query: query.join("&"),
-            overrides,
-            body,
-            caller,
-            revocation,
-            keys_too_stale,
+    (
+        0..100usize,
+        query,
+        prop::bool::weighted(0.03),
+        body(),
+        caller(),
+        revocation,
+        prop::bool::weighted(0.2),
+        evaluation(),
+    )
+        .prop_map(|(route, query, overrides, body, caller, revocation, keys_too_stale, evaluation)| {
+            Situation {
+                route,
+                query: query.join("&"),
+                overrides,
+                body,
+                caller,
+                revocation,
+                keys_too_stale,
+                evaluation,
+            }
         })
 }
 
@@ -340,6 +380,7 @@ impl Setting {
                 keys_too_stale: situation.keys_too_stale,
                 revocation: situation.revocation,
                 body: reading(&question, situation.body.as_ref()),
+                evaluation: situation.evaluation.clone(),
             };
             each(&super::properties::Asked { question, known });
         }

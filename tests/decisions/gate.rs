@@ -8,8 +8,10 @@ use bytes::Bytes;
 use wardgate::audit::journal::{FILE_NAME, FileJournal, MOST_BYTES, Options};
 use wardgate::audit::pseudonym::{InForce, Pseudonyms};
 use wardgate::audit::signing::Key;
-use wardgate::decision::{Decision, Lookup, Need, Question, Revocation};
-use wardgate::enforce::ports::{Consumed, Identified, Identities, Journal, RevocationKey, State};
+use wardgate::decision::{Decision, Evaluation, Lookup, Need, Question, Revocation};
+use wardgate::enforce::ports::{
+    AccessServices, Consumed, EvaluationRequest, Identified, Identities, Journal, RevocationKey, State,
+};
 use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
 use wardgate::state::memory::MemoryState;
@@ -49,6 +51,18 @@ impl Identities for World {
         assert_eq!(now, NOW);
         let known = self.ask(Need::Identity);
         Identified { identity: known.identity, too_stale_for_critical: known.keys_too_stale }
+    }
+}
+
+#[async_trait]
+impl AccessServices for World {
+    async fn evaluate(&self, pdp: usize, request: &EvaluationRequest<'_>) -> Lookup<Evaluation> {
+        assert_eq!((pdp, request.subject.qualified_id().is_empty()), (0, false));
+        self.known.lock().unwrap().clone().expect("a request").evaluation
+    }
+
+    fn trouble(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -132,6 +146,7 @@ async fn a_gate_does_what_the_matrix_says() {
         identities: ports.0,
         sessions: None,
         signals: None,
+        access: Some(Arc::clone(&world) as Arc<dyn AccessServices>),
         search_forms: search_forms.clone(),
     };
     let mut permits = 0;
@@ -187,7 +202,9 @@ async fn a_gate_does_what_the_matrix_says() {
                 Need::Possession => false,
                 Need::Revocation => true,
                 Need::Body => world_asked.contains(&Need::Body),
-                Need::Grant(_) | Need::Content | Need::Device | Need::Attempts => false,
+                Need::Grant(_) | Need::Evaluation { .. } | Need::Content | Need::Device | Need::Attempts => {
+                    false
+                }
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use wardgate::config::Compiled;
 use wardgate::decision::trace::Silent;
 use wardgate::decision::{
-    Decision, Evidence, Findings, Lookup, Need, Possession, Question, Revocation, Step, step,
+    Decision, Evaluation, Evidence, Findings, Lookup, Need, Possession, Question, Revocation, Step,
+    StepUpHint, step,
 };
 use wardgate::policy::requirement::Unmet;
 use wardgate::policy::{Access, Match, PatientSource, Policy, Route};
@@ -47,9 +48,39 @@ impl Row {
                 _ => Revocation::Valid,
             },
             body: reading(question, self.body.as_ref()),
+            evaluation: evaluation(&says),
         }
     }
 }
+
+/// What the policy decision point says, in the words of the evidence.
+fn evaluation(says: &dyn Fn(&str) -> bool) -> Lookup<Evaluation> {
+    let hint = |acr: &str, max_age| {
+        let acr_values = acr.split_ascii_whitespace().map(Into::into).collect();
+        Lookup::Found(Evaluation::StepUp(StepUpHint { acr_values, max_age }))
+    };
+    match PDP.iter().find(|word| says(word)) {
+        Some(&"pdp-deny") => Lookup::Found(Evaluation::Denied),
+        Some(&"pdp-odd") => Lookup::Found(Evaluation::NotUnderstood),
+        Some(&"pdp-down") => Lookup::Unavailable,
+        Some(&"pdp-wants-strong") => hint("strong card", None),
+        Some(&"pdp-wants-fresh") => hint("", Some(600)),
+        Some(&"pdp-wants-less") => hint("badge", Some(90_000)),
+        Some(&"pdp-wants-unknown") => hint("retina", None),
+        _ => Lookup::Found(Evaluation::Permitted),
+    }
+}
+
+/// What it may say beside yes.
+const PDP: [&str; 7] = [
+    "pdp-deny",
+    "pdp-odd",
+    "pdp-down",
+    "pdp-wants-strong",
+    "pdp-wants-fresh",
+    "pdp-wants-less",
+    "pdp-wants-unknown",
+];
 
 /// The file, read: requests without a route, and the rows of every route.
 pub struct Matrix {
@@ -114,8 +145,9 @@ fn row(
     evidence: String,
 ) -> Row {
     let request = Request::parse(heading);
-    let named =
-        evidence.split(' ').filter(|word| !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys"));
+    let named = evidence.split(' ').filter(|word| {
+        !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys") && !PDP.contains(word)
+    });
     let mut named = named.map(|name| bodies.get(name).unwrap_or_else(|| panic!("`{name}` in `{evidence}`")));
     let body = named.next().cloned();
     assert!(named.next().is_none(), "`{evidence}` has two bodies");
@@ -157,6 +189,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
                     Need::Attempts => evidence.attempts = Some(Lookup::Unavailable),
                     Need::Content => evidence.content = Some(Lookup::Absent),
+                    Need::Evaluation { .. } => evidence.evaluation = Some(known.evaluation.clone()),
                     Need::Device => evidence.device = Some(Lookup::Absent),
                 }
             }
@@ -211,7 +244,7 @@ pub fn render(compiled: &Compiled) -> String {
 }
 
 const LEGEND: &str = "\
-Each line: the caller, the evidence, what was asked for in its order (i identity, r revocation, b body), the verdict,
+Each line: the caller, the evidence, what was asked for in its order (i identity, r revocation, b body, e evaluation by a PDP), the verdict,
 its reason, the effective tier; then for a permit the rule that allowed it and what is spent, for a challenge what it
 asks for and all that is missing.
 ";
@@ -268,6 +301,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Attempts => 'a',
         Need::Content => 'c',
         Need::Device => 'd',
+        Need::Evaluation { .. } => 'e',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use wardgate::config::Compiled;
-use wardgate::decision::evidence::{BodyReading, Identity, Revocation};
+use wardgate::decision::evidence::{BodyReading, Evaluation, Identity, Lookup, Revocation};
 use wardgate::decision::trace::{Recorder, Silent, Stage};
 use wardgate::decision::{Decision, Evidence, Findings, Need, Question, Reason, Step, step};
 use wardgate::identity::{Caller, Subject};
+use wardgate::policy::access::WhenUnavailable;
 use wardgate::policy::{Access, Durability, Route, StoreDown, TierIndex};
 
 use super::fragments::{CallerText, caller, setting};
@@ -160,25 +161,30 @@ fn check_stronger(asked: &Asked<'_>) {
 fn check_outages(asked: &Asked<'_>) {
     let Asked { question, known } = asked;
     let before = decided(question, known);
-    for outages in 1..16u8 {
+    for outages in 1..32u8 {
         let out = |bit: u8| outages & bit != 0;
         let after = Known {
             identity: if out(1) { Identity::Unavailable } else { known.identity.clone() },
             keys_too_stale: known.keys_too_stale || out(2),
             revocation: if out(4) { Revocation::Unknown } else { known.revocation },
             body: if out(8) { BodyReading::Unreadable } else { known.body.clone() },
+            evaluation: if out(16) { Lookup::Unavailable } else { known.evaluation.clone() },
         };
         let after = decided(question, &after);
         if after.is_permit() && !before.is_permit() {
             let tier = question.policy.tier(after.tier.expect("a tier"));
-            assert!(
-                out(4) && known.revocation == Revocation::Revoked,
-                "{outages:b}: {before:?} becomes {after:?}"
-            );
-            assert_eq!(tier.when_store_down, StoreDown::AllowWithoutRevocationCheck);
+            let by_store = out(4) && known.revocation == Revocation::Revoked;
+            let by_pdp = out(16) && question.route.pdp.is_some();
+            assert!(by_store || by_pdp, "{outages:b}: {before:?} becomes {after:?}");
+            assert!(!by_store || tier.when_store_down == StoreDown::AllowWithoutRevocationCheck);
+            let pdp = question.route.pdp.map(|at| question.policy.pdps[at].when_unavailable);
+            assert!(by_store || pdp == Some(WhenUnavailable::Allow));
             assert!(!tier.each_action_needs_new_proof && tier.audit != Durability::Synced);
         }
-        if before.classified && after.classified {
+        // What was raised by somebody who is not heard any more, or not asked after a refusal, is lower without them.
+        let is_raised =
+            question.route.pdp.is_some() && matches!(known.evaluation, Lookup::Found(Evaluation::StepUp(_)));
+        if before.classified && after.classified && !is_raised {
             assert!(after.tier >= before.tier, "{outages:b}: {before:?} becomes {after:?}");
         }
     }
@@ -304,6 +310,7 @@ fn price(compiled: &Compiled, matrix: &Matrix, payment: &Payment) -> String {
         keys_too_stale: false,
         revocation: Revocation::Valid,
         body: BodyReading::Absent,
+        evaluation: Lookup::Found(Evaluation::Permitted),
     };
     decided(&question, &known).spends.expect("a price")
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::{Map, json};
 use wardgate::config::{Compiled, load};
 use wardgate::decision::Question;
-use wardgate::decision::evidence::{BodyReading, Evidence, Identity, Revocation};
+use wardgate::decision::evidence::{BodyReading, Evaluation, Evidence, Identity, Lookup, Revocation};
 use wardgate::identity::{Caller, Level, NamedActions, Subject, TokenFault};
 use wardgate::policy::Policy;
 use wardgate::request::facts::{Hop, RawRequest, Reading};
@@ -208,6 +208,7 @@ pub struct Known {
     pub keys_too_stale: bool,
     pub revocation: Revocation,
     pub body: BodyReading,
+    pub evaluation: Lookup<Evaluation>,
 }
 
 impl Known {
@@ -219,6 +220,7 @@ impl Known {
             possession: None,
             revocation: Some(self.revocation),
             body: Some(self.body.clone()),
+            evaluation: Some(self.evaluation.clone()),
             ..Evidence::default()
         }
     }
@@ -232,6 +234,7 @@ impl Known {
             possession: None,
             revocation: all.revocation.filter(|_| revocation),
             body: all.body.filter(|_| body),
+            evaluation: all.evaluation,
             ..Evidence::default()
         }
     }

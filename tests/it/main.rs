@@ -10,6 +10,7 @@
 
 mod support;
 
+mod access;
 mod basics;
 mod browser;
 mod day;

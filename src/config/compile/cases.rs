@@ -8,11 +8,11 @@ use serde_saphyr::Spanned;
 use super::assurance;
 use super::matching::compile_host;
 use super::routes::Known;
-use crate::config::cases::{Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
+use crate::config::cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{Caller as CallerSchema, Case as Schema, File, Given, Person, Text};
+use crate::config::schema::{Caller as CallerSchema, Case as Schema, CaseAnswers, File, Given, Person, Text};
 use crate::config::values::{self, FOREVER, seconds};
 use crate::identity::{Caller, Level};
 
@@ -41,6 +41,7 @@ fn case(
     let request = request.and_then(|text| request_line(report, text));
     let expect = expectation(report, known, actions, item);
     let host = schema.host.as_ref().map(|host| compile_host(report, host));
+    let answers = schema.answers.as_ref().map(|schema| answers(report, &schema.value)).unwrap_or_default();
     let (method, target) = request?;
     Some(Case {
         name: name?.value.as_str().into(),
@@ -50,8 +51,16 @@ fn case(
         target,
         host: host.flatten(),
         body: schema.body.as_ref().cloned(),
+        answers,
         expect: expect?,
     })
+}
+
+fn answers(report: &mut Report<'_>, schema: &CaseAnswers) -> Answers {
+    let words = [0, 1, 2].map(|at| (Answers::PDP.get(at).map_or("", |(word, _)| word), at));
+    let chosen = values::choice(report, &schema.pdp, &words, 0);
+    let pdp = Answers::PDP.into_iter().nth(chosen).map(|(_, answer)| answer);
+    pdp.map_or_else(Answers::default, |pdp| Answers { pdp })
 }
 
 fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {

@@ -4,6 +4,7 @@
 //! whether the result may be used is asked once, at the end, of the report. Nothing that was reported as an
 //! error is ever served.
 
+mod access;
 mod anonymous;
 mod assurance;
 mod audit;
@@ -66,9 +67,11 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
     let fhir_services = fhir::compile(file, &upstreams, report);
+    let access = access::compile(file, base_dir, report);
 
     let known = routes::Known {
         fhir_services: &fhir_services,
+        pdps: &access.pdps,
         ways: &ways.policy,
         issuers: &issuers,
         tiers: &tiers,
@@ -115,6 +118,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
         routes,
         index,
         rate_limits,
+        pdps: access.pdps,
         upstreams: upstream_names,
     };
     let mut settings = Settings {
@@ -126,6 +130,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
         issuers: sources,
         pages: sign_in::pages(file.pages.as_ref(), base_dir, report),
         step_up: ways.settings,
+        access: access.settings,
         upstreams,
         audit,
         state,

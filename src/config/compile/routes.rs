@@ -15,13 +15,14 @@ use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::{Access, FhirService, PatientSource, Route, TierIndex, Way};
+use crate::policy::{Access, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
 use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'k> {
     pub(super) fhir_services: &'k [FhirService],
+    pub(super) pdps: &'k [Pdp],
     pub(super) ways: &'k [Way],
     pub(super) issuers: &'k [Issuer],
     pub(super) tiers: &'k Tiers,
@@ -46,6 +47,15 @@ impl Known<'_> {
         let at = names().position(|name| name == text.value);
         if at.is_none() {
             report.unknown(Code::UnknownUpstream, "upstream", text, names());
+        }
+        at
+    }
+
+    fn pdp(&self, report: &mut Report<'_>, text: &Text) -> Option<usize> {
+        let names = || self.pdps.iter().map(|pdp| pdp.name.as_ref());
+        let at = names().position(|name| name == text.value);
+        if at.is_none() {
+            report.unknown(Code::UnknownPdp, "policy decision point", text, names());
         }
         at
     }
@@ -158,6 +168,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let deny = ground.deny(report, &schema.deny);
     let any_of =
         schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
+    let pdp = schema.pdp.as_ref().and_then(|text| known.pdp(report, text));
     let anonymous = anonymous::compile(report, known, schema, (access, tier, matched.as_ref()));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
     let matched = matched?;
@@ -183,6 +194,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         lower_risk,
         deny,
         any_of: any_of.unwrap_or_default(),
+        pdp,
         cors,
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
         rate_limits: Vec::new(),
@@ -229,13 +241,14 @@ fn tier(
 
 /// Reports what makes no sense where nobody is asked for.
 fn check_public(report: &mut Report<'_>, schema: &Schema) {
-    let rules: [(&str, Option<Place>); 6] = [
+    let rules: [(&str, Option<Place>); 7] = [
         ("any_of", schema.any_of.as_ref().map(Into::into)),
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
         ("refine", schema.refine.as_ref().map(Into::into)),
         ("lower_risk_if_only", schema.lower_risk_if_only.as_ref().map(Into::into)),
         ("deny", schema.deny.as_ref().map(Into::into)),
+        ("pdp", schema.pdp.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
         if let Some(place) = place {

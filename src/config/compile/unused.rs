@@ -26,6 +26,10 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     for name in services().filter_map(|service| service.name.as_ref()) {
         unused(report, "FHIR service", name, &used);
     }
+    let used: HashSet<&str> = routes().filter_map(|route| route.pdp.text()).collect();
+    for name in file.pdps.items().iter().filter_map(|item| item.value.name.as_ref()) {
+        unused(report, "policy decision point", name, &used);
+    }
     let used: HashSet<&str> = routes().filter_map(|route| route.data_class.text()).collect();
     for (name, _) in file.data_classes.entries() {
         unused(report, "data class", name, &used);

@@ -19,14 +19,17 @@ pub struct Wording {
     pub operator: &'static str,
 }
 
+/// What several reasons say alike.
+pub(super) const FORBIDDEN: &str = "You may not do this";
+pub(super) const ASK: &str = "If you should be able to do this, contact support and quote the decision id.";
+pub(super) const UNAVAILABLE: &str = "Temporarily unavailable";
+pub(super) const RETRY: &str =
+    "This is a passing fault. Try again in a few seconds; nothing has been changed.";
+
 impl Reason {
     /// The one place where each reason chooses its status and its words. There is no catch-all, so a new reason
     /// can't go without.
     pub const fn wording(self) -> Wording {
-        const FORBIDDEN: &str = "You may not do this";
-        const ASK: &str = "If you should be able to do this, contact support and quote the decision id.";
-        const UNAVAILABLE: &str = "Temporarily unavailable";
-        const RETRY: &str = "This is a passing fault. Try again in a few seconds; nothing has been changed.";
         const REFUSED: &str = "The token is not accepted";
         const SIGN_IN: &str = "Sign in again and repeat the request with the new token.";
         const STRONGER: &str = "Stronger proof is needed";
@@ -252,6 +255,7 @@ impl Reason {
             Self::DeniedByRule => {
                 ("denied_by_rule", 403, FORBIDDEN, ASK, "one of the route's `deny` rules holds")
             }
+            Self::Access(why) => (why.code(), why.status(), why.title(), why.remedy(), why.hint()),
             Self::ServiceNotAllowed => (
                 "service_not_allowed",
                 403,
@@ -365,6 +369,7 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::reason::AccessRefusal;
 
     #[test]
     fn refusals_look_alike_outward() {
@@ -374,6 +379,8 @@ mod tests {
             Reason::PatientUnresolved,
             Reason::ConditionNotMet,
             Reason::DeniedByRule,
+            Reason::Access(AccessRefusal::PdpDenied),
+            Reason::Access(AccessRefusal::PdpAnswerRefused),
             Reason::ActorNotAllowed,
         ];
         let outward =

@@ -1,0 +1,43 @@
+//! Puts a request to the policy decision point of its route.
+
+use super::Generation;
+use super::gate::Arrival;
+use super::ports::EvaluationRequest;
+use crate::decision::{Evaluation, Evidence, Identity, Lookup, Question, patient};
+use crate::policy::TierIndex;
+
+/// What it says of the action at this tier; `lowered` where the action has its less risky name.
+pub(super) async fn evaluate(
+    generation: &Generation,
+    question: &Question<'_>,
+    arrival: &Arrival<'_>,
+    evidence: &Evidence,
+    (tier, lowered): (TierIndex, bool),
+) -> Lookup<Evaluation> {
+    let Question { policy, route, facts, .. } = question;
+    let (Some(services), Some(pdp)) = (&generation.access, route.pdp) else { return Lookup::Unavailable };
+    let Some(Identity::Known(subject)) = &evidence.identity else { return Lookup::Unavailable };
+    let Ok(path) = facts.target.path_as(route.reading) else { return Lookup::Unavailable };
+    let path = route.reading.fold(path);
+    let parameters: Vec<(&str, &str)> = route
+        .template
+        .parameters()
+        .filter_map(|name| Some((name, route.template.value(name, &path)?)))
+        .collect();
+    let patient = patient(question, evidence);
+    let request = EvaluationRequest {
+        id: arrival.id,
+        subject,
+        level: policy.levels.name(subject.level),
+        method: facts.method.as_str(),
+        action: route.lower_risk.as_ref().filter(|_| lowered).map_or(&route.id, |lower| &lower.id),
+        template: route.template.as_str(),
+        host: facts.host.as_str(),
+        path: &path,
+        parameters: &parameters,
+        patient: patient.as_deref(),
+        tier: &policy.tier(tier).name,
+        client: facts.client,
+    };
+    services.evaluate(pdp, &request).await
+}
