@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use wardgate::decision::trace::Silent;
-use wardgate::decision::{Decision, Question, Revocation, Step, step};
+use wardgate::decision::{Decision, Evaluation, Lookup, Question, Revocation, Step, step};
 use wardgate::policy::{Match, Policy};
 
 use super::fhir::request;
@@ -32,6 +32,7 @@ pub fn decide(line: &str, caller: &str) -> String {
         keys_too_stale: false,
         revocation: Revocation::Valid,
         body: reading(&question, body.as_ref()),
+        evaluation: Lookup::Found(Evaluation::Permitted),
     };
     match step(&question, &known.evidence(), NOW, &mut Silent) {
         Step::Decided(Decision::Deny(denial), _) => denial.reason.code().to_owned(),

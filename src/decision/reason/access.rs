@@ -58,3 +58,18 @@ impl AccessRefusal {
         if self.is_outage() { RETRY } else { ASK }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AccessRefusal::{PdpAnswerRefused, PdpDenied};
+    use crate::decision::Reason;
+
+    #[test]
+    fn refusals_look_like_any_other() {
+        let outward =
+            |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
+        for why in [PdpDenied, PdpAnswerRefused] {
+            assert_eq!(outward(Reason::Access(why)), outward(Reason::NoRelation));
+        }
+    }
+}

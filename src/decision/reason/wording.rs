@@ -369,7 +369,6 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::reason::AccessRefusal;
 
     #[test]
     fn refusals_look_alike_outward() {
@@ -379,8 +378,6 @@ mod tests {
             Reason::PatientUnresolved,
             Reason::ConditionNotMet,
             Reason::DeniedByRule,
-            Reason::Access(AccessRefusal::PdpDenied),
-            Reason::Access(AccessRefusal::PdpAnswerRefused),
             Reason::ActorNotAllowed,
         ];
         let outward =
