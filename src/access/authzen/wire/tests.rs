@@ -1,3 +1,5 @@
+//! What is asked is told apart and has the standard's shape; what is answered is read strictly.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
