@@ -4,6 +4,7 @@
 mod authzen;
 mod matrix;
 mod passing;
+mod rows;
 mod servers;
 
 use std::net::SocketAddr;
