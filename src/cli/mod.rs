@@ -8,6 +8,7 @@ mod explain;
 mod operators;
 mod revoke;
 mod routes;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,6 +61,11 @@ enum Command {
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },
+    /// Run the configuration's `cases`, and files of further ones; starts nothing.
+    ///
+    /// Says of each case that fails what was expected, what came, and the way to it, step by step; then which outcomes of which
+    /// routes no case looks at. Exits with 0 where all pass, else 1.
+    Test(test::Arguments),
     /// Show what each route asks for, as a table.
     Routes {
         /// The configuration file.
@@ -100,6 +106,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
+        Command::Test(arguments) => test::test(&arguments),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),

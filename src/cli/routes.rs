@@ -134,7 +134,7 @@ fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
 }
 
 /// Columns padded to their widest cell.
-fn aligned<const N: usize>(table: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(table: &[[String; N]]) -> String {
     let width = |column: usize| {
         table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };

@@ -1,19 +1,23 @@
 //! Policy tests that stand in the configuration itself, checked for sense but not yet run.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Place;
 use crate::decision::{Evaluation, Lookup};
 use crate::identity::Level;
-use crate::policy::TierIndex;
+use crate::policy::{Policy, TierIndex};
 
 /// One policy test: who asks for what, and what must come of it.
 #[derive(Debug)]
 pub struct Case {
     /// What it shows, in the author's words.
     pub name: Box<str>,
-    /// Where it stands in the file, for a diagnostic when it fails.
+    /// The file it stands in, as it was named.
+    pub file: Arc<str>,
+    /// Where it stands there, for a diagnostic when it fails.
     pub place: Place,
     /// Who asks.
     pub caller: CaseCaller,
@@ -104,8 +108,45 @@ pub struct Expectation {
     pub action: Option<Box<str>>,
 }
 
+/// What came of a test's request.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    /// The decision.
+    pub outcome: ExpectedOutcome,
+    /// The reason's code.
+    pub reason: &'static str,
+    /// The tier that the request ended up in, where it came so far.
+    pub tier: Option<TierIndex>,
+    /// The action, where a route matched.
+    pub action: Option<Box<str>>,
+    /// The position of the route that matched.
+    pub route: Option<usize>,
+}
+
+impl Tried {
+    /// Whether it is what was expected.
+    pub fn is_as_expected(&self, expect: &Expectation) -> bool {
+        self.outcome == expect.outcome
+            && expect.reason.as_deref().is_none_or(|wanted| wanted == self.reason)
+            && expect.tier.is_none_or(|wanted| self.tier == Some(wanted))
+            && expect.action.as_deref().is_none_or(|wanted| self.action.as_deref() == Some(wanted))
+    }
+
+    /// The name of its tier.
+    pub fn tier_name<'p>(&self, policy: &'p Policy) -> &'p str {
+        self.tier.map_or("none", |tier| policy.tier(tier).name.as_ref())
+    }
+
+    /// All of it, in words for the author.
+    pub fn told(&self, policy: &Policy) -> String {
+        let action = self.action.as_deref().unwrap_or("none");
+        let (outcome, tier) = (self.outcome.name(), self.tier_name(policy));
+        format!("`{outcome}` with reason `{}`, tier `{tier}`, action `{action}`", self.reason)
+    }
+}
+
 /// A decision, as far as a test can tell decisions apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpectedOutcome {
     /// The request is forwarded.
     Permit,
@@ -113,4 +154,18 @@ pub enum ExpectedOutcome {
     Challenge,
     /// The request is refused.
     Deny,
+}
+
+impl ExpectedOutcome {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Permit, Self::Challenge, Self::Deny];
+
+    /// As it is written in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Challenge => "challenge",
+            Self::Deny => "deny",
+        }
+    }
 }

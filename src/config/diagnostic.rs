@@ -69,6 +69,11 @@ impl<'t> Source<'t> {
         Self { name: name.into(), text, lines: text.lines().collect() }
     }
 
+    /// What diagnostics call it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// The whole text.
     pub fn text(&self) -> &'t str {
         self.text

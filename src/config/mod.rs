@@ -49,16 +49,18 @@ mod wording;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-pub use cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
+pub use cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona, Tried};
 pub use codes::{Code, Severity};
 pub use diagnostic::{Diagnostic, Place, Source};
 pub use settings::{Compiled, Settings};
 
 use report::Report;
+
+use crate::decision::trace::Silent;
 
 /// Loads a configuration from its text.
 ///
@@ -89,27 +91,76 @@ fn load_with(
     running: Option<&Settings>,
 ) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = Source::new(name, text);
-    let file = parse::parse(&source).map_err(|diagnostic| vec![*diagnostic])?;
     let mut found = Vec::new();
-    let versions = Versions { file: version(text), rules: version(&rules::rules(text)) };
-    let compiled = compile::compile(&file, base_dir, versions, &mut Report::new(&source, &mut found));
-    if let Some(running) = running {
-        restart::check(&file, &compiled.settings, running, &mut Report::new(&source, &mut found));
-    }
+    let compiled = compiled(&source, &[], base_dir, running, &mut found)?;
     if cases == Cases::Run && found.iter().all(|diagnostic| diagnostic.severity() != Severity::Error) {
         // A policy that has faults of its own would fail its cases for reasons that were just told.
         run_cases(&compiled, &mut Report::new(&source, &mut found));
     }
+    judged(compiled, found)
+}
+
+/// Reads a file, with the cases of further ones, and gives it meaning; what is found on the way is added to `found`.
+///
+/// # Errors
+/// What keeps anything from being read.
+fn compiled(
+    source: &Source<'_>,
+    further: &[Source<'_>],
+    base_dir: &Path,
+    running: Option<&Settings>,
+    found: &mut Vec<Diagnostic>,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let file = parse::parse(source).map_err(|diagnostic| vec![*diagnostic])?;
+    let mut case_files = Vec::new();
+    for source in further {
+        let cases = parse::parse_cases(source).map_err(|diagnostic| vec![*diagnostic])?;
+        case_files.push((source.clone(), cases));
+    }
+    let versions = Versions { file: version(source.text()), rules: version(&rules::rules(source.text())) };
+    let compiled = compile::compile(&file, &case_files, base_dir, versions, &mut Report::new(source, found));
+    if let Some(running) = running {
+        restart::check(&file, &compiled.settings, running, &mut Report::new(source, found));
+    }
+    Ok(compiled)
+}
+
+/// Whether it may be used.
+fn judged(
+    compiled: Compiled,
+    mut found: Vec<Diagnostic>,
+) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    // Stable, and the files come one after the other.
     found.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.code));
     let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
     if refused { Err(found) } else { Ok((compiled, found)) }
 }
 
+/// Loads a configuration from a file for `wardgate test`: with its cases and behind them those of further files. None is run.
+///
+/// # Errors
+/// As [`load_file`], of any of the files.
+pub fn load_with_cases(
+    path: &Path,
+    case_files: &[PathBuf],
+) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let paths: Vec<&Path> = std::iter::once(path).chain(case_files.iter().map(PathBuf::as_path)).collect();
+    let texts = paths.iter().map(|path| read_source(path)).collect::<Result<Vec<_>, _>>()?;
+    let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source::new(name, text)).collect();
+    let [source, further @ ..] = sources.as_slice() else { return Err(Vec::new()) };
+    let base_dir = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut found = Vec::new();
+    let compiled = compiled(source, further, base_dir, None, &mut found)?;
+    judged(compiled, found)
+}
+
 /// Runs the policy tests; each one that fails is an error.
 fn run_cases(compiled: &Compiled, report: &mut Report<'_>) {
     for case in &compiled.cases {
-        if let Err(instead) = rehearse::run_case(&compiled.policy, case) {
-            let message = format!("the case `{}` fails: {instead}", case.name);
+        let tried = rehearse::try_case(&compiled.policy, case, &mut Silent);
+        if !tried.is_as_expected(&case.expect) {
+            let message =
+                format!("the case `{}` fails: it gives {}", case.name, tried.told(&compiled.policy));
             report.add(
                 Code::CaseFailed,
                 case.place,
@@ -141,11 +192,20 @@ fn load_file_with(
     cases: Cases,
     running: Option<&Settings>,
 ) -> Result<(Compiled, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let name = path.display().to_string();
-    let text = read(path).map_err(|(message, help)| {
-        vec![Diagnostic::new(&Source::new(&name, ""), Code::FileUnreadable, Place::FILE, message, help)]
-    })?;
+    let (name, text) = read_source(path)?;
     load_with(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), cases, running)
+}
+
+/// A file's name as it is printed, and its text.
+fn read_source(path: &Path) -> Result<(String, String), Vec<Diagnostic>> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(text) => Ok((name, text)),
+        Err((message, help)) => {
+            let source = Source::new(&name, "");
+            Err(vec![Diagnostic::new(&source, Code::FileUnreadable, Place::FILE, message, help)])
+        }
+    }
 }
 
 /// The version of the configuration in a file, as [`crate::policy::Policy::version`] names it; `None` where it can't

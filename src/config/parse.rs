@@ -10,11 +10,23 @@ use super::wording::explain;
 /// The largest file: 1 MiB has room for some 5,000 routes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Reads the file's shape.
+/// Reads the shape of a configuration.
 ///
 /// # Errors
 /// The first thing that is not YAML or not the shape: the reader can't go on behind it.
 pub(super) fn parse(source: &Source<'_>) -> Result<schema::File, Box<Diagnostic>> {
+    shape(source)
+}
+
+/// Reads the shape of a file of cases.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_cases(source: &Source<'_>) -> Result<schema::CaseFile, Box<Diagnostic>> {
+    shape(source)
+}
+
+fn shape<T: serde::de::DeserializeOwned>(source: &Source<'_>) -> Result<T, Box<Diagnostic>> {
     if source.text().len() > MAX_BYTES {
         let (message, help) = ("the file is larger than 1 MiB", "split it into several gateways");
         let found = Diagnostic::new(source, Code::FileUnreadable, Place::FILE, message, help);

@@ -1,5 +1,7 @@
 //! Collects what is found, so that one run shows everything.
 
+use std::sync::Arc;
+
 use super::codes::{Code, Severity};
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::schema::{Given, Text};
@@ -25,6 +27,16 @@ impl<'r> Report<'r> {
             None => kind.to_owned(),
         };
         Report { source: self.source, found: self.found, context: Some(context.into()) }
+    }
+
+    /// A report on another file, whose findings come beside this one's.
+    pub(super) fn on<'s>(&'s mut self, source: &'s Source<'s>) -> Report<'s> {
+        Report { source, found: self.found, context: None }
+    }
+
+    /// The name of the file.
+    pub(super) fn file(&self) -> &Arc<str> {
+        self.source.name()
     }
 
     /// Adds a finding with its remedy.

@@ -147,6 +147,9 @@ maps! {
         cases: Items<Case>,
     }
 
+    /// A file that holds cases only.
+    CaseFile { cases: Items<Case>, }
+
     /// Where the gateway listens.
     Listener {
         name: Text,

@@ -1,6 +1,7 @@
 //! Policy tests: what they refer to must exist, so that a failing one says something about the policy.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use http::Method;
 use serde_saphyr::Spanned;
@@ -10,19 +11,34 @@ use super::matching::compile_host;
 use super::routes::Known;
 use crate::config::cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona};
 use crate::config::codes::Code;
-use crate::config::diagnostic::Place;
+use crate::config::diagnostic::{Place, Source};
 use crate::config::report::Report;
-use crate::config::schema::{Caller as CallerSchema, Case as Schema, CaseAnswers, File, Given, Person, Text};
+use crate::config::schema::{
+    Caller as CallerSchema, Case as Schema, CaseAnswers, CaseFile, File, Given, Person, Text,
+};
 use crate::config::values::{self, FOREVER, seconds};
 use crate::identity::{Caller, Level};
 
-/// Compiles `cases`, in the order of the file; one that can't be run is left out, since it was reported.
-pub(super) fn compile(file: &File, known: &Known<'_>, report: &mut Report<'_>) -> Vec<Case> {
+/// Compiles `cases`, in the order of the file, and behind them those of further files; one that can't be run is left out,
+/// since it was reported.
+pub(super) fn compile(
+    file: &File,
+    further: &[(Source<'_>, CaseFile)],
+    known: &Known<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Case> {
     let actions = actions(file);
     let mut cases = Vec::new();
     for item in file.cases.items() {
         let report = &mut report.within("case", item.value.name.text());
         cases.extend(case(report, known, &actions, item));
+    }
+    for (source, file) in further {
+        for item in file.cases.items() {
+            let mut report = report.on(source);
+            let report = &mut report.within("case", item.value.name.text());
+            cases.extend(case(report, known, &actions, item));
+        }
     }
     cases
 }
@@ -45,6 +61,7 @@ fn case(
     let (method, target) = request?;
     Some(Case {
         name: name?.value.as_str().into(),
+        file: Arc::clone(report.file()),
         place: name?.into(),
         caller: caller?,
         method,

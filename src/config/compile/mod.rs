@@ -45,15 +45,21 @@ use std::path::Path;
 
 use super::Versions;
 use super::codes::Code;
-use super::diagnostic::Place;
+use super::diagnostic::{Place, Source};
 use super::insecure::{PlainHttp, relaxations};
 use super::report::Report;
-use super::schema::File;
+use super::schema::{CaseFile, File};
 use super::settings::{Compiled, Settings};
 use crate::policy::{Policy, Route};
 
-/// Compiles a file; `versions` name it in audit records and proofs.
-pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: &mut Report<'_>) -> Compiled {
+/// Compiles a file, with the cases of further ones; `versions` name it in audit records and proofs.
+pub(super) fn compile(
+    file: &File,
+    further: &[(Source<'_>, CaseFile)],
+    base_dir: &Path,
+    versions: Versions,
+    report: &mut Report<'_>,
+) -> Compiled {
     check_version(file, report);
     let listening = listeners::compile(file, base_dir, report);
     let levels = assurance::levels(report, &file.assurance_levels);
@@ -89,7 +95,7 @@ pub(super) fn compile(file: &File, base_dir: &Path, versions: Versions, report: 
     possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
     fronts::check_policy(file, &listening.listeners, &drafts, report);
-    let cases = cases::compile(file, &known, report);
+    let cases = cases::compile(file, further, &known, report);
     // A misspelt name makes what it meant look unused: no such question while there are errors.
     if report.errors() == 0 {
         unused::check(file, report);

@@ -1,6 +1,7 @@
 //! In operation: under load, with its dependencies failing, as a plain proxy, while it stops, and what it never tells.
 
 mod browsers;
+mod cases;
 mod deliveries;
 mod dependencies;
 mod detections;
