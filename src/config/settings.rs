@@ -119,6 +119,17 @@ pub enum ListenerMode {
     ForwardAuth,
     /// It answers evaluations of AuthZEN 1.0 about requests that another gateway has.
     Authzen,
+    /// It answers Envoy's external authorization by gRPC.
+    ExtAuthz,
+    /// It answers Envoy's external authorization by HTTP.
+    ExtAuthzHttp,
+}
+
+impl ListenerMode {
+    /// Whether a body can be known there.
+    pub fn sees_bodies(self) -> bool {
+        matches!(self, Self::Proxy | Self::ExtAuthz)
+    }
 }
 
 /// One listener.

@@ -32,17 +32,23 @@ const OF_A_CONNECTION: [HeaderName; 8] = [
 /// A request that another proxy has.
 pub(super) struct Described {
     header: RequestHeader,
-    /// The header section as it would be on the wire, with the target byte for byte.
-    section: Vec<u8>,
+    /// Byte for byte.
+    target: Box<[u8]>,
+    /// All of its body; `None` where it goes past the gateway.
+    body: Option<Bytes>,
 }
 
-/// A body that goes past the gateway.
-struct Unseen;
+/// The body of a request that another proxy has.
+struct Told(Option<Bytes>);
 
 #[async_trait]
-impl BodySource for Unseen {
-    async fn collect(&mut self, _: usize) -> Result<Bytes, BodyFault> {
-        Err(BodyFault::Unseen)
+impl BodySource for Told {
+    async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        match &self.0 {
+            None => Err(BodyFault::Unseen),
+            Some(body) if body.len() > limit => Err(BodyFault::TooLarge),
+            Some(body) => Ok(body.clone()),
+        }
     }
 }
 
@@ -75,13 +81,32 @@ impl Described {
             Ok(header)
         };
         let header = build().map_err(|_| Unreadable::NotOriginForm)?;
+        Ok(Self { header, target: target.into(), body: None })
+    }
+
+    /// The same request with its whole body.
+    ///
+    /// # Errors
+    /// Its length can't be written.
+    pub(super) fn with_body(mut self, body: Bytes) -> Result<Self, Unreadable> {
+        self.header.remove_header(&header::TRANSFER_ENCODING);
+        self.header
+            .insert_header(header::CONTENT_LENGTH, body.len())
+            .map_err(|_| Unreadable::ForbiddenCharacter)?;
+        self.body = Some(body);
+        Ok(self)
+    }
+
+    /// The header section as it would be on the wire, with the target byte for byte.
+    fn section(&self) -> Vec<u8> {
         // Not from `header`, which leaves a fragment out: it would be judged, and served, without one.
-        let mut section = [header.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"].concat();
-        for (name, value) in &header.headers {
+        let method = self.header.method.as_str().as_bytes();
+        let mut section = [method, b" ", &self.target, b" HTTP/1.1\r\n"].concat();
+        for (name, value) in &self.header.headers {
             section.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         section.extend_from_slice(b"\r\n");
-        Ok(Self { header, section })
+        section
     }
 
     /// Reads it, as told by the proxy at `peer`.
@@ -94,7 +119,7 @@ impl Described {
             version: Version::HTTP_11,
             target: self.header.raw_path(),
             headers: &self.header.headers,
-            section: &self.section,
+            section: &self.section(),
             peer: Some(peer),
             hop: Hop::default(),
         };
@@ -125,10 +150,11 @@ impl Gateway {
         let live = Arc::clone(&context.live);
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let method = described.as_ref().map_or(Method::GET, |described| described.header.method.clone());
+        let mut body = Told(described.as_ref().ok().and_then(|described| described.body.clone()));
         let facts = described.and_then(|described| described.read(peer, reading));
         let arrival =
             Arrival { subject, ..self.arrival(context, &method, facts.as_ref().map_err(|why| *why)) };
-        let settled = self.gate.admit(&live.generation, &arrival, &mut Unseen).await;
+        let settled = self.gate.admit(&live.generation, &arrival, &mut body).await;
         context.facts = facts.ok();
         let word = self.word(context, settled).await?;
         let proves_key = context.facts.as_ref().is_some_and(|facts| facts.presented.is_key_bound());

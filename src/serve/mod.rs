@@ -12,6 +12,8 @@ mod delivery;
 mod described;
 pub mod door;
 pub mod edge;
+mod ext_authz;
+mod ext_authz_http;
 mod faults;
 mod finish;
 mod forward_auth;

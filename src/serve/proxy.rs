@@ -94,6 +94,12 @@ impl ProxyHttp for Gateway {
             ListenerMode::Authzen => {
                 return Box::pin(self.authzen(session, context)).await.map(|()| true);
             }
+            ListenerMode::ExtAuthz => {
+                return Box::pin(self.ext_authz(session, context)).await.map(|()| true);
+            }
+            ListenerMode::ExtAuthzHttp => {
+                return Box::pin(self.ext_authz_http(session, context)).await.map(|()| true);
+            }
         }
         let (settled, body) = match intake::read(session, reading) {
             Intake::ServerOptions => {

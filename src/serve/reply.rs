@@ -5,6 +5,7 @@ pub mod evaluation;
 mod events;
 mod fhir;
 mod fronts;
+pub mod grpc;
 
 use std::sync::LazyLock;
 
@@ -257,6 +258,11 @@ impl Reply {
     /// The status that will be sent.
     pub fn status(&self) -> u16 {
         self.header.status.as_u16()
+    }
+
+    /// Its head and its body, for what sends them itself.
+    pub fn into_parts(self) -> (ResponseHeader, Bytes) {
+        (self.header, self.body)
     }
 
     /// Lets a page of an allowed other origin read this answer too.

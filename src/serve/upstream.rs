@@ -122,9 +122,7 @@ impl Upstreams {
             if takes_trailers && *name == header::TE {
                 return false;
             }
-            self.identity_headers.contains(name.as_str())
-                || hop_by_hop.contains(name.as_str())
-                || (!settings.pass_bearer && (*name == header::AUTHORIZATION || *name == PROOF_HEADER))
+            hop_by_hop.contains(name.as_str()) || self.withholds(settings, name)
         });
         for name in &unwanted {
             request.remove_header(name);
@@ -139,20 +137,50 @@ impl Upstreams {
             request.insert_header(header::CONNECTION, "upgrade")?;
             request.insert_header(header::UPGRADE, "websocket")?;
         }
-        if let Some(client) = departure.facts.client {
-            request.insert_header("x-forwarded-for", client::text(client))?;
-        }
-        request.insert_header("x-forwarded-proto", if departure.facts.secure { "https" } else { "http" })?;
-        request.insert_header("x-forwarded-host", departure.facts.host.as_str())?;
-        let decision = departure.admission.receipt().decision();
-        request.insert_header(
-            DECISION_HEADER,
-            decision.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
-        )?;
+        tell_the_way(request, departure)?;
         if let Some(subject) = departure.admission.permit().subject() {
             self.identify(request, upstream, departure, subject)?;
         }
         Ok(())
+    }
+
+    /// Whether a header of a client's stays behind: it would say who the caller is, or is the token that was shown here.
+    fn withholds(&self, settings: &UpstreamSettings, name: &HeaderName) -> bool {
+        self.identity_headers.contains(name.as_str())
+            || (!settings.pass_bearer && (*name == header::AUTHORIZATION || *name == PROOF_HEADER))
+    }
+
+    /// For a proxy that changes a request as it is told: adds to `told` what else [`prepare_request`](Self::prepare_request)
+    /// would write, and names what it would take out of a request that has these headers.
+    ///
+    /// # Errors
+    /// A value can't be written as a header.
+    pub fn changes(
+        &self,
+        departure: &Departure<'_>,
+        headers: &HeaderMap,
+        told: &mut RequestHeader,
+    ) -> pingora::Result<Vec<HeaderName>> {
+        tell_the_way(told, departure)?;
+        let Some(upstream) = self.upstreams.get(departure.upstream) else { return Ok(Vec::new()) };
+        let settings = &upstream.settings;
+        let cookies = cookies::without_own(headers);
+        if let Some(left) = &cookies
+            && !left.is_empty()
+        {
+            let lines: Vec<&[u8]> = left.iter().map(HeaderValue::as_bytes).collect();
+            told.insert_header(header::COOKIE, lines.join(&b"; "[..]))?;
+        }
+        // Also where they were not among the headers that were shown here.
+        let token = [header::AUTHORIZATION, HeaderName::from_static(PROOF_HEADER)];
+        let shown = headers.keys().filter(|name| !token.contains(name)).cloned();
+        let mut withheld: Vec<HeaderName> =
+            token.iter().cloned().chain(shown).filter(|name| self.withholds(settings, name)).collect();
+        if cookies.is_some() {
+            withheld.push(header::COOKIE);
+        }
+        withheld.retain(|name| !told.headers.contains_key(name));
+        Ok(withheld)
     }
 
     /// What the application is told about the caller, where another proxy forwards the request: the headers that
@@ -203,6 +231,20 @@ impl Upstreams {
         }
         Ok(())
     }
+}
+
+/// Tells by which way a request came, and the decision about it.
+fn tell_the_way(request: &mut RequestHeader, departure: &Departure<'_>) -> pingora::Result<()> {
+    if let Some(client) = departure.facts.client {
+        request.insert_header("x-forwarded-for", client::text(client))?;
+    }
+    request.insert_header("x-forwarded-proto", if departure.facts.secure { "https" } else { "http" })?;
+    request.insert_header("x-forwarded-host", departure.facts.host.as_str())?;
+    let decision = departure.admission.receipt().decision();
+    request.insert_header(
+        DECISION_HEADER,
+        decision.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
+    )
 }
 
 /// Cleans an upstream's answer: hop-by-hop headers and names of the gateway's own stay behind, and a switch of

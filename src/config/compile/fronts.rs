@@ -12,10 +12,12 @@ use crate::config::schema::{File, Listener, Text};
 use crate::config::settings::{ListenAddress, ListenerMode, ListenerSettings};
 
 /// The words of `mode`.
-pub(super) const MODES: [(&str, ListenerMode); 3] = [
+pub(super) const MODES: [(&str, ListenerMode); 5] = [
     ("proxy", ListenerMode::Proxy),
     ("forward_auth", ListenerMode::ForwardAuth),
     ("authzen", ListenerMode::Authzen),
+    ("ext_authz", ListenerMode::ExtAuthz),
+    ("ext_authz_http", ListenerMode::ExtAuthzHttp),
 ];
 
 const ANOTHER_LISTENER: &str =
@@ -60,8 +62,12 @@ pub(super) fn check_policy(
     drafts: &[Draft<'_>],
     report: &mut Report<'_>,
 ) {
-    let mode = listeners.iter().map(|listener| listener.mode).find(|mode| *mode != ListenerMode::Proxy);
-    let Some((word, _)) = MODES.iter().find(|(_, known)| mode == Some(*known)) else { return };
+    let word_of = |is_meant: fn(ListenerMode) -> bool| {
+        let mode = listeners.iter().map(|listener| listener.mode).find(|mode| is_meant(*mode))?;
+        MODES.iter().find(|(_, known)| mode == *known).map(|(word, _)| *word)
+    };
+    let Some(word) = word_of(|mode| mode != ListenerMode::Proxy) else { return };
+    let blind = word_of(|mode| !mode.sees_bodies());
     for sign_in in file.issuers.items().iter().filter_map(|issuer| issuer.value.sign_in.as_ref()) {
         let message =
             "people can't sign in where another proxy forwards: their session would reach the application";
@@ -71,16 +77,23 @@ pub(super) fn check_policy(
         let report = &mut report.within("route", Some(draft.route.id.as_ref()));
         let mut refuse =
             |message: String| report.add(Code::NotInThisMode, draft.path, message, ANOTHER_LISTENER);
-        if draft.route.needs_body() {
+        if let Some(word) = blind
+            && draft.route.needs_body()
+        {
             refuse(format!("a rule reads the body, which a listener of `mode: {word}` never sees"));
         }
         if draft.route.anonymous.is_some() {
             refuse("who has not signed in can't confirm anything where another proxy forwards".to_owned());
         }
         if draft.route.fhir.is_some() {
-            refuse(format!(
-                "what is searched in FHIR may stand in a form, which a listener of `mode: {word}` never sees"
-            ));
+            refuse(match blind {
+                Some(word) => format!(
+                    "what is searched in FHIR may stand in a form, which a listener of `mode: {word}` never sees"
+                ),
+                None => format!(
+                    "a listener of `mode: {word}` sees no answers, and what FHIR services answer is looked at"
+                ),
+            });
         }
         if draft.route.cors.is_some() {
             refuse(format!("preflights can't be answered by a listener of `mode: {word}`"));

@@ -85,7 +85,8 @@ fn listener<'s>(
     let (header_bytes, header_count) = headers(schema.limits.as_ref(), report);
     let limits = limits::listener(schema.limits.as_ref(), report);
     let tls = schema.tls.as_ref().map(|map| tls::compile(map, base_dir, report));
-    let h2c = tls::h2c(schema, report);
+    // gRPC is spoken over HTTP/2 alone.
+    let h2c = tls::h2c(schema, report) || (mode == ListenerMode::ExtAuthz && tls.is_none());
     let text = report.required(&schema.address, "address", place, "\"0.0.0.0:8080\"")?;
     let address = match text.value.strip_prefix("unix:") {
         Some(path) => ListenAddress::Unix(taken.path(path, text, report)?),

@@ -188,7 +188,7 @@ impl Reason {
                 400,
                 "This is no evaluation request",
                 "Send JSON as AuthZEN 1.0 has it: `subject`, `action` and `resource`, each member once.",
-                "what asks at a listener of `mode: authzen` sends something else; its answer says what is wrong",
+                "what asks at a listener of `mode: authzen` or `ext_authz` sends something else; its answer says what is wrong",
             ),
             Self::KeysUnavailable => (
                 "keys_unavailable",

@@ -2,6 +2,7 @@
 //! of them the verdicts are those of `mode: proxy`.
 
 mod authzen;
+mod ext_authz;
 mod matrix;
 mod passing;
 mod rows;
@@ -55,6 +56,8 @@ impl World {
         let (ask, pdp) = (free_address(), free_address());
         let listeners = format!(
             r#"address: "$LISTEN" }}, {{ name: socket, address: "unix:$DIR/auth.sock", mode: forward_auth }},
+  {{ name: envoy-grpc, address: "unix:$DIR/grpc.sock", mode: ext_authz }},
+  {{ name: envoy-http, address: "unix:$DIR/http.sock", mode: ext_authz_http }},
   {{ name: ask, address: "{ask}", mode: forward_auth }}, {{ name: pdp, address: "{pdp}", mode: authzen }}]
 operators: {{ address: "unix:$DIR/operators.sock" }}
 rate_limits:
@@ -75,6 +78,11 @@ rate_limits:
     /// The listener of `mode: forward_auth` on a Unix socket.
     fn socket(&self) -> PathBuf {
         self.gateway.dir.path().join("auth.sock")
+    }
+
+    /// The listener of `mode: ext_authz` or `ext_authz_http`.
+    fn ext_authz_socket(&self, protocol: &str) -> PathBuf {
+        self.gateway.dir.path().join(format!("{protocol}.sock"))
     }
 
     /// Refuses what was issued until now to a client.

@@ -18,8 +18,9 @@ use crate::support::{Recorder, Signer, eventually, http};
 /// Method, target, headers and the status that is due.
 type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], u16);
 
-fn servers(world: &World) -> [Server; 3] {
-    [Server::nginx(world), Server::caddy(world), Server::traefik(world)]
+fn servers(world: &World) -> [Server; 5] {
+    let (grpc, http) = (Server::envoy(world, "grpc"), Server::envoy(world, "http"));
+    [Server::nginx(world), Server::caddy(world), Server::traefik(world), grpc, http]
 }
 
 /// A recorded body, without its chunks' sizes.
@@ -252,7 +253,7 @@ fn a_key_is_proven_through_each_of_them() {
         let request = upstream.requests().pop().expect("a request");
         assert!(request.values("dpop").is_empty(), "{}: {:?}", server.name, request.headers);
     }
-    assert_eq!(upstream.count(), 3);
+    assert_eq!(upstream.count(), 5);
 }
 
 #[test]

@@ -79,6 +79,28 @@ impl Server {
         Self::spawn("Traefik", HTTP1, command, address, dir)
     }
 
+    /// Envoy with `deploy/envoy/ext-authz-grpc.yaml` or `ext-authz-http.yaml`.
+    pub fn envoy(world: &World, protocol: &'static str) -> Self {
+        let (dir, address) = (TempDir::new().expect("a directory"), free_address());
+        let application = world.application.port();
+        let text = shipped(&format!("envoy/ext-authz-{protocol}.yaml"), world, address)
+            .replace(
+                "/run/wardgate/ext-authz.sock",
+                world.ext_authz_socket(protocol).to_str().expect("utf-8"),
+            )
+            .replace("127.0.0.1, port_value: 8081", &format!("127.0.0.1, port_value: {application}"))
+            .replace("0.0.0.0, port_value: 8080", &format!("127.0.0.1, port_value: {}", address.port()))
+            .replace(
+                "- exact: cookie",
+                "- exact: cookie\n                              - exact: x-remote-user",
+            );
+        let path = write(&dir, "envoy.yaml", &text);
+        let mut command = Command::new(tool("envoy"));
+        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c"]).arg(path);
+        let name = if protocol == "grpc" { "Envoy by gRPC" } else { "Envoy by HTTP" };
+        Self::spawn(name, HTTP1, command, address, dir)
+    }
+
     fn spawn(
         name: &'static str,
         version: &str,
