@@ -67,6 +67,10 @@ impl Authzen {
                 self.service.disbelieved(why);
                 Evaluation::NotUnderstood
             }),
+            Err(Fault::NotFound) => {
+                self.service.disbelieved("it answers with status 404: `url` is not its evaluation endpoint");
+                return Lookup::Found(Evaluation::NotUnderstood);
+            }
             Err(Fault::Refused) => return Lookup::Found(Evaluation::NotUnderstood),
             Err(Fault::Unavailable) => return Lookup::Unavailable,
         };

@@ -4,27 +4,28 @@
 //! times. What it answers is read strictly: what is not understood is a refusal, and only silence is an outage.
 
 mod authzen;
+mod record_index;
 mod service;
-
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::authzen::Authzen;
+use self::record_index::RecordIndex;
 pub use self::service::StartError;
 use crate::config::settings::AccessSettings;
 use crate::decision::evidence::{Evaluation, Lookup};
-use crate::enforce::ports::{AccessServices, EvaluationRequest};
+use crate::enforce::ports::{AccessServices, EvaluationRequest, PatientRequest};
 
 /// The services of one version of the configuration.
 pub struct Services {
-    pdps: Vec<Arc<Authzen>>,
+    pdps: Vec<Authzen>,
+    lookups: Vec<RecordIndex>,
 }
 
 impl Services {
-    /// Prepares to ask; nobody is asked yet. Requests are made on `runtime`. Services that `before` has by the same settings
-    /// keep their connections and what is known of them; files are read anew.
+    /// Prepares to ask; nobody is asked yet. Requests are made on `runtime`. What `before` knows of services with the
+    /// same settings goes on; files are read anew.
     ///
     /// # Errors
     /// A file can't be read, or TLS is not available.
@@ -36,12 +37,16 @@ impl Services {
         let known = |position: usize| before.and_then(|before| before.pdps.get(position));
         let pdps = settings.pdps.iter().enumerate();
         let pdps = pdps.map(|(at, pdp)| Authzen::new(pdp, runtime, known(at).map(|pdp| pdp.service())));
-        Ok(Self { pdps: pdps.map(|made| made.map(Arc::new)).collect::<Result<_, _>>()? })
+        let known = |position: usize| before.and_then(|before| before.lookups.get(position));
+        let lookups = settings.lookups.iter().enumerate();
+        let lookups = lookups
+            .map(|(at, lookup)| RecordIndex::new(lookup, runtime, known(at).map(|lookup| lookup.service())));
+        Ok(Self { pdps: pdps.collect::<Result<_, _>>()?, lookups: lookups.collect::<Result<_, _>>()? })
     }
 
     /// Whether there is anybody to ask.
     pub fn are_any(&self) -> bool {
-        !self.pdps.is_empty()
+        !self.pdps.is_empty() || !self.lookups.is_empty()
     }
 }
 
@@ -54,7 +59,16 @@ impl AccessServices for Services {
         }
     }
 
+    async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>> {
+        match self.lookups.get(lookup) {
+            Some(lookup) => lookup.patient(request).await,
+            None => Lookup::Unavailable,
+        }
+    }
+
     fn trouble(&self) -> Vec<String> {
-        self.pdps.iter().filter_map(|pdp| pdp.service().trouble()).collect()
+        let services = self.pdps.iter().map(Authzen::service);
+        let services = services.chain(self.lookups.iter().map(RecordIndex::service));
+        services.filter_map(|service| service.trouble()).collect()
     }
 }

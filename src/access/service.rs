@@ -67,6 +67,8 @@ pub enum StartError {
 pub enum Fault {
     /// It was not reached, was too slow, is overloaded, or is being left alone.
     Unavailable,
+    /// It knows nothing by that name (404).
+    NotFound,
     /// It answered, with what is no answer to the question: another status, too much, about another question.
     Refused,
 }
@@ -197,6 +199,11 @@ impl Service {
     }
 
     fn failed(&self, trouble: Trouble) -> Fault {
+        if matches!(trouble, Trouble::NotFound) {
+            *self.circuit() = Circuit::default();
+            self.count("not_found");
+            return Fault::NotFound;
+        }
         if let Trouble::Refused(why) = &trouble {
             self.count("refused");
             return self.disbelieved(why);
@@ -228,6 +235,7 @@ enum Trouble {
     Status(u16),
     TooSlow,
     Overloaded,
+    NotFound,
     Refused(Arc<str>),
 }
 
@@ -238,6 +246,7 @@ impl Trouble {
             Self::Status(status) => format!("it answers with status {status}"),
             Self::TooSlow => "it is too slow, or too many ask at once".to_owned(),
             Self::Overloaded => "too many ask at once".to_owned(),
+            Self::NotFound => "it knows nothing by that name".to_owned(),
             Self::Refused(why) => why.to_string(),
         }
     }
@@ -250,6 +259,7 @@ async fn exchange(question: RequestBuilder, id: &str) -> Result<Vec<u8>, Trouble
     let mut answer = question.send().await.map_err(unreachable)?;
     match answer.status() {
         StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return Err(Trouble::NotFound),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             return Err(Trouble::Status(status.as_u16()));
         }

@@ -12,7 +12,7 @@ use crate::config::Answers;
 use crate::config::rehearse::{Rehearsal, Rehearsed, rehearse};
 use crate::config::settings::Compiled;
 use crate::decision::trace::{Recorder, Stage};
-use crate::decision::{Decision, Identity};
+use crate::decision::{Decision, Identity, Lookup};
 use crate::enforce::ports::Identities as _;
 use crate::identity::jwt;
 use crate::keys::Verifier;
@@ -45,6 +45,9 @@ pub struct Arguments {
     /// What the route's policy decision point is taken to say: `permit`, `deny` or `unavailable`. Nobody is asked.
     #[arg(long, value_name = "WORD", default_value = "permit")]
     pdp: String,
+    /// The patient that the route's look-up is taken to give; without it, nobody. Nobody is asked.
+    #[arg(long, value_name = "PATIENT")]
+    looked_up: Option<String>,
     /// Print JSON instead.
     #[arg(long)]
     json: bool,
@@ -110,7 +113,9 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let pdp = Answers::PDP.into_iter().find(|(word, _)| *word == arguments.pdp);
     let (_, pdp) =
         pdp.ok_or_else(|| format!("`--pdp {}`: write `permit`, `deny` or `unavailable`", arguments.pdp))?;
-    Ok(Answers { pdp })
+    let patient =
+        arguments.looked_up.as_deref().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
+    Ok(Answers { pdp, patient })
 }
 
 fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Identity, String> {

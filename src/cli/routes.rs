@@ -125,6 +125,7 @@ fn allowed(policy: &Policy, route: &Route, entry: &Entry) -> String {
             Some(PatientSource::Query(name)) => format!("query.{name}"),
             Some(PatientSource::Body(name)) => format!("body.{name}"),
             Some(PatientSource::Fhir) => "fhir".to_owned(),
+            Some(PatientSource::Lookup(_)) => "lookup".to_owned(),
             None => String::new(),
         };
         parts.push(format!("own record ({source})"));

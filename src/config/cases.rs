@@ -41,12 +41,14 @@ pub struct Case {
 pub struct Answers {
     /// The route's policy decision point.
     pub pdp: Lookup<Evaluation>,
+    /// The look-up of the patient.
+    pub patient: Lookup<Box<str>>,
 }
 
 impl Default for Answers {
-    /// Every dependency in good order, and nobody against it.
+    /// Every dependency in good order, nobody against it, and nothing found.
     fn default() -> Self {
-        Self { pdp: Lookup::Found(Evaluation::Permitted) }
+        Self { pdp: Lookup::Found(Evaluation::Permitted), patient: Lookup::Absent }
     }
 }
 

@@ -225,6 +225,7 @@ codes! {
     // Services that have a say in decisions.
     "WG250" Error UnknownPdp "a name that is no policy decision point's";
     "WG251" Error BadServiceAddress "an address of a service that no decision can depend on";
+    "WG252" Error BadPatientLookup "a look-up of the patient that asks about nothing, or keys of one where there is none";
 }
 
 #[cfg(test)]

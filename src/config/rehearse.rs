@@ -129,6 +129,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Grant(_)) => evidence.grant = Some(Lookup::Absent),
             Step::Need(Need::Attempts) => evidence.attempts = Some(Lookup::Found(decision::Tried::Within)),
             Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
+            Step::Need(Need::Patient) => evidence.record = Some(rehearsal.answers.patient.clone()),
             Step::Need(Need::Evaluation { .. }) => evidence.evaluation = Some(rehearsal.answers.pdp.clone()),
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,

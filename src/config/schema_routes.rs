@@ -38,7 +38,7 @@ maps! {
     /// How often they may try.
     Attempts { more_than: Text, r#in: Text, per_network: Text, effect: Text, }
     /// Where a request says which patient it is about.
-    Patient { from: Text, }
+    Patient { from: Text, url: Text, secret_file: Text, ca_file: Text, timeout: Text, concurrency: Text, cache: Text, }
     /// When it is riskier.
     Refine { when: Text, tier: Text, }
     /// When it is less risky.
@@ -64,7 +64,7 @@ maps! {
         route: Text,
     }
     /// What services outside answer in a test.
-    CaseAnswers { pdp: Text, }
+    CaseAnswers { pdp: Text, patient: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

@@ -8,16 +8,34 @@ use std::time::Duration;
 pub struct AccessSettings {
     /// Policy decision points, in the policy's order.
     pub pdps: Vec<ServiceSettings>,
+    /// Look-ups of patients; routes refer to them by position.
+    pub lookups: Vec<LookupSettings>,
 }
 
 impl AccessSettings {
     /// The files beside the configuration that they need.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.pdps
-            .iter()
-            .flat_map(|service| [&service.secret_file, &service.ca_file])
-            .filter_map(Option::as_deref)
+        let services = self.pdps.iter().chain(self.lookups.iter().map(|lookup| &lookup.service));
+        services.flat_map(|service| [&service.secret_file, &service.ca_file]).filter_map(Option::as_deref)
     }
+}
+
+/// Who knows what belongs to which patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupSettings {
+    /// The service; its address has no path.
+    pub service: ServiceSettings,
+    /// The path that is asked for.
+    pub segments: Vec<LookupSegment>,
+}
+
+/// A segment of that path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookupSegment {
+    /// Plain text.
+    Text(Box<str>),
+    /// The value of a parameter of the route's path.
+    Parameter(Box<str>),
 }
 
 /// One service over HTTP.

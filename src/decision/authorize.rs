@@ -6,7 +6,7 @@
 use super::outcome::{ConditionPlace, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
-use super::{BodyReading, Evidence, Reason, fhir};
+use super::{BodyReading, Evidence, Lookup, Reason, fhir};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Entry, PatientSource};
@@ -148,14 +148,14 @@ fn resource_mismatch<'i>(
 pub fn resolve_patient<T: Trace>(
     question: &Question<'_>,
     subject: &Subject,
-    body: &BodyReading,
+    (body, evidence): (&BodyReading, &Evidence),
     findings: &mut Findings,
     trace: &mut T,
 ) {
     if question.route.patient.is_none() {
         return;
     }
-    let found = match named_patient(question, body) {
+    let found = match named_patient(question, body, evidence) {
         Naming::One(patient) => Some(patient),
         Naming::Several => {
             findings.own_record = Some(false);
@@ -177,14 +177,15 @@ pub fn resolve_patient<T: Trace>(
 /// The one patient that a request is about, as far as the evidence says.
 pub fn patient(question: &Question<'_>, evidence: &Evidence) -> Option<Box<str>> {
     const NOT_ASKED_FOR: &BodyReading = &BodyReading::Absent;
-    match named_patient(question, evidence.body.as_ref().unwrap_or(NOT_ASKED_FOR)) {
+    let body = evidence.body.as_ref().unwrap_or(NOT_ASKED_FOR);
+    match named_patient(question, body, evidence) {
         Naming::One(patient) => Some(patient),
         Naming::Several | Naming::Nobody => None,
     }
 }
 
 /// The patient that a request names.
-fn named_patient(question: &Question<'_>, body: &BodyReading) -> Naming {
+fn named_patient(question: &Question<'_>, body: &BodyReading, evidence: &Evidence) -> Naming {
     let Some(source) = &question.route.patient else { return Naming::Nobody };
     let found: Option<Box<str>> = match source {
         // As it is spelled: who is whom is the issuer's to say, and it may tell capitals apart.
@@ -203,6 +204,10 @@ fn named_patient(question: &Question<'_>, body: &BodyReading) -> Naming {
             BodyReading::Absent | BodyReading::Searched { .. } | BodyReading::Unreadable => None,
         },
         PatientSource::Fhir => return fhir::naming(question, body),
+        PatientSource::Lookup(_) => match &evidence.record {
+            Some(Lookup::Found(patient)) => Some(patient.clone()),
+            None | Some(Lookup::Absent | Lookup::Unavailable) => None,
+        },
     };
     found.map_or(Naming::Nobody, Naming::One)
 }

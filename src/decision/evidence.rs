@@ -138,6 +138,8 @@ pub struct Evidence {
     /// The digest of the body's bytes as `Content-Digest` has it (RFC 9530); absent where the body is longer than what is
     /// read, or does not say how long it is.
     pub content: Option<Lookup<Box<str>>>,
+    /// Whose record it is: from the look-up of the route.
+    pub record: Option<Lookup<Box<str>>>,
     /// From the policy decision point of the route.
     pub evaluation: Option<Lookup<Evaluation>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
@@ -159,6 +161,8 @@ pub enum Need {
     Device,
     /// A step-up that was finished for this very action, at this tier.
     Grant(TierIndex),
+    /// Whose record it is, where the route has that looked up.
+    Patient,
     /// What the policy decision point of the route says of the action at this tier.
     Evaluation {
         /// The tier, before its answer.

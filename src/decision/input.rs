@@ -31,6 +31,9 @@ pub struct DecisionInput<'i> {
     own_record: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_recognised: Option<bool>,
+    /// Whether it is known whose record it is, where that was looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patient_lookup: Option<&'static str>,
     /// What the policy decision point outside said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pdp: Option<&'static str>,
@@ -102,6 +105,11 @@ impl<'i> DecisionInput<'i> {
             }),
             own_record: findings.own_record,
             device_recognised: findings.device,
+            patient_lookup: evidence.record.as_ref().map(|record| match record {
+                Lookup::Found(_) => "found",
+                Lookup::Absent => "none",
+                Lookup::Unavailable => "unavailable",
+            }),
             pdp: findings.pdp.map(PdpWord::word),
             lowered: findings.lowered,
             conditions: findings
@@ -170,6 +178,7 @@ impl DecisionInput<'static> {
             attempts: Some("within"),
             own_record: Some(true),
             device_recognised: Some(false),
+            patient_lookup: Some("found"),
             pdp: Some("permit"),
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],

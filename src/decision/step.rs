@@ -162,7 +162,8 @@ fn judge<T: Trace>(
     };
     let tier_index = classify::classify(question, body, &inputs, findings, trace);
     let tier = policy.tier(tier_index);
-    authorize::resolve_patient(question, subject, body, findings, trace);
+    check_record(route, evidence, trace)?;
+    authorize::resolve_patient(question, subject, (body, evidence), findings, trace);
     authorize::authorize(question, subject, &inputs, findings, trace)?;
     fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
@@ -248,6 +249,25 @@ fn check_hidden_method(body: &BodyReading, may_hide_method: bool) -> Result<(), 
         | BodyReading::Read(_)
         | BodyReading::Searched { hides_method: false }
         | BodyReading::Unreadable => Ok(()),
+    }
+}
+
+/// Whether it is known whose record it is, where that has to be looked up.
+fn check_record<T: Trace>(route: &Route, evidence: &Evidence, trace: &mut T) -> Result<(), Stop> {
+    if !matches!(route.patient, Some(PatientSource::Lookup(_))) {
+        return Ok(());
+    }
+    match evidence.record.as_ref().ok_or(Stop::Need(Need::Patient))? {
+        Lookup::Found(_) => Ok(()),
+        // Refused with every other request that names no patient.
+        Lookup::Absent => {
+            trace.note(Stage::Authorize, || "the look-up knows of no patient".to_owned());
+            Ok(())
+        }
+        Lookup::Unavailable => {
+            trace.note(Stage::Authorize, || "the look-up of the patient does not answer: refused".to_owned());
+            Err(AccessRefusal::PatientUnavailable.into())
+        }
     }
 }
 

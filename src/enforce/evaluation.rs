@@ -1,12 +1,12 @@
-//! Puts a request to the policy decision point of its route.
+//! Puts a request to those outside who have a say in it.
 
 use super::Generation;
 use super::gate::Arrival;
-use super::ports::EvaluationRequest;
+use super::ports::{EvaluationRequest, PatientRequest};
 use crate::decision::{Evaluation, Evidence, Identity, Lookup, Question, patient};
-use crate::policy::TierIndex;
+use crate::policy::{PatientSource, TierIndex};
 
-/// What it says of the action at this tier; `lowered` where the action has its less risky name.
+/// What the route's policy decision point says of the action at this tier; `lowered` where the action has its less risky name.
 pub(super) async fn evaluate(
     generation: &Generation,
     question: &Question<'_>,
@@ -40,4 +40,24 @@ pub(super) async fn evaluate(
         client: facts.client,
     };
     services.evaluate(pdp, &request).await
+}
+
+/// Whose record it is, where the route has that looked up.
+pub(super) async fn patient_of(
+    generation: &Generation,
+    question: &Question<'_>,
+    arrival: &Arrival<'_>,
+) -> Lookup<Box<str>> {
+    let Question { route, facts, .. } = question;
+    let (Some(services), Some(PatientSource::Lookup(at))) = (&generation.access, &route.patient) else {
+        return Lookup::Unavailable;
+    };
+    let Ok(path) = facts.target.path_as(route.reading) else { return Lookup::Unavailable };
+    // As they are spelled: which orders differ in capitals only is the service's to say.
+    let parameters: Vec<(&str, &str)> = route
+        .template
+        .parameters()
+        .filter_map(|name| Some((name, route.template.value(name, &path)?)))
+        .collect();
+    services.patient(*at, &PatientRequest { id: arrival.id, parameters: &parameters }).await
 }

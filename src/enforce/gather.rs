@@ -115,6 +115,9 @@ impl Gate {
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
                 }
+                Step::Need(Need::Patient) => {
+                    evidence.record = Some(evaluation::patient_of(generation, question, arrival).await);
+                }
                 Step::Need(Need::Evaluation { tier, lowered }) => {
                     let asked =
                         evaluation::evaluate(generation, question, arrival, &evidence, (tier, lowered));

@@ -66,11 +66,23 @@ pub struct EvaluationRequest<'a> {
     pub client: Option<IpAddr>,
 }
 
+/// What is asked about the patient of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct PatientRequest<'a> {
+    /// The decision's id.
+    pub id: Uuid,
+    /// The template's parameters and their values, as they are spelled.
+    pub parameters: &'a [(&'a str, &'a str)],
+}
+
 /// Services outside that have a say in decisions. Implementations never wait longer than their own configured limits.
 #[async_trait]
 pub trait AccessServices: Send + Sync {
     /// What the policy decision point at this position says. An outage is [`Lookup::Unavailable`], never `Absent`.
     async fn evaluate(&self, pdp: usize, request: &EvaluationRequest<'_>) -> Lookup<Evaluation>;
+
+    /// Whose record the request is about, as the service at this position says.
+    async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>>;
 
     /// What is wrong with any of them now, in plain words.
     fn trouble(&self) -> Vec<String>;

@@ -28,6 +28,8 @@ pub enum PatientSource {
     Body(Box<str>),
     /// The interaction of a FHIR request, which need not name any.
     Fhir,
+    /// A service outside knows: the look-up's position.
+    Lookup(usize),
 }
 
 /// One way to be allowed: everything in it must hold.

@@ -115,6 +115,7 @@ fn decide(line: &str, caller: &str) -> String {
         revocation: Revocation::Valid,
         body: reading(&question, body.as_ref()),
         evaluation: Lookup::Found(Evaluation::Permitted),
+        record: Lookup::Absent,
     };
     match step(&question, &known.evidence(), NOW, &mut Silent) {
         Step::Decided(Decision::Permit(_), _) => "yes".to_owned(),
@@ -200,6 +201,7 @@ fn scopes_of_a_patient_confine_whoever_has_them() {
                 revocation: Revocation::Valid,
                 body: reading(&question, None),
                 evaluation: Lookup::Found(Evaluation::Permitted),
+                record: Lookup::Absent,
             };
             let Step::Decided(decision, findings) = step(&question, &known.evidence(), NOW, &mut Silent)
             else {

@@ -33,6 +33,7 @@ pub fn decide(line: &str, caller: &str) -> String {
         revocation: Revocation::Valid,
         body: reading(&question, body.as_ref()),
         evaluation: Lookup::Found(Evaluation::Permitted),
+        record: Lookup::Absent,
     };
     match step(&question, &known.evidence(), NOW, &mut Silent) {
         Step::Decided(Decision::Deny(denial), _) => denial.reason.code().to_owned(),

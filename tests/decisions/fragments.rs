@@ -16,6 +16,9 @@ use wardgate::policy::Policy;
 
 use super::world::{Body, Known, NOW, POLICY, Request, person, reading};
 
+/// A patient who is not named in the request.
+const LOOKUP: &str = "lookup, url: 'https://index.clinic.example/records/{patient}'";
+
 const TIERS: &[&str] = &["low", "moderate", "high", "critical", "vault"];
 
 /// Conditions that hold for some of the requests below, fail on others, and need the body or not.
@@ -70,7 +73,7 @@ fn route_text() -> impl Strategy<Value = RouteText> {
     let matter = (
         0..TIERS.len(),
         option::of(select(&["phi", "genetics"][..])),
-        option::of(select(&["path.patient", "query.patient", "body.patient"][..])),
+        option::of(select(&["path.patient", "query.patient", "body.patient", LOOKUP][..])),
         prop_oneof![4 => Just("app"), 1 => Just("plain")],
         prop::bool::weighted(0.3),
     );
@@ -155,6 +158,7 @@ pub struct Situation {
     revocation: Revocation,
     keys_too_stale: bool,
     evaluation: Lookup<Evaluation>,
+    record: Lookup<Box<str>>,
 }
 
 /// A caller, before a policy gives names to its numbers.
@@ -282,6 +286,16 @@ fn body() -> impl Strategy<Value = Option<Body>> {
     )
 }
 
+/// What a look-up gives.
+fn record() -> impl Strategy<Value = Lookup<Box<str>>> {
+    prop_oneof![
+        3 => Just(Lookup::Found("p1".into())),
+        1 => Just(Lookup::Found("p2".into())),
+        1 => Just(Lookup::Absent),
+        1 => Just(Lookup::Unavailable),
+    ]
+}
+
 /// What a policy decision point says.
 fn evaluation() -> impl Strategy<Value = Lookup<Evaluation>> {
     let hint = |acr: &[&str], max_age| {
@@ -313,20 +327,23 @@ pub fn situation() -> impl Strategy<Value = Situation> {
         caller(),
         revocation,
         prop::bool::weighted(0.2),
-        evaluation(),
+        (evaluation(), record()),
     )
-        .prop_map(|(route, query, overrides, body, caller, revocation, keys_too_stale, evaluation)| {
-            Situation {
-                route,
-                query: query.join("&"),
-                overrides,
-                body,
-                caller,
-                revocation,
-                keys_too_stale,
-                evaluation,
-            }
-        })
+        .prop_map(
+            |(route, query, overrides, body, caller, revocation, keys_too_stale, (evaluation, record))| {
+                Situation {
+                    route,
+                    query: query.join("&"),
+                    overrides,
+                    body,
+                    caller,
+                    revocation,
+                    keys_too_stale,
+                    evaluation,
+                    record,
+                }
+            },
+        )
 }
 
 /// A policy with some routes, and requests to it.
@@ -381,6 +398,7 @@ impl Setting {
                 revocation: situation.revocation,
                 body: reading(&question, situation.body.as_ref()),
                 evaluation: situation.evaluation.clone(),
+                record: situation.record.clone(),
             };
             each(&super::properties::Asked { question, known });
         }

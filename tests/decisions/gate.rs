@@ -10,7 +10,8 @@ use wardgate::audit::pseudonym::{InForce, Pseudonyms};
 use wardgate::audit::signing::Key;
 use wardgate::decision::{Decision, Evaluation, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{
-    AccessServices, Consumed, EvaluationRequest, Identified, Identities, Journal, RevocationKey, State,
+    AccessServices, Consumed, EvaluationRequest, Identified, Identities, Journal, PatientRequest,
+    RevocationKey, State,
 };
 use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
@@ -59,6 +60,11 @@ impl AccessServices for World {
     async fn evaluate(&self, pdp: usize, request: &EvaluationRequest<'_>) -> Lookup<Evaluation> {
         assert_eq!((pdp, request.subject.qualified_id().is_empty()), (0, false));
         self.known.lock().unwrap().clone().expect("a request").evaluation
+    }
+
+    async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>> {
+        assert_eq!((lookup, request.parameters), (0, [("order", "o-1")].as_slice()));
+        self.known.lock().unwrap().clone().expect("a request").record
     }
 
     fn trouble(&self) -> Vec<String> {
@@ -202,9 +208,12 @@ async fn a_gate_does_what_the_matrix_says() {
                 Need::Possession => false,
                 Need::Revocation => true,
                 Need::Body => world_asked.contains(&Need::Body),
-                Need::Grant(_) | Need::Evaluation { .. } | Need::Content | Need::Device | Need::Attempts => {
-                    false
-                }
+                Need::Grant(_)
+                | Need::Patient
+                | Need::Evaluation { .. }
+                | Need::Content
+                | Need::Device
+                | Need::Attempts => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

@@ -49,6 +49,7 @@ impl Row {
             },
             body: reading(question, self.body.as_ref()),
             evaluation: evaluation(&says),
+            record: record(&says),
         }
     }
 }
@@ -68,6 +69,16 @@ fn evaluation(says: &dyn Fn(&str) -> bool) -> Lookup<Evaluation> {
         Some(&"pdp-wants-less") => hint("badge", Some(90_000)),
         Some(&"pdp-wants-unknown") => hint("retina", None),
         _ => Lookup::Found(Evaluation::Permitted),
+    }
+}
+
+/// What a look-up gives.
+fn record(says: &dyn Fn(&str) -> bool) -> Lookup<Box<str>> {
+    match () {
+        () if says("looked-up-p1") => Lookup::Found("p1".into()),
+        () if says("looked-up-p2") => Lookup::Found("p2".into()),
+        () if says("lookup-down") => Lookup::Unavailable,
+        () => Lookup::Absent,
     }
 }
 
@@ -146,7 +157,9 @@ fn row(
 ) -> Row {
     let request = Request::parse(heading);
     let named = evidence.split(' ').filter(|word| {
-        !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys") && !PDP.contains(word)
+        !matches!(*word, "-" | "revoked" | "store-down" | "stale-keys")
+            && !PDP.contains(word)
+            && !word.starts_with("look")
     });
     let mut named = named.map(|name| bodies.get(name).unwrap_or_else(|| panic!("`{name}` in `{evidence}`")));
     let body = named.next().cloned();
@@ -189,6 +202,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Grant(_) => evidence.grant = Some(Lookup::Absent),
                     Need::Attempts => evidence.attempts = Some(Lookup::Unavailable),
                     Need::Content => evidence.content = Some(Lookup::Absent),
+                    Need::Patient => evidence.record = Some(known.record.clone()),
                     Need::Evaluation { .. } => evidence.evaluation = Some(known.evaluation.clone()),
                     Need::Device => evidence.device = Some(Lookup::Absent),
                 }
@@ -244,7 +258,7 @@ pub fn render(compiled: &Compiled) -> String {
 }
 
 const LEGEND: &str = "\
-Each line: the caller, the evidence, what was asked for in its order (i identity, r revocation, b body, e evaluation by a PDP), the verdict,
+Each line: the caller, the evidence, what was asked for in its order (i identity, r revocation, b body, l look-up of the patient, e evaluation by a PDP), the verdict,
 its reason, the effective tier; then for a permit the rule that allowed it and what is spent, for a challenge what it
 asks for and all that is missing.
 ";
@@ -268,6 +282,7 @@ fn summary(policy: &Policy, route: &Route) -> String {
         Some(PatientSource::Path(name)) => text.push_str(&format!(", patient from path.{name}")),
         Some(PatientSource::Query(name)) => text.push_str(&format!(", patient from query.{name}")),
         Some(PatientSource::Body(name)) => text.push_str(&format!(", patient from body.{name}")),
+        Some(PatientSource::Lookup(_)) => text.push_str(", patient from a look-up"),
         None | Some(PatientSource::Fhir) => {}
     }
     if let Some(lower) = &route.lower_risk {
@@ -301,6 +316,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Attempts => 'a',
         Need::Content => 'c',
         Need::Device => 'd',
+        Need::Patient => 'l',
         Need::Evaluation { .. } => 'e',
     });
     let asked: String = letters.collect();

@@ -161,13 +161,14 @@ fn check_stronger(asked: &Asked<'_>) {
 fn check_outages(asked: &Asked<'_>) {
     let Asked { question, known } = asked;
     let before = decided(question, known);
-    for outages in 1..32u8 {
+    for outages in 1..64u8 {
         let out = |bit: u8| outages & bit != 0;
         let after = Known {
             identity: if out(1) { Identity::Unavailable } else { known.identity.clone() },
             keys_too_stale: known.keys_too_stale || out(2),
             revocation: if out(4) { Revocation::Unknown } else { known.revocation },
             body: if out(8) { BodyReading::Unreadable } else { known.body.clone() },
+            record: if out(32) { Lookup::Unavailable } else { known.record.clone() },
             evaluation: if out(16) { Lookup::Unavailable } else { known.evaluation.clone() },
         };
         let after = decided(question, &after);
@@ -311,6 +312,7 @@ fn price(compiled: &Compiled, matrix: &Matrix, payment: &Payment) -> String {
         revocation: Revocation::Valid,
         body: BodyReading::Absent,
         evaluation: Lookup::Found(Evaluation::Permitted),
+        record: Lookup::Absent,
     };
     decided(&question, &known).spends.expect("a price")
 }

@@ -209,6 +209,7 @@ pub struct Known {
     pub revocation: Revocation,
     pub body: BodyReading,
     pub evaluation: Lookup<Evaluation>,
+    pub record: Lookup<Box<str>>,
 }
 
 impl Known {
@@ -221,6 +222,7 @@ impl Known {
             revocation: Some(self.revocation),
             body: Some(self.body.clone()),
             evaluation: Some(self.evaluation.clone()),
+            record: Some(self.record.clone()),
             ..Evidence::default()
         }
     }
@@ -235,6 +237,7 @@ impl Known {
             revocation: all.revocation.filter(|_| revocation),
             body: all.body.filter(|_| body),
             evaluation: all.evaluation,
+            record: all.record,
             ..Evidence::default()
         }
     }

@@ -17,6 +17,7 @@ use crate::config::schema::{
     Caller as CallerSchema, Case as Schema, CaseAnswers, CaseFile, File, Given, Person, Text,
 };
 use crate::config::values::{self, FOREVER, seconds};
+use crate::decision::Lookup;
 use crate::identity::{Caller, Level};
 
 /// Compiles `cases`, in the order of the file, and behind them those of further files; one that can't be run is left out,
@@ -77,7 +78,8 @@ fn answers(report: &mut Report<'_>, schema: &CaseAnswers) -> Answers {
     let words = [0, 1, 2].map(|at| (Answers::PDP.get(at).map_or("", |(word, _)| word), at));
     let chosen = values::choice(report, &schema.pdp, &words, 0);
     let pdp = Answers::PDP.into_iter().nth(chosen).map(|(_, answer)| answer);
-    pdp.map_or_else(Answers::default, |pdp| Answers { pdp })
+    let patient = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
+    pdp.map_or_else(Answers::default, |pdp| Answers { pdp, patient })
 }
 
 fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {

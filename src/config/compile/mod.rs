@@ -21,6 +21,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod listeners;
+mod lookups;
 mod matching;
 mod observing;
 mod paths;
@@ -73,7 +74,7 @@ pub(super) fn compile(
     let upstreams = upstreams::compile(file, issuers.len() > 1, base_dir, report);
 
     let fhir_services = fhir::compile(file, &upstreams, report);
-    let access = access::compile(file, base_dir, report);
+    let mut access = access::compile(file, base_dir, report);
 
     let known = routes::Known {
         fhir_services: &fhir_services,
@@ -86,6 +87,7 @@ pub(super) fn compile(
         upstreams: &upstreams,
     };
     let mut drafts = routes::compile(file, &known, report);
+    access.settings.lookups = lookups::compile(base_dir, &mut drafts, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
     fhir::check_paths(&fhir_services, &drafts, report);
     let public_routes = fhir::public_routes(&fhir_services, &drafts, &rate_limits, report);

@@ -66,6 +66,10 @@ impl Ground<'_> {
         schema: &Spanned<Patient>,
     ) -> Option<PatientSource> {
         let text = report.required(&schema.value.from, "from", schema.into(), "path.patient")?;
+        if text.value == "lookup" {
+            // Its position is known once all routes are.
+            return Some(PatientSource::Lookup(usize::MAX));
+        }
         let (source, name) = text.value.split_once('.').unwrap_or((text.value.as_str(), ""));
         if name.is_empty() || !matches!(source, "path" | "query" | "body") {
             let message = format!("`{}` is not a place to find the patient", text.value);
@@ -73,7 +77,7 @@ impl Ground<'_> {
                 Code::BadPatientSource,
                 text,
                 message,
-                "write `path.`, `query.` or `body.` and a name, such as `path.patient`",
+                "write `path.`, `query.` or `body.` and a name, such as `path.patient`, or `lookup`",
             );
             return None;
         }

@@ -11,6 +11,8 @@ pub enum AccessRefusal {
     PdpAnswerRefused,
     /// It does not answer.
     PdpUnavailable,
+    /// The look-up of the patient does not answer.
+    PatientUnavailable,
 }
 
 impl AccessRefusal {
@@ -20,6 +22,7 @@ impl AccessRefusal {
             Self::PdpDenied => "pdp_denied",
             Self::PdpAnswerRefused => "pdp_answer_refused",
             Self::PdpUnavailable => "pdp_unavailable",
+            Self::PatientUnavailable => "patient_unavailable",
         }
     }
 
@@ -33,12 +36,15 @@ impl AccessRefusal {
             Self::PdpUnavailable => {
                 "the route's `pdp` did not answer in time: check it, its `timeout` and `concurrency`; `/readyz` says what was wrong"
             }
+            Self::PatientUnavailable => {
+                "the service behind the route's `patient: { from: lookup }` did not answer in time: check it and its `timeout`; `/readyz` says what was wrong"
+            }
         }
     }
 
     const fn is_outage(self) -> bool {
         match self {
-            Self::PdpUnavailable => true,
+            Self::PdpUnavailable | Self::PatientUnavailable => true,
             Self::PdpDenied | Self::PdpAnswerRefused => false,
         }
     }

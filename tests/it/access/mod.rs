@@ -1,5 +1,6 @@
-//! Services that have a say in decisions: a real policy decision point, and every kind of bad one.
+//! Services that have a say in decisions: a real policy decision point, a record index, and every kind of bad one.
 
+mod lookup;
 mod pdp;
 
 use std::io::Write as _;
