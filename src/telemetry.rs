@@ -92,6 +92,8 @@ pub struct Metrics {
     pub sink_delivered: IntCounterVec,
     /// `wardgate_audit_sink_failures_total{sink}`: attempts that failed.
     pub sink_failures: IntCounterVec,
+    /// `wardgate_break_glass_total{right,what}`: emergencies, and what became of them.
+    pub break_glass: IntCounterVec,
     /// `wardgate_detections_total{name}`: what stood out.
     pub detections: IntCounterVec,
     /// `wardgate_audit_sink_left_out_total{sink}`: damaged lines.

@@ -7,6 +7,8 @@
 
 #[path = "decisions/anonymous.rs"]
 mod anonymous;
+#[path = "decisions/break_glass.rs"]
+mod break_glass;
 #[path = "decisions/device.rs"]
 mod device;
 #[path = "decisions/fhir.rs"]

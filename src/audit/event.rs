@@ -1,11 +1,13 @@
 //! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
 
+mod break_glass;
 mod files;
 mod own;
 
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use self::break_glass::BreakGlassEvent;
 pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
 pub use self::own::{
     DetectionEvent, PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, RevocationEvent,
@@ -84,14 +86,17 @@ pub enum Event<'e> {
     SharedSignal(SharedSignalEvent<'e>),
     /// A call on the operators' socket was refused.
     OperatorRefused {
-        /// `connect`, `revoke`, `look_up` or `shred`.
+        /// `connect`, `revoke`, `look_up`, `shred` or `break_glass`.
         action: &'static str,
         /// The user id of the process that called; absent where the system did not say.
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
-        /// `peer`: this user may not. `malformed`: the call can't be understood.
+        /// `peer`: this user may not. `malformed`: the call can't be understood. `reviewer`: the token is not that of
+        /// somebody who may review this.
         why: &'static str,
     },
+    /// Somebody gets beyond a refusal in an emergency, or what becomes of that.
+    BreakGlass(BreakGlassEvent<'e>),
     /// Somebody asked under which pseudonyms records speak of a person or a thing. On disk before they were told.
     PseudonymLookup(PseudonymLookupEvent<'e>),
     /// Keys of pseudonyms are destroyed: nobody can find out any more who is behind those of these epochs.
@@ -203,6 +208,7 @@ impl Event<'_> {
             Self::Revocation(_) => "revocation",
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
+            Self::BreakGlass(_) => "break_glass",
             Self::PseudonymLookup(_) => "pseudonym_lookup",
             Self::PseudonymShred(_) => "pseudonym_shred",
             Self::PseudonymEpoch(_) => "pseudonym_epoch",
@@ -221,6 +227,7 @@ impl Event<'_> {
             Self::Intent(event) | Self::Decision(event) => event.decision,
             Self::Outcome(event) => event.decision,
             Self::Session(event) => event.decision,
+            Self::BreakGlass(event) => event.decision,
             Self::Unparsed { .. }
             | Self::Aggregated { .. }
             | Self::Started { .. }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod break_glass;
 mod check;
 mod doctor;
 mod drain;
@@ -96,6 +97,11 @@ enum Command {
     ///
     /// Asks the running gateway on its operators' socket. Exits with 0 once the state store has it.
     Revoke(revoke::Arguments),
+    /// List, review and end what was opened in emergencies.
+    ///
+    /// Asks the running gateway on its operators' socket. See docs/break-glass.md.
+    #[command(subcommand)]
+    BreakGlass(break_glass::Command),
     /// Check, prove and search the audit trail, which needs no running gateway; look up pseudonyms and destroy their keys.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -111,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
+        Command::BreakGlass(command) => break_glass::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {
             with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))

@@ -226,6 +226,12 @@ codes! {
     "WG250" Error UnknownPdp "a name that is no policy decision point's";
     "WG251" Error BadServiceAddress "an address of a service that no decision can depend on";
     "WG252" Error BadPatientLookup "a look-up of the patient that asks about nothing, or keys of one where there is none";
+    // Breaking the glass.
+    "WG270" Error BreakGlassRight "a right to break the glass that nobody could have";
+    "WG271" Error UnknownBreakGlass "a name that is no right to break the glass";
+    "WG272" Error BreakGlassRoute "a right to break the glass on a route where it can't hold";
+    "WG273" Error BreakGlassNotShared "rights to break the glass with a store that other gateways don't share, and nothing says that there are none";
+    "WG274" Warning BreakGlassDrill "a right to break the glass that is a drill";
 }
 
 #[cfg(test)]

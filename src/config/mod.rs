@@ -29,6 +29,7 @@ mod restart;
 mod rules;
 mod schema;
 mod schema_access;
+mod schema_break_glass;
 mod schema_fhir;
 mod schema_routes;
 mod schema_sign_in;

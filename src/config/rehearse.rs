@@ -131,6 +131,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
             Step::Need(Need::Patient) => evidence.record = Some(rehearsal.answers.patient.clone()),
             Step::Need(Need::Evaluation { .. }) => evidence.evaluation = Some(rehearsal.answers.pdp.clone()),
+            Step::Need(Need::BreakGlass) => evidence.break_glass = Some(Lookup::Absent),
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,
         }

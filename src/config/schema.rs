@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 pub(super) use super::schema_access::Pdp;
+pub(super) use super::schema_break_glass::BreakGlass;
 pub(super) use super::schema_fhir::{FhirMatch, FhirService};
 pub(super) use super::schema_routes::{
     Anonymous, AnyOf, Attempts, Caller, Case, CaseAnswers, Cors, LowerRisk, Match, Patient, Person, Refine,
@@ -141,6 +142,7 @@ maps! {
         upstreams: Entries<Spanned<Upstream>>,
         fhir_services: Items<FhirService>,
         pdps: Items<Pdp>,
+        break_glass: Entries<Spanned<BreakGlass>>,
         routes: Items<Route>,
         rate_limits: Items<RateLimit>,
         audit: Audit,

@@ -26,6 +26,7 @@ maps! {
         deny: Items<When>,
         any_of: Items<AnyOf>,
         pdp: Text,
+        break_glass: Text,
         cors: Spanned<Cors>,
         body_bytes: Text,
     }

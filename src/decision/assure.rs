@@ -8,7 +8,7 @@ use super::named::{self, Named};
 use super::outcome::Challenge;
 use super::step::{Question, Stop};
 use super::trace::{Stage, Trace};
-use crate::identity::{Caller, Subject, TokenFault};
+use crate::identity::{Caller, Level, Subject, TokenFault};
 use crate::policy::requirement::{Requirement, Unmet};
 use crate::policy::{Policy, Tier, TierIndex};
 use crate::request::credentials::Presented;
@@ -140,10 +140,13 @@ pub(super) fn challenge(
 }
 
 fn acr_values(policy: &Policy, subject: &Subject, requirement: Requirement<'_>) -> Vec<Box<str>> {
+    words_for(policy, subject, requirement.level())
+}
+
+/// The words of the subject's issuer for a level, the weakest first.
+pub(super) fn words_for(policy: &Policy, subject: &Subject, level: Level) -> Vec<Box<str>> {
     let issuer = policy.issuers.get(subject.issuer_index);
-    issuer
-        .map(|issuer| issuer.assurance.acr_values(requirement.level()).map(Into::into).collect())
-        .unwrap_or_default()
+    issuer.map(|issuer| issuer.assurance.acr_values(level).map(Into::into).collect()).unwrap_or_default()
 }
 
 impl Challenge {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::break_glass::Opened;
 use crate::identity::{DpopFault, Level, Subject, TokenFault};
 use crate::policy::TierIndex;
 use crate::request::body::BodyFacts;
@@ -142,6 +143,8 @@ pub struct Evidence {
     pub record: Option<Lookup<Box<str>>>,
     /// From the policy decision point of the route.
     pub evaluation: Option<Lookup<Evaluation>>,
+    /// What the caller has opened of this patient's record: from the state store, for those who have the right to.
+    pub break_glass: Option<Lookup<Opened>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
     pub resumes: Option<ProofKey>,
 }
@@ -172,6 +175,8 @@ pub enum Need {
     },
     /// How often it was tried, this time included.
     Attempts,
+    /// Whether the caller has broken the glass before this patient's record.
+    BreakGlass,
     /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.
     Content,
 }

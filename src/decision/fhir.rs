@@ -107,6 +107,11 @@ pub(super) fn with_request<R>(
     Some(act(service, &request))
 }
 
+/// What a request does, where the route is a FHIR service's.
+pub(super) fn interaction(question: &Question<'_>) -> Option<Interaction> {
+    with_request(question, |_, request| request.interaction)
+}
+
 fn parameters(question: &Question<'_>, request: &FhirRequest<'_>, body: &BodyReading) -> Option<Parameters> {
     let searched_by_form = question.is_fhir_form();
     let form = match body {

@@ -37,6 +37,8 @@ pub struct DecisionInput<'i> {
     /// What the policy decision point outside said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pdp: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +113,7 @@ impl<'i> DecisionInput<'i> {
                 Lookup::Unavailable => "unavailable",
             }),
             pdp: findings.pdp.map(PdpWord::word),
+            break_glass: findings.break_glass.map(super::Glass::word),
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -180,6 +183,7 @@ impl DecisionInput<'static> {
             device_recognised: Some(false),
             patient_lookup: Some("found"),
             pdp: Some("permit"),
+            break_glass: Some("broken"),
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
         }

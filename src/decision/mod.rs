@@ -6,6 +6,7 @@
 mod anonymous;
 mod assure;
 mod authorize;
+mod break_glass;
 mod classify;
 mod content;
 pub mod cors;
@@ -23,10 +24,11 @@ pub mod trace;
 
 pub use anonymous::account;
 pub use authorize::patient;
+pub use break_glass::{Glass, Opened, unproven};
 pub use evidence::{
     BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
     Tried,
 };
-pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, PdpWord, Permit};
+pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Offer, PdpWord, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::Reason;
+use super::break_glass::Glass;
 use crate::identity::{NamedAction, Subject};
 use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
@@ -34,6 +35,8 @@ pub struct Findings {
     pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
+    /// How it stands with the glass, where the rules refuse and the caller has a right beyond them.
+    pub break_glass: Option<Glass>,
 }
 
 /// An answer of a policy decision point, as it is recorded.
@@ -97,6 +100,11 @@ impl Permit {
         self.reason
     }
 
+    /// Whether the rules refuse, and the glass was broken.
+    pub fn broke_glass(&self) -> bool {
+        self.reason == Reason::GlassBroken
+    }
+
     /// What has to be spent before the request may go out.
     pub fn to_spend(&self) -> Option<&ProofKey> {
         self.spend.as_ref()
@@ -131,6 +139,17 @@ pub struct Denial {
     pub scopes: Vec<Box<str>>,
     /// The limit on the rate of requests that is used up, where that is why.
     pub exceeded: Option<Box<Exceeded>>,
+    /// What it takes to break the glass, where the caller may.
+    pub break_glass: Option<Box<Offer>>,
+}
+
+/// What it takes to break the glass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The reasons that can be given.
+    pub reason_codes: Vec<Box<str>>,
+    /// The fewest characters of the reason in one's own words.
+    pub text_min: usize,
 }
 
 /// A limit that is used up, as the caller is told of it.
@@ -180,7 +199,7 @@ impl From<Reason> for Denial {
 impl Denial {
     /// A refusal that has nothing to add to its reason.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, scopes: Vec::new(), exceeded: None }
+        Self { reason, scopes: Vec::new(), exceeded: None, break_glass: None }
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Reason {
     PublicRoute,
     /// Somebody who has not signed in has given proof for this very request.
     AnonymousProven,
+    /// The rules refuse, and the caller has broken the glass before this patient's record.
+    GlassBroken,
     /// A preflight from an allowed origin.
     PreflightAllowed,
     /// `OPTIONS *`: answered without asking any upstream.
@@ -116,6 +118,12 @@ pub enum Reason {
     AccountUnnamed,
     /// Somebody who has not signed in has tried too often.
     TooManyAttempts,
+    /// What was given to break the glass is not what the right asks for.
+    BreakGlassMalformed,
+    /// There is nothing to break the glass for: the request goes through as it is.
+    BreakGlassNotNeeded,
+    /// The caller has broken the glass before, and nobody has reviewed that in time.
+    BreakGlassSuspended,
     /// Somebody who has not signed in has to prove whose account it is.
     ProofingRequired,
 }

@@ -10,7 +10,9 @@ use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
-use super::{Reason, anonymous, assure, authorize, classify, content, evaluation, fhir, possession};
+use super::{
+    Reason, anonymous, assure, authorize, break_glass, classify, content, evaluation, fhir, possession,
+};
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
 use crate::policy::condition::Inputs;
@@ -147,7 +149,10 @@ fn judge<T: Trace>(
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
         return Err(Reason::TokenRevoked.into());
     }
-    authorize::eligible(question, subject, trace)?;
+    if let Err(denial) = authorize::eligible(question, subject, trace) {
+        // Whoever may get beyond this goes on, and the rules refuse once more when all else has been looked at.
+        break_glass::right(question, subject, denial.reason).ok_or(denial)?;
+    }
     check_floor(question, evidence, subject, now, trace)?;
 
     let (may_hide_method, body) = (question.may_hide_method(), question.body(evidence)?);
@@ -164,12 +169,15 @@ fn judge<T: Trace>(
     let tier = policy.tier(tier_index);
     check_record(route, evidence, trace)?;
     authorize::resolve_patient(question, subject, (body, evidence), findings, trace);
-    authorize::authorize(question, subject, &inputs, findings, trace)?;
+    let reason = match authorize::authorize(question, subject, &inputs, findings, trace) {
+        Ok(()) => Reason::Permitted,
+        Err(denial) => break_glass::judge(question, subject, denial, (evidence, now), findings, trace)?,
+    };
     fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
     evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
-    Ok(Permit { subject: Some(Arc::clone(subject)), reason: Reason::Permitted, spend })
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend })
 }
 
 fn authenticate<'e, T: Trace>(

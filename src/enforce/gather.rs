@@ -112,6 +112,9 @@ impl Gate {
                 Step::Need(Need::Attempts) => {
                     evidence.attempts = Some(self.attempts(question, arrival, &evidence).await);
                 }
+                Step::Need(Need::BreakGlass) => {
+                    evidence.break_glass = Some(Box::pin(self.opened(question, &evidence)).await);
+                }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
                 }

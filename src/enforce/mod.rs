@@ -6,6 +6,7 @@
 pub mod action;
 mod admission;
 mod attempts;
+pub mod break_glass;
 mod evaluation;
 pub mod flight;
 pub mod flood;

@@ -6,7 +6,7 @@ use super::gate::{Arrival, Gate, Outcome};
 use super::ports::Consumed;
 use super::record::OpenIntent;
 use super::{Admission, Ending};
-use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Permit, Question, Reason};
+use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Glass, Permit, Question, Reason};
 use crate::policy::tier::MOST_PROOF_AGE;
 use crate::telemetry::metrics;
 
@@ -66,6 +66,11 @@ impl Gate {
 
     async fn record_and_spend(&self, context: &Context<'_>, permit: Permit) -> (Outcome, Option<OpenIntent>) {
         let refuse = |reason| Outcome::Refused(Denial::new(reason));
+        if context.findings.break_glass == Some(Glass::Broken)
+            && !Box::pin(self.record_glass_used(context)).await
+        {
+            return (refuse(Reason::AuditUnavailable), None);
+        }
         let Ok((receipt, intent)) = self.record_intent(context, &permit).await else {
             return (refuse(Reason::AuditUnavailable), None);
         };

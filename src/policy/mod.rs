@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod anonymous;
+pub mod break_glass;
 pub mod condition;
 pub mod fhir;
 pub mod index;
@@ -21,6 +22,7 @@ use crate::identity::assurance::Levels;
 
 pub use access::Pdp;
 pub use anonymous::Anonymous;
+pub use break_glass::BreakGlass;
 pub use condition::Condition;
 pub use fhir::{FhirMatch, FhirService};
 pub use index::{Index, Match};
@@ -56,6 +58,8 @@ pub struct Policy {
     pub rate_limits: Vec<RateLimit>,
     /// Those outside who are asked about requests; routes refer to them by position.
     pub pdps: Vec<Pdp>,
+    /// The rights to break the glass; routes refer to them by position.
+    pub break_glass: Vec<BreakGlass>,
     /// The upstreams' names; routes refer to them by position.
     pub upstreams: Vec<Box<str>>,
 }

@@ -134,6 +134,8 @@ pub struct Route {
     pub any_of: Vec<Entry>,
     /// The position of the policy decision point that is asked too.
     pub pdp: Option<usize>,
+    /// The position of the right by which somebody can get beyond a refusal of these rules.
+    pub break_glass: Option<usize>,
     /// Cross-origin callers.
     pub cors: Option<Cors>,
     /// The most bytes of a body, instead of the listener's limit.
@@ -193,6 +195,7 @@ impl Route {
             deny: Vec::new(),
             any_of: Vec::new(),
             pdp: None,
+            break_glass: None,
             cors: None,
             body_bytes: None,
             rate_limits: Vec::new(),

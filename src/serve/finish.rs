@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::proxy::Gateway;
-use super::reply::{allow_origin, give_nonce};
+use super::reply::{GLASS_HEADER, allow_origin, give_nonce};
 use super::upstream::DECISION_HEADER;
 use crate::enforce::Settled;
 
@@ -29,6 +29,9 @@ impl Gateway {
         let mut buffer = Uuid::encode_buffer();
         response
             .insert_header(DECISION_HEADER, context.id.hyphenated().encode_lower(&mut buffer).as_bytes())?;
+        if context.admission.as_ref().is_some_and(|admission| admission.permit().broke_glass()) {
+            response.insert_header(GLASS_HEADER, "open")?;
+        }
         allow_origin(response, context.settled.as_ref().and_then(Settled::route), context.facts.as_ref())
     }
 }

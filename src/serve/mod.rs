@@ -5,6 +5,7 @@
 
 pub mod assertion;
 mod authzen;
+mod break_glass;
 mod buffered;
 mod context;
 mod crowd;

@@ -3,6 +3,7 @@
 //! The socket's mode keeps others away, and the kernel says of each connection who is at its other end (`SO_PEERCRED`).
 //! `docs/operators-api.yaml` describes the API.
 
+mod break_glass;
 mod pseudonyms;
 
 use std::convert::Infallible;
@@ -142,13 +143,18 @@ impl Operators {
                     unavailable("the call took too long; the audit trail says how far it came")
                 })
             }
+            (&Method::POST, below) if below.starts_with(break_glass::BELOW) => {
+                let what = below.trim_start_matches(break_glass::BELOW).to_owned();
+                let told = tokio::time::timeout(TIME, self.broken_glass(&what, request, uid)).await;
+                told.unwrap_or_else(|_| unavailable("the call took too long"))
+            }
             (_, HEALTH | REVOCATIONS | LOOKUP | SHRED) => {
                 (StatusCode::METHOD_NOT_ALLOWED, problem("this address takes another method"))
             }
             _ => (
                 StatusCode::NOT_FOUND,
                 problem(
-                    "there is GET /v1/health, and POST to /v1/revocations, /v1/pseudonyms/lookup and /v1/pseudonyms/shred",
+                    "there is GET /v1/health, and POST to /v1/revocations, /v1/pseudonyms/lookup, /v1/pseudonyms/shred and below /v1/break-glass",
                 ),
             ),
         };

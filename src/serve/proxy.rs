@@ -12,6 +12,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::break_glass;
 use super::buffered;
 use super::context::Context;
 use super::delivery::Failure;
@@ -113,6 +114,11 @@ impl ProxyHttp for Gateway {
                 {
                     let pushed = self.pushed(session, context, (streams, position), facts);
                     return Box::pin(pushed).await.map(|()| true);
+                }
+                if let Ok(facts) = facts.as_ref()
+                    && break_glass::addressed(&live, facts)
+                {
+                    return Box::pin(self.break_glass(session, context, facts)).await.map(|()| true);
                 }
                 if let Ok(facts) = facts.as_ref()
                     && let Some(sessions) = own::addressed(&live, facts)

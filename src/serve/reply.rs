@@ -5,7 +5,9 @@ pub mod evaluation;
 mod events;
 mod fhir;
 mod fronts;
+mod glass;
 pub mod grpc;
+mod outward;
 
 use std::sync::LazyLock;
 
@@ -16,11 +18,13 @@ use pingora::proxy::Session;
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use self::glass::GLASS_HEADER;
+use self::outward::{challenge, public_name};
 use super::proxy_status::{ProxyError, ProxyStatus};
 use super::upstream::DECISION_HEADER;
 use crate::decision::{Challenge, Denial, Exceeded, Reason, cors};
+use crate::identity::NamedAction;
 use crate::identity::dpop::ALGORITHMS;
-use crate::identity::{DpopFault, NamedAction, TokenFault};
 use crate::policy::Route;
 use crate::request::Facts;
 
@@ -108,6 +112,9 @@ struct Problem<'p> {
     authorization_details: Option<[&'p NamedAction; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step_up_url: Option<&'p str>,
+    /// Where the glass can be broken, and what that takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<glass::Offered<'p>>,
 }
 
 /// One finished answer.
@@ -129,11 +136,15 @@ impl Reply {
             decision: id,
             // Only what the caller did to their own message is named; a 403 never says why.
             reason: if matches!(denial.reason, Reason::Unreadable(_)) { Some(wording.code) } else { None },
+            break_glass: denial.break_glass.as_deref().map(glass::Offered::new),
             ..Problem::default()
         };
         let mut reply = Self::problem(status, id, &problem)?;
         if let Some(challenge) = challenge(denial) {
             reply.header.insert_header(http::header::WWW_AUTHENTICATE, challenge)?;
+        }
+        if denial.break_glass.is_some() {
+            reply.header.insert_header(GLASS_HEADER, "offered")?;
         }
         if !allow.is_empty() {
             let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
@@ -187,6 +198,7 @@ impl Reply {
             max_age: challenge.max_age,
             authorization_details: challenge.action.as_deref().map(|action| [action]),
             step_up_url,
+            ..Problem::default()
         };
         let mut reply = Self::problem(StatusCode::UNAUTHORIZED, id, &problem)?;
         reply.header.insert_header(http::header::WWW_AUTHENTICATE, value)?;
@@ -347,48 +359,10 @@ fn problem_type(name: &str) -> String {
     format!("urn:wardgate:problem:{name}")
 }
 
-/// The name of the problem outward: many reasons share one, so that refusals look alike.
-fn public_name(reason: Reason) -> &'static str {
-    match (reason, reason.wording().status) {
-        (Reason::CredentialsMissing, _) => "authentication_required",
-        (Reason::ScopeMissing, _) => "insufficient_scope",
-        (Reason::KeyProofRefused(DpopFault::NonceNeeded), _) => "use_dpop_nonce",
-        (Reason::KeyProofRefused(_), _) => "invalid_dpop_proof",
-        (_, 400) => "invalid_request",
-        (_, 401) => "invalid_token",
-        (_, 404) => "not_found",
-        (_, 405) => "method_not_allowed",
-        (_, 408) => "too_slow",
-        (_, 413 | 431) => "too_large",
-        (_, 429) => "too_many_requests",
-        (_, 503) => "unavailable",
-        _ => "forbidden",
-    }
-}
-
 /// Gives a client the nonce for its next proof (RFC 9449 §8.2).
 pub fn give_nonce(header: &mut ResponseHeader, nonce: Option<String>) -> pingora::Result<()> {
     match nonce {
         Some(nonce) => header.insert_header(NONCE_HEADER, nonce),
         None => Ok(()),
-    }
-}
-
-/// The `WWW-Authenticate` value of a refusal (RFC 6750 §3, RFC 9449 §7.1): bare where nothing was presented.
-fn challenge(denial: &Denial) -> Option<String> {
-    let key_bound = |error: &str| Some(format!(r#"DPoP error="{error}", algs="{ALGORITHMS}""#));
-    match (denial.reason, denial.reason.wording().status) {
-        (Reason::CredentialsMissing, _) => Some("Bearer".to_owned()),
-        (Reason::CredentialsMalformed, _) => Some(r#"Bearer error="invalid_request""#.to_owned()),
-        (Reason::ScopeMissing, _) => {
-            Some(format!(r#"Bearer error="insufficient_scope", scope="{}""#, denial.scopes.join(" ")))
-        }
-        (Reason::KeyProofRefused(DpopFault::NonceNeeded), _) => key_bound("use_dpop_nonce"),
-        (Reason::KeyProofRefused(_), _) => key_bound("invalid_dpop_proof"),
-        (Reason::TokenRefused(TokenFault::NotKeyBound), _) => key_bound("invalid_token"),
-        (_, 401) => {
-            Some(r#"Bearer error="invalid_token", error_description="The token is not accepted""#.to_owned())
-        }
-        _ => None,
     }
 }

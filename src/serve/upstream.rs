@@ -30,7 +30,7 @@ use self::servers::Servers;
 use self::wire::Wire;
 use super::assertion::Assertions;
 use super::framing;
-use super::reply::UpstreamFault;
+use super::reply::{GLASS_HEADER, UpstreamFault};
 use crate::config::settings::{InjectPart, InjectTemplate, UpstreamSettings};
 use crate::enforce::Admission;
 use crate::identity::Subject;
@@ -244,7 +244,12 @@ fn tell_the_way(request: &mut RequestHeader, departure: &Departure<'_>) -> pingo
     request.insert_header(
         DECISION_HEADER,
         decision.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
-    )
+    )?;
+    if departure.admission.permit().broke_glass() {
+        // So that the application can say so on its pages.
+        request.insert_header(GLASS_HEADER, "open")?;
+    }
+    Ok(())
 }
 
 /// Cleans an upstream's answer: hop-by-hop headers and names of the gateway's own stay behind, and a switch of

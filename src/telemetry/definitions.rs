@@ -143,6 +143,7 @@ impl Metrics {
                     "revocation",
                     "shared_signal",
                     "operator_refused",
+                    "break_glass",
                     "pseudonym_lookup",
                     "pseudonym_shred",
                     "pseudonym_epoch",
@@ -228,6 +229,11 @@ impl Metrics {
                 "wardgate_revocations_total",
                 "Names that were revoked here, by who asked and what came of it.",
                 &["source", "result"],
+            ),
+            break_glass: counters(
+                "wardgate_break_glass_total",
+                "What became of rights to break the glass: opened, used, refused, ended, reviewed, overdue, suspended.",
+                &["right", "what"],
             ),
             shared_signals: counters(
                 "wardgate_shared_signals_total",

@@ -213,7 +213,8 @@ async fn a_gate_does_what_the_matrix_says() {
                 | Need::Evaluation { .. }
                 | Need::Content
                 | Need::Device
-                | Need::Attempts => false,
+                | Need::Attempts
+                | Need::BreakGlass => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

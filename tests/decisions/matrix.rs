@@ -205,6 +205,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Patient => evidence.record = Some(known.record.clone()),
                     Need::Evaluation { .. } => evidence.evaluation = Some(known.evaluation.clone()),
                     Need::Device => evidence.device = Some(Lookup::Absent),
+                    Need::BreakGlass => evidence.break_glass = Some(Lookup::Absent),
                 }
             }
         }
@@ -318,6 +319,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Device => 'd',
         Need::Patient => 'l',
         Need::Evaluation { .. } => 'e',
+        Need::BreakGlass => 'g',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);

@@ -12,6 +12,7 @@ mod support;
 
 mod access;
 mod basics;
+mod break_glass;
 mod browser;
 mod day;
 mod dpop;

@@ -50,8 +50,12 @@ impl Finding {
 /// The name of what a process left behind that died: requests of which nobody knows what came of them.
 pub const UNKNOWN_OUTCOMES: &str = "unknown_outcomes";
 
+/// The name of what somebody saw in an emergency, beyond what the rules let them.
+pub const BREAK_GLASS_USED: &str = "break_glass_used";
+
 /// Every name there is.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
+    BREAK_GLASS_USED,
     "mass_lookup",
     "prompt_storm",
     "watched_patient",
@@ -82,6 +86,7 @@ struct Counts {
     unknown: Tally,
     watched: Quiet,
     off_hours: Quiet,
+    break_glass: Quiet,
 }
 
 impl Detector {
@@ -94,6 +99,7 @@ impl Detector {
             unknown: Tally::new(of(settings.unknown_outcomes)),
             watched: Quiet::default(),
             off_hours: Quiet::default(),
+            break_glass: Quiet::default(),
         };
         Self { settings, watched, watched_before: HashSet::new(), counts }
     }
@@ -124,6 +130,17 @@ impl Detector {
             {
                 let Many { count, within } = settings.unknown_outcomes;
                 find(Finding { count, within: Some(within), ..Finding::once(UNKNOWN_OUTCOMES) });
+            }
+            Event::BreakGlass(glass)
+                if glass.what == "used"
+                    && counts.break_glass.is_new(&(glass.subject, glass.patient), now.as_second()) =>
+            {
+                find(Finding {
+                    subject: glass.subject.map(Into::into),
+                    patient: glass.patient.map(Into::into),
+                    action: glass.action.map(Into::into),
+                    ..Finding::once(BREAK_GLASS_USED)
+                });
             }
             Event::ReloadRefused { .. } => find(Finding::once("configuration_refused")),
             Event::SinkDown { .. } => find(Finding::once("sink_down")),

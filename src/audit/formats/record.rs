@@ -151,7 +151,15 @@ impl Record {
             "sink_up" => Weight::Notable,
             "revocation" | "store_outage" | "journal_outage" | "journal_near_quota" | "sink_down"
             | "upgrade" | "reload_refused" => Weight::Fault,
-            "torn" | "detection" => Weight::Suspect,
+            "break_glass"
+                if is("what", "ended")
+                    || is("what", "reviewed")
+                    || is("what", "shown")
+                    || is("what", "restored") =>
+            {
+                Weight::Notable
+            }
+            "torn" | "detection" | "break_glass" => Weight::Suspect,
             "segment" if is("why", "quarantined") => Weight::Grave,
             "segment" if is("why", "sync_failed") => Weight::Fault,
             _ => Weight::Routine,
@@ -178,6 +186,16 @@ impl Record {
             "revocation" => "Tokens revoked",
             "shared_signal" => "Security event received",
             "operator_refused" => "Operator refused",
+            "break_glass" => match self.text("what") {
+                Some("opened") => "Glass broken",
+                Some("used") => "Broken glass used",
+                Some("ended") => "Broken glass ended",
+                Some("reviewed") => "Broken glass reviewed",
+                Some("shown") => "Broken glass looked at",
+                Some("overdue") => "Broken glass not reviewed in time",
+                Some("suspended") => "Right to break the glass suspended",
+                _ => "Right to break the glass restored",
+            },
             "pseudonym_lookup" => "Pseudonyms looked up",
             "pseudonym_shred" => "Keys of pseudonyms destroyed",
             "pseudonym_epoch" => "Epoch of pseudonyms",

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, PseudonymEpochEvent,
+    BreakGlassEvent, DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, PseudonymEpochEvent,
     PseudonymLookupEvent, PseudonymShredEvent, Quarantined, RetiredEvent, RevocationEvent, SegmentEvent,
     SessionEvent, SharedSignalEvent, VERSION,
 };
@@ -185,6 +185,21 @@ fn of_the_gateway(lines: &mut Lines) {
     let signal = |delivery, what, result, token| {
         Event::SharedSignal(SharedSignalEvent { issuer: "patients", delivery, what, result, token })
     };
+    let glass = |what, code, result| {
+        Event::BreakGlass(BreakGlassEvent {
+            decision: if what == "used" { id(97) } else { Uuid::nil() },
+            what,
+            glass: "2026-11-22.1",
+            right: "treatment",
+            action: Some("results.read"),
+            subject: Some("s_5f0c4Ydg-o_8"),
+            patient: Some("p_91aaRk02"),
+            code,
+            until: Some(1_795_342_500),
+            result,
+            ..BreakGlassEvent::default()
+        })
+    };
     let days = ["2026-03-18".to_owned(), "2026-06-16".to_owned()];
     for event in [
         Event::Unparsed { listener: "portal", address: Some("a_c0ffee") },
@@ -209,6 +224,25 @@ fn of_the_gateway(lines: &mut Lines) {
             count: 100,
             within: Some(600),
         }),
+        glass("opened", Some("emergency"), None),
+        glass("used", None, None),
+        glass("ended", None, Some("operator")),
+        Event::BreakGlass(BreakGlassEvent {
+            what: "reviewed",
+            glass: "2026-11-22.1",
+            right: "treatment",
+            subject: Some("s_5f0c4Ydg-o_8"),
+            patient: Some("p_91aaRk02"),
+            result: Some("justified"),
+            reviewer: Some("s_0b7e"),
+            uid: Some(1000),
+            drill: true,
+            ..BreakGlassEvent::default()
+        }),
+        glass("shown", None, None),
+        glass("overdue", None, None),
+        glass("suspended", None, None),
+        glass("restored", None, None),
         Event::PseudonymLookup(PseudonymLookupEvent {
             uid: 1000,
             reason: "case 4711",

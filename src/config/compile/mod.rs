@@ -8,6 +8,7 @@ mod access;
 mod anonymous;
 mod assurance;
 mod audit;
+mod break_glass;
 mod cases;
 mod conditions;
 mod cors;
@@ -75,10 +76,12 @@ pub(super) fn compile(
 
     let fhir_services = fhir::compile(file, &upstreams, report);
     let mut access = access::compile(file, base_dir, report);
+    let break_glass = break_glass::compile(file, &issuers, &levels, report);
 
     let known = routes::Known {
         fhir_services: &fhir_services,
         pdps: &access.pdps,
+        break_glass: &break_glass,
         ways: &ways.policy,
         issuers: &issuers,
         tiers: &tiers,
@@ -94,6 +97,7 @@ pub(super) fn compile(
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
     anonymous::check_store(&drafts, &state, report);
+    break_glass::check_store(file, &state, report);
     possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
     fronts::check_policy(file, &listening.listeners, &drafts, report);
@@ -127,6 +131,7 @@ pub(super) fn compile(
         index,
         rate_limits,
         pdps: access.pdps,
+        break_glass,
         upstreams: upstream_names,
     };
     let mut settings = Settings {

@@ -6,7 +6,7 @@ use super::assurance::DataFloor;
 use super::issuers::Issuer;
 use super::rules::Ground;
 use super::tiers::Tiers;
-use super::{anonymous, cors, entries, fhir, limits, matching};
+use super::{anonymous, break_glass, cors, entries, fhir, limits, matching};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
@@ -15,7 +15,7 @@ use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
-use crate::policy::{Access, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
+use crate::policy::{Access, BreakGlass, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
 use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
@@ -23,6 +23,7 @@ use crate::request::PathReading;
 pub(super) struct Known<'k> {
     pub(super) fhir_services: &'k [FhirService],
     pub(super) pdps: &'k [Pdp],
+    pub(super) break_glass: &'k [BreakGlass],
     pub(super) ways: &'k [Way],
     pub(super) issuers: &'k [Issuer],
     pub(super) tiers: &'k Tiers,
@@ -169,6 +170,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let any_of =
         schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
     let pdp = schema.pdp.as_ref().and_then(|text| known.pdp(report, text));
+    let glass = break_glass::of_route(report, known, schema, (access, patient.as_ref(), matched.as_ref()));
     let anonymous = anonymous::compile(report, known, schema, (access, tier, matched.as_ref()));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
     let matched = matched?;
@@ -195,6 +197,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         deny,
         any_of: any_of.unwrap_or_default(),
         pdp,
+        break_glass: glass,
         cors,
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
         rate_limits: Vec::new(),

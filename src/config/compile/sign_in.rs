@@ -151,17 +151,18 @@ pub(super) fn check(file: &File, state: &StateSettings, report: &mut Report<'_>)
 
 /// Reports routes at paths that the gateway answers itself.
 pub(super) fn check_own_paths(file: &File, report: &mut Report<'_>) {
-    let has_own = file.issuers.items().iter().any(|item| {
-        let is_pushed_to =
-            item.value.shared_signals.as_ref().is_some_and(|signals| signals.value.push.is_some());
-        item.value.sign_in.is_some() || is_pushed_to
-    });
+    let has_own = !file.break_glass.entries().is_empty()
+        || file.issuers.items().iter().any(|item| {
+            let is_pushed_to =
+                item.value.shared_signals.as_ref().is_some_and(|signals| signals.value.push.is_some());
+            item.value.sign_in.is_some() || is_pushed_to
+        });
     for item in file.routes.items().iter().filter(|_| has_own) {
         let path = item.value.r#match.as_ref().and_then(|matched| matched.value.path.as_ref());
         let Some(path) = path.filter(|path| path.value.starts_with(OWN_PATH)) else { continue };
         let report = &mut report.within("route", item.value.id.text());
         let message = format!(
-            "paths under `{OWN_PATH}` are the gateway's own where people sign in or events are pushed"
+            "paths under `{OWN_PATH}` are the gateway's own where people sign in, break the glass, or events are pushed"
         );
         report.add(Code::OwnPath, path, message, "serve this route under another path");
     }

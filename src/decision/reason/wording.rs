@@ -1,8 +1,9 @@
 //! The words of every reason: to the caller, and to operators.
 
+mod unmet;
+
 use super::{Reason, fhir};
 use crate::identity::TokenFault;
-use crate::policy::requirement::Unmet;
 
 /// What a reason means to the outside and to operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,13 @@ impl Reason {
                 "Permitted",
                 "",
                 "proof was given for this request on one of the route's `anonymous.step_up`",
+            ),
+            Self::GlassBroken => (
+                "glass_broken",
+                200,
+                "Permitted",
+                "",
+                "the rules refuse, and the caller has broken the glass: somebody else reviews it",
             ),
             Self::PreflightAllowed => {
                 ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`")
@@ -278,33 +286,7 @@ impl Reason {
                 "the tier says `service: { sender_constrained: required }`, and the machine's token is bound to nothing",
             ),
             Self::StepUpRequired(unmet) => {
-                let (code, operator) = match unmet {
-                    Unmet::Level => (
-                        "level_too_low",
-                        "the token's level is below the tier's, or its `acr` and `amr` are not mapped",
-                    ),
-                    Unmet::Age => (
-                        "authentication_too_old",
-                        "`auth_time` is older than the tier's `max_age`, or missing",
-                    ),
-                    Unmet::Methods => (
-                        "method_not_strong_enough",
-                        "none of the tier's `require_methods` is in the token's `amr`",
-                    ),
-                    Unmet::OtherAction => (
-                        "action_not_named",
-                        "the token's `authorization_details` name no action, or another: another body, address, method or set of rules",
-                    ),
-                    Unmet::UnreadableDetails => (
-                        "action_details_unreadable",
-                        "the token's `authorization_details` are malformed, or have members that are not known here",
-                    ),
-                    Unmet::ServiceNotAllowed => ("service_not_allowed", "the tier has no `service:` rule"),
-                    Unmet::ServiceTokenAge => ("service_token_too_old", "the machine's token is too old"),
-                    Unmet::ServiceNotSenderConstrained => {
-                        ("service_not_sender_constrained", "the machine's token is bound to nothing")
-                    }
-                };
+                let (code, operator) = unmet::words(unmet);
                 (code, 401, STRONGER, CONFIRM, operator)
             }
             Self::ProofAlreadySpent => (
@@ -349,6 +331,27 @@ impl Reason {
                 "Wait as long as Retry-After says, then try again.",
                 "the route's `anonymous.attempts` are used up for this account or this network; the metric tells which",
             ),
+            Self::BreakGlassMalformed => (
+                "break_glass_malformed",
+                400,
+                "The reason is not complete",
+                "Name the request, one of the reason codes, and say in your own words why: as long as is asked for.",
+                "see docs/break-glass.md for what is sent",
+            ),
+            Self::BreakGlassNotNeeded => (
+                "break_glass_not_needed",
+                409,
+                "There is nothing to open",
+                "Repeat the request itself: it is not refused for want of a relation or a role.",
+                "the request is permitted, or the glass was broken before",
+            ),
+            Self::BreakGlassSuspended => (
+                "break_glass_suspended",
+                403,
+                "Your right to break the glass is suspended",
+                "Earlier uses of it were not reviewed in time. Ask whoever reviews them.",
+                "`wardgate break-glass list` shows what is overdue; a review ends the suspension",
+            ),
             Self::ProofingRequired => (
                 "proofing_required",
                 401,
@@ -367,21 +370,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_look_alike_outward() {
-        let reasons = [
-            Reason::NoRelation,
-            Reason::RoleMissing,
-            Reason::PatientUnresolved,
-            Reason::ConditionNotMet,
-            Reason::DeniedByRule,
-            Reason::ActorNotAllowed,
-        ];
-        let outward =
-            |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
-        assert!(reasons.iter().all(|reason| outward(*reason) == outward(Reason::NoRelation)));
-    }
-}
+mod tests;

@@ -146,6 +146,10 @@ fn own(record: &Record) -> Value {
         "started" => dicom("110100", "Application Activity", "110120", "Application Start"),
         "stopping" => dicom("110100", "Application Activity", "110121", "Application Stop"),
         "reloaded" | "reload_refused" => alert("110129", "Security Configuration"),
+        "break_glass" if record.text("what") == Some("ended") => {
+            alert("110138", "Emergency Override Stopped")
+        }
+        "break_glass" => alert("110127", "Emergency Override Started"),
         "upgrade" => alert("110131", "Software Configuration"),
         "revocation" | "shared_signal" => alert("110137", "User Security Attributes Changed"),
         "operator_refused" | "pseudonym_lookup" | "pseudonym_shred" => {
@@ -160,8 +164,15 @@ fn own(record: &Record) -> Value {
             "requestor": true,
         })
     });
-    let own = gateway(record, operator.is_none());
-    set(&mut event, "agent", Some(operator.into_iter().chain([own]).collect::<Value>()));
+    let person = record.text("subject").filter(|_| record.event() == "break_glass").map(|subject| {
+        json!({
+            "type": { "coding": [code(coding::PARTICIPATION, "AUT", "author (originator)")] },
+            "who": logical("", "subject", subject),
+            "requestor": operator.is_none(),
+        })
+    });
+    let own = gateway(record, operator.is_none() && person.is_none());
+    set(&mut event, "agent", Some(operator.into_iter().chain(person).chain([own]).collect::<Value>()));
     event
 }
 

@@ -1,0 +1,119 @@
+//! `wardgate break-glass`: what was opened in emergencies, and the review of it. All of it asks the running gateway.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::operators;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what waits for its review, one a line.
+    List {
+        /// The gateway's socket: `operators.address` of its configuration, without `unix:`.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+        /// Also what was reviewed.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show whose record it was and why, to somebody who may review it; that they looked goes on record.
+    Show {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        reviewer: Reviewer,
+    },
+    /// Review it: nobody reviews what they have done themselves.
+    Review {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        reviewer: Reviewer,
+        /// What was found.
+        #[arg(long, value_enum)]
+        finding: Finding,
+    },
+    /// Close what is open before its time, at every gateway.
+    End {
+        #[command(flatten)]
+        one: One,
+    },
+}
+
+/// Where, and which.
+#[derive(Debug, clap::Args)]
+pub struct One {
+    /// Its name, as `list` prints it.
+    id: String,
+    /// The gateway's socket: `operators.address` of its configuration, without `unix:`.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+}
+
+/// Who asks.
+#[derive(Debug, clap::Args)]
+pub struct Reviewer {
+    /// A file with the reviewer's own access token.
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+}
+
+/// What a review found.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Finding {
+    /// It was an emergency.
+    Justified,
+    /// It was none.
+    Unjustified,
+}
+
+/// Does it.
+pub fn run(command: &Command) -> ExitCode {
+    match answer(command) {
+        Ok(lines) => {
+            for line in lines {
+                println!("{line}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(command: &Command) -> Result<Vec<Value>, String> {
+    let one = |told| vec![told];
+    match command {
+        Command::List { socket, all } => {
+            let told = operators::ask(socket, "break-glass/list", &json!({ "all": all }))?;
+            Ok(told.get("break_glass").and_then(Value::as_array).cloned().unwrap_or_default())
+        }
+        Command::Show { one: One { id, socket }, reviewer } => {
+            let order = json!({ "id": id, "token": token(&reviewer.token_file)? });
+            operators::ask(socket, "break-glass/show", &order).map(one)
+        }
+        Command::Review { one: One { id, socket }, reviewer, finding } => {
+            let finding = match finding {
+                Finding::Justified => "justified",
+                Finding::Unjustified => "unjustified",
+            };
+            let order = json!({ "id": id, "token": token(&reviewer.token_file)?, "finding": finding });
+            operators::ask(socket, "break-glass/review", &order).map(one)
+        }
+        Command::End { one: One { id, socket } } => {
+            operators::ask(socket, "break-glass/end", &json!({ "id": id })).map(one)
+        }
+    }
+}
+
+fn token(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path);
+    text.map(|text| text.trim().to_owned())
+        .map_err(|error| format!("`{}` can't be read: {error}", path.display()))
+}

@@ -1,0 +1,166 @@
+//! The review of broken glasses: what waits, what it was about, and what was found.
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Operators, problem, read, unavailable};
+use crate::enforce::break_glass::{Entry, Finding, Reviewer, Withheld};
+use crate::request::credentials::Token;
+
+/// How far back a list goes, in days.
+const DAYS: i32 = 45;
+
+/// What the addresses below this begin with.
+pub(super) const BELOW: &str = "/v1/break-glass/";
+
+/// Which ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    /// Also those that were reviewed.
+    #[serde(default)]
+    all: bool,
+}
+
+/// One of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    id: String,
+}
+
+/// One of them, and who asks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Look {
+    id: String,
+    /// The reviewer's own access token.
+    token: String,
+}
+
+/// One of them, who asks, and what they found.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Review {
+    id: String,
+    token: String,
+    finding: String,
+}
+
+impl Operators {
+    /// Answers a call below [`BELOW`].
+    pub(super) async fn broken_glass(&self, what: &str, request: Request<Incoming>, uid: u32) -> Answer {
+        match what {
+            "list" => self.list_glass(request, uid).await,
+            "show" => self.show_glass(request, uid).await,
+            "review" => self.review_glass(request, uid).await,
+            "end" => self.end_glass(request, uid).await,
+            _ => (StatusCode::NOT_FOUND, problem("there is list, show, review and end")),
+        }
+    }
+
+    async fn list_glass(&self, request: Request<Incoming>, uid: u32) -> Answer {
+        let listing: Listing = match read(request, "a question about broken glasses").await {
+            Ok(listing) => listing,
+            Err(why) => return self.refuse("break_glass", uid, &why).await,
+        };
+        let now = jiff::Timestamp::now().as_second();
+        let Ok(entries) = self.gate.entries(now, DAYS).await else { return store() };
+        let mut told = Vec::new();
+        for entry in entries {
+            let Ok(is_reviewed) = self.gate.is_reviewed(&entry.id).await else { return store() };
+            if listing.all || !is_reviewed {
+                let mut one = of_entry(&entry);
+                if let Value::Object(members) = &mut one {
+                    members.insert("reviewed".to_owned(), is_reviewed.into());
+                    members.insert("overdue".to_owned(), (!is_reviewed && entry.due < now).into());
+                }
+                told.push(one);
+            }
+        }
+        (StatusCode::OK, json!({ "break_glass": told }))
+    }
+
+    async fn show_glass(&self, request: Request<Incoming>, uid: u32) -> Answer {
+        let look: Look = match read(request, "a look at a broken glass").await {
+            Ok(look) => look,
+            Err(why) => return self.refuse("break_glass", uid, &why).await,
+        };
+        let Some(token) = Token::new(&look.token) else { return self.no_token(uid).await };
+        let by = Reviewer { token: &token, uid, now: jiff::Timestamp::now().as_second() };
+        let live = self.current.load();
+        match self.gate.show_broken_glass(&live.generation, &look.id, by).await {
+            Ok((entry, case)) => {
+                let mut told = of_entry(&entry);
+                if let (Value::Object(members), Some(case)) = (&mut told, case) {
+                    members.insert("patient".to_owned(), case.patient.as_ref().into());
+                    members.insert("text".to_owned(), case.text.as_ref().into());
+                }
+                (StatusCode::OK, told)
+            }
+            Err(why) => self.withheld(why, uid).await,
+        }
+    }
+
+    async fn review_glass(&self, request: Request<Incoming>, uid: u32) -> Answer {
+        let review: Review = match read(request, "a review").await {
+            Ok(review) => review,
+            Err(why) => return self.refuse("break_glass", uid, &why).await,
+        };
+        let finding = match review.finding.as_str() {
+            "justified" => Finding::Justified,
+            "unjustified" => Finding::Unjustified,
+            _ => return self.refuse("break_glass", uid, "`finding` is `justified` or `unjustified`").await,
+        };
+        let Some(token) = Token::new(&review.token) else { return self.no_token(uid).await };
+        let by = Reviewer { token: &token, uid, now: jiff::Timestamp::now().as_second() };
+        let live = self.current.load();
+        match self.gate.review_broken_glass(&live.generation, &review.id, finding, by).await {
+            Ok(entry) => (StatusCode::OK, json!({ "id": entry.id, "finding": finding.word() })),
+            Err(why) => self.withheld(why, uid).await,
+        }
+    }
+
+    async fn end_glass(&self, request: Request<Incoming>, uid: u32) -> Answer {
+        let one: One = match read(request, "an order to end what is open").await {
+            Ok(one) => one,
+            Err(why) => return self.refuse("break_glass", uid, &why).await,
+        };
+        let now = jiff::Timestamp::now().as_second();
+        match self.gate.end_broken_glass(&one.id, uid, now).await {
+            Ok(entry) => (StatusCode::OK, json!({ "id": entry.id, "ended": true })),
+            Err(why) => self.withheld(why, uid).await,
+        }
+    }
+
+    async fn no_token(&self, uid: u32) -> Answer {
+        self.refuse("break_glass", uid, "the token is none").await
+    }
+
+    async fn withheld(&self, why: Withheld, uid: u32) -> Answer {
+        match why {
+            Withheld::Unknown => (StatusCode::NOT_FOUND, problem("nothing of this name is kept")),
+            Withheld::Reviewed => (StatusCode::CONFLICT, problem("this was reviewed before")),
+            Withheld::Unavailable(why) => unavailable(why),
+            Withheld::NotAllowed(why) => {
+                self.record_refused("break_glass", Some(uid), "reviewer").await;
+                (StatusCode::FORBIDDEN, problem(why))
+            }
+        }
+    }
+}
+
+fn store() -> Answer {
+    unavailable("the state store does not answer")
+}
+
+fn of_entry(entry: &Entry) -> Value {
+    let moment = |seconds| jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string();
+    json!({
+        "id": entry.id, "right": entry.right, "action": entry.action, "issuer": entry.issuer, "subject": entry.subject,
+        "code": entry.code, "opened": moment(entry.opened), "until": moment(entry.until), "due": moment(entry.due),
+        "drill": entry.drill,
+    })
+}
