@@ -88,7 +88,7 @@ fn check_listeners(
         let schema = file.listeners.items().get(position);
         let place = schema.map(Place::from);
         // How requests are read (`reading`) is taken over; what the socket was opened with is not.
-        let ListenerSettings { name, address, mode, reading: _, limits, announcers, tls, h2c } = new;
+        let ListenerSettings { name, address, mode, reading: _, limits, announcers, tls, h2c, peers } = new;
         let of_name = schema.and_then(|item| item.value.name.as_ref()).map(Place::from).or(place);
         differs(*name != old.name, &format!("listeners[{position}].name"), of_name, report);
         let of_address = schema.and_then(|item| item.value.address.as_ref()).map(Place::from).or(place);
@@ -98,6 +98,8 @@ fn check_listeners(
         differs(*limits != old.limits, &format!("listeners[{position}].limits"), place, report);
         differs(*tls != old.tls, &format!("listeners[{position}].tls"), place, report);
         differs(*h2c != old.h2c, &format!("listeners[{position}].h2c"), place, report);
+        let of_names = schema.and_then(|item| item.value.peers.as_ref()).map(Place::from).or(place);
+        differs(*peers != old.peers, &format!("listeners[{position}].peers"), of_names, report);
         let of_peers = schema.and_then(|item| item.value.proxy_protocol.as_ref()).map(Place::from).or(place);
         differs(
             *announcers != old.announcers,

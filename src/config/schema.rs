@@ -160,6 +160,7 @@ maps! {
         trusted_proxies: Texts,
         limits: Limits,
         proxy_protocol: Spanned<ProxyProtocol>,
+        peers: Texts,
         tls: Spanned<Tls>,
         h2c: Spanned<bool>,
     }

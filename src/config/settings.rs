@@ -151,6 +151,8 @@ pub struct ListenerSettings {
     pub tls: Option<TlsSettings>,
     /// Whether it speaks HTTP/2 only, without TLS.
     pub h2c: bool,
+    /// Names in the certificates of the proxies that may ask here; without any, whoever reaches it may.
+    pub peers: Vec<Box<str>>,
 }
 
 /// Where an issuer's keys or answers come from.

@@ -68,6 +68,8 @@ pub enum Reason {
     TokenEnded,
     /// It is said to be somebody else's request than the token's subject's.
     SubjectDiffers,
+    /// Who asks about requests shows no certificate with a name that may.
+    PeerUnknown,
     /// A question about a request is none that can be answered.
     EvaluationMalformed,
     /// The issuer's keys can't be had, or are too old for this tier.

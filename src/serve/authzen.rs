@@ -5,7 +5,6 @@
 
 mod question;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::Method;
@@ -15,7 +14,6 @@ use serde_json::{Value, json};
 use self::question::{Batch, Question};
 use super::context::Context;
 use super::described::Word;
-use super::edge;
 use super::intake::{self, Intake, SessionBody};
 use super::limits;
 use super::proxy::Gateway;
@@ -106,7 +104,7 @@ impl Gateway {
             Err("The body is not said to be `application/json`.")
         };
         match batch {
-            Ok(batch) => self.decide(session, context, batch).await,
+            Ok(batch) => self.decide(context, batch).await,
             Err(wrong) => {
                 let denial: Denial = self.gate.refuse_visit(&arrival, Reason::EvaluationMalformed).await;
                 Reply::refusal_because(context.id, &denial, wrong)
@@ -114,17 +112,16 @@ impl Gateway {
         }
     }
 
-    async fn decide(&self, session: &Session, context: &mut Context, batch: Batch) -> pingora::Result<Reply> {
-        let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    async fn decide(&self, context: &mut Context, batch: Batch) -> pingora::Result<Reply> {
         let mut told = Vec::new();
         for evaluation in batch.evaluations {
             let (decision, answer) = match evaluation {
                 Ok(question) if batch.is_list => {
                     // Each is a decision with an id of its own.
                     let mut context = Context::new(Arc::clone(&context.live), self.gate.streams().changes());
-                    self.evaluate(&mut context, question, peer).await?
+                    self.evaluate(&mut context, question).await?
                 }
-                Ok(question) => self.evaluate(context, question, peer).await?,
+                Ok(question) => self.evaluate(context, question).await?,
                 Err(wrong) => (false, evaluation::malformed(wrong)),
             };
             told.push(answer);
@@ -138,13 +135,8 @@ impl Gateway {
         Reply::json(Some(context.id), &told.pop().unwrap_or_else(|| json!({ "decision": false })))
     }
 
-    async fn evaluate(
-        &self,
-        context: &mut Context,
-        question: Question,
-        peer: IpAddr,
-    ) -> pingora::Result<(bool, Value)> {
-        let word = self.judge(context, question.request, peer, Some(&question.subject)).await?;
+    async fn evaluate(&self, context: &mut Context, question: Question) -> pingora::Result<(bool, Value)> {
+        let word = self.judge(context, question.request, Some(&question.subject)).await?;
         Ok(match word {
             Word::Leave(told) => (true, evaluation::permit(context.id, &told)),
             Word::Instead(reply, challenge) => (false, reply.into_evaluation(context.id, challenge.as_ref())),

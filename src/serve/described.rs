@@ -1,6 +1,6 @@
 //! A request that another proxy has: never on this wire, and read as strictly as if it had been.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +28,9 @@ const OF_A_CONNECTION: [HeaderName; 8] = [
     header::TRANSFER_ENCODING,
     header::EXPECT,
 ];
+
+/// Who may ask is believed about its client as if it were on this machine, wherever it is.
+const SPOKESMAN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A request that another proxy has.
 pub(super) struct Described {
@@ -144,14 +147,13 @@ impl Gateway {
         &self,
         context: &mut Context,
         described: Result<Described, Unreadable>,
-        peer: IpAddr,
         subject: Option<&str>,
     ) -> pingora::Result<Word> {
         let live = Arc::clone(&context.live);
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let method = described.as_ref().map_or(Method::GET, |described| described.header.method.clone());
         let mut body = Told(described.as_ref().ok().and_then(|described| described.body.clone()));
-        let facts = described.and_then(|described| described.read(peer, reading));
+        let facts = described.and_then(|described| described.read(SPOKESMAN, reading));
         let arrival =
             Arrival { subject, ..self.arrival(context, &method, facts.as_ref().map_err(|why| *why)) };
         let settled = self.gate.admit(&live.generation, &arrival, &mut body).await;

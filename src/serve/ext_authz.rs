@@ -7,8 +7,6 @@ mod answer;
 mod messages;
 mod question;
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Method, header};
 use pingora::proxy::Session;
@@ -18,7 +16,6 @@ use self::messages::CheckRequest;
 use self::question::Question;
 use super::context::Context;
 use super::described::Word;
-use super::edge;
 use super::intake::SessionBody;
 use super::proxy::Gateway;
 use super::reply::grpc::{self, Fault};
@@ -75,8 +72,7 @@ impl Gateway {
             let reason = Reason::EvaluationMalformed;
             return Ok(Err(self.not_answered(context, reason, Fault::Malformed).await));
         };
-        let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let response = match self.judge(context, request, peer, None).await? {
+        let response = match self.judge(context, request, None).await? {
             Word::Leave(mut told) => {
                 let departure = context.departure()?;
                 let without = context.live.upstreams.changes(&departure, &headers, &mut told)?;

@@ -3,8 +3,6 @@
 //!
 //! Method, target and host are the request's own. Its body stays with Envoy.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -41,8 +39,7 @@ impl Gateway {
             // A body is of no use here; what follows on the connection is not read.
             session.set_keepalive(None);
         }
-        let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let reply = match self.judge(context, described, peer, None).await? {
+        let reply = match self.judge(context, described, None).await? {
             Word::Leave(mut told) => {
                 let without = context.live.upstreams.changes(&context.departure()?, &headers, &mut told)?;
                 let without: Vec<&str> = without.iter().map(HeaderName::as_str).collect();

@@ -3,8 +3,6 @@
 //! nginx (`auth_request`), Traefik (ForwardAuth) and Caddy (`forward_auth`) ask so. What they tell is read as strictly as
 //! a request on the wire. They have its body and see its end; nobody here does.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 
@@ -40,8 +38,7 @@ impl Gateway {
             // A question has no body; what follows on the connection is not read.
             session.set_keepalive(None);
         }
-        let peer = edge::client(session).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let reply = match self.judge(context, described, peer, None).await? {
+        let reply = match self.judge(context, described, None).await? {
             Word::Leave(told) => Reply::leave(context.id, &told)?,
             Word::Instead(reply, _) if in_headers => reply.in_headers()?,
             Word::Instead(reply, _) => reply,
@@ -77,6 +74,8 @@ fn once<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use http::HeaderName;
 
     use super::*;

@@ -35,6 +35,7 @@ mod outcome;
 mod own;
 mod pace;
 pub mod pages;
+mod peers;
 pub mod proxy;
 mod proxy_header;
 pub mod proxy_status;

@@ -10,6 +10,7 @@ use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{File, Listener, Text};
 use crate::config::settings::{ListenAddress, ListenerMode, ListenerSettings};
+use crate::tls::{ClientCertificates, TlsSettings};
 
 /// The words of `mode`.
 pub(super) const MODES: [(&str, ListenerMode); 5] = [
@@ -28,24 +29,50 @@ pub(super) fn neighbours() -> Vec<IpNet> {
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(IpNet::from).to_vec()
 }
 
+/// The names of the proxies that may ask; those of hosts without regard to capitals (RFC 9525 §6.3).
+pub(super) fn peers(schema: &Listener) -> Vec<Box<str>> {
+    let names = schema.peers.items().iter().map(|name| name.value.as_str());
+    let fold = |name: &str| if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() };
+    names.map(|name| fold(name).into()).collect()
+}
+
 /// Checks one listener that answers other proxies.
 pub(super) fn check_listener(
     schema: &Listener,
     address: &ListenAddress,
+    encryption: Option<&TlsSettings>,
     text: &Text,
     report: &mut Report<'_>,
 ) {
+    if let Some(names) = schema.peers.as_ref() {
+        let asks = |tls: &TlsSettings| tls.client_certificates == ClientCertificates::Required;
+        if names.value.is_empty() {
+            let message = "this list is empty, and so anybody would be a peer";
+            report.add(
+                Code::Empty,
+                names,
+                message,
+                "write the names in the certificates of those who may ask",
+            );
+        } else if !encryption.is_some_and(asks) {
+            let message = "nothing proves that somebody is one of these peers";
+            let help = "ask for their certificates: `tls: { …, client_ca_file: clients-ca.pem }`, and no `client_certificates: optional`";
+            report.add(Code::PeersUnproven, names, message, help);
+        }
+    }
     if let ListenAddress::Tcp(address) = address
         && !address.ip().is_loopback()
+        && schema.peers.is_none()
     {
         let message =
             format!("whoever reaches `{address}` could claim to be any proxy, and learn what is permitted");
-        let help = "listen where only the proxy reaches it: `127.0.0.1:port`, `[::1]:port` or `unix:/path`";
+        let help = "listen where only the proxy reaches it: `127.0.0.1:port`, `[::1]:port` or `unix:/path`; or name the certificates of those who may ask: `peers: [envoy.clinic.example]` with `tls`";
         report.add(Code::ExposedFront, text, message, help);
     }
     let proxies = schema.trusted_proxies.as_ref().map(Place::from);
     let announcers = schema.proxy_protocol.as_ref().map(Place::from);
-    let tls = schema.tls.as_ref().map(Place::from);
+    // Who shows a certificate may be on another machine; who shows none need not.
+    let tls = schema.tls.as_ref().filter(|_| schema.peers.is_none()).map(Place::from);
     for (key, place) in [("trusted_proxies", proxies), ("proxy_protocol", announcers), ("tls", tls)] {
         if let Some(place) = place {
             let message =

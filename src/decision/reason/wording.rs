@@ -191,6 +191,13 @@ impl Reason {
                 ASK,
                 "`subject.id` of the evaluation is not the `sub` of the token that came with it: whoever asks takes one of them from elsewhere",
             ),
+            Self::PeerUnknown => (
+                "peer_unknown",
+                403,
+                FORBIDDEN,
+                "Ask the operator to name you among those who may ask here.",
+                "who asks about requests shows a certificate without a name of the listener's `peers`: if it is a proxy of yours, add its name",
+            ),
             Self::EvaluationMalformed => (
                 "evaluation_malformed",
                 400,

@@ -5,6 +5,7 @@ mod authzen;
 mod ext_authz;
 mod matrix;
 mod passing;
+mod peers;
 mod rows;
 mod servers;
 
