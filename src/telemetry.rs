@@ -56,6 +56,8 @@ pub struct Metrics {
     pub health_checks: IntCounterVec,
     /// `wardgate_upstream_retries_total{upstream,kind}`: `connect` before anything was sent, `resend` after.
     pub upstream_retries: IntCounterVec,
+    /// `wardgate_fhir_replies_total{service,result}`: replies that were looked through.
+    pub fhir_replies: IntCounterVec,
     /// `wardgate_upstream_lookups_total{upstream,result}`
     pub upstream_lookups: IntCounterVec,
     /// `wardgate_upstream_certificates_total{upstream,result}`: looks at changed files.

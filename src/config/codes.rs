@@ -219,6 +219,9 @@ codes! {
     "WG212" Error BadFhirMatch "an interaction, type or operation that FHIR does not have, or that can't occur there";
     "WG213" Error FhirRouteRule "a key at a FHIR route that has no meaning there";
     "WG214" Error BelowFhirBase "a route by path below the base of a FHIR service";
+    "WG215" Error BadSharedType "a type to be shared with everybody that may speak of a patient";
+    "WG216" Warning RepliesNotChecked "replies of a FHIR server that go to patients as they are";
+    "WG217" Error NoReplyCheck "how replies are checked, where none are";
     // Fronts.
     "WG230" Error ExposedFront "a listener that takes other proxies' word, at an address that others reach too";
     "WG231" Error NotInThisMode "something that a listener of this mode can't do";

@@ -14,6 +14,9 @@ maps! {
         upstream: Text,
         smart: Text,
         search_params: Spanned<SearchParams>,
+        check_replies: Spanned<bool>,
+        max_reply_bytes: Text,
+        shared_types: Texts,
     }
     /// Which parameters its requests may have.
     SearchParams { allow: Texts, }

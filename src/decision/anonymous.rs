@@ -60,12 +60,12 @@ pub(super) fn judge<T: Trace>(
     if let Some(granted) = proven(question, anonymous, evidence)? {
         trace.note(Stage::Assure, || "proof was given for this very request".to_owned());
         let spend = Some(granted.proof.clone());
-        return Ok(Permit { subject: None, reason: Reason::AnonymousProven, spend });
+        return Ok(Permit { subject: None, reason: Reason::AnonymousProven, spend, confined: None });
     }
     check_attempts(anonymous, evidence, trace)?;
     if anonymous.step_up.is_empty() {
         let spend = evidence.resumes.clone();
-        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend });
+        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend, confined: None });
     }
     trace.note(Stage::Assure, || {
         format!("tier `{}` asks for proof before anybody has signed in", policy.tier(route.tier).name)

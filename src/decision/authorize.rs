@@ -95,8 +95,16 @@ pub fn authorize<'i, T: Trace>(
     }
     let mut closest = Denial::new(Reason::IssuerNotAllowed);
     let mut best = 0;
+    let mut by_reply = None;
     for (at, entry) in question.route.any_of.iter().enumerate() {
         match resource_mismatch(at, entry, subject, inputs, findings) {
+            // A rule that needs no look at the reply comes first.
+            None if entry.patient_self && findings.own_record != Some(true) => {
+                trace.note(Stage::Authorize, || {
+                    format!("any_of[{at}]: hit if the reply is the subject's own record")
+                });
+                by_reply.get_or_insert(at);
+            }
             None => {
                 findings.rule = Some(at);
                 trace.note(Stage::Authorize, || format!("any_of[{at}]: hit"));
@@ -112,7 +120,8 @@ pub fn authorize<'i, T: Trace>(
             }
         }
     }
-    Err(closest)
+    findings.rule = by_reply;
+    by_reply.map(|_| ()).ok_or(closest)
 }
 
 fn resource_mismatch<'i>(
@@ -125,7 +134,8 @@ fn resource_mismatch<'i>(
     if let Some((rank, denial)) = mismatch(entry, subject) {
         return Some((rank, denial, String::new()));
     }
-    if entry.patient_self && findings.own_record != Some(true) {
+    let reply_tells = findings.reply_tells && findings.own_record.is_none() && subject.patient.is_some();
+    if entry.patient_self && findings.own_record != Some(true) && !reply_tells {
         let reason =
             if findings.own_record.is_none() { Reason::PatientUnresolved } else { Reason::NoRelation };
         return Some((5, Denial::new(reason), String::new()));
@@ -161,7 +171,10 @@ pub fn resolve_patient<T: Trace>(
             findings.own_record = Some(false);
             None
         }
-        Naming::Nobody => None,
+        Naming::Nobody => {
+            findings.reply_tells = fhir::reply_tells(question, body);
+            None
+        }
     };
     if let Some(patient) = &found {
         findings.own_record = Some(subject.patient.as_ref() == Some(patient));

@@ -3,7 +3,7 @@
 
 use super::Reason;
 use super::evidence::BodyReading;
-use super::outcome::{Denial, Findings};
+use super::outcome::{Confinement, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
 use crate::identity::smart::{Context, Permissions, SmartScope};
@@ -12,7 +12,9 @@ use crate::policy::fhir::FhirService;
 use crate::request::PathReading;
 use crate::request::body::BodyFacts;
 use crate::request::credentials::Presented;
-use crate::request::fhir::{FhirRequest, Interaction, Naming, Parameters, Version, compartment, content};
+use crate::request::fhir::{
+    FhirRequest, Interaction, Naming, Parameters, Version, compartment, content, elements,
+};
 
 /// The operation that gives a patient's whole record, and the parameters that it has.
 const EVERYTHING: (&str, &[&str]) = ("$everything", &["start", "end", "_since", "_type", "_count"]);
@@ -32,7 +34,9 @@ pub(super) fn naming(question: &Question<'_>, body: &BodyReading) -> Naming {
         }
         let by_body = request.interaction == Interaction::Operation && !question.facts.method.is_safe();
         let parameters = parameters(question, request, body).filter(|_| !by_body);
-        let naming = parameters.map_or(Naming::Nobody, |found| found.naming(request, service.version));
+        let naming = parameters.map_or(Naming::Nobody, |found| {
+            found.naming(request, service.version, service.replies.is_some())
+        });
         match (naming, body) {
             // The patient's own resource must not be linked with others.
             (Naming::One(own), BodyReading::Read(BodyFacts::Json(value))) => {
@@ -57,16 +61,59 @@ fn created(request: &FhirRequest<'_>, body: &BodyReading) -> Naming {
     }
 }
 
-/// Checks parameters and scopes; `findings` says whose record it is.
+/// Whether a request that names no patient asks for something whose reply shows whose it is: a resource by its id, or
+/// what the service shares with everybody.
+pub(super) fn reply_tells(question: &Question<'_>, body: &BodyReading) -> bool {
+    with_request(question, |service, request| {
+        let Some(replies) = service.replies.as_ref().filter(|_| service.version == Version::R4) else {
+            return false;
+        };
+        let Some(name) = request.resource_type else { return false };
+        let is_shared = replies.shared.contains(&name);
+        let parameters = parameters(question, request, body);
+        let is_plain = parameters.is_some_and(|found| found.other_types(service.version).is_empty());
+        is_plain
+            && match request.interaction {
+                Interaction::Read | Interaction::Vread | Interaction::HistoryInstance => {
+                    is_shared || elements::of(name).is_some()
+                }
+                Interaction::SearchType => is_shared,
+                _ => false,
+            }
+    })
+    .unwrap_or(false)
+}
+
+/// What the reply may show where it goes to somebody who is confined to one patient.
+fn confinement(
+    question: &Question<'_>,
+    subject: &Subject,
+    (service, request): (&FhirService, &FhirRequest<'_>),
+    findings: &Findings,
+) -> Option<Box<Confinement>> {
+    let patient = subject.patient.clone().filter(|_| service.replies.is_some())?;
+    let by_id =
+        matches!(request.interaction, Interaction::Read | Interaction::Vread | Interaction::HistoryInstance);
+    Some(Box::new(Confinement {
+        service: question.route.fhir.as_ref()?.service,
+        patient: patient.into(),
+        resource: request.resource_type.zip(request.id.map(Into::into)).filter(|_| by_id),
+        names_patient: findings.own_record == Some(true),
+        is_search: request.interaction.is_search(),
+    }))
+}
+
+/// Checks parameters and scopes; `findings` says whose record it is. Gives what the reply may show, where that is one
+/// patient's only.
 pub(super) fn check<T: Trace>(
     question: &Question<'_>,
     subject: &Subject,
     body: &BodyReading,
     findings: &Findings,
     trace: &mut T,
-) -> Result<(), Denial> {
+) -> Result<Option<Box<Confinement>>, Denial> {
     if question.route.fhir.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let checked = with_request(question, |service, request| {
         let parameters = parameters(question, request, body).filter(|found| {
@@ -78,16 +125,20 @@ pub(super) fn check<T: Trace>(
             });
             return Err(Denial::new(Reason::FhirParameterRefused));
         };
-        let confined = check_scopes(question, subject, (service, request), &parameters)?;
+        let by_rule =
+            findings.rule.and_then(|at| question.route.any_of.get(at)).is_some_and(|it| it.patient_self);
+        let by_scopes = check_scopes(question, subject, (service, request), &parameters)?;
         super::content::check(question, body, trace)?;
-        if !confined {
-            return Ok(());
+        if !by_scopes {
+            let confined = by_rule.then(|| confinement(question, subject, (service, request), findings));
+            return Ok(confined.flatten());
         }
         trace.note(Stage::Authorize, || {
             "the token's scopes are for the patient of its launch context only".to_owned()
         });
         match findings.own_record {
-            Some(true) => Ok(()),
+            Some(true) => Ok(confinement(question, subject, (service, request), findings)),
+            None if findings.reply_tells => Ok(confinement(question, subject, (service, request), findings)),
             Some(false) => Err(Denial::new(Reason::NoRelation)),
             None => Err(Denial::new(Reason::PatientUnresolved)),
         }

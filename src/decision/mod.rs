@@ -29,6 +29,6 @@ pub use evidence::{
     BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
     Tried,
 };
-pub use outcome::{Challenge, Decision, Denial, Exceeded, Findings, Offer, PdpWord, Permit};
+pub use outcome::{Challenge, Confinement, Decision, Denial, Exceeded, Findings, Offer, PdpWord, Permit};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

@@ -37,6 +37,8 @@ pub struct Findings {
     pub rule: Option<usize>,
     /// How it stands with the glass, where the rules refuse and the caller has a right beyond them.
     pub break_glass: Option<Glass>,
+    /// Whether the reply will tell whose record the request is about, which the request itself does not say.
+    pub reply_tells: bool,
 }
 
 /// An answer of a policy decision point, as it is recorded.
@@ -80,13 +82,29 @@ pub enum ConditionPlace {
 
 /// Leave to forward one request. Made by [`super::step`] only:
 /// ```compile_fail,E0451
-/// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None };
+/// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None, confined: None };
 /// ```
 #[derive(Debug)]
 pub struct Permit {
     pub(in crate::decision) subject: Option<Arc<Subject>>,
     pub(in crate::decision) reason: Reason,
     pub(in crate::decision) spend: Option<ProofKey>,
+    pub(in crate::decision) confined: Option<Box<Confinement>>,
+}
+
+/// What the reply to a permitted request may show, at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    /// The FHIR service's position.
+    pub service: usize,
+    /// Whose records.
+    pub patient: Box<str>,
+    /// The one resource that is asked for by its id.
+    pub resource: Option<(&'static str, Box<str>)>,
+    /// Whether the request itself names the patient.
+    pub names_patient: bool,
+    /// Whether it is a search, which a server may be asked to take strictly.
+    pub is_search: bool,
 }
 
 impl Permit {
@@ -103,6 +121,11 @@ impl Permit {
     /// Whether the rules refuse, and the glass was broken.
     pub fn broke_glass(&self) -> bool {
         self.reason == Reason::GlassBroken
+    }
+
+    /// What the reply must be looked through for before it goes out; `None` where it may show anything.
+    pub fn confinement(&self) -> Option<&Confinement> {
+        self.confined.as_deref()
     }
 
     /// What has to be spent before the request may go out.

@@ -36,6 +36,10 @@ pub enum Reason {
     FhirParameterRefused,
     /// The body of a request to a FHIR server is not what its address says.
     FhirBodyRefused,
+    /// The reply of a FHIR server shows something that is not of the patient to whom the caller is confined.
+    FhirReplyForeign,
+    /// The reply of a FHIR server to such a caller can't be looked through.
+    FhirReplyUnchecked,
     /// A route matches but for its method.
     MethodNotAllowed,
     /// A header, parameter or field asks for another method than the one sent.

@@ -136,7 +136,7 @@ fn judge<T: Trace>(
             return Err(Reason::MethodOverride.into());
         }
         trace.note(Stage::Authorize, || "the route is public".to_owned());
-        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend: None });
+        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend: None, confined: None });
     }
     findings.tier = Some(route.tier);
     if facts.method_override {
@@ -173,11 +173,11 @@ fn judge<T: Trace>(
         Ok(()) => Reason::Permitted,
         Err(denial) => break_glass::judge(question, subject, denial, (evidence, now), findings, trace)?,
     };
-    fhir::check(question, subject, body, findings, trace)?;
+    let confined = fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;
     evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
-    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend })
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined })
 }
 
 fn authenticate<'e, T: Trace>(

@@ -28,6 +28,19 @@ pub struct FhirService {
     pub smart: Dialect,
     /// The parameters that requests may have.
     pub allowed_parameters: Vec<Box<str>>,
+    /// Whether replies to callers who are confined to one patient are looked through; `None` takes the server at its word.
+    pub replies: Option<ReplyCheck>,
+}
+
+/// How replies are looked through before they go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyCheck {
+    /// The longest reply, in bytes.
+    pub most_bytes: usize,
+    /// The types that everybody may see.
+    pub shared: Vec<&'static str>,
+    /// The authorities of its servers, which may stand in what they write.
+    pub hosts: Vec<Box<str>>,
 }
 
 impl FhirService {
@@ -122,6 +135,11 @@ impl FhirIndex {
     /// A service by its position.
     pub fn service(&self, position: usize) -> Option<&FhirService> {
         self.services.get(position)
+    }
+
+    /// Every service.
+    pub fn services(&self) -> &[FhirService] {
+        &self.services
     }
 
     /// Whether a request is for a FHIR server, so that its refusal is an `OperationOutcome`.

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
+use super::checked::{Check, Looked};
 use super::context::Context;
 use super::delivery::{Failure, is_cut};
 use super::faults::ending;
@@ -24,6 +25,7 @@ use super::proxy_status::ProxyError;
 use super::reply::UpstreamFault;
 use super::upstream::{Destination, HEAD_PATIENCE, address_h2, prepare_response};
 use crate::audit::event::OutcomeResult;
+use crate::decision::Reason;
 use crate::enforce::sessions::Page;
 
 /// How sending ended.
@@ -32,6 +34,10 @@ enum Sent {
     Completed,
     /// The client was told of the answer, which was not read.
     Told,
+    /// The server refused the request; what it said of it stays behind.
+    Declined(StatusCode),
+    /// The answer must not be shown.
+    Unfit(Reason),
     /// No answer came, and nothing was written to the client yet.
     Failed(UpstreamFault, ProxyError),
     /// The answer broke off after its head had been sent: the connection must be closed.
@@ -55,6 +61,18 @@ pub async fn deliver(
         Sent::ClientGone => {
             context.ending = Some(OutcomeResult::ClientGone);
             session.set_keepalive(None);
+        }
+        Sent::Declined(status) => {
+            context.ending = Some(OutcomeResult::Completed);
+            // Nobody learns from the difference whether an id is another's.
+            let told =
+                if status == StatusCode::NOT_FOUND { Ok(Reason::FhirReplyForeign) } else { Err(status) };
+            gateway.reply_unshown(session, context, told).await?;
+        }
+        Sent::Unfit(reason) => {
+            context.stopped = Some(reason);
+            tracing::warn!(decision = %context.id, reason = reason.code(), "the reply to a patient was not shown");
+            gateway.reply_unshown(session, context, Ok(reason)).await?;
         }
         Sent::BrokenOff => {
             // Pingora tells of it: then it is counted, and the outcome set.
@@ -83,6 +101,9 @@ async fn send(
     context.live.upstreams.prepare_request(&mut request, &context.departure()?)?;
     context.set_out();
     context.mark(&mut request)?;
+    if let Some(check) = Check::of(context) {
+        check.ask(&mut request)?;
+    }
     let (mut upstream, reused, peer) = match connect(gateway, context).await? {
         Ok(connected) => connected,
         Err((fault, error)) => return Ok(Sent::Failed(fault, error)),
@@ -101,7 +122,14 @@ async fn send(
         Ok(response) if context.resumed.as_ref().is_some_and(|resumed| resumed.back.is_some()) => {
             tell(gateway, session, context, response.status).await?
         }
-        Ok(response) => pass_on(gateway, session, context, &mut upstream, response).await,
+        Ok(response) => match Check::of(context) {
+            Some(check) => {
+                let patience = peer.options.read_timeout.unwrap_or(Duration::MAX);
+                let looking = (check, patience.saturating_mul(HEAD_PATIENCE));
+                look_through(gateway, session, context, (&mut upstream, looking), response).await
+            }
+            None => pass_on(gateway, session, context, &mut upstream, response).await,
+        },
     };
     match upstream {
         // Pingora counts the streams of a connection, so it must get each of them back.
@@ -165,7 +193,9 @@ async fn exchange(
 ) -> pingora::Result<ResponseHeader> {
     request.remove_header(&header::TRANSFER_ENCODING);
     request.remove_header(&header::EXPECT);
-    request.insert_header(header::CONTENT_LENGTH, body.len())?;
+    if !body.is_empty() || !request.method.is_safe() {
+        request.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
     if matches!(upstream, HttpSession::H2(_)) {
         address_h2(&mut request, peer.is_tls())?;
     }
@@ -220,6 +250,43 @@ async fn tell(
         Ok(()) => Ok(Sent::Told),
         Err(_) => Ok(Sent::ClientGone),
     }
+}
+
+/// Reads an answer that must be looked through, and sends what may be shown.
+async fn look_through(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &Context,
+    (upstream, (check, patience)): (&mut HttpSession, (Check<'_>, Duration)),
+    mut response: ResponseHeader,
+) -> Sent {
+    if let Err(fault) = prepare_response(&mut response, false) {
+        return Sent::Failed(fault, fault.into());
+    }
+    let (mut head, body) = match tokio::time::timeout(patience, check.look(upstream, response)).await {
+        Ok(Ok(Looked::Fit(head, body))) => (head, body),
+        Ok(Ok(Looked::Failed(status))) => return Sent::Declined(status),
+        Ok(Ok(Looked::Refused(reason))) => return Sent::Unfit(reason),
+        Ok(Err(error)) => return Sent::Failed(fault(&error), ProxyError::of(&error)),
+        // One that drips would hold the connection for ever.
+        Err(_) => return Sent::Failed(UpstreamFault::TimedOut, UpstreamFault::TimedOut.into()),
+    };
+    if framing::suit_client(&mut head, session.req_header()).is_err()
+        || gateway.finish_response(&mut head, context).is_err()
+    {
+        return Sent::Failed(UpstreamFault::Broken, ProxyError::HttpProtocolError);
+    }
+    let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
+    if let Some(open) = context.open.as_ref().filter(|_| !is_bodiless) {
+        open.passes(body.len());
+    }
+    if session.write_response_header(Box::new(head), is_bodiless).await.is_err() {
+        return Sent::ClientGone;
+    }
+    if !is_bodiless && session.write_response_body(Some(body), true).await.is_err() {
+        return Sent::ClientGone;
+    }
+    Sent::Completed
 }
 
 async fn pass_on(

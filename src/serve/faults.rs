@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora::proxy::Session;
 
 use super::context::Context;
@@ -10,6 +11,7 @@ use super::proxy_status::ProxyError;
 use super::reply::{Reply, UpstreamFault};
 use super::trace::Ended;
 use crate::audit::event::{OutcomeResult, method_name};
+use crate::decision::{Denial, Reason};
 use crate::enforce::Settled;
 use crate::telemetry::metrics;
 
@@ -93,6 +95,27 @@ impl Gateway {
             }
             Err(_) => 0,
         }
+    }
+}
+
+impl Gateway {
+    /// Answers in the place of a reply that is not shown: with a reason of the gateway's, or with the server's status.
+    pub(super) async fn reply_unshown(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        why: Result<Reason, StatusCode>,
+    ) -> pingora::Result<()> {
+        let (facts, route) = (context.facts.as_ref(), context.settled.as_ref().and_then(Settled::route));
+        let headers = &session.req_header().headers;
+        let reply = match why {
+            Ok(reason) => self.refusal(context, facts, route, (&Denial::new(reason), &[]), headers)?,
+            Err(status) => Reply::declined(context.id, status)?,
+        };
+        let key_bound = facts.is_some_and(|facts| facts.presented.is_key_bound());
+        let reply = if key_bound { reply.for_key_holder(self.gate.nonce(context.now))? } else { reply };
+        let reply = reply.with_cookies(&context.cookies)?.with_cors(route, facts)?;
+        reply.with_proxy_status(&self.proxy_status, None)?.send(session).await
     }
 }
 

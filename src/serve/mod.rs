@@ -7,6 +7,7 @@ pub mod assertion;
 mod authzen;
 mod break_glass;
 mod buffered;
+mod checked;
 mod context;
 mod crowd;
 mod delivery;

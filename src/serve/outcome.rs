@@ -4,17 +4,19 @@ use bytes::Bytes;
 use pingora::proxy::Session;
 
 use super::buffered;
+use super::checked::Check;
 use super::context::Context;
 use super::edge;
-use super::intake;
+use super::intake::{self, SessionBody};
 use super::kept::Kept;
+use super::limits;
 use super::proxy::Gateway;
 use super::reply::Reply;
 use super::running::{self, Open};
 use super::upstream::WEBSOCKET_SILENCE;
 use crate::decision::{Denial, Reason};
 use crate::enforce::sessions::Ticket;
-use crate::enforce::{Outcome, Settled};
+use crate::enforce::{BodySource, Outcome, Settled};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
 
@@ -80,6 +82,17 @@ impl Gateway {
                     session.set_read_timeout(Some(WEBSOCKET_SILENCE));
                     edge::websocket_may_begin(session);
                 }
+                let is_looked_through = Check::of(context).is_some();
+                if is_looked_through && body.is_none() {
+                    body = match whole_body(session, context.body_bytes).await {
+                        Ok(body) => Some(body),
+                        Err(reason) => {
+                            context.stopped = Some(reason);
+                            limits::reply_stopped(session, context, &self.proxy_status, reason).await;
+                            return Ok(true);
+                        }
+                    };
+                }
                 return match body {
                     None => Ok(false),
                     // Boxed, so that requests that stream need not carry room for it.
@@ -123,4 +136,10 @@ impl Gateway {
             listener: self.listener.name.as_ref().into(),
         })
     }
+}
+
+/// The body of a request whose reply is looked through: Pingora streams both or neither.
+async fn whole_body(session: &mut Session, most: u64) -> Result<Bytes, Reason> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    SessionBody::new(session).collect(most).await.map_err(Reason::from)
 }

@@ -97,6 +97,11 @@ impl Metrics {
                 "Further tries: `connect` before anything was sent, `resend` after.",
                 &["upstream", "kind"],
             ),
+            fhir_replies: counters(
+                "wardgate_fhir_replies_total",
+                "Replies of FHIR servers to callers confined to one patient, by what came of looking through them.",
+                &["service", "result"],
+            ),
             upstream_lookups: counters(
                 "wardgate_upstream_lookups_total",
                 "Look-ups of endpoints' names by result.",

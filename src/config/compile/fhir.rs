@@ -4,6 +4,7 @@ use http::Method;
 use serde_saphyr::Spanned;
 
 use super::matching::{Matched, compile_host};
+use super::replies;
 use super::routes::Draft;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
@@ -108,6 +109,7 @@ fn service(
             Dialect::V2,
         ),
         allowed_parameters: listed.unwrap_or_else(|| ALLOWED.map(Into::into).to_vec()),
+        replies: replies::compile(report, item, upstream.and_then(|at| upstreams.get(at))),
     })
 }
 

@@ -30,6 +30,7 @@ mod possession;
 mod pseudonyms;
 mod reach;
 mod recognised_device;
+mod replies;
 mod routes;
 mod rules;
 mod shared_signals;

@@ -80,6 +80,8 @@ impl Reason {
             Self::FhirNotUnderstood => fhir::FHIR_NOT_UNDERSTOOD,
             Self::FhirParameterRefused => fhir::FHIR_PARAMETER_REFUSED,
             Self::FhirBodyRefused => fhir::FHIR_BODY_REFUSED,
+            Self::FhirReplyForeign => fhir::FHIR_REPLY_FOREIGN,
+            Self::FhirReplyUnchecked => fhir::FHIR_REPLY_UNCHECKED,
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 405,

@@ -3,12 +3,16 @@
 //! The path below a service's base, the method and the form of the query say which interaction it is, with which type
 //! and which id. What FHIR does not have, or what two servers could take for two interactions, is none.
 
+pub mod belonging;
 pub mod compartment;
 pub mod content;
+pub mod elements;
 mod interaction;
 mod parameters;
 mod patch;
 mod path;
+pub mod reference;
+pub mod reply;
 pub mod types;
 
 pub use interaction::Interaction;

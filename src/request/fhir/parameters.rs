@@ -107,10 +107,22 @@ impl Parameters {
         found
     }
 
+    /// Whether something beside what is looked for decides what is found: that would be learnt from what is missing.
+    pub fn looks_elsewhere(&self, version: Version) -> bool {
+        let adds = |name: &str| {
+            let stem = name.split(':').next().unwrap_or_default();
+            stem == "_include" || stem == "_revinclude"
+        };
+        let others = Self(self.0.iter().filter(|(name, _)| !adds(name)).cloned().collect());
+        !others.other_types(version).is_empty()
+    }
+
     /// Which patient the request is about, as far as the request itself says: what a resource of another type holds is
-    /// not known from its id.
-    pub fn naming(&self, request: &FhirRequest<'_>, version: Version) -> Naming {
-        if version != Version::R4 || request.conditional || !self.other_types(version).is_empty() {
+    /// not known from its id. `sees_reply` says that what comes with the answer is looked at before it goes out.
+    pub fn naming(&self, request: &FhirRequest<'_>, version: Version, sees_reply: bool) -> Naming {
+        let is_wide =
+            if sees_reply { self.looks_elsewhere(version) } else { !self.other_types(version).is_empty() };
+        if version != Version::R4 || request.conditional || is_wide {
             return Naming::Nobody;
         }
         let mut named = Named::default();
@@ -216,7 +228,7 @@ mod tests {
             version: Version::R4,
         };
         let request = read(&asked).expect("an interaction");
-        parameters(query).map_or(Naming::Nobody, |found| found.naming(&request, Version::R4))
+        parameters(query).map_or(Naming::Nobody, |found| found.naming(&request, Version::R4, false))
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) fn public_name(reason: Reason) -> &'static str {
         (_, 408) => "too_slow",
         (_, 413 | 431) => "too_large",
         (_, 429) => "too_many_requests",
+        (_, 502) => "unusable_answer",
         (_, 503) => "unavailable",
         _ => "forbidden",
     }

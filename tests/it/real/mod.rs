@@ -3,6 +3,7 @@
 mod ciba;
 mod fhir;
 mod fhir_definitions;
+mod fhir_replies;
 mod idp;
 mod introspection;
 mod named_actions;
