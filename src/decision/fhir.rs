@@ -96,7 +96,7 @@ fn confinement(
         matches!(request.interaction, Interaction::Read | Interaction::Vread | Interaction::HistoryInstance);
     Some(Box::new(Confinement {
         service: question.route.fhir.as_ref()?.service,
-        patient: patient.into(),
+        patient,
         resource: request.resource_type.zip(request.id.map(Into::into)).filter(|_| by_id),
         names_patient: findings.own_record == Some(true),
         is_search: request.interaction.is_search(),

@@ -280,7 +280,7 @@ async fn look_through(
     if let Some(open) = context.open.as_ref().filter(|_| !is_bodiless) {
         open.passes(body.len());
     }
-    if session.write_response_header(Box::new(head), is_bodiless).await.is_err() {
+    if session.write_response_header(head, is_bodiless).await.is_err() {
         return Sent::ClientGone;
     }
     if !is_bodiless && session.write_response_body(Some(body), true).await.is_err() {

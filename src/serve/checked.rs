@@ -36,7 +36,7 @@ const CONDITIONS: [HeaderName; 4] =
 /// What became of a reply.
 pub enum Looked {
     /// It may go out like this.
-    Fit(ResponseHeader, Bytes),
+    Fit(Box<ResponseHeader>, Bytes),
     /// The server refused the request; what it said of it stays behind.
     Failed(StatusCode),
     /// It must not go out.
@@ -123,7 +123,7 @@ impl<'c> Check<'c> {
             _ => return unchecked("status"),
         }
         if head.headers.contains_key(header::CONTENT_ENCODING)
-            && !one(&head, &header::CONTENT_ENCODING).is_some_and(|coding| coding == "identity")
+            && one(&head, &header::CONTENT_ENCODING).is_none_or(|coding| coding != "identity")
         {
             return unchecked("encoded");
         }
@@ -157,7 +157,7 @@ impl<'c> Check<'c> {
                 if head.status != StatusCode::NO_CONTENT {
                     answer.insert_header(header::CONTENT_LENGTH, body.len())?;
                 }
-                Ok(("passed", Looked::Fit(answer, body)))
+                Ok(("passed", Looked::Fit(Box::new(answer), body)))
             }
             Err(Unfit::Foreign) => Ok(("foreign", Looked::Refused(Reason::FhirReplyForeign))),
             Err(Unfit::Unreadable) => unchecked("unreadable"),

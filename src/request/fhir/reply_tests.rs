@@ -64,9 +64,9 @@ pub(super) fn with_another(hidden: &Value) -> Vec<Value> {
         "entry": [{ "response": { "status": "200", "outcome": hidden } }] });
     vec![
         hidden.clone(),
-        bundle(&[hidden.clone()]),
+        bundle(std::slice::from_ref(hidden)),
         bundle(&[of("p1"), hidden.clone()]),
-        bundle(&[of("p1"), bundle(&[hidden.clone()])]),
+        bundle(&[of("p1"), bundle(std::slice::from_ref(hidden))]),
         bundle(&[bundle(&[bundle(&[of("p1"), hidden.clone()])])]),
         json!({ "resourceType": "Parameters", "parameter": [{ "name": "r", "resource": hidden }] }),
         json!({ "resourceType": "Parameters", "parameter": [{ "name": "r", "part": [{ "name": "x", "resource": hidden }] }] }),

@@ -18,16 +18,16 @@ impl Reply {
         };
         let problem = Problem { title, detail, status: status.as_u16(), decision: id, ..Problem::default() };
         let reply = Self::problem(status, id, &problem)?;
-        reply.as_outcome(status.as_u16(), title, &format!("{detail} (decision {id})"))
+        reply.with_outcome(status.as_u16(), title, &format!("{detail} (decision {id})"))
     }
 
     /// The same refusal as a FHIR client reads it: status and challenges stay.
     pub fn into_operation_outcome(self, id: Uuid, denial: &Denial) -> pingora::Result<Self> {
         let wording = denial.reason.wording();
-        self.as_outcome(wording.status, wording.title, &format!("{} (decision {id})", wording.remedy))
+        self.with_outcome(wording.status, wording.title, &format!("{} (decision {id})", wording.remedy))
     }
 
-    fn as_outcome(mut self, status: u16, title: &str, diagnostics: &str) -> pingora::Result<Self> {
+    fn with_outcome(mut self, status: u16, title: &str, diagnostics: &str) -> pingora::Result<Self> {
         let outcome = json!({
             "resourceType": "OperationOutcome",
             "issue": [{

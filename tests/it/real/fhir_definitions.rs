@@ -95,8 +95,8 @@ fn types_of_nobody_name_no_patient() {
                 let targets = texts(&kind["targetProfile"]);
                 let people = ["/Patient", "/Group", "/RelatedPerson", "/Resource"];
                 let is_person = |target: &&str| people.iter().any(|name| target.ends_with(name));
-                let is_open = kind["code"] == "Reference"
-                    && (targets.is_empty() || targets.iter().any(|it| is_person(&it)));
+                let is_open =
+                    kind["code"] == "Reference" && (targets.is_empty() || targets.iter().any(is_person));
                 if is_open || (kind["code"] == "Resource" && !is_contained) {
                     speaking.insert(profile["type"].as_str().expect("a type").to_owned());
                 }

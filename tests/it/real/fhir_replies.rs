@@ -134,7 +134,7 @@ fn hiding_places() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     vec![
         ("plain", one(answer(&other))),
         ("an entry", one(answer(&bundle(&[own.clone(), other.clone()])))),
-        ("a nested Bundle", one(answer(&bundle(&[own.clone(), bundle(&[other.clone()])])))),
+        ("a nested Bundle", one(answer(&bundle(&[own.clone(), bundle(std::slice::from_ref(&other))])))),
         ("contained", one(answer(&with("contained", json!([other]))))),
         (
             "a contained patient",
