@@ -1,3 +1,5 @@
+//! Every place in a reply where another patient could stand, and every reading of it.
+
 use serde_json::json;
 
 use super::super::reference::Place;
