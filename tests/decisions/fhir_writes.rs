@@ -81,13 +81,17 @@ fn bodies_that_do_not_go_with_their_address_are_refused() {
         r#"PATCH /fhir/Observation/o1 mergepatch:{"resourceType":"MedicationRequest"}"#,
         r#"PATCH /fhir/Observation/o1 json:{"resourceType":"Observation"}"#,
     ] {
-        assert_eq!(decide(line, NURSE), "fhir_body_refused", "{line}");
+        // Some are refused before that, since they could hide a method.
+        let verdict = decide(line, NURSE);
+        let refused = ["fhir_body_refused", "form_not_inspectable", "method_override"];
+        assert!(refused.contains(&&*verdict), "{line}: {verdict}");
     }
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let long = format!("\"{}\"", "x".repeat(1024 * 1024));
     for value in [deep, long] {
         let line = format!(r#"POST /fhir/Observation json:{{"resourceType":"Observation","x":{value}}}"#);
-        assert_eq!(decide(&line, NURSE), "fhir_body_refused");
+        let verdict = decide(&line, NURSE);
+        assert!(["fhir_body_refused", "form_not_inspectable"].contains(&&*verdict), "{verdict}");
     }
     assert_eq!(decide("POST /fhir/Binary pdf:x", NURSE), "permit moderate");
 }
