@@ -78,7 +78,9 @@ def of_outcome(record):
 def words(record):
     told = of_outcome(record)
     head = {"seq", "origin", "time", "v", "event", "crc"}
-    return {name: str(value) for name, value in told.items() if name not in head and isinstance(value, (str, int))}
+    # A word as JSON writes it: `true`, and not the `True` of Python.
+    said = {name: value if isinstance(value, str) else json.dumps(value) for name, value in told.items()}
+    return {name: said[name] for name, value in told.items() if name not in head and isinstance(value, (str, int))}
 
 
 def plain(text):
