@@ -107,7 +107,7 @@ impl Redis {
     pub fn restart(&mut self) {
         self.process = spawn(self.program, &self.arguments, self.dir.path());
         self.wait_until_up();
-        eventually("Redis has loaded", Duration::from_secs(10), || self.say(&["PING"]) == "PONG");
+        eventually("Redis has loaded", Duration::from_secs(60), || self.say(&["PING"]) == "PONG");
     }
 
     fn signal(&self, name: &str) {
