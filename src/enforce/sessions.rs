@@ -129,6 +129,15 @@ pub struct Choice {
     pub link: String,
 }
 
+/// What somebody has filled in who wants to break the glass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlassGiven {
+    /// The reason.
+    pub code: String,
+    /// Their own words.
+    pub text: String,
+}
+
 /// What a page says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Page {
@@ -223,6 +232,25 @@ pub enum Page {
         /// Other ways.
         others: Vec<Choice>,
     },
+    /// Why do you want to open this record?
+    BreakGlass {
+        /// Path and query of the page that was refused.
+        to: String,
+        /// Where the form posts to.
+        action: &'static str,
+        /// The reasons that can be given.
+        codes: Vec<Box<str>>,
+        /// The fewest characters of the reason in one's own words.
+        text_min: usize,
+        /// What was given before, where that was not enough.
+        given: Option<GlassGiven>,
+    },
+    /// A fresh proof is needed before; where to sign in again.
+    BreakGlassProof(String),
+    /// Earlier uses were not reviewed in time; where to go back.
+    BreakGlassSuspended(String),
+    /// It was a drill; where to go back.
+    BreakGlassDrill(String),
     /// Nobody is asked on the phone any more; other ways.
     TooManyPrompts(Vec<Choice>),
 }

@@ -1,7 +1,9 @@
-//! Where the glass is broken: `POST /_wardgate/break-glass`, for programs.
+//! Where the glass is broken: `/_wardgate/break-glass`, for programs and, in `page`, for people.
 //!
 //! Which patient it is about is not for the caller to say: they name the request that was refused, and the routes find the
 //! patient in it. It is judged as that request would be, with the same credentials.
+
+mod page;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use super::context::Context;
 use super::intake::{self, SessionBody};
 use super::live::Live;
+use super::own::encoded;
 use super::proxy::Gateway;
 use super::reply::Reply;
 use crate::decision::{Denial, Reason};
@@ -22,7 +25,7 @@ use crate::request::fetch::From;
 use crate::request::{Facts, PathReading, json};
 
 /// Where it is, at every host of a configuration with such rights.
-pub(super) const PATH: &str = "/_wardgate/break-glass";
+pub(in crate::serve) const PATH: &str = "/_wardgate/break-glass";
 /// The longest order.
 const MOST_BYTES: usize = 16 * 1024;
 
@@ -64,6 +67,11 @@ impl BodySource for Nothing {
     }
 }
 
+/// The page at which the glass is broken before a target.
+pub(super) fn link(target: &str) -> String {
+    format!("{PATH}?to={}", encoded(target))
+}
+
 /// Whether a request is an order to break the glass.
 pub(super) fn addressed(live: &Live, facts: &Facts) -> bool {
     !live.generation.policy.break_glass.is_empty()
@@ -79,6 +87,9 @@ impl Gateway {
         context: &mut Context,
         facts: &Facts,
     ) -> pingora::Result<()> {
+        if let Some(sessions) = page::wanted(context, session, facts) {
+            return Box::pin(self.break_glass_page(session, context, facts, &*sessions)).await;
+        }
         let is_key_bound = facts.presented.is_key_bound();
         let reply = if facts.method == Method::POST {
             match self.order(session, context, facts).await {
@@ -132,27 +143,39 @@ impl Gateway {
         facts: &Facts,
         order: &Order,
     ) -> pingora::Result<Reply> {
-        let method = order.method.as_deref().unwrap_or("GET");
-        let reading = context.live.readings.get(self.position).unwrap_or(&self.listener.reading);
-        let described = Method::from_bytes(method.as_bytes())
-            .ok()
-            .and_then(|method| describe(&session.req_header().headers, facts, method, &order.target).ok());
-        let Some(described) = described else {
-            let arrival = self.arrival(context, &facts.method, Ok(facts));
-            let denial = self.gate.refuse_visit(&arrival, Reason::BreakGlassMalformed).await;
-            return Reply::refusal(context.id, &denial, &[]);
-        };
-        let read = intake::resumed(session, &described, reading);
-        let arrival = self.arrival(context, &described.method, read.as_ref().map_err(|why| *why));
         let asked = Asked { code: &order.code, text: &order.text };
-        match self.gate.break_glass(&context.live.generation, &arrival, asked, &mut Nothing).await {
+        let method = order.method.as_deref().unwrap_or("GET");
+        match self.before(session, context, facts, (method, &order.target), Some(asked)).await {
             Broken::Open(opened) => Reply::glass_broken(context.id, &opened),
             Broken::Challenged(challenge) => Reply::challenge(context.id, &challenge, None, None),
+            Broken::Offered(_) => Reply::refusal(context.id, &Reason::BreakGlassMalformed.into(), &[]),
             Broken::Refused(denial) => {
                 let denial = Denial { break_glass: None, ..denial };
                 Reply::refusal(context.id, &denial, &[])
             }
         }
+    }
+
+    /// What comes of breaking the glass before a request, with the credentials of the one that is here.
+    async fn before(
+        &self,
+        session: &Session,
+        context: &Context,
+        facts: &Facts,
+        (method, target): (&str, &str),
+        asked: Option<Asked<'_>>,
+    ) -> Broken {
+        let reading = context.live.readings.get(self.position).unwrap_or(&self.listener.reading);
+        let described = Method::from_bytes(method.as_bytes())
+            .ok()
+            .and_then(|method| describe(&session.req_header().headers, facts, method, target).ok());
+        let Some(described) = described else {
+            let arrival = self.arrival(context, &facts.method, Ok(facts));
+            return Broken::Refused(self.gate.refuse_visit(&arrival, Reason::BreakGlassMalformed).await);
+        };
+        let read = intake::resumed(session, &described, reading);
+        let arrival = self.arrival(context, &described.method, read.as_ref().map_err(|why| *why));
+        self.gate.break_glass(&context.live.generation, &arrival, asked, &mut Nothing).await
     }
 }
 

@@ -159,7 +159,9 @@ impl Gateway {
         let is_signed_in = matches!(facts.presented, Presented::Session(_));
         let page = if reply.status() == 403 && is_signed_in {
             let other = format!("{}?change=1&to={}", Place::SignIn.path(), encoded(back));
-            live.pages.denied(&other, accepts(headers), id)
+            let may = denial.break_glass.is_some() && facts.method == Method::GET;
+            let glass = may.then(|| super::break_glass::link(facts.target.raw()));
+            live.pages.denied(&other, glass, accepts(headers), id)
         } else {
             live.pages.refusal(reply.status(), back, accepts(headers), id)
         };
@@ -247,7 +249,7 @@ fn known_page<'h>(host: &str, headers: &'h HeaderMap) -> Option<&'h str> {
     path.filter(|path| !path.starts_with("//") && !path.contains('\\') && !path.starts_with(OWN_PATH))
 }
 
-fn encoded(target: &str) -> String {
+pub(super) fn encoded(target: &str) -> String {
     form_urlencoded::byte_serialize(target.as_bytes()).collect()
 }
 

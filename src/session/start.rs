@@ -12,6 +12,8 @@ use crate::decision::Lookup;
 use crate::enforce::sessions::{Answer, Choice, Page, Place, Provider, Visit, Visited};
 use crate::request::cookies;
 
+/// The parameter by which a sign-in asks for the proof that breaks the glass.
+const STRONGER: &str = "stronger";
 /// How long a person may take at the issuer.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -55,10 +57,20 @@ impl BrowserSessions {
         };
         // Whoever used a shared browser before may still be signed in at the issuer.
         let anew = change || offer.settings.shared_workstation;
-        match self.send(visit, offer, (to, None), anew).await {
+        let demand = target.query_once(STRONGER).is_some().then(|| self.strongest(offer));
+        match self.send(visit, offer, (to, demand), anew).await {
             Some(visited) => visited,
             None => Page::Outage(link(Some(offer.name), to, change)).into(),
         }
+    }
+
+    /// What the rights to break the glass ask of this issuer's people.
+    fn strongest(&self, offer: Offer<'_>) -> Demand {
+        let rights = self.policy.break_glass.iter().filter(|right| right.issuer == offer.position);
+        let level = rights.map(|right| right.assurance).max().unwrap_or_default();
+        let issuer = self.policy.issuers.get(offer.position);
+        let words = issuer.map(|issuer| issuer.assurance.acr_values(level).map(Into::into).collect());
+        Demand { acr_values: words.unwrap_or_default(), max_age: None, begun: None }
     }
 
     /// `demand` is what is asked of somebody who is signed in already.
@@ -89,7 +101,7 @@ impl BrowserSessions {
             to: to.into(),
             began_at: visit.now,
             anew,
-            step_up: demand.map(|demand| demand.begun),
+            step_up: demand.and_then(|demand| demand.begun),
         });
         if !keep(self.state.as_ref(), &pending_key(&state_digest), &begun, PATIENCE).await {
             return None;

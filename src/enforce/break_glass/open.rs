@@ -6,8 +6,8 @@ use super::queue::{Case, Entry};
 use crate::audit::event::{BreakGlassEvent, Event};
 use crate::audit::pseudonym::Kind;
 use crate::decision::{
-    Challenge, Decision, Denial, Evidence, Exceeded, Findings, Glass, Identity, Lookup, Opened, Question,
-    Reason, unproven,
+    Challenge, Decision, Denial, Evidence, Exceeded, Findings, Glass, Identity, Lookup, Offer, Opened,
+    Question, Reason, unproven,
 };
 use crate::enforce::gate::{Arrival, Gate};
 use crate::enforce::settle::Context;
@@ -39,6 +39,8 @@ pub enum Broken {
     Open(Opened),
     /// Stronger or more recent proof is needed first.
     Challenged(Challenge),
+    /// Nothing was ordered yet: this is what has to be given.
+    Offered(Offer),
     /// It is refused.
     Refused(Denial),
 }
@@ -51,12 +53,13 @@ impl From<Reason> for Broken {
 
 impl Gate {
     /// Opens the record of the patient whom a request is about, for its caller. The request itself is judged as if it had
-    /// come, and is not forwarded: whoever may break the glass before it sends it again.
+    /// come, and is not forwarded: whoever may break the glass before it sends it again. Without `asked` it is only looked
+    /// whether the caller may.
     pub async fn break_glass(
         &self,
         generation: &Generation,
         arrival: &Arrival<'_>,
-        asked: Asked<'_>,
+        asked: Option<Asked<'_>>,
         body: &mut dyn BodySource,
     ) -> Broken {
         let policy = &generation.policy;
@@ -82,7 +85,7 @@ impl Gate {
         let context = Context { arrival, question, findings: &findings, evidence: &evidence };
         let broken = self.open(&context, decision, asked).await;
         let (verdict, reason) = match &broken {
-            Broken::Open(_) => return broken,
+            Broken::Open(_) | Broken::Offered(_) => return broken,
             Broken::Challenged(challenge) => ("challenge", challenge.reason),
             Broken::Refused(denial) => ("deny", denial.reason),
         };
@@ -94,7 +97,7 @@ impl Gate {
         broken
     }
 
-    async fn open(&self, context: &Context<'_>, decision: Decision, asked: Asked<'_>) -> Broken {
+    async fn open(&self, context: &Context<'_>, decision: Decision, asked: Option<Asked<'_>>) -> Broken {
         let Context { arrival, question, findings, evidence } = context;
         match decision {
             Decision::Permit(_) => return Reason::BreakGlassNotNeeded.into(),
@@ -111,6 +114,12 @@ impl Gate {
         if let Some(challenge) = unproven(question, right, subject, arrival.now) {
             return Broken::Challenged(challenge);
         }
+        let Some(asked) = asked else {
+            return Broken::Offered(Offer {
+                reason_codes: right.reason_codes.clone(),
+                text_min: right.text_min,
+            });
+        };
         let text = asked.text.trim();
         let length = text.chars().count();
         let is_known = right.reason_codes.iter().any(|code| **code == *asked.code);

@@ -30,8 +30,32 @@ pub struct Content<'p> {
     pub heading: Option<&'static str>,
     /// Whether the first of those is the main one.
     pub is_ranked: bool,
+    /// What is filled in to break the glass.
+    pub glass: Option<GlassForm<'p>>,
     /// The way out.
     pub out: Option<Choice>,
+}
+
+/// What is filled in to break the glass.
+pub struct GlassForm<'p> {
+    /// Where the form posts to.
+    pub action: &'p str,
+    /// Path and query of the page that was refused.
+    pub to: &'p str,
+    /// The reasons that can be given.
+    pub codes: &'p [Box<str>],
+    /// Before them.
+    pub code_label: &'static str,
+    /// Before one's own words.
+    pub text_label: &'static str,
+    /// How long those must be.
+    pub hint: String,
+    /// The fewest characters.
+    pub text_min: usize,
+    /// The reason that was chosen before.
+    pub code: &'p str,
+    /// What was written before: nobody has to write it again (WCAG 3.3.7).
+    pub text: &'p str,
 }
 
 /// A row of what is to be confirmed.
@@ -59,6 +83,7 @@ impl<'p> Content<'p> {
             choices: &[],
             heading: None,
             is_ranked: false,
+            glass: None,
             out: None,
         }
     }
@@ -123,6 +148,25 @@ impl<'p> Content<'p> {
                 ..Self::plain(if code.is_empty() { Says::Asked } else { Says::Waiting }, Some(here))
                     .or(others, words)
             },
+            Page::BreakGlass { to, action, codes, text_min, given } => Self {
+                notes: given.as_ref().map(|_| words.incomplete.to_owned()).into_iter().collect(),
+                glass: Some(GlassForm {
+                    action,
+                    to,
+                    codes,
+                    code_label: words.code,
+                    text_label: words.own_words,
+                    hint: words.hint.replace("{count}", &text_min.to_string()),
+                    text_min: *text_min,
+                    code: given.as_ref().map_or("", |given| &given.code),
+                    text: given.as_ref().map_or("", |given| &given.text),
+                }),
+                out: Some(Choice { label: words.no.into(), link: "/".to_owned() }),
+                ..Self::plain(if given.is_some() { Says::BreakGlassAgain } else { Says::BreakGlass }, None)
+            },
+            Page::BreakGlassProof(link) => Self::plain(Says::BreakGlassProof, Some(link)),
+            Page::BreakGlassSuspended(back) => Self::plain(Says::BreakGlassSuspended, Some(back)),
+            Page::BreakGlassDrill(back) => Self::plain(Says::BreakGlassDrill, Some(back)),
             Page::Proven => Self::plain(Says::Proven, None),
             Page::Sent { ok: true, back } => Self::plain(Says::Sent, Some(back)),
             Page::Sent { ok: false, back } => Self::plain(Says::NotAccepted, Some(back)),

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use self::content::{Content, Row};
+use self::content::{Content, GlassForm, Row};
 use self::language::Language;
 use self::style::STYLE;
 use self::text::{Says, Text};
@@ -57,6 +57,9 @@ struct Filled<'f> {
     code: Option<&'f str>,
     rows: &'f [Row],
     notes: &'f [String],
+    glass: Option<GlassForm<'f>>,
+    /// What the form's button says.
+    button: &'static str,
     form: Option<Choice>,
     action: Option<Choice>,
     heading: Option<&'static str>,
@@ -103,8 +106,21 @@ impl Pages {
     }
 
     /// The page in the place of what somebody who is signed in may not do. `other` lets them sign in as somebody else.
-    pub fn denied(&self, other: &str, accepts: Option<&str>, decision: Uuid) -> Rendered {
-        self.plain(Says::Denied, accepts, decision, Some(other))
+    /// `glass` is where the glass can be broken, where they may.
+    pub fn denied(
+        &self,
+        other: &str,
+        glass: Option<String>,
+        accepts: Option<&str>,
+        decision: Uuid,
+    ) -> Rendered {
+        let language = Language::of(accepts);
+        let words = words(language);
+        let ways: Vec<Choice> =
+            glass.map(|link| Choice { label: words.break_glass.into(), link }).into_iter().collect();
+        let heading = (!ways.is_empty()).then_some(words.emergency);
+        let content = Content { choices: &ways, heading, ..Content::plain(Says::Denied, Some(other)) };
+        self.lay_out(content, language, decision)
     }
 
     /// The page for a form that was passed on, and whose answer was lost. Nothing on it sends the form again.
@@ -124,6 +140,7 @@ impl Pages {
     fn lay_out(&self, content: Content<'_>, language: Language, decision: Uuid) -> Rendered {
         let words = words(language);
         let Text { title, body, action } = content.says.text(language);
+        let action_text = action;
         let names_action = |text: &str| match content.label {
             Some(label) if content.says == Says::Confirm => format!("{text}: {label}"),
             _ => text.to_owned(),
@@ -142,6 +159,8 @@ impl Pages {
             code: content.code,
             rows: &content.rows,
             notes: &content.notes,
+            glass: content.glass,
+            button: action_text,
             form,
             action,
             heading: content.heading,

@@ -1,6 +1,7 @@
 //! The pages as they are sent.
 
 use super::*;
+use crate::enforce::sessions::GlassGiven;
 use crate::request::shown::{Shown, ShownValue};
 
 fn pages() -> Pages {
@@ -76,6 +77,24 @@ fn step_up() -> Vec<Page> {
     ]
 }
 
+/// Every page on the way through the glass, the same.
+fn break_glass() -> Vec<Page> {
+    let asked = |given| Page::BreakGlass {
+        to: EVIL.to_owned(),
+        action: "/_wardgate/break-glass",
+        codes: vec![EVIL.into()],
+        text_min: 20,
+        given,
+    };
+    vec![
+        asked(None),
+        asked(Some(GlassGiven { code: EVIL.to_owned(), text: EVIL.to_owned() })),
+        Page::BreakGlassProof(EVIL.to_owned()),
+        Page::BreakGlassSuspended(EVIL.to_owned()),
+        Page::BreakGlassDrill(EVIL.to_owned()),
+    ]
+}
+
 fn english(page: &Page) -> Rendered {
     pages().page(page, None, Uuid::nil())
 }
@@ -128,6 +147,20 @@ fn a_step_up_says_what_becomes_of_what_was_sent() {
         (count(&none, "is kept for"), count(&none, "<a "), count(&none, "Nothing was sent")),
         (0, 0, 1)
     );
+}
+
+#[test]
+fn the_way_through_the_glass_says_what_it_takes_and_keeps_what_was_written() {
+    let pages = break_glass().into_iter().map(|page| english(&page)).collect::<Vec<_>>();
+    assert_eq!(pages.iter().map(|page| page.status).collect::<Vec<_>>(), [200, 400, 401, 403, 200]);
+    let (first, again) = (&pages[0], &pages[1]);
+    for page in [first, again] {
+        assert_eq!((count(page, "minlength=\"20\""), count(page, "At least 20 characters")), (1, 1));
+        assert_eq!((count(page, "<form "), count(page, "<label for=")), (1, 2));
+    }
+    assert_eq!((count(first, "write a little more"), count(again, "write a little more")), (0, 1));
+    assert_eq!((count(first, " selected>"), count(again, " selected>")), (0, 1));
+    assert!(again.html.contains("alert(1)&#60;/script&#62;</textarea>"), "{}", again.html);
 }
 
 #[test]
@@ -200,6 +233,7 @@ fn every_page_is_whole_in_every_language_and_runs_nothing() {
         Page::Malformed,
     ];
     all.extend(step_up());
+    all.extend(break_glass());
     for (accepts, tag) in [(Some("es-MX,es;q=0.9,en;q=0.8"), "es"), (Some("de"), "en"), (None, "en")] {
         for page in &all {
             let Rendered { html, content_policy, language, .. } = pages().page(page, accepts, Uuid::nil());

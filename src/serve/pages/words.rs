@@ -34,6 +34,18 @@ pub struct Words {
     pub nameless: &'static str,
     /// What is not listed; `{count}` is how much.
     pub more: &'static str,
+    /// Above the way to break the glass.
+    pub emergency: &'static str,
+    /// That way.
+    pub break_glass: &'static str,
+    /// Before the reasons.
+    pub code: &'static str,
+    /// Before one's own words.
+    pub own_words: &'static str,
+    /// How long those must be; `{count}` is how many characters.
+    pub hint: &'static str,
+    /// What was given is not enough.
+    pub incomplete: &'static str,
     /// What stands between a whole number and its tenths.
     pub decimal: char,
 }
@@ -57,6 +69,12 @@ pub const fn words(language: Language) -> &'static Words {
             empty: "empty",
             nameless: "without a name",
             more: "And {count} more that are not shown here.",
+            emergency: "In an emergency",
+            break_glass: "Open this record anyway",
+            code: "Reason",
+            own_words: "Why, in your own words",
+            hint: "At least {count} characters. Only the person who reviews it reads this.",
+            incomplete: "Please choose a reason, and write a little more.",
             decimal: '.',
         },
         Spanish => &Words {
@@ -75,6 +93,12 @@ pub const fn words(language: Language) -> &'static Words {
             empty: "vacío",
             nameless: "sin nombre",
             more: "Y {count} más que no se muestran aquí.",
+            emergency: "En una emergencia",
+            break_glass: "Abrir este expediente de todos modos",
+            code: "Motivo",
+            own_words: "Por qué, con sus propias palabras",
+            hint: "Al menos {count} caracteres. Solo lo lee la persona que lo revisa.",
+            incomplete: "Elija un motivo y escriba un poco más.",
             decimal: ',',
         },
     }

@@ -17,7 +17,8 @@ pub(in crate::session) struct Demand {
     pub acr_values: Vec<Box<str>>,
     /// The oldest authentication that will do, in seconds.
     pub max_age: Option<i64>,
-    pub begun: StepUpBegun,
+    /// The step-up that it is for; none where somebody signs in anew with a stronger proof.
+    pub begun: Option<StepUpBegun>,
 }
 
 impl BrowserSessions {
@@ -38,11 +39,11 @@ impl BrowserSessions {
         let demand = Demand {
             acr_values: self.acr_values(&matter),
             max_age: tier.max_age,
-            begun: StepUpBegun {
+            begun: Some(StepUpBegun {
                 session: live.name.clone(),
                 intent: matter.name.as_str().into(),
                 closes: matter.closes,
-            },
+            }),
         };
         let anew = tier.each_action_needs_new_proof;
         match self.send(visit, offer, (&intent.back, Some(demand)), anew).await {

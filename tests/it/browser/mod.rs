@@ -4,6 +4,7 @@
 //! key the browser is told to trust, so the browser holds its cookies to every rule that it has for TLS.
 
 mod attacks;
+mod break_glass;
 mod pages;
 mod pages_host;
 mod people;

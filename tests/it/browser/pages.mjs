@@ -83,7 +83,7 @@ export async function look(page, where, picture) {
       // Nothing lies beside the page, so nobody must scroll both ways.
       wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
       // WCAG 2.5.8.
-      small: [...document.querySelectorAll('a, button')]
+      small: [...document.querySelectorAll('a, button, select, textarea')]
         .map((element) => element.getBoundingClientRect())
         .filter(({ width, height }) => width < 24 || height < 24).length,
     }));
@@ -91,16 +91,18 @@ export async function look(page, where, picture) {
   }
   await picture(`${where}-narrowest`);
   // Everything that can be used is reached by the keyboard, and shows that it is (WCAG 2.4.7, 2.4.11).
-  const count = await page.locator('a, button').count();
+  const count = await page.locator('a, button, select, textarea').count();
   for (let reached = 0; reached < count; reached += 1) {
     await page.keyboard.press('Tab');
     const ring = await page.evaluate(() => {
       const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(document.activeElement);
       const { top, bottom } = document.activeElement.getBoundingClientRect();
-      const is_seen = top >= 0 && bottom <= innerHeight;
-      return { tag: document.activeElement.tagName, outlineStyle, wide: parseFloat(outlineWidth) >= 2, outlineColor, is_seen };
+      const { tagName: tag } = document.activeElement;
+      // A browser scrolls to where one writes, not to all that one may have written.
+      const is_seen = tag === 'TEXTAREA' ? bottom > 0 && top < innerHeight : top >= 0 && bottom <= innerHeight;
+      return { tag, outlineStyle, wide: parseFloat(outlineWidth) >= 2, outlineColor, is_seen };
     });
-    assert.ok(['A', 'BUTTON'].includes(ring.tag), `${where}: ${ring.tag} has the focus`);
+    assert.ok(['A', 'BUTTON', 'SELECT', 'TEXTAREA'].includes(ring.tag), `${where}: ${ring.tag} has the focus`);
     assert.ok(ring.outlineStyle !== 'none' && ring.wide && ring.is_seen, `${where}: ${JSON.stringify(ring)}`);
   }
 }
