@@ -24,6 +24,9 @@ struct Kept {
     issuer: Box<str>,
     subject: Box<str>,
     patient: Box<str>,
+    /// Something of a version that did not say so counts as opened before every revocation.
+    #[serde(default)]
+    opened: i64,
     until: i64,
     #[serde(default)]
     drill: bool,
@@ -60,21 +63,24 @@ impl Gate {
         // What can't be read opens nothing, and is put right by opening it anew.
         let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Lookup::Absent };
         let name = ended_name(&kept.id);
-        let key = RevocationKey { issuer: &kept.issuer, claim: RevocationClaim::TokenId, value: &name };
-        match self.state.not_before(&[key]).await {
-            Lookup::Absent => {}
-            Lookup::Found(_) => return Lookup::Absent,
+        let key = |claim, value| RevocationKey { issuer: &kept.issuer, claim, value };
+        // Who signs in anew after a revocation has to say anew why.
+        let keys = [key(RevocationClaim::TokenId, &*name), key(RevocationClaim::Subject, &*kept.subject)];
+        match self.state.not_before(&keys).await {
+            Lookup::Found(moment) if kept.opened < moment => return Lookup::Absent,
+            Lookup::Absent | Lookup::Found(_) => {}
             Lookup::Unavailable => return Lookup::Unavailable,
         }
-        let Kept { id, right, issuer, subject, patient, until, drill } = kept;
+        let Kept { id, right, issuer, subject, patient, until, drill, .. } = kept;
         Lookup::Found(Opened { id, right, issuer, subject, patient, until, drill })
     }
 
-    /// Opens it; says whether the store has it.
-    pub(super) async fn keep_open(&self, opened: &Opened, lasts: Duration) -> bool {
+    /// Opens it at `now`, in Unix seconds; says whether the store has it.
+    pub(super) async fn keep_open(&self, opened: &Opened, now: i64, lasts: Duration) -> bool {
         let Opened { id, right, issuer, subject, patient, until, drill } = opened.clone();
         let place = place(&issuer, &subject, &patient);
-        let Ok(bytes) = serde_json::to_vec(&Kept { id, right, issuer, subject, patient, until, drill })
+        let Ok(bytes) =
+            serde_json::to_vec(&Kept { id, right, issuer, subject, patient, opened: now, until, drill })
         else {
             return false;
         };

@@ -186,7 +186,7 @@ impl Gate {
         }
         let case = Case { patient: opened.patient.clone(), text: text.into() };
         let is_kept = self.keep_entry(&entry, &case, right.review_within + CASE_KEPT_AFTER).await
-            && self.keep_open(&opened, right.lasts).await;
+            && self.keep_open(&opened, entry.opened, right.lasts).await;
         if !is_kept {
             // It may be there after all: nobody relies on that, and what is open has to be closed.
             self.close_opened(&opened.id, &opened.issuer, context.arrival.now).await;

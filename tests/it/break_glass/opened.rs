@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{WHY, World, get, glass_records, order, results};
 use crate::support::{eventually, http};
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -137,6 +138,39 @@ fn what_is_open_outlives_a_restart_and_not_a_lost_store() {
     std::fs::remove_dir_all(setup.dir().join("state")).expect("removed");
     let gateway = setup.start();
     assert_eq!(get(gateway.address, "/patients/p1/results", &doctor).status, 403);
+}
+
+#[test]
+fn a_revocation_ends_what_is_open_and_nobody_revoked_opens_anything() {
+    let world = World::start(|text| text);
+    let (at, doctor) = (world.gateway.address, world.staff("house", "hospitalist", "aal2", 120));
+    assert_eq!(order(at, &doctor, &results("p1")).status, 201);
+    assert_eq!(get(at, "/patients/p1/results", &doctor).status, 200);
+    let socket = world.gateway.dir.path().join("operators.sock");
+    let revoke = |subject: &str| {
+        let said = Command::new(env!("CARGO_BIN_EXE_wardgate"))
+            .args(["revoke", "--issuer", "patients", "--subject", subject, "--socket"])
+            .arg(&socket)
+            .output()
+            .expect("it runs");
+        assert!(said.status.success(), "{said:?}");
+    };
+    revoke("user-wilson");
+    assert_eq!(get(at, "/patients/p1/results", &doctor).status, 200, "it was somebody else");
+    revoke("user-house");
+    assert_eq!(get(at, "/patients/p1/results", &doctor).status, 401);
+    assert_eq!(order(at, &doctor, &results("p2")).status, 401);
+    // A new sign-in has the right, and nothing of what was open before.
+    let anew = || world.staff("house", "hospitalist", "aal2", 0);
+    eventually("a new token is accepted", Duration::from_secs(20), || {
+        get(at, "/patients/p1/results", &anew()).status != 401
+    });
+    let refused = get(at, "/patients/p1/results", &anew());
+    assert_eq!((refused.status, refused.header("x-wardgate-break-glass")), (403, Some("offered")));
+    assert_eq!(order(at, &anew(), &results("p1")).status, 201);
+    assert_eq!(get(at, "/patients/p1/results", &anew()).status, 200);
+    let opened = world.gateway.audit();
+    assert_eq!(glass_records(&opened).iter().filter(|record| record["what"] == "opened").count(), 2);
 }
 
 #[test]

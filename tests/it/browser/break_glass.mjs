@@ -68,6 +68,13 @@ export async function open(chrome, { pictures }) {
       }, [PORTAL, WHY]),
     ]);
     status.crossSite = crossed.status();
+    // What a script of that host can send without being allowed to: programs' orders, with the cookie.
+    const other = await context.newPage();
+    await other.goto(`${SIBLING}/`);
+    await other.evaluate(
+      ([address, body]) => fetch(`${address}/_wardgate/break-glass`, { method: 'POST', mode: 'no-cors', credentials: 'include', body }),
+      [PORTAL, JSON.stringify({ target: '/charts/p3', code: 'emergency', text: WHY })],
+    );
   }
   return { status };
 }

@@ -29,6 +29,12 @@ break_glass:
         .filter(|record| record["event"] == "break_glass")
         .filter_map(|record| record["what"].as_str())
         .collect();
+    let crossed = records.iter().filter(|record| record["reason"] == "cross_site");
+    assert_eq!(
+        crossed.count(),
+        2,
+        "a form and a script, from the one host whose pages the cookie goes along with"
+    );
     assert_eq!(what.first(), Some(&"opened"), "{what:?}");
     assert!(what.len() > 1 && what[1..].iter().all(|what| *what == "used"), "{what:?}");
 }
