@@ -257,6 +257,7 @@ fn intent<'e>(
         tier: Some("low"),
         upstream: Some("ehr"),
         subject: Some("s_0123456789abcdef0123456789abcdef"),
+        actor: None,
         patient: Some("p_0123456789abcdef0123456789abcdef"),
         session: Some("n_0123456789abcdef0123456789abcdef"),
         account: None,

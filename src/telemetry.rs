@@ -96,6 +96,8 @@ pub struct Metrics {
     pub sink_failures: IntCounterVec,
     /// `wardgate_break_glass_total{right,what}`: emergencies, and what became of them.
     pub break_glass: IntCounterVec,
+    /// `wardgate_delegations_total{relation,what}`: who may act for whom, and what became of that.
+    pub delegations: IntCounterVec,
     /// `wardgate_detections_total{name}`: what stood out.
     pub detections: IntCounterVec,
     /// `wardgate_audit_sink_left_out_total{sink}`: damaged lines.

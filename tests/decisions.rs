@@ -9,6 +9,8 @@
 mod anonymous;
 #[path = "decisions/break_glass.rs"]
 mod break_glass;
+#[path = "decisions/delegation.rs"]
+mod delegation;
 #[path = "decisions/device.rs"]
 mod device;
 #[path = "decisions/fhir.rs"]

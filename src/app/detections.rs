@@ -197,6 +197,7 @@ mod tests {
                 tier: None,
                 upstream: None,
                 subject: None,
+                actor: None,
                 patient: Some(&patient),
                 session: None,
                 account: None,

@@ -15,7 +15,8 @@ use crate::state::embedded::{EmbeddedLimits, EmbeddedState};
 use crate::state::health::Outages;
 use crate::state::memory::MemoryState;
 use crate::state::redis::RedisState;
-use crate::state::ring::{KeyRing, RingNonces, SealedState};
+use crate::state::ring::{KeyRing, RingNonces};
+use crate::state::sealed::SealedState;
 use crate::telemetry::metrics;
 
 /// The key that an embedded store makes for itself, in its directory.

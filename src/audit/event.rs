@@ -1,6 +1,7 @@
 //! What an audit record may say: a typed allow-list. There is no field for a path, a query, a body, a token or a name.
 
 mod break_glass;
+mod delegation;
 mod files;
 mod own;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use self::break_glass::BreakGlassEvent;
+pub use self::delegation::DelegationEvent;
 pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
 pub use self::own::{
     DetectionEvent, PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, RevocationEvent,
@@ -86,7 +88,7 @@ pub enum Event<'e> {
     SharedSignal(SharedSignalEvent<'e>),
     /// A call on the operators' socket was refused.
     OperatorRefused {
-        /// `connect`, `revoke`, `look_up`, `shred` or `break_glass`.
+        /// `connect`, `revoke`, `look_up`, `shred`, `break_glass` or `delegation`.
         action: &'static str,
         /// The user id of the process that called; absent where the system did not say.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +99,8 @@ pub enum Event<'e> {
     },
     /// Somebody gets beyond a refusal in an emergency, or what becomes of that.
     BreakGlass(BreakGlassEvent<'e>),
+    /// Somebody was granted to act for a patient, or what becomes of that.
+    Delegation(DelegationEvent<'e>),
     /// Somebody asked under which pseudonyms records speak of a person or a thing. On disk before they were told.
     PseudonymLookup(PseudonymLookupEvent<'e>),
     /// Keys of pseudonyms are destroyed: nobody can find out any more who is behind those of these epochs.
@@ -209,6 +213,7 @@ impl Event<'_> {
             Self::SharedSignal(_) => "shared_signal",
             Self::OperatorRefused { .. } => "operator_refused",
             Self::BreakGlass(_) => "break_glass",
+            Self::Delegation(_) => "delegation",
             Self::PseudonymLookup(_) => "pseudonym_lookup",
             Self::PseudonymShred(_) => "pseudonym_shred",
             Self::PseudonymEpoch(_) => "pseudonym_epoch",
@@ -237,6 +242,7 @@ impl Event<'_> {
             | Self::Revocation(_)
             | Self::SharedSignal(_)
             | Self::OperatorRefused { .. }
+            | Self::Delegation(_)
             | Self::PseudonymLookup(_)
             | Self::PseudonymShred(_)
             | Self::PseudonymEpoch(_)
@@ -284,6 +290,9 @@ pub struct DecisionEvent<'e> {
     /// The subject's pseudonym.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<&'e str>,
+    /// The pseudonym of whoever acts for the subject, as the token says (RFC 8693 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<&'e str>,
     /// The pseudonym of the patient the request is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patient: Option<&'e str>,

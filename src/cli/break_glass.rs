@@ -1,6 +1,6 @@
 //! `wardgate break-glass`: what was opened in emergencies, and the review of it. All of it asks the running gateway.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
@@ -73,18 +73,7 @@ pub enum Finding {
 
 /// Does it.
 pub fn run(command: &Command) -> ExitCode {
-    match answer(command) {
-        Ok(lines) => {
-            for line in lines {
-                println!("{line}");
-            }
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    operators::print(answer(command))
 }
 
 fn answer(command: &Command) -> Result<Vec<Value>, String> {
@@ -95,7 +84,7 @@ fn answer(command: &Command) -> Result<Vec<Value>, String> {
             Ok(told.get("break_glass").and_then(Value::as_array).cloned().unwrap_or_default())
         }
         Command::Show { one: One { id, socket }, reviewer } => {
-            let order = json!({ "id": id, "token": token(&reviewer.token_file)? });
+            let order = json!({ "id": id, "token": operators::token(&reviewer.token_file)? });
             operators::ask(socket, "break-glass/show", &order).map(one)
         }
         Command::Review { one: One { id, socket }, reviewer, finding } => {
@@ -103,17 +92,12 @@ fn answer(command: &Command) -> Result<Vec<Value>, String> {
                 Finding::Justified => "justified",
                 Finding::Unjustified => "unjustified",
             };
-            let order = json!({ "id": id, "token": token(&reviewer.token_file)?, "finding": finding });
+            let order =
+                json!({ "id": id, "token": operators::token(&reviewer.token_file)?, "finding": finding });
             operators::ask(socket, "break-glass/review", &order).map(one)
         }
         Command::End { one: One { id, socket } } => {
             operators::ask(socket, "break-glass/end", &json!({ "id": id })).map(one)
         }
     }
-}
-
-fn token(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path);
-    text.map(|text| text.trim().to_owned())
-        .map_err(|error| format!("`{}` can't be read: {error}", path.display()))
 }

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// The patient that the route's look-up is taken to give; without it, nobody. Nobody is asked.
     #[arg(long, value_name = "PATIENT")]
     looked_up: Option<String>,
+    /// The relation in which the caller is taken to act for the patient; without it, in none. Nobody is asked.
+    #[arg(long, value_name = "RELATION")]
+    acts_as: Option<String>,
     /// Print JSON instead.
     #[arg(long)]
     json: bool,
@@ -115,7 +118,8 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
         pdp.ok_or_else(|| format!("`--pdp {}`: write `permit`, `deny` or `unavailable`", arguments.pdp))?;
     let patient =
         arguments.looked_up.as_deref().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
-    Ok(Answers { pdp, patient })
+    let delegation = arguments.acts_as.as_deref().map(Into::into);
+    Ok(Answers { pdp, patient, delegation })
 }
 
 fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Identity, String> {

@@ -3,6 +3,7 @@
 mod audit;
 mod break_glass;
 mod check;
+mod delegation;
 mod doctor;
 mod drain;
 mod explain;
@@ -102,6 +103,11 @@ enum Command {
     /// Asks the running gateway on its operators' socket. See docs/break-glass.md.
     #[command(subcommand)]
     BreakGlass(break_glass::Command),
+    /// Say who may act for which patient: grant, list, review and end it.
+    ///
+    /// Asks the running gateway on its operators' socket. See docs/delegation.md.
+    #[command(subcommand)]
+    Delegation(delegation::Command),
     /// Check, prove and search the audit trail, which needs no running gateway; look up pseudonyms and destroy their keys.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -118,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::BreakGlass(command) => break_glass::run(&command),
+        Command::Delegation(command) => delegation::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {
             with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))

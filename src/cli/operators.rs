@@ -1,6 +1,7 @@
 //! Asks a running gateway on its operators' socket.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,4 +37,30 @@ pub fn ask(socket: &Path, what: &str, order: &Value) -> Result<Value, String> {
         return Ok(told);
     }
     Err(told.get("error").and_then(Value::as_str).unwrap_or("the gateway refused").to_owned())
+}
+
+/// Prints what the gateway told, one a line, or why it did not.
+pub fn print(answer: Result<Vec<Value>, String>) -> ExitCode {
+    match answer {
+        Ok(lines) => {
+            for line in lines {
+                println!("{line}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads an access token.
+///
+/// # Errors
+/// The file can't be read, in words for people.
+pub fn token(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path);
+    text.map(|text| text.trim().to_owned())
+        .map_err(|error| format!("`{}` can't be read: {error}", path.display()))
 }

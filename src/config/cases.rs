@@ -43,12 +43,14 @@ pub struct Answers {
     pub pdp: Lookup<Evaluation>,
     /// The look-up of the patient.
     pub patient: Lookup<Box<str>>,
+    /// The relation in which the caller acts for whatever patient it is about.
+    pub delegation: Option<Box<str>>,
 }
 
 impl Default for Answers {
     /// Every dependency in good order, nobody against it, and nothing found.
     fn default() -> Self {
-        Self { pdp: Lookup::Found(Evaluation::Permitted), patient: Lookup::Absent }
+        Self { pdp: Lookup::Found(Evaluation::Permitted), patient: Lookup::Absent, delegation: None }
     }
 }
 

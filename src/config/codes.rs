@@ -236,6 +236,11 @@ codes! {
     "WG272" Error BreakGlassRoute "a right to break the glass on a route where it can't hold";
     "WG273" Error BreakGlassNotShared "rights to break the glass with a store that other gateways don't share, and nothing says that there are none";
     "WG274" Warning BreakGlassDrill "a right to break the glass that is a drill";
+    // Delegation.
+    "WG280" Error DelegationRelation "a relation in which nobody could act for a patient";
+    "WG281" Error UnknownRelation "a name that is no relation";
+    "WG282" Error DelegationRule "a rule for people who act for patients that could never hold";
+    "WG283" Error DelegationNotShared "delegation with a store that other gateways don't share, and nothing says that there are none";
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod rules;
 mod schema;
 mod schema_access;
 mod schema_break_glass;
+mod schema_delegation;
 mod schema_fhir;
 mod schema_routes;
 mod schema_sign_in;

@@ -9,8 +9,8 @@ use super::cases::{Answers, Case, CaseCaller, ExpectedOutcome, Persona, Tried};
 use crate::decision;
 use crate::decision::trace::{Silent, Stage, Trace};
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Identity, Lookup, Need, Possession, Question, Reason,
-    Revocation, Step, step,
+    BodyReading, Decision, Delegated, Denial, Evidence, Findings, Identity, Lookup, Need, Possession,
+    Question, Reason, Revocation, Step, step, who_acts,
 };
 use crate::identity::{Caller, NamedActions, Subject};
 use crate::policy::{Match, Policy};
@@ -132,6 +132,9 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Patient) => evidence.record = Some(rehearsal.answers.patient.clone()),
             Step::Need(Need::Evaluation { .. }) => evidence.evaluation = Some(rehearsal.answers.pdp.clone()),
             Step::Need(Need::BreakGlass) => evidence.break_glass = Some(Lookup::Absent),
+            Step::Need(Need::Delegation) => {
+                evidence.delegation = Some(delegated(&question, rehearsal, &evidence));
+            }
             Step::Need(Need::Content) => evidence.content = Some(Lookup::Absent),
             Step::Decided(..) => break,
         }
@@ -140,6 +143,28 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
         Step::Decided(decision, findings) => Rehearsed { decision, findings, route: Some(index) },
         Step::Need(_) => refused(Reason::KeysUnavailable, Some(index)),
     }
+}
+
+/// What would have been granted to the caller, where the case says that something was.
+fn delegated(question: &Question<'_>, rehearsal: &Rehearsal<'_>, evidence: &Evidence) -> Lookup<Delegated> {
+    let (Some(relation), Some(Identity::Known(subject))) =
+        (&rehearsal.answers.delegation, &evidence.identity)
+    else {
+        return Lookup::Absent;
+    };
+    let (Some(person), Some(patient)) = (who_acts(subject), decision::patient(question, evidence)) else {
+        return Lookup::Absent;
+    };
+    Lookup::Found(Delegated {
+        id: "case".into(),
+        relation: relation.clone(),
+        issuer: (*subject.issuer).into(),
+        person: person.into(),
+        patient,
+        actions: Vec::new(),
+        until: i64::MAX,
+        review_due: i64::MAX,
+    })
 }
 
 /// How a subject whose token is bound to a key comes.

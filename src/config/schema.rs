@@ -14,6 +14,7 @@ use serde_saphyr::Spanned;
 
 pub(super) use super::schema_access::Pdp;
 pub(super) use super::schema_break_glass::BreakGlass;
+pub(super) use super::schema_delegation::{Delegation, Relation};
 pub(super) use super::schema_fhir::{FhirMatch, FhirService};
 pub(super) use super::schema_routes::{
     Anonymous, AnyOf, Attempts, Caller, Case, CaseAnswers, Cors, LowerRisk, Match, Patient, Person, Refine,
@@ -143,6 +144,7 @@ maps! {
         fhir_services: Items<FhirService>,
         pdps: Items<Pdp>,
         break_glass: Entries<Spanned<BreakGlass>>,
+        delegation: Spanned<Delegation>,
         routes: Items<Route>,
         rate_limits: Items<RateLimit>,
         audit: Audit,

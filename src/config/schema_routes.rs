@@ -47,7 +47,7 @@ maps! {
     /// A bare condition.
     When { when: Text, }
     /// One way to be allowed.
-    AnyOf { issuer: Text, roles: Texts, scopes: Texts, clients: Texts, patient: Text, when: Text, }
+    AnyOf { issuer: Text, roles: Texts, scopes: Texts, clients: Texts, patient: Text, delegate: Texts, when: Text, }
     /// Which pages of other origins may call.
     Cors { origins: Texts, headers: Texts, max_age: Text, }
 
@@ -65,7 +65,7 @@ maps! {
         route: Text,
     }
     /// What services outside answer in a test.
-    CaseAnswers { pdp: Text, patient: Text, }
+    CaseAnswers { pdp: Text, patient: Text, delegation: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

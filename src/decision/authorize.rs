@@ -16,7 +16,7 @@ use crate::request::names::is_near;
 
 /// Refuses callers whom no rule could ever allow.
 pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mut T) -> Result<(), Denial> {
-    if subject.actor.is_some() {
+    if subject.actor.is_some() && question.route.any_of.iter().all(|entry| entry.delegate.is_empty()) {
         trace.note(Stage::Authorize, || {
             "the token has an actor (`act`), and no rule lets anybody act for another".to_owned()
         });
@@ -24,7 +24,7 @@ pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mu
     }
     let mut closest = Denial::new(Reason::IssuerNotAllowed);
     let mut best = 0;
-    for (at, entry) in question.route.any_of.iter().enumerate() {
+    for (at, entry) in entries(question, subject) {
         match mismatch(entry, subject) {
             None => return Ok(()),
             Some((rank, denial)) => {
@@ -36,6 +36,12 @@ pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mu
         }
     }
     Err(closest)
+}
+
+/// The entries that can be for this caller, each with its position: for somebody who acts for another those that say so.
+fn entries<'q>(question: &Question<'q>, subject: &Subject) -> impl Iterator<Item = (usize, &'q Entry)> {
+    let acts = subject.actor.is_some();
+    question.route.any_of.iter().enumerate().filter(move |(_, entry)| !acts || !entry.delegate.is_empty())
 }
 
 /// What an entry misses in the caller, ranked by how much of it did fit.
@@ -57,7 +63,8 @@ fn mismatch(entry: &Entry, subject: &Subject) -> Option<(u8, Denial)> {
     None
 }
 
-/// Applies the rules to this request; notes in `findings` which one allowed it.
+/// Applies the rules to this request; notes in `findings` which one allowed it, or which would allow it to somebody who acts
+/// for the patient.
 pub fn authorize<'i, T: Trace>(
     question: &Question<'_>,
     subject: &Subject,
@@ -96,7 +103,7 @@ pub fn authorize<'i, T: Trace>(
     let mut closest = Denial::new(Reason::IssuerNotAllowed);
     let mut best = 0;
     let mut by_reply = None;
-    for (at, entry) in question.route.any_of.iter().enumerate() {
+    for (at, entry) in entries(question, subject) {
         match resource_mismatch(at, entry, subject, inputs, findings) {
             // A rule that needs no look at the reply comes first.
             None if entry.patient_self && findings.own_record != Some(true) => {
@@ -104,6 +111,15 @@ pub fn authorize<'i, T: Trace>(
                     format!("any_of[{at}]: hit if the reply is the subject's own record")
                 });
                 by_reply.get_or_insert(at);
+            }
+            None if !entry.delegate.is_empty() => {
+                trace.note(Stage::Authorize, || {
+                    format!("any_of[{at}]: hit if the caller acts for the patient")
+                });
+                findings.delegable.push(at);
+                if best < 5 {
+                    (best, closest) = (5, Denial::new(Reason::NoRelation));
+                }
             }
             None => {
                 findings.rule = Some(at);
@@ -139,6 +155,9 @@ fn resource_mismatch<'i>(
         let reason =
             if findings.own_record.is_none() { Reason::PatientUnresolved } else { Reason::NoRelation };
         return Some((5, Denial::new(reason), String::new()));
+    }
+    if !entry.delegate.is_empty() && findings.patient.is_none() {
+        return Some((5, Denial::new(Reason::PatientUnresolved), String::new()));
     }
     let condition = entry.when.as_ref()?;
     let holds = inputs().and_then(|inputs| condition.holds(inputs));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::break_glass::Opened;
+use super::delegation::Delegated;
 use crate::identity::{DpopFault, Level, Subject, TokenFault};
 use crate::policy::TierIndex;
 use crate::request::body::BodyFacts;
@@ -145,6 +146,8 @@ pub struct Evidence {
     pub evaluation: Option<Lookup<Evaluation>>,
     /// What the caller has opened of this patient's record: from the state store, for those who have the right to.
     pub break_glass: Option<Lookup<Opened>>,
+    /// By what the caller acts for this patient: from the state store, where a rule lets somebody.
+    pub delegation: Option<Lookup<Delegated>>,
     /// What is spent in any case: set where a request that was kept goes on, so that it goes on once.
     pub resumes: Option<ProofKey>,
 }
@@ -177,6 +180,8 @@ pub enum Need {
     Attempts,
     /// Whether the caller has broken the glass before this patient's record.
     BreakGlass,
+    /// Whether somebody has granted the caller to act for this patient.
+    Delegation,
     /// The digest of the body's bytes, for callers whose token names actions, or who are told how to get one.
     Content,
 }

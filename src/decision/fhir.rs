@@ -91,14 +91,19 @@ fn confinement(
     (service, request): (&FhirService, &FhirRequest<'_>),
     findings: &Findings,
 ) -> Option<Box<Confinement>> {
-    let patient = subject.patient.clone().filter(|_| service.replies.is_some())?;
+    // Who acts for a patient sees that one's record and no other.
+    let patient = match &findings.mandate {
+        Some(_) => findings.patient.clone(),
+        None => subject.patient.clone(),
+    };
+    let patient = patient.filter(|_| service.replies.is_some())?;
     let by_id =
         matches!(request.interaction, Interaction::Read | Interaction::Vread | Interaction::HistoryInstance);
     Some(Box::new(Confinement {
         service: question.route.fhir.as_ref()?.service,
         patient,
         resource: request.resource_type.zip(request.id.map(Into::into)).filter(|_| by_id),
-        names_patient: findings.own_record == Some(true),
+        names_patient: findings.own_record == Some(true) || findings.mandate.is_some(),
         is_search: request.interaction.is_search(),
     }))
 }
@@ -125,8 +130,8 @@ pub(super) fn check<T: Trace>(
             });
             return Err(Denial::new(Reason::FhirParameterRefused));
         };
-        let by_rule =
-            findings.rule.and_then(|at| question.route.any_of.get(at)).is_some_and(|it| it.patient_self);
+        let by_rule = findings.mandate.is_some()
+            || findings.rule.and_then(|at| question.route.any_of.get(at)).is_some_and(|it| it.patient_self);
         let by_scopes = check_scopes(question, subject, (service, request), &parameters)?;
         super::content::check(question, body, trace)?;
         if !by_scopes {

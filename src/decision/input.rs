@@ -39,10 +39,19 @@ pub struct DecisionInput<'i> {
     pdp: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     break_glass: Option<&'static str>,
+    /// In what relation the caller acts for the patient, and by which grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delegation: Option<DelegationInput>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<(String, Option<bool>)>,
+}
+
+#[derive(Debug, Serialize)]
+struct DelegationInput {
+    id: Box<str>,
+    relation: Box<str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +123,10 @@ impl<'i> DecisionInput<'i> {
             }),
             pdp: findings.pdp.map(PdpWord::word),
             break_glass: findings.break_glass.map(super::Glass::word),
+            delegation: findings.mandate.as_deref().map(|mandate| DelegationInput {
+                id: mandate.id.clone(),
+                relation: mandate.relation.clone(),
+            }),
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -184,6 +197,7 @@ impl DecisionInput<'static> {
             patient_lookup: Some("found"),
             pdp: Some("permit"),
             break_glass: Some("broken"),
+            delegation: Some(DelegationInput { id: "2026-11-22.1".into(), relation: "caregiver".into() }),
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
         }

@@ -10,6 +10,7 @@ mod break_glass;
 mod classify;
 mod content;
 pub mod cors;
+mod delegation;
 mod evaluation;
 pub mod evidence;
 mod fhir;
@@ -25,6 +26,7 @@ pub mod trace;
 pub use anonymous::account;
 pub use authorize::patient;
 pub use break_glass::{Glass, Opened, unproven};
+pub use delegation::{Delegated, Mandate, who_acts};
 pub use evidence::{
     BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
     Tried,

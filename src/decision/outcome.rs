@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Reason;
 use super::break_glass::Glass;
+use super::delegation::Mandate;
 use crate::identity::{NamedAction, Subject};
 use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
@@ -35,6 +36,10 @@ pub struct Findings {
     pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
+    /// The positions of rules that would allow it to somebody who acts for the patient.
+    pub delegable: SmallVec<[usize; 2]>,
+    /// By what the caller acts for the patient, where that is why it is allowed.
+    pub mandate: Option<Box<Mandate>>,
     /// How it stands with the glass, where the rules refuse and the caller has a right beyond them.
     pub break_glass: Option<Glass>,
     /// Whether the reply will tell whose record the request is about, which the request itself does not say.

@@ -22,6 +22,8 @@ pub enum Reason {
     AnonymousProven,
     /// The rules refuse, and the caller has broken the glass before this patient's record.
     GlassBroken,
+    /// Somebody acts for the patient, and a rule allows that.
+    Delegated,
     /// A preflight from an allowed origin.
     PreflightAllowed,
     /// `OPTIONS *`: answered without asking any upstream.
@@ -96,6 +98,10 @@ pub enum Reason {
     PatientUnresolved,
     /// It is about another patient's record.
     NoRelation,
+    /// Nobody has looked in time at the grant by which the caller acts for the patient.
+    DelegationReviewDue,
+    /// What somebody wants of their delegations can't be understood.
+    DelegationMalformed,
     /// A rule's condition does not hold.
     ConditionNotMet,
     /// A condition could not be evaluated.

@@ -11,7 +11,8 @@ use super::presentation::check_cross_site;
 use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
 use super::{
-    Reason, anonymous, assure, authorize, break_glass, classify, content, evaluation, fhir, possession,
+    Reason, anonymous, assure, authorize, break_glass, classify, content, delegation, evaluation, fhir,
+    possession,
 };
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
@@ -73,6 +74,7 @@ impl Question<'_> {
 
 /// What to do next.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is given back once for each request and kept nowhere")]
 pub enum Step {
     /// Find this out and ask again.
     Need(Need),
@@ -171,7 +173,14 @@ fn judge<T: Trace>(
     authorize::resolve_patient(question, subject, (body, evidence), findings, trace);
     let reason = match authorize::authorize(question, subject, &inputs, findings, trace) {
         Ok(()) => Reason::Permitted,
-        Err(denial) => break_glass::judge(question, subject, denial, (evidence, now), findings, trace)?,
+        Err(denial) => {
+            match delegation::judge(question, subject, denial, (evidence, now), findings, trace)? {
+                None => Reason::Delegated,
+                Some(denial) => {
+                    break_glass::judge(question, subject, denial, (evidence, now), findings, trace)?
+                }
+            }
+        }
     };
     let confined = fhir::check(question, subject, body, findings, trace)?;
     check_outages(tier, evidence, revocation, trace)?;

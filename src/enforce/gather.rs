@@ -115,6 +115,9 @@ impl Gate {
                 Step::Need(Need::BreakGlass) => {
                     evidence.break_glass = Some(Box::pin(self.opened(question, &evidence)).await);
                 }
+                Step::Need(Need::Delegation) => {
+                    evidence.delegation = Some(Box::pin(self.delegated(question, &evidence)).await);
+                }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);
                 }
@@ -146,7 +149,7 @@ impl Gate {
         }
     }
 
-    async fn identify(
+    pub(super) async fn identify(
         &self,
         generation: &Generation,
         facts: &Facts,
@@ -225,9 +228,11 @@ async fn known(identities: &dyn Identities, token: &Token, now: i64, evidence: &
 }
 
 /// Every name by which this token may have been revoked.
-fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 4]> {
+fn revocation_keys(subject: &Subject) -> smallvec::SmallVec<[RevocationKey<'_>; 5]> {
     let names = [
         (RevocationClaim::Subject, Some(subject.id.as_ref())),
+        // Who acts for the subject is a subject of the same issuer.
+        (RevocationClaim::Subject, subject.actor.as_deref()),
         (RevocationClaim::Session, subject.session.as_deref()),
         (RevocationClaim::TokenId, subject.token_id.as_deref()),
         (RevocationClaim::Client, subject.client.as_deref()),

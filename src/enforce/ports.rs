@@ -120,6 +120,10 @@ pub enum RevocationClaim {
     Client,
 }
 
+/// What begins the key of a sealed piece whose name is somebody's: stores that others can look into keep it under a keyed
+/// digest.
+pub const PRIVATE: &str = "private:";
+
 /// What replicas share. Implementations never panic, never retry a consume, and answer within their own time limit.
 #[async_trait]
 pub trait State: Send + Sync {

@@ -117,6 +117,9 @@ impl Gate {
             _ => None,
         };
         let name = subject.map(|subject| self.pseudonyms.of(Kind::Subject, &subject.issuer, &subject.id));
+        let actor = subject.and_then(|subject| {
+            Some(self.pseudonyms.of(Kind::Subject, &subject.issuer, subject.actor.as_deref()?))
+        });
         let session = subject.and_then(|subject| {
             Some(self.pseudonyms.of(Kind::Session, &subject.issuer, subject.session.as_deref()?))
         });
@@ -141,6 +144,7 @@ impl Gate {
             tier,
             upstream: question.policy.upstreams.get(route.upstream).map(AsRef::as_ref),
             subject: name.as_deref(),
+            actor: actor.as_deref(),
             patient: patient.as_deref(),
             session: session.as_deref(),
             account: account.as_deref(),
@@ -195,6 +199,7 @@ impl Gate {
             tier: None,
             upstream: None,
             subject: None,
+            actor: None,
             patient: None,
             session: None,
             account: None,

@@ -6,6 +6,7 @@ pub mod access;
 pub mod anonymous;
 pub mod break_glass;
 pub mod condition;
+pub mod delegation;
 pub mod fhir;
 pub mod index;
 mod near;
@@ -24,6 +25,7 @@ pub use access::Pdp;
 pub use anonymous::Anonymous;
 pub use break_glass::BreakGlass;
 pub use condition::Condition;
+pub use delegation::Delegations;
 pub use fhir::{FhirMatch, FhirService};
 pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};
@@ -60,6 +62,8 @@ pub struct Policy {
     pub pdps: Vec<Pdp>,
     /// The rights to break the glass; routes refer to them by position.
     pub break_glass: Vec<BreakGlass>,
+    /// Who may act for patients.
+    pub delegations: Delegations,
     /// The upstreams' names; routes refer to them by position.
     pub upstreams: Vec<Box<str>>,
 }

@@ -45,6 +45,8 @@ pub struct Entry {
     pub clients: Vec<Box<str>>,
     /// The request must be about the subject's own record.
     pub patient_self: bool,
+    /// Whoever asks must act for the patient in one of these relations, by their position; nobody has to where it is empty.
+    pub delegate: Vec<usize>,
     /// A condition that must hold.
     pub when: Option<Condition>,
 }

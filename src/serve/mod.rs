@@ -10,6 +10,7 @@ mod buffered;
 mod checked;
 mod context;
 mod crowd;
+mod delegation;
 mod delivery;
 mod described;
 pub mod door;

@@ -4,6 +4,7 @@
 //! `docs/operators-api.yaml` describes the API.
 
 mod break_glass;
+mod delegation;
 mod pseudonyms;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use crate::audit::event::Event;
 use crate::enforce::Gate;
 use crate::enforce::ports::{PseudonymKeys, RevocationClaim, RevocationKey};
 use crate::enforce::revoke::{RevokedBy, claim_name};
+use crate::enforce::staff::Withheld;
 use crate::policy::Policy;
 use crate::request::json as strict;
 
@@ -148,13 +150,18 @@ impl Operators {
                 let told = tokio::time::timeout(TIME, self.broken_glass(&what, request, uid)).await;
                 told.unwrap_or_else(|_| unavailable("the call took too long"))
             }
+            (&Method::POST, below) if below.starts_with(delegation::BELOW) => {
+                let what = below.trim_start_matches(delegation::BELOW).to_owned();
+                let told = tokio::time::timeout(TIME, self.delegations(&what, request, uid)).await;
+                told.unwrap_or_else(|_| unavailable("the call took too long"))
+            }
             (_, HEALTH | REVOCATIONS | LOOKUP | SHRED) => {
                 (StatusCode::METHOD_NOT_ALLOWED, problem("this address takes another method"))
             }
             _ => (
                 StatusCode::NOT_FOUND,
                 problem(
-                    "there is GET /v1/health, and POST to /v1/revocations, /v1/pseudonyms/lookup, /v1/pseudonyms/shred and below /v1/break-glass",
+                    "there is GET /v1/health, and POST to /v1/revocations, /v1/pseudonyms/lookup, /v1/pseudonyms/shred and below /v1/break-glass and /v1/delegations",
                 ),
             ),
         };
@@ -209,6 +216,23 @@ impl Operators {
         (StatusCode::BAD_REQUEST, problem(why))
     }
 
+    async fn no_token(&self, action: &'static str, uid: u32) -> Answer {
+        self.refuse(action, uid, "the token is none").await
+    }
+
+    async fn withheld(&self, action: &'static str, why: Withheld, uid: u32) -> Answer {
+        match why {
+            Withheld::Unknown => (StatusCode::NOT_FOUND, problem("nothing of this name is kept")),
+            Withheld::Done(why) => (StatusCode::CONFLICT, problem(why)),
+            Withheld::Malformed(why) => self.refuse(action, uid, why).await,
+            Withheld::Unavailable(why) => unavailable(why),
+            Withheld::NotAllowed(why) => {
+                self.record_refused(action, Some(uid), "reviewer").await;
+                (StatusCode::FORBIDDEN, problem(why))
+            }
+        }
+    }
+
     async fn record_refused(&self, action: &'static str, uid: Option<u32>, why: &'static str) {
         // It was refused; a failure to record is counted and logged by the journal.
         self.gate.record_own(&Event::OperatorRefused { action, uid, why }).await;
@@ -260,6 +284,14 @@ fn issuer_is_known(policy: &Policy, name: &str) -> Result<(), String> {
 
 fn problem(why: &str) -> Value {
     json!({ "error": why })
+}
+
+fn store() -> Answer {
+    unavailable("the state store does not answer")
+}
+
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
 fn unavailable(why: &str) -> Answer {

@@ -15,6 +15,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::break_glass;
 use super::buffered;
 use super::context::Context;
+use super::delegation;
 use super::delivery::Failure;
 use super::edge;
 use super::faults::{Answered, ending};
@@ -123,6 +124,11 @@ impl ProxyHttp for Gateway {
                     && break_glass::addressed(&live, facts)
                 {
                     return Box::pin(self.break_glass(session, context, facts)).await.map(|()| true);
+                }
+                if let Ok(facts) = facts.as_ref()
+                    && delegation::addressed(&live, facts)
+                {
+                    return Box::pin(self.own_delegations(session, context, facts)).await.map(|()| true);
                 }
                 if let Ok(facts) = facts.as_ref()
                     && let Some(sessions) = own::addressed(&live, facts)

@@ -11,5 +11,6 @@ pub mod rates;
 pub mod redis;
 mod revised;
 pub mod ring;
+pub mod sealed;
 pub mod spent;
 mod window;

@@ -10,20 +10,16 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use smallvec::{SmallVec, smallvec};
 
-use super::spent::ProofKey;
-use crate::decision::evidence::Lookup;
-use crate::enforce::ports::{Consumed, Nonces, RevocationKey, State};
+use crate::enforce::ports::{Nonces, PRIVATE};
 use crate::identity::nonce::NonceKeys;
-use crate::telemetry::metrics;
 
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
@@ -56,12 +52,12 @@ pub struct KeyRing {
     keys: Vec<(Box<str>, RandomizedNonceKey)>,
     /// The keys of nonces for proofs of possession, in the same order.
     nonces: NonceKeys,
-    /// The key of counters' names, derived from the first one.
-    counters: hmac::Key,
+    /// The keys of names, in the same order: of counters by the first, of private pieces by each.
+    names: Vec<hmac::Key>,
 }
 
-/// What the key of counters' names is derived with.
-const COUNTER_PURPOSE: &[u8] = b"wardgate: names of counters, version 1";
+/// What the keys of names are derived with.
+const NAME_PURPOSE: &[u8] = b"wardgate: names of counters, version 1";
 
 /// What the keys of nonces are derived with, so that no key serves two purposes.
 const NONCE_PURPOSE: &[u8] = b"wardgate: nonces of proofs of possession, version 1";
@@ -85,15 +81,24 @@ impl KeyRing {
             ring.push((id.clone(), key));
         }
         let derived: Vec<[u8; 32]> = keys.iter().map(|(_, key)| derive(key, NONCE_PURPOSE)).collect();
-        let first = keys.first().ok_or(RingError::Empty)?;
-        let counters = hmac::Key::new(hmac::HMAC_SHA256, &derive(&first.1, COUNTER_PURPOSE));
-        Ok(Self { keys: ring, nonces: NonceKeys::new(&derived), counters })
+        let names = keys.iter().map(|(_, key)| hmac::Key::new(hmac::HMAC_SHA256, &derive(key, NAME_PURPOSE)));
+        Ok(Self { keys: ring, nonces: NonceKeys::new(&derived), names: names.collect() })
     }
 
     /// The name under which a counter is kept: a keyed digest, so that who sees the store can't try names of people till
     /// one fits. Counters begin anew where another key comes first.
     pub fn blinded(&self, name: &str) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.counters, name.as_bytes()).as_ref())
+        self.names.first().map(|key| digest(key, name)).unwrap_or_default()
+    }
+
+    /// The names under which a piece may lie: its own, or where that is somebody's the keyed digests of it, that of the key
+    /// which seals first.
+    pub(super) fn places(&self, name: &str) -> SmallVec<[String; 1]> {
+        if name.starts_with(PRIVATE) {
+            self.names.iter().map(|key| format!("{PRIVATE}{}", digest(key, name))).collect()
+        } else {
+            smallvec![name.to_owned()]
+        }
     }
 
     /// Seals bytes that will be kept under `name`; `None` where the system gives no randomness.
@@ -127,6 +132,10 @@ impl KeyRing {
         plain.truncate(length);
         Ok(plain)
     }
+}
+
+fn digest(key: &hmac::Key, name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(key, name.as_bytes()).as_ref())
 }
 
 /// A key for one purpose (the first block of HKDF-Expand, RFC 5869 §2.3).
@@ -168,91 +177,9 @@ fn associated(id: &str, name: &str) -> Vec<u8> {
     text
 }
 
-/// A store whose sealed pieces are sealed with a ring; everything else goes through as it is.
-///
-/// Every caller of [`State::seal`] is covered by this one place.
-pub struct SealedState {
-    inner: Arc<dyn State>,
-    ring: Arc<ArcSwap<KeyRing>>,
-}
-
-impl SealedState {
-    /// Seals what goes to `inner`. Whoever else holds `ring` may put another in its place.
-    pub fn new(inner: Arc<dyn State>, ring: Arc<ArcSwap<KeyRing>>) -> Self {
-        Self { inner, ring }
-    }
-}
-
-#[async_trait]
-impl State for SealedState {
-    async fn consume(&self, key: &ProofKey, remember: Duration) -> Consumed {
-        self.inner.consume(key, remember).await
-    }
-
-    async fn not_before(&self, keys: &[RevocationKey<'_>]) -> Lookup<i64> {
-        self.inner.not_before(keys).await
-    }
-
-    async fn revoke(&self, key: &RevocationKey<'_>, moment: i64, remember: Duration) -> Lookup<()> {
-        self.inner.revoke(key, moment, remember).await
-    }
-
-    async fn revised(&self, seen: u64) -> u64 {
-        self.inner.revised(seen).await
-    }
-
-    async fn window(&self, key: &str, span: Duration) -> Lookup<u64> {
-        let name = self.ring.load().blinded(key);
-        self.inner.window(&name, span).await
-    }
-
-    async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
-        let sealed = self.ring.load().seal(key, bytes);
-        match sealed {
-            Some(sealed) => self.inner.seal(key, &sealed, ttl).await,
-            None => Lookup::Unavailable,
-        }
-    }
-
-    async fn unseal(&self, key: &str) -> Lookup<Vec<u8>> {
-        self.opened(key, self.inner.unseal(key).await)
-    }
-
-    async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
-        self.opened(key, self.inner.peek(key).await)
-    }
-}
-
-impl SealedState {
-    fn opened(&self, key: &str, found: Lookup<Vec<u8>>) -> Lookup<Vec<u8>> {
-        let sealed = match found {
-            Lookup::Found(sealed) => sealed,
-            Lookup::Absent => return Lookup::Absent,
-            Lookup::Unavailable => return Lookup::Unavailable,
-        };
-        match self.ring.load().open(key, &sealed) {
-            Ok(plain) => Lookup::Found(plain),
-            // It counts as gone: whoever it belongs to begins anew. Nobody could open it later either.
-            Err(failure) => {
-                let why = match failure {
-                    OpenFailure::UnknownKey => "unknown_key",
-                    OpenFailure::Forged => "forged",
-                };
-                metrics().store_unopened.with_label_values(&[why]).inc();
-                tracing::debug!(why, "a sealed piece does not open");
-                Lookup::Absent
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::conformance;
-    use crate::state::memory::MemoryState;
-
-    const HOUR: Duration = Duration::from_secs(3600);
 
     fn ring(ids: &[&str]) -> KeyRing {
         let key = |id: &&str| {
@@ -312,50 +239,5 @@ mod tests {
         let nonce = nonces(&["k1"]).current(1_000).expect("a nonce");
         assert!(nonces(&["k2", "k1"]).accepts(&nonce, 1_000), "a rotation under way");
         assert!(!nonces(&["k2"]).accepts(&nonce, 1_000));
-    }
-
-    fn sealed_state() -> (Arc<MemoryState>, Arc<ArcSwap<KeyRing>>, SealedState) {
-        let (inner, ring) = (Arc::new(MemoryState::new()), Arc::new(ArcSwap::from_pointee(ring(&["k1"]))));
-        (Arc::clone(&inner), Arc::clone(&ring), SealedState::new(inner, ring))
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn conforms() {
-        conformance::run(Arc::new(sealed_state().2)).await;
-    }
-
-    #[tokio::test]
-    async fn the_store_sees_no_contents_and_can_forge_none() {
-        let (inner, _, state) = sealed_state();
-        state.seal("a", b"secret", HOUR).await;
-        let Lookup::Found(seen) = inner.unseal("a").await else { panic!("not kept") };
-        assert!(!seen.windows(6).any(|part| part == b"secret"));
-        inner.seal("b", &seen, HOUR).await;
-        assert_eq!(state.unseal("b").await, Lookup::Absent, "moved");
-        inner.seal("a", b"forged", HOUR).await;
-        assert_eq!(state.unseal("a").await, Lookup::Absent, "made up");
-    }
-
-    #[tokio::test]
-    async fn counters_have_names_that_nobody_can_guess() {
-        let (inner, current, state) = sealed_state();
-        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1));
-        assert_eq!(inner.window("alice", HOUR).await, Lookup::Found(1), "not by its name");
-        assert_eq!(inner.window(&ring(&["k1"]).blinded("alice"), HOUR).await, Lookup::Found(2));
-        // Gateways with one key count together, also while a key is on its way out.
-        assert_eq!(ring(&["k1"]).blinded("alice"), ring(&["k1", "k2"]).blinded("alice"));
-        current.store(Arc::new(ring(&["k2", "k1"])));
-        assert_eq!(state.window("alice", HOUR).await, Lookup::Found(1), "another key comes first");
-    }
-
-    #[tokio::test]
-    async fn a_rotation_under_way_loses_nothing() {
-        let (_, current, state) = sealed_state();
-        state.seal("old", b"1", HOUR).await;
-        current.store(Arc::new(ring(&["k2", "k1"])));
-        state.seal("new", b"2", HOUR).await;
-        assert_eq!(state.unseal("old").await, Lookup::Found(b"1".to_vec()));
-        current.store(Arc::new(ring(&["k2"])));
-        assert_eq!(state.unseal("new").await, Lookup::Found(b"2".to_vec()));
     }
 }

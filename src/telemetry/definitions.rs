@@ -149,6 +149,7 @@ impl Metrics {
                     "shared_signal",
                     "operator_refused",
                     "break_glass",
+                    "delegation",
                     "pseudonym_lookup",
                     "pseudonym_shred",
                     "pseudonym_epoch",
@@ -239,6 +240,11 @@ impl Metrics {
                 "wardgate_break_glass_total",
                 "What became of rights to break the glass: opened, used, refused, ended, reviewed, overdue, suspended.",
                 &["right", "what"],
+            ),
+            delegations: counters(
+                "wardgate_delegations_total",
+                "What became of grants to act for patients: granted, reviewed, ended.",
+                &["relation", "what"],
             ),
             shared_signals: counters(
                 "wardgate_shared_signals_total",

@@ -214,7 +214,8 @@ async fn a_gate_does_what_the_matrix_says() {
                 | Need::Content
                 | Need::Device
                 | Need::Attempts
-                | Need::BreakGlass => false,
+                | Need::BreakGlass
+                | Need::Delegation => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

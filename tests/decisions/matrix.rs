@@ -206,6 +206,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Evaluation { .. } => evidence.evaluation = Some(known.evaluation.clone()),
                     Need::Device => evidence.device = Some(Lookup::Absent),
                     Need::BreakGlass => evidence.break_glass = Some(Lookup::Absent),
+                    Need::Delegation => evidence.delegation = Some(Lookup::Absent),
                 }
             }
         }
@@ -320,6 +321,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Patient => 'l',
         Need::Evaluation { .. } => 'e',
         Need::BreakGlass => 'g',
+        Need::Delegation => 'm',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);

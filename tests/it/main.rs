@@ -15,6 +15,7 @@ mod basics;
 mod break_glass;
 mod browser;
 mod day;
+mod delegation;
 mod dpop;
 mod edge;
 mod fronts;

@@ -16,6 +16,7 @@ fn event<'e>(verdict: &'static str, subject: &'e str, patient: &'e str) -> Decis
         tier: Some("high"),
         upstream: None,
         subject: Some(subject),
+        actor: None,
         patient: Some(patient),
         session: None,
         account: None,

@@ -41,7 +41,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 pub fn event(record: &Record, intent: Option<&Record>) -> Value {
     let mut event = match record.event() {
         "intent" | "decision" | "unparsed" | "aggregated" | "operator_refused" => request(record, record),
-        "pseudonym_lookup" | "pseudonym_shred" | "break_glass" => request(record, record),
+        "pseudonym_lookup" | "pseudonym_shred" | "break_glass" | "delegation" => request(record, record),
         "outcome" => outcome(record, intent),
         "session" => session(record),
         "revocation" | "shared_signal" => entity(record),
@@ -150,7 +150,11 @@ fn request(record: &Record, asked: &Record) -> Value {
         Some("challenge") => (2, 2, 23),
         _ if asked.event() == "operator_refused" => (2, 2, 26),
         _ if asked.text("result") == Some("failed") => (2, 1, 1),
-        _ if asked.event().starts_with("pseudonym_") || asked.event() == "break_glass" => (1, 1, 1),
+        _ if asked.event().starts_with("pseudonym_")
+            || matches!(asked.event(), "break_glass" | "delegation") =>
+        {
+            (1, 1, 1)
+        }
         // What was decided from is recorded where there was a policy to decide by.
         Some(_) if asked.input("v").is_some() => (2, 2, 26),
         _ => (2, 2, 2),

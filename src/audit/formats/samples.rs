@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::Record;
 use crate::audit::event::{
-    BreakGlassEvent, DecisionEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult, PseudonymEpochEvent,
-    PseudonymLookupEvent, PseudonymShredEvent, Quarantined, RetiredEvent, RevocationEvent, SegmentEvent,
-    SessionEvent, SharedSignalEvent, VERSION,
+    BreakGlassEvent, DecisionEvent, DelegationEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult,
+    PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, Quarantined, RetiredEvent,
+    RevocationEvent, SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
 };
 use crate::audit::pseudonym::Kind;
 use crate::audit::{frame, json};
@@ -58,6 +58,7 @@ fn decision(number: u128, verdict: &'static str, reason: &'static str) -> Decisi
         tier: Some("high"),
         upstream: Some("billing"),
         subject: Some("s_5f0c4Ydg-o_8"),
+        actor: Some("s_0b7e"),
         patient: Some("p_91aaRk02"),
         session: Some("n_77b1"),
         account: Some("u_9e1d"),
@@ -200,6 +201,22 @@ fn of_the_gateway(lines: &mut Lines) {
             ..BreakGlassEvent::default()
         })
     };
+    let narrowed: [Box<str>; 1] = ["results.read".into()];
+    let delegation = |what, result: Option<&'static str>| {
+        Event::Delegation(DelegationEvent {
+            what,
+            delegation: Some("2026-11-22.1"),
+            relation: Some("caregiver"),
+            subject: Some("s_5f0c4Ydg-o_8"),
+            patient: Some("p_91aaRk02"),
+            actions: &narrowed,
+            until: Some(1_826_878_500),
+            review_due: Some(1_803_118_500),
+            by: result.is_none().then_some("s_0b7e"),
+            uid: result.is_none().then_some(1000),
+            result,
+        })
+    };
     let days = ["2026-03-18".to_owned(), "2026-06-16".to_owned()];
     for event in [
         Event::Unparsed { listener: "portal", address: Some("a_c0ffee") },
@@ -243,6 +260,16 @@ fn of_the_gateway(lines: &mut Lines) {
         glass("overdue", None, None),
         glass("suspended", None, None),
         glass("restored", None, None),
+        delegation("granted", None),
+        delegation("reviewed", None),
+        delegation("ended", Some("patient")),
+        Event::Delegation(DelegationEvent {
+            what: "shown",
+            patient: Some("p_91aaRk02"),
+            by: Some("s_0b7e"),
+            uid: Some(1000),
+            ..DelegationEvent::default()
+        }),
         Event::PseudonymLookup(PseudonymLookupEvent {
             uid: 1000,
             reason: "case 4711",

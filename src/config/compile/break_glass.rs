@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assurance;
-use super::issuers::Issuer;
+use super::issuers::{self, Issuer};
 use super::matching::Matched;
 use super::routes::Known;
 use crate::config::codes::Code;
@@ -12,7 +12,6 @@ use crate::config::report::Report;
 use crate::config::schema::{BreakGlass as Schema, File, Given, Route, Text, Texts};
 use crate::config::settings::{StateSettings, StoreSettings};
 use crate::config::values::{self, Names, seconds};
-use crate::identity::Caller;
 use crate::identity::assurance::Levels;
 use crate::policy::break_glass::{BreakGlass, Override};
 use crate::policy::{Access, PatientSource};
@@ -67,7 +66,16 @@ fn right(
     }
     BreakGlass {
         name: name.value.as_str().into(),
-        issuer: issuer((place, &schema.issuer), issuers, report),
+        issuer: issuers::of_people(
+            (place, &schema.issuer),
+            issuers,
+            (
+                Code::BreakGlassRight,
+                "the right does not say whose roles they are, and there is not exactly one issuer",
+                "machines break no glass, and this issuer vouches for services only",
+            ),
+            report,
+        ),
         roles: needed(&schema.roles, ("roles", "[hospitalist]"), place, report),
         overrides: overrides(&schema.overrides, report),
         writes: values::choice(report, &schema.access, &[("read", false), ("write", true)], false),
@@ -134,30 +142,6 @@ fn overrides(given: &Given<Texts>, report: &mut Report<'_>) -> Vec<Override> {
         }
     }
     found
-}
-
-fn issuer((place, given): (Place, &Given<Text>), issuers: &[Issuer], report: &mut Report<'_>) -> usize {
-    let names = || issuers.iter().map(|issuer| issuer.rules.name.as_ref());
-    let (at, place) = match given.as_ref() {
-        Some(text) => {
-            let at = names().position(|name| name == text.value);
-            if at.is_none() {
-                report.unknown(Code::UnknownIssuer, "issuer", text, names());
-            }
-            (at, Place::from(text))
-        }
-        None if issuers.len() == 1 => (Some(0), place),
-        None => {
-            let message = "the right does not say whose roles they are, and there is not exactly one issuer";
-            report.add(Code::BreakGlassRight, place, message, "write `issuer: workforce`");
-            (None, place)
-        }
-    };
-    if at.and_then(|at| issuers.get(at)).is_some_and(|issuer| issuer.rules.callers != Caller::Person) {
-        let message = "machines break no glass, and this issuer vouches for services only";
-        report.add(Code::BreakGlassRight, place, message, "name the issuer of the staff");
-    }
-    at.unwrap_or_default()
 }
 
 /// The position of a route's right.

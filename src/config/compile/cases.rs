@@ -58,7 +58,8 @@ fn case(
     let request = request.and_then(|text| request_line(report, text));
     let expect = expectation(report, known, actions, item);
     let host = schema.host.as_ref().map(|host| compile_host(report, host));
-    let answers = schema.answers.as_ref().map(|schema| answers(report, &schema.value)).unwrap_or_default();
+    let answers =
+        schema.answers.as_ref().map(|schema| answers(report, known, &schema.value)).unwrap_or_default();
     let (method, target) = request?;
     Some(Case {
         name: name?.value.as_str().into(),
@@ -74,12 +75,17 @@ fn case(
     })
 }
 
-fn answers(report: &mut Report<'_>, schema: &CaseAnswers) -> Answers {
+fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> Answers {
     let words = [0, 1, 2].map(|at| (Answers::PDP.get(at).map_or("", |(word, _)| word), at));
     let chosen = values::choice(report, &schema.pdp, &words, 0);
     let pdp = Answers::PDP.into_iter().nth(chosen).map(|(_, answer)| answer);
     let patient = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
-    pdp.map_or_else(Answers::default, |pdp| Answers { pdp, patient })
+    let relations = || known.delegations.relations.iter().map(|relation| relation.name.as_ref());
+    if let Some(text) = schema.delegation.as_ref().filter(|text| relations().all(|name| name != text.value)) {
+        report.unknown(Code::UnknownRelation, "relation", text, relations());
+    }
+    let delegation = schema.delegation.text().map(Into::into);
+    pdp.map_or_else(Answers::default, |pdp| Answers { pdp, patient, delegation })
 }
 
 fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {

@@ -2,6 +2,7 @@
 
 use serde_saphyr::Spanned;
 
+use super::delegation;
 use super::routes::Known;
 use super::rules::Ground;
 use crate::config::codes::Code;
@@ -37,8 +38,8 @@ fn entry(
     has_patient: bool,
     item: &Spanned<AnyOf>,
 ) -> Entry {
-    let AnyOf { issuer, roles, scopes, clients, patient, when } = &item.value;
-    let lists = [roles, scopes, clients];
+    let AnyOf { issuer, roles, scopes, clients, patient, delegate, when } = &item.value;
+    let lists = [roles, scopes, clients, delegate];
     if issuer.is_none() && patient.is_none() && when.is_none() && lists.iter().all(|list| list.is_none()) {
         report.add(
             Code::NoWayIn,
@@ -66,6 +67,7 @@ fn entry(
         scopes: values::texts(report, scopes),
         clients: values::texts(report, clients),
         patient_self,
+        delegate: delegation::of_entry(report, known, delegate, (has_patient, patient_self)),
         when: when.as_ref().and_then(|text| ground.condition(report, text)),
     }
 }

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 use super::assurance::{self, Mapping};
 use super::{keys, shared_signals, sign_in};
 use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
 use crate::config::insecure::PlainHttp;
 use crate::config::report::{Report, instead};
 use crate::config::schema::{Claims, File, Given, Issuer as Schema, Text, Texts};
@@ -28,6 +29,35 @@ pub(super) struct Issuer {
     pub(super) settings: IssuerSettings,
     /// What it says about assurance; `None` where that was reported, so that nothing is concluded from it.
     pub(super) mapping: Option<Mapping>,
+}
+
+/// The position of the issuer that vouches for certain people; where there is only one, it need not be named. What is
+/// reported where none is named, and where it vouches for services, comes with its code.
+pub(super) fn of_people(
+    (place, given): (Place, &Given<Text>),
+    issuers: &[Issuer],
+    (code, unnamed, of_machines): (Code, &str, &str),
+    report: &mut Report<'_>,
+) -> usize {
+    let names = || issuers.iter().map(|issuer| issuer.rules.name.as_ref());
+    let (at, place) = match given.as_ref() {
+        Some(text) => {
+            let at = names().position(|name| name == text.value);
+            if at.is_none() {
+                report.unknown(Code::UnknownIssuer, "issuer", text, names());
+            }
+            (at, Place::from(text))
+        }
+        None if issuers.len() == 1 => (Some(0), place),
+        None => {
+            report.add(code, place, unnamed, "name the issuer, such as `issuer: workforce`");
+            (None, place)
+        }
+    };
+    if at.and_then(|at| issuers.get(at)).is_some_and(|issuer| issuer.rules.callers != Caller::Person) {
+        report.add(code, place, of_machines, "name the issuer of people");
+    }
+    at.unwrap_or_default()
 }
 
 /// Compiles `issuers`, in the order of the file.

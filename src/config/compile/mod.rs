@@ -12,6 +12,7 @@ mod break_glass;
 mod cases;
 mod conditions;
 mod cors;
+mod delegation;
 mod detections;
 mod endpoints;
 mod entries;
@@ -78,11 +79,13 @@ pub(super) fn compile(
     let fhir_services = fhir::compile(file, &upstreams, report);
     let mut access = access::compile(file, base_dir, report);
     let break_glass = break_glass::compile(file, &issuers, &levels, report);
+    let delegations = delegation::compile(file, &issuers, &levels, report);
 
     let known = routes::Known {
         fhir_services: &fhir_services,
         pdps: &access.pdps,
         break_glass: &break_glass,
+        delegations: &delegations,
         ways: &ways.policy,
         issuers: &issuers,
         tiers: &tiers,
@@ -99,6 +102,7 @@ pub(super) fn compile(
     let state = state::compile(file, base_dir, report);
     anonymous::check_store(&drafts, &state, report);
     break_glass::check_store(file, &state, report);
+    delegation::check(file, &delegations, &state, report);
     possession::check(file, &issuers, &drafts, &state, report);
     paths::check(&drafts, report);
     fronts::check_policy(file, &listening.listeners, &drafts, report);
@@ -133,6 +137,7 @@ pub(super) fn compile(
         rate_limits,
         pdps: access.pdps,
         break_glass,
+        delegations,
         upstreams: upstream_names,
     };
     let mut settings = Settings {

@@ -15,6 +15,7 @@ use crate::config::settings::{Protocol, UpstreamSettings};
 use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
+use crate::policy::delegation::Delegations;
 use crate::policy::{Access, BreakGlass, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
 use crate::request::PathReading;
 
@@ -24,6 +25,7 @@ pub(super) struct Known<'k> {
     pub(super) fhir_services: &'k [FhirService],
     pub(super) pdps: &'k [Pdp],
     pub(super) break_glass: &'k [BreakGlass],
+    pub(super) delegations: &'k Delegations,
     pub(super) ways: &'k [Way],
     pub(super) issuers: &'k [Issuer],
     pub(super) tiers: &'k Tiers,

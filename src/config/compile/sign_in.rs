@@ -152,6 +152,7 @@ pub(super) fn check(file: &File, state: &StateSettings, report: &mut Report<'_>)
 /// Reports routes at paths that the gateway answers itself.
 pub(super) fn check_own_paths(file: &File, report: &mut Report<'_>) {
     let has_own = !file.break_glass.entries().is_empty()
+        || file.delegation.is_some()
         || file.issuers.items().iter().any(|item| {
             let is_pushed_to =
                 item.value.shared_signals.as_ref().is_some_and(|signals| signals.value.push.is_some());

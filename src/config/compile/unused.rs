@@ -34,6 +34,13 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     for (name, _) in file.break_glass.entries() {
         unused(report, "right to break the glass", name, &used);
     }
+    let delegates =
+        routes().flat_map(|route| route.any_of.items()).flat_map(|item| item.value.delegate.items());
+    let used: HashSet<&str> = delegates.map(|text| text.value.as_str()).collect();
+    let relations = file.delegation.as_ref().map_or(&[][..], |map| map.value.relations.entries());
+    for (name, _) in relations {
+        unused(report, "relation", name, &used);
+    }
     let used: HashSet<&str> = routes().filter_map(|route| route.data_class.text()).collect();
     for (name, _) in file.data_classes.entries() {
         unused(report, "data class", name, &used);

@@ -1,5 +1,6 @@
 //! The words of every reason: to the caller, and to operators.
 
+mod exceptions;
 mod unmet;
 
 use super::{Reason, fhir};
@@ -52,6 +53,13 @@ impl Reason {
                 "Permitted",
                 "",
                 "the rules refuse, and the caller has broken the glass: somebody else reviews it",
+            ),
+            Self::Delegated => (
+                "delegated",
+                200,
+                "Permitted",
+                "",
+                "a rule of `any_of` allows it to somebody who acts for the patient, and the caller does",
             ),
             Self::PreflightAllowed => {
                 ("preflight_allowed", 204, "Permitted", "", "the origin is one of the route's `cors.origins`")
@@ -233,7 +241,7 @@ impl Reason {
                 403,
                 FORBIDDEN,
                 ASK,
-                "the token has an `act` claim, and no rule lets anybody act for another",
+                "the token has an `act` claim, and no rule of the route has `delegate`",
             ),
             Self::IssuerNotAllowed => {
                 ("issuer_not_allowed", 403, FORBIDDEN, ASK, "no rule of the route is for this issuer")
@@ -259,6 +267,8 @@ impl Reason {
                 "the route's `patient.from` found nothing, or more than one value",
             ),
             Self::NoRelation => ("no_relation", 403, FORBIDDEN, ASK, "the record is not the caller's own"),
+            Self::DelegationReviewDue => exceptions::DELEGATION_REVIEW_DUE,
+            Self::DelegationMalformed => exceptions::DELEGATION_MALFORMED,
             Self::ConditionNotMet => {
                 ("condition_not_met", 403, FORBIDDEN, ASK, "the closest rule's `when` does not hold")
             }
@@ -340,27 +350,9 @@ impl Reason {
                 "Wait as long as Retry-After says, then try again.",
                 "the route's `anonymous.attempts` are used up for this account or this network; the metric tells which",
             ),
-            Self::BreakGlassMalformed => (
-                "break_glass_malformed",
-                400,
-                "The reason is not complete",
-                "Name the request, one of the reason codes, and say in your own words why: as long as is asked for.",
-                "see docs/break-glass.md for what is sent",
-            ),
-            Self::BreakGlassNotNeeded => (
-                "break_glass_not_needed",
-                409,
-                "There is nothing to open",
-                "Repeat the request itself: it is not refused for want of a relation or a role.",
-                "the request is permitted, or the glass was broken before",
-            ),
-            Self::BreakGlassSuspended => (
-                "break_glass_suspended",
-                403,
-                "Your right to break the glass is suspended",
-                "Earlier uses of it were not reviewed in time. Ask whoever reviews them.",
-                "`wardgate break-glass list` shows what is overdue; a review ends the suspension",
-            ),
+            Self::BreakGlassMalformed => exceptions::GLASS_MALFORMED,
+            Self::BreakGlassNotNeeded => exceptions::GLASS_NOT_NEEDED,
+            Self::BreakGlassSuspended => exceptions::GLASS_SUSPENDED,
             Self::ProofingRequired => (
                 "proofing_required",
                 401,

@@ -8,7 +8,7 @@ use crate::audit::event::{BreakGlassEvent, Event};
 use crate::audit::pseudonym::Kind;
 use crate::decision::{Evidence, Identity, Lookup, Opened, Question, patient};
 use crate::enforce::Gate;
-use crate::enforce::ports::{RevocationClaim, RevocationKey};
+use crate::enforce::ports::{PRIVATE, RevocationClaim, RevocationKey};
 use crate::enforce::settle::Context;
 use crate::identity::Subject;
 use crate::policy::Durability;
@@ -34,7 +34,7 @@ struct Kept {
 
 /// Where it lies; lengths keep the parts apart.
 fn place(issuer: &str, subject: &str, patient: &str) -> String {
-    format!("break-glass:open:{}:{issuer}:{}:{subject}:{patient}", issuer.len(), subject.len())
+    format!("{PRIVATE}break-glass:open:{}:{issuer}:{}:{subject}:{patient}", issuer.len(), subject.len())
 }
 
 /// The name under which it is ended: what lies in a store whose servers change may come back, what was revoked does not.

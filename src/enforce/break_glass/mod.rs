@@ -11,7 +11,7 @@ mod review;
 
 pub use open::{Asked, Broken};
 pub use queue::{Case, Entry};
-pub use review::{Finding, Reviewer, Withheld};
+pub use review::Finding;
 
 use crate::telemetry::metrics;
 

@@ -129,7 +129,9 @@ impl Gate {
         if let Err(denial) = self.may_open(right, subject, arrival.now).await {
             return Broken::Refused(denial);
         }
-        let Some(id) = self.take_number(arrival.now).await else { return Reason::StoreUnavailable.into() };
+        let Some(id) = self.take_number("break-glass", arrival.now).await else {
+            return Reason::StoreUnavailable.into();
+        };
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(0);
         let opened = Opened {
             id: id.clone(),

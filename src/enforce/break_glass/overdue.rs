@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::{Entry, KEPT};
+use super::queue::Entry;
 use crate::audit::event::{BreakGlassEvent, Event};
 use crate::audit::pseudonym::Kind;
 use crate::enforce::Gate;
 use crate::enforce::ports::Consumed;
+use crate::enforce::register::KEPT;
 use crate::policy::Durability;
 use crate::state::spent::ProofKey;
 

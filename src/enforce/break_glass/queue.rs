@@ -1,28 +1,12 @@
 //! What waits for somebody else's look, the same at every gateway.
-//!
-//! A store can't list what it holds. So each opening takes the next free number of its day, once and for all gateways, as
-//! a proof is spent; who looks for them tries the numbers. A number that was taken by a process that died then stays
-//! empty, and nothing was opened under it.
 
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Lookup;
 use crate::enforce::Gate;
-use crate::enforce::ports::Consumed;
-use crate::state::spent::ProofKey;
-
-/// So long is kept who opened what, and who looked at it.
-pub(super) const KEPT: Duration = Duration::from_secs(366 * 24 * 3_600);
-/// So many are taken on one day.
-const MOST_A_DAY: u32 = 2_000;
-/// So many numbers in a row may be empty where more follow: those of processes that died, or could not reach the store.
-const MOST_EMPTY: u32 = 8;
-/// So many days are looked at at a time.
-const DAYS_AT_A_TIME: usize = 32;
+use crate::enforce::register::{self, KEPT};
 
 /// One opening. Whose record it was and why lie apart ([`Case`]), and for less long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,27 +56,7 @@ fn review_place(id: &str) -> String {
     format!("break-glass:review:{id}")
 }
 
-/// The day of a moment, in UTC.
-pub(super) fn day(now: i64) -> Option<Date> {
-    Some(jiff::Timestamp::from_second(now).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date())
-}
-
 impl Gate {
-    /// Takes the next free number of the day. `None` where the store does not answer, or the day is full.
-    pub(super) async fn take_number(&self, now: i64) -> Option<Box<str>> {
-        let day = day(now)?.to_string();
-        for number in 1..=MOST_A_DAY {
-            // A number is no event that a store without memory could have missed: who lost it has lost its entry too.
-            let key = ProofKey::new(&["break-glass", &day, &number.to_string()], i64::MAX);
-            match self.state.consume(&key, KEPT).await {
-                Consumed::Done(_) => return Some(format!("{day}.{number}").into()),
-                Consumed::Already => {}
-                Consumed::Unknown => return None,
-            }
-        }
-        None
-    }
-
     /// Keeps an opening for whoever looks at it; says whether the store has it.
     pub(super) async fn keep_entry(&self, entry: &Entry, case: &Case, case_kept: Duration) -> bool {
         let (Ok(entry_bytes), Ok(case_bytes)) = (serde_json::to_vec(entry), serde_json::to_vec(case)) else {
@@ -108,32 +72,7 @@ impl Gate {
     /// The store does not answer.
     #[allow(clippy::result_unit_err, reason = "there is one way to fail, and the store has told of it")]
     pub async fn entries(&self, now: i64, days: i32) -> Result<Vec<Entry>, ()> {
-        let Some(today) = day(now) else { return Err(()) };
-        let looks = (0..days).map(|back| self.entries_of(today, back));
-        let days: Vec<Result<Vec<Entry>, ()>> = stream::iter(looks).buffered(DAYS_AT_A_TIME).collect().await;
-        let mut found = Vec::new();
-        for day in days {
-            found.extend(day?);
-        }
-        Ok(found)
-    }
-
-    async fn entries_of(&self, today: Date, back: i32) -> Result<Vec<Entry>, ()> {
-        let (mut found, mut empty) = (Vec::new(), 0);
-        let Ok(day) = today.checked_sub(jiff::Span::new().days(back)) else { return Ok(found) };
-        for number in 1..=MOST_A_DAY {
-            match self.entry(&format!("{day}.{number}")).await? {
-                Some(entry) => {
-                    empty = 0;
-                    found.push(entry);
-                }
-                None => empty += 1,
-            }
-            if empty > MOST_EMPTY {
-                break;
-            }
-        }
-        Ok(found)
+        register::last_days(now, days, &|id| Box::pin(async move { self.entry(&id).await })).await
     }
 
     /// One opening.

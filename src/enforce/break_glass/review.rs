@@ -3,11 +3,10 @@
 use super::queue::{Case, Entry};
 use crate::audit::event::{BreakGlassEvent, Event};
 use crate::audit::pseudonym::Kind;
-use crate::decision::{Identity, Revocation};
-use crate::enforce::{Gate, Generation, revocation};
-use crate::identity::{Caller, Subject};
+use crate::enforce::staff::{JOURNAL, Office, STORE, Staff, Withheld};
+use crate::enforce::{Gate, Generation};
+use crate::identity::Subject;
 use crate::policy::Durability;
-use crate::request::credentials::Token;
 
 /// What a review found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,32 +27,6 @@ impl Finding {
     }
 }
 
-/// Why there is no review.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withheld {
-    /// Nothing of this name is kept.
-    Unknown,
-    /// This was reviewed before.
-    Reviewed,
-    /// Whoever asks may not; why, for them.
-    NotAllowed(&'static str),
-    /// The store, the journal or the issuer can't be used.
-    Unavailable(&'static str),
-}
-
-/// Who asks: the reviewer's own token, and the operator's process through which it comes.
-#[derive(Clone, Copy)]
-pub struct Reviewer<'r> {
-    /// An access token of the right's issuer.
-    pub token: &'r Token,
-    /// The user id of the process.
-    pub uid: u32,
-    /// Now, in Unix seconds.
-    pub now: i64,
-}
-
-const STORE: Withheld = Withheld::Unavailable("the state store does not answer");
-
 impl Gate {
     /// What was opened, with the patient and the words, for somebody who may review it. That they looked is on record first.
     ///
@@ -63,7 +36,7 @@ impl Gate {
         &self,
         generation: &Generation,
         id: &str,
-        by: Reviewer<'_>,
+        by: Staff<'_>,
     ) -> Result<(Entry, Option<Case>), Withheld> {
         let (entry, reviewer) = self.reviewable(generation, id, by).await?;
         self.record_review(&entry, "shown", None, (&reviewer, by.uid)).await?;
@@ -80,7 +53,7 @@ impl Gate {
         generation: &Generation,
         id: &str,
         finding: Finding,
-        by: Reviewer<'_>,
+        by: Staff<'_>,
     ) -> Result<Entry, Withheld> {
         let (entry, reviewer) = self.reviewable(generation, id, by).await?;
         self.record_review(&entry, "reviewed", Some(finding.word()), (&reviewer, by.uid)).await?;
@@ -128,43 +101,25 @@ impl Gate {
         &self,
         generation: &Generation,
         id: &str,
-        by: Reviewer<'_>,
+        by: Staff<'_>,
     ) -> Result<(Entry, Subject), Withheld> {
         let entry = self.entry(id).await.map_err(|()| STORE)?.ok_or(Withheld::Unknown)?;
         let right = generation.policy.break_glass.iter().find(|right| right.name == entry.right);
         let right = right
             .ok_or(Withheld::NotAllowed("the right by which it was opened is not configured any more"))?;
-        let identified = generation.identities.identify(by.token, by.now).await;
-        let subject = match identified.identity {
-            Identity::Known(subject) => subject,
-            Identity::Unavailable | Identity::SessionUnavailable => {
-                return Err(Withheld::Unavailable("the reviewer's issuer can't be reached"));
-            }
-            Identity::Nobody | Identity::Malformed(_) | Identity::Refused(_) => {
-                return Err(Withheld::NotAllowed("the reviewer's token is not accepted"));
-            }
-        };
-        match revocation(self.state.as_ref(), &subject).await {
-            Revocation::Valid => {}
-            Revocation::Revoked => return Err(Withheld::NotAllowed("the reviewer's token was revoked")),
-            Revocation::Unknown => return Err(STORE),
-        }
+        let subject = self.staff(generation, by).await?;
         if *subject.issuer == *entry.issuer && subject.id == entry.subject {
             return Err(Withheld::NotAllowed("nobody reviews what they have done themselves"));
         }
-        let may = subject.caller == Caller::Person
-            && subject.actor.is_none()
-            && subject.bound_key.is_none()
-            && subject.issuer_index == right.issuer
-            && subject.level >= right.assurance
-            && right.reviewers.iter().any(|role| subject.roles.contains(role));
-        if !may {
-            let why =
-                "the token is not that of a reviewer: see `review.by`, and the level that the right asks for";
-            return Err(Withheld::NotAllowed(why));
-        }
+        let office = Office {
+            issuer: right.issuer,
+            roles: &right.reviewers,
+            level: right.assurance,
+            otherwise: "the token is not that of a reviewer: see `review.by`, and the level that the right asks for",
+        };
+        office.check(&subject)?;
         if self.is_reviewed(id).await.map_err(|()| STORE)? {
-            return Err(Withheld::Reviewed);
+            return Err(Withheld::Done("this was reviewed before"));
         }
         Ok((entry, Subject::clone(&subject)))
     }
@@ -192,6 +147,6 @@ impl Gate {
         });
         super::count(&entry.right, what);
         let recorded = self.journal.append(&event, Durability::Synced).await;
-        recorded.map(drop).map_err(|_| Withheld::Unavailable("the audit journal can't be written"))
+        recorded.map(drop).map_err(|_| JOURNAL)
     }
 }

@@ -5,8 +5,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Operators, problem, read, unavailable};
-use crate::enforce::break_glass::{Entry, Finding, Reviewer, Withheld};
+use super::{Answer, Operators, moment, problem, read, store};
+use crate::enforce::break_glass::{Entry, Finding};
+use crate::enforce::staff::Staff;
 use crate::request::credentials::Token;
 
 /// How far back a list goes, in days.
@@ -88,8 +89,8 @@ impl Operators {
             Ok(look) => look,
             Err(why) => return self.refuse("break_glass", uid, &why).await,
         };
-        let Some(token) = Token::new(&look.token) else { return self.no_token(uid).await };
-        let by = Reviewer { token: &token, uid, now: jiff::Timestamp::now().as_second() };
+        let Some(token) = Token::new(&look.token) else { return self.no_token("break_glass", uid).await };
+        let by = Staff { token: &token, uid, now: jiff::Timestamp::now().as_second() };
         let live = self.current.load();
         match self.gate.show_broken_glass(&live.generation, &look.id, by).await {
             Ok((entry, case)) => {
@@ -100,7 +101,7 @@ impl Operators {
                 }
                 (StatusCode::OK, told)
             }
-            Err(why) => self.withheld(why, uid).await,
+            Err(why) => self.withheld("break_glass", why, uid).await,
         }
     }
 
@@ -114,12 +115,12 @@ impl Operators {
             "unjustified" => Finding::Unjustified,
             _ => return self.refuse("break_glass", uid, "`finding` is `justified` or `unjustified`").await,
         };
-        let Some(token) = Token::new(&review.token) else { return self.no_token(uid).await };
-        let by = Reviewer { token: &token, uid, now: jiff::Timestamp::now().as_second() };
+        let Some(token) = Token::new(&review.token) else { return self.no_token("break_glass", uid).await };
+        let by = Staff { token: &token, uid, now: jiff::Timestamp::now().as_second() };
         let live = self.current.load();
         match self.gate.review_broken_glass(&live.generation, &review.id, finding, by).await {
             Ok(entry) => (StatusCode::OK, json!({ "id": entry.id, "finding": finding.word() })),
-            Err(why) => self.withheld(why, uid).await,
+            Err(why) => self.withheld("break_glass", why, uid).await,
         }
     }
 
@@ -131,33 +132,12 @@ impl Operators {
         let now = jiff::Timestamp::now().as_second();
         match self.gate.end_broken_glass(&one.id, uid, now).await {
             Ok(entry) => (StatusCode::OK, json!({ "id": entry.id, "ended": true })),
-            Err(why) => self.withheld(why, uid).await,
+            Err(why) => self.withheld("break_glass", why, uid).await,
         }
     }
-
-    async fn no_token(&self, uid: u32) -> Answer {
-        self.refuse("break_glass", uid, "the token is none").await
-    }
-
-    async fn withheld(&self, why: Withheld, uid: u32) -> Answer {
-        match why {
-            Withheld::Unknown => (StatusCode::NOT_FOUND, problem("nothing of this name is kept")),
-            Withheld::Reviewed => (StatusCode::CONFLICT, problem("this was reviewed before")),
-            Withheld::Unavailable(why) => unavailable(why),
-            Withheld::NotAllowed(why) => {
-                self.record_refused("break_glass", Some(uid), "reviewer").await;
-                (StatusCode::FORBIDDEN, problem(why))
-            }
-        }
-    }
-}
-
-fn store() -> Answer {
-    unavailable("the state store does not answer")
 }
 
 fn of_entry(entry: &Entry) -> Value {
-    let moment = |seconds| jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string();
     json!({
         "id": entry.id, "right": entry.right, "action": entry.action, "issuer": entry.issuer, "subject": entry.subject,
         "code": entry.code, "opened": moment(entry.opened), "until": moment(entry.until), "due": moment(entry.due),

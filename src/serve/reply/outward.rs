@@ -9,6 +9,7 @@ pub(super) fn public_name(reason: Reason) -> &'static str {
     match (reason, reason.wording().status) {
         (Reason::CredentialsMissing, _) => "authentication_required",
         (Reason::ScopeMissing, _) => "insufficient_scope",
+        (Reason::DelegationReviewDue, _) => "delegation_review_due",
         (Reason::BreakGlassSuspended, _) => "break_glass_suspended",
         (Reason::BreakGlassNotNeeded, _) => "break_glass_not_needed",
         (Reason::KeyProofRefused(DpopFault::NonceNeeded), _) => "use_dpop_nonce",

@@ -124,7 +124,8 @@ async fn what_is_full_refuses_and_what_has_ended_makes_room() {
     let dir = tempfile::tempdir().expect("a directory");
     let limits = EmbeddedLimits { proofs: 2, revocations: 1, sealed: 2, sealed_bytes: 100 };
     let state = opened(dir.path(), limits);
-    let short = Duration::from_millis(200);
+    // Long enough for a slow machine to come to the sleep below.
+    let short = Duration::from_secs(3);
     assert!(matches!(state.consume(&proof("a"), short).await, Consumed::Done(_)));
     assert!(matches!(state.consume(&proof("b"), HOUR).await, Consumed::Done(_)));
     assert!(matches!(state.consume(&proof("c"), HOUR).await, Consumed::Unknown));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::coding::{DICOM, Interaction, PARTICIPANT, PARTICIPATION, code};
+use super::coding::{DICOM, Interaction, PARTICIPANT, PARTICIPATION, ROLE_CLASS, code};
 use super::{MOST_TEXT, NAMES};
 use crate::audit::formats::{Record, plain, set};
 
@@ -83,6 +83,14 @@ pub(super) fn agents(record: &Record, interaction: Interaction) -> Vec<Value> {
             .collect();
         set(&mut agent, "role", (!roles.is_empty()).then_some(roles));
         agents.push(agent);
+    }
+    // Somebody acts for the subject (RFC 8693 §4.1).
+    if let Some(actor) = record.text("actor") {
+        agents.push(json!({
+            "type": { "coding": [code(ROLE_CLASS, "AGNT", "agent")] },
+            "who": logical("", "subject", actor),
+            "requestor": false,
+        }));
     }
     agents
 }

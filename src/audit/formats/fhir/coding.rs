@@ -10,6 +10,7 @@ pub(super) const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit
 pub(super) const INTERACTION: &str = "http://hl7.org/fhir/restful-interaction";
 pub(super) const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 pub(super) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
+pub(super) const ROLE_CLASS: &str = "http://terminology.hl7.org/CodeSystem/v3-RoleClass";
 pub(super) const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
 
 /// A Coding.

@@ -151,7 +151,7 @@ fn own(record: &Record) -> Value {
         }
         "break_glass" => alert("110127", "Emergency Override Started"),
         "upgrade" => alert("110131", "Software Configuration"),
-        "revocation" | "shared_signal" => alert("110137", "User Security Attributes Changed"),
+        "revocation" | "shared_signal" | "delegation" => alert("110137", "User Security Attributes Changed"),
         "operator_refused" | "pseudonym_lookup" | "pseudonym_shred" => {
             alert("110132", "Use of Restricted Function")
         }
@@ -164,13 +164,16 @@ fn own(record: &Record) -> Value {
             "requestor": true,
         })
     });
-    let person = record.text("subject").filter(|_| record.event() == "break_glass").map(|subject| {
-        json!({
-            "type": { "coding": [code(coding::PARTICIPATION, "AUT", "author (originator)")] },
-            "who": logical("", "subject", subject),
-            "requestor": operator.is_none(),
-        })
-    });
+    let person = record
+        .text("subject")
+        .filter(|_| matches!(record.event(), "break_glass" | "delegation"))
+        .map(|subject| {
+            json!({
+                "type": { "coding": [code(coding::PARTICIPATION, "AUT", "author (originator)")] },
+                "who": logical("", "subject", subject),
+                "requestor": operator.is_none(),
+            })
+        });
     let own = gateway(record, operator.is_none() && person.is_none());
     set(&mut event, "agent", Some(operator.into_iter().chain(person).chain([own]).collect::<Value>()));
     event
