@@ -99,7 +99,9 @@ fn every_yaml_example_loads() {
                 "listeners:" => {
                     let around: Vec<&str> =
                         AROUND.lines().filter(|line| !line.starts_with("listeners:")).collect();
-                    format!("{}{ROUTES}{block}", around.join("\n")).replace("/tls/", "tests/config/tls/")
+                    format!("{}{ROUTES}{block}", around.join("\n"))
+                        .replace("/tls/", "tests/config/tls/")
+                        .replace("/secrets/", "tests/config/files/")
                 }
                 "issuers:" => {
                     let (start, rest) = AROUND.split_once("issuers:\n").expect("issuers");

@@ -383,6 +383,7 @@ pub fn live(
         upstreams: Arc::clone(upstreams),
         pages: Pages::new(&settings.pages),
         readings: settings.listeners.iter().map(|listener| listener.reading.clone()).collect(),
+        peer_secrets: settings.listeners.iter().map(|listener| listener.peer_secrets.clone()).collect(),
     }
 }
 

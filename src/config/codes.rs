@@ -226,6 +226,8 @@ codes! {
     "WG230" Error ExposedFront "a listener that takes other proxies' word, at an address that others reach too";
     "WG231" Error NotInThisMode "something that a listener of this mode can't do";
     "WG232" Error PeersUnproven "names of peers whose certificates nobody asks for";
+    "WG233" Error PlainPeerSecret "a secret of a proxy that others could read on its way";
+    "WG234" Error PeerSecretMalformed "a file that holds no secret of a proxy's";
     // Services that have a say in decisions.
     "WG250" Error UnknownPdp "a name that is no policy decision point's";
     "WG251" Error BadServiceAddress "an address of a service that no decision can depend on";

@@ -23,6 +23,7 @@ pub mod encryption_keys;
 mod insecure;
 pub mod limits;
 mod parse;
+pub mod peer_secrets;
 pub mod rehearse;
 mod report;
 mod restart;

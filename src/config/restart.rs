@@ -87,8 +87,20 @@ fn check_listeners(
     for (position, (new, old)) in wanted.iter().zip(running).enumerate() {
         let schema = file.listeners.items().get(position);
         let place = schema.map(Place::from);
-        // How requests are read (`reading`) is taken over; what the socket was opened with is not.
-        let ListenerSettings { name, address, mode, reading: _, limits, announcers, tls, h2c, peers } = new;
+        // How requests are read (`reading`) and secrets of peers are taken over; what the socket was opened with is not.
+        let ListenerSettings {
+            name,
+            address,
+            mode,
+            reading: _,
+            limits,
+            announcers,
+            tls,
+            h2c,
+            peers,
+            peer_secret_file: _,
+            peer_secrets: _,
+        } = new;
         let of_name = schema.and_then(|item| item.value.name.as_ref()).map(Place::from).or(place);
         differs(*name != old.name, &format!("listeners[{position}].name"), of_name, report);
         let of_address = schema.and_then(|item| item.value.address.as_ref()).map(Place::from).or(place);

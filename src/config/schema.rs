@@ -163,6 +163,7 @@ maps! {
         limits: Limits,
         proxy_protocol: Spanned<ProxyProtocol>,
         peers: Texts,
+        peer_secret_file: Text,
         tls: Spanned<Tls>,
         h2c: Spanned<bool>,
     }

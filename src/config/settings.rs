@@ -15,6 +15,7 @@ pub use super::settings_upstreams::*;
 
 use super::cases::Case;
 pub use super::limits::{Announcers, ListenAddress, ListenerLimits};
+use super::peer_secrets::PeerSecrets;
 use crate::policy::Policy;
 use crate::request::facts::Reading;
 use crate::tls::TlsSettings;
@@ -100,10 +101,12 @@ impl Settings {
         let of_signals = self.issuers.iter().filter_map(|issuer| issuer.signals.as_ref());
         let of_signals = of_signals.filter_map(|signals| signals.authorization_file.as_deref());
         let of_step_up = self.step_up.iter().flatten().map(AskerSettings::secret_file);
+        let of_peers = self.listeners.iter().filter_map(|listener| listener.peer_secret_file.as_deref());
         of_issuers
             .chain(of_sign_in)
             .chain(of_signals)
             .chain(of_step_up)
+            .chain(of_peers)
             .chain(self.access.files())
             .chain(self.state.encryption_keys.iter().map(|key| key.file.as_path()))
     }
@@ -153,6 +156,10 @@ pub struct ListenerSettings {
     pub h2c: bool,
     /// Names in the certificates of the proxies that may ask here; without any, whoever reaches it may.
     pub peers: Vec<Box<str>>,
+    /// Where the secrets stand of which those proxies must show one.
+    pub peer_secret_file: Option<PathBuf>,
+    /// What stands there.
+    pub peer_secrets: Option<PeerSecrets>,
 }
 
 /// Where an issuer's keys or answers come from.

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::pages::Pages;
 use super::upstream::Upstreams;
+use crate::config::peer_secrets::PeerSecrets;
 use crate::enforce::Generation;
 use crate::request::facts::Reading;
 
@@ -20,6 +21,8 @@ pub struct Live {
     pub pages: Pages,
     /// How they are read, by the listener's position.
     pub readings: Vec<Reading>,
+    /// What those who ask must show, by the listener's position.
+    pub peer_secrets: Vec<Option<PeerSecrets>>,
 }
 
 /// The version that new requests begin under.

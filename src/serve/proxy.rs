@@ -26,7 +26,6 @@ use super::kept;
 use super::limits;
 use super::live::Current;
 use super::own;
-use super::peers;
 use super::proxy_status::{ProxyError, ProxyStatus};
 use super::reply::UpstreamFault;
 use super::running::Open;
@@ -89,7 +88,7 @@ impl ProxyHttp for Gateway {
         let reading = live.readings.get(self.position).unwrap_or(&self.listener.reading);
         let trusted = trace::is_trusted(intake::direct_peer(session), &reading.trusted_proxies);
         context.trace = Some(self.tracer.begin(&session.req_header().headers, context.id, trusted));
-        if !peers::may_ask(&self.listener.peers, edge::encryption(session).1) {
+        if !self.may_ask(session, &live) {
             return Box::pin(self.refuse_peer(session, context)).await.map(|()| true);
         }
         match self.listener.mode {

@@ -37,6 +37,9 @@ fn named(config: &Path, settings: &Settings) -> Vec<(PathBuf, Kind)> {
     }
     settings.step_up.iter().flatten().for_each(|asker| secret(Some(&asker.secret_file().to_owned())));
     settings.state.encryption_keys.iter().for_each(|key| secret(Some(&key.file)));
+    for listener in &settings.listeners {
+        secret(listener.peer_secret_file.as_ref());
+    }
     let certificates = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     certificates.flat_map(|tls| &tls.certificates).for_each(|pair| secret(Some(&pair.key_file)));
     for tls in settings.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {

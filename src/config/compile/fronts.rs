@@ -1,15 +1,18 @@
 //! Listeners that answer other proxies: who may ask, and what they can't do.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::routes::Draft;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
+use crate::config::peer_secrets::PeerSecrets;
 use crate::config::report::Report;
 use crate::config::schema::{File, Listener, Text};
 use crate::config::settings::{ListenAddress, ListenerMode, ListenerSettings};
+use crate::config::values;
 use crate::tls::{ClientCertificates, TlsSettings};
 
 /// The words of `mode`.
@@ -20,6 +23,9 @@ pub(super) const MODES: [(&str, ListenerMode); 5] = [
     ("ext_authz", ListenerMode::ExtAuthz),
     ("ext_authz_http", ListenerMode::ExtAuthzHttp),
 ];
+
+/// More of a file with secrets is not read.
+const MOST_SECRET_BYTES: u64 = 4 * 1024;
 
 const ANOTHER_LISTENER: &str =
     "let a gateway with listeners of `mode: proxy` serve this, in a configuration of its own";
@@ -34,6 +40,39 @@ pub(super) fn peers(schema: &Listener) -> Vec<Box<str>> {
     let names = schema.peers.items().iter().map(|name| name.value.as_str());
     let fold = |name: &str| if name.contains(':') { name.to_owned() } else { name.to_ascii_lowercase() };
     names.map(|name| fold(name).into()).collect()
+}
+
+/// The secrets of the proxies that may ask.
+pub(super) fn peer_secrets(
+    schema: &Listener,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<(PathBuf, PeerSecrets)> {
+    let text = schema.peer_secret_file.as_ref()?;
+    let path = values::file(report, base_dir, text);
+    // What can't be read as a file is told already; this is about what stands in it.
+    let bytes = values::read_bounded(&path, MOST_SECRET_BYTES).ok().filter(|bytes| !bytes.is_empty())?;
+    let secrets = PeerSecrets::parse(&bytes);
+    if secrets.is_none() {
+        let message = format!("`{}` holds no secret that can be used", text.value);
+        let help = "write one a line, each of 32 to 256 visible letters, as `openssl rand -hex 32` makes them; two at most, the one in use and the next";
+        report.add(Code::PeerSecretMalformed, text, message, help);
+    }
+    secrets.map(|secrets| (path, secrets))
+}
+
+/// Reports what only those who ask need, at a listener that forwards.
+pub(super) fn refuse_peers(schema: &Listener, report: &mut Report<'_>) {
+    let (names, secret) =
+        (schema.peers.as_ref().map(Place::from), schema.peer_secret_file.as_ref().map(Place::from));
+    for (key, place) in [("peers", names), ("peer_secret_file", secret)] {
+        if let Some(place) = place {
+            let message = format!(
+                "`{key}` means nothing here: this listener forwards requests, and asks each for its token"
+            );
+            report.add(Code::NotInThisMode, place, message, format!("take `{key}` out"));
+        }
+    }
 }
 
 /// Checks one listener that answers other proxies.
@@ -60,19 +99,26 @@ pub(super) fn check_listener(
             report.add(Code::PeersUnproven, names, message, help);
         }
     }
+    let is_proven = schema.peers.is_some() || schema.peer_secret_file.is_some();
     if let ListenAddress::Tcp(address) = address
         && !address.ip().is_loopback()
-        && schema.peers.is_none()
     {
-        let message =
-            format!("whoever reaches `{address}` could claim to be any proxy, and learn what is permitted");
-        let help = "listen where only the proxy reaches it: `127.0.0.1:port`, `[::1]:port` or `unix:/path`; or name the certificates of those who may ask: `peers: [envoy.clinic.example]` with `tls`";
-        report.add(Code::ExposedFront, text, message, help);
+        if !is_proven {
+            let message = format!(
+                "whoever reaches `{address}` could claim to be any proxy, and learn what is permitted"
+            );
+            let help = "listen where only the proxy reaches it: `127.0.0.1:port`, `[::1]:port` or `unix:/path`; or name the certificates of those who may ask: `peers: [envoy.clinic.example]` with `tls`";
+            report.add(Code::ExposedFront, text, message, help);
+        } else if let (Some(secret), None) = (schema.peer_secret_file.as_ref(), encryption) {
+            let message = format!("on its way to `{address}` others could read the secret, and ask by it");
+            let help = "encrypt it: `tls: { cert_file: …, key_file: … }`; or listen at `127.0.0.1:port`, `[::1]:port` or `unix:/path`";
+            report.add(Code::PlainPeerSecret, secret, message, help);
+        }
     }
     let proxies = schema.trusted_proxies.as_ref().map(Place::from);
     let announcers = schema.proxy_protocol.as_ref().map(Place::from);
-    // Who shows a certificate may be on another machine; who shows none need not.
-    let tls = schema.tls.as_ref().filter(|_| schema.peers.is_none()).map(Place::from);
+    // Who shows a certificate or a secret may be on another machine; who shows none need not.
+    let tls = schema.tls.as_ref().filter(|_| !is_proven).map(Place::from);
     for (key, place) in [("trusted_proxies", proxies), ("proxy_protocol", announcers), ("tls", tls)] {
         if let Some(place) = place {
             let message =

@@ -96,12 +96,9 @@ fn listener<'s>(
         let help = "let the peer announce its clients: `proxy_protocol: { from: [unix] }`";
         report.add(Code::NoPeerAddress, proxy, "a peer on a Unix socket has no address", help);
     }
-    if let (ListenerMode::Proxy, Some(peers)) = (mode, schema.peers.as_ref()) {
-        let message =
-            "`peers` means nothing here: this listener forwards requests, and asks each for its token";
-        report.add(Code::NotInThisMode, peers, message, "take `peers` out");
-    }
-    if mode != ListenerMode::Proxy {
+    if mode == ListenerMode::Proxy {
+        fronts::refuse_peers(schema, report);
+    } else {
         fronts::check_listener(schema, &address, tls.as_ref(), text, report);
         trusted_proxies = fronts::neighbours();
     }
@@ -109,7 +106,20 @@ fn listener<'s>(
     let name = schema.name.as_ref().map_or_else(Box::default, |name| name.value.as_str().into());
     let reading = Reading { trusted_proxies, header_bytes, header_count };
     let peers = fronts::peers(schema);
-    Some(ListenerSettings { name, address, mode, reading, limits, announcers, tls, h2c, peers })
+    let (peer_secret_file, peer_secrets) = fronts::peer_secrets(schema, base_dir, report).unzip();
+    Some(ListenerSettings {
+        name,
+        address,
+        mode,
+        reading,
+        limits,
+        announcers,
+        tls,
+        h2c,
+        peers,
+        peer_secret_file,
+        peer_secrets,
+    })
 }
 
 fn headers(schema: Option<&Limits>, report: &mut Report<'_>) -> (usize, usize) {

@@ -206,7 +206,7 @@ impl Reason {
                 403,
                 FORBIDDEN,
                 "Ask the operator to name you among those who may ask here.",
-                "who asks about requests shows a certificate without a name of the listener's `peers`: if it is a proxy of yours, add its name",
+                "who asks about requests shows no certificate with a name of the listener's `peers`, or no secret of its `peer_secret_file`: if it is a proxy of yours, add its name or give it the secret",
             ),
             Self::EvaluationMalformed => (
                 "evaluation_malformed",

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::World;
@@ -61,6 +62,110 @@ fn a_form_is_searched_where_all_of_it_was_seen() {
     for request in upstream.requests() {
         assert!(!request.body.windows(7).any(|part| part == b"_method"));
     }
+}
+
+/// A field of a message that has a length.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = content.len();
+    while length > 127 {
+        bytes.push(u8::try_from(length & 127).expect("seven bits") | 128);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).expect("seven bits"));
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// A `CheckRequest` about a request of GET.
+fn question(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let texts = [(2, "GET"), (4, path), (5, "portal.example"), (6, "https"), (10, "HTTP/1.1")];
+    let mut http: Vec<u8> = texts.iter().flat_map(|(number, text)| field(*number, text.as_bytes())).collect();
+    for (name, value) in headers {
+        http.extend(field(3, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat()));
+    }
+    field(1, &field(4, &field(2, &http)))
+}
+
+fn framed(compressed: u8, length: usize, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(length).expect("short").to_be_bytes();
+    [&[compressed][..], &length, message].concat()
+}
+
+/// What a call comes to: its head, its message and its trailers.
+fn call(world: &World, path: &str, kind: &str, body: &[u8]) -> String {
+    let mut child = Command::new("curl")
+        .args(["--http2-prior-knowledge", "--silent", "--max-time", "20", "--dump-header", "-"])
+        .args(["--data-binary", "@-", "--header", &format!("Content-Type: {kind}"), "--unix-socket"])
+        .arg(world.ext_authz_socket("grpc"))
+        .arg(format!("http://wardgate{path}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl");
+    child.stdin.take().expect("piped").write_all(body).expect("written");
+    let output = child.wait_with_output().expect("an end");
+    String::from_utf8_lossy(&output.stdout).to_lowercase()
+}
+
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+#[test]
+fn a_call_that_is_no_question_is_an_error_on_record() {
+    let world = World::start(Recorder::start().address, |text| text);
+    let asked = |body: &[u8]| call(&world, CHECK, "application/grpc", body);
+    let sound = question("/r/a", &[]);
+    let answer = asked(&framed(0, sound.len(), &sound));
+    assert!(answer.contains("grpc-status: 0") && answer.contains("x-wardgate-decision"), "{answer}");
+    let no_request = field(1, &field(4, b""));
+    let malformed = [
+        Vec::new(),
+        vec![0; 4],
+        framed(0, 0, b""),
+        framed(1, sound.len(), &sound),
+        framed(0, sound.len() + 1, &sound),
+        framed(0, sound.len() - 1, &sound),
+        [framed(0, sound.len(), &sound), framed(0, sound.len(), &sound)].concat(),
+        framed(0, 4, &[0xff; 4]),
+        framed(0, no_request.len(), &no_request),
+    ];
+    for body in &malformed {
+        let answer = asked(body);
+        assert!(answer.contains("grpc-status: 3"), "{body:?}: {answer}");
+        assert!(!answer.contains("x-wardgate-decision"), "{body:?}: {answer}");
+    }
+    let whole = framed(0, sound.len(), &sound);
+    for (path, kind) in [("/r/a", "application/grpc"), (CHECK, "application/json")] {
+        let answer = call(&world, path, kind, &whole);
+        assert!(answer.contains("grpc-status: 12"), "{path}: {answer}");
+    }
+    let records = world.gateway.audit();
+    let of = |reason: &str| records.iter().filter(|record| record["reason"] == reason).count();
+    assert_eq!((of("evaluation_malformed"), of("no_route")), (malformed.len(), 2), "{records:?}");
+}
+
+#[test]
+fn envoy_is_told_what_to_take_out() {
+    let world = World::start(Recorder::start().address, |text| text);
+    let token = world.signer.bearer("p1", "aal1", 5);
+    let headers = [
+        ("authorization", token.as_str()),
+        ("dpop", "x"),
+        ("remote-user", "root"),
+        ("x-wardgate-assertion", "forged"),
+        ("x-wardgate-peer-secret", "guessed"),
+        ("accept", "text/html"),
+    ];
+    let message = question("/r/a", &headers);
+    let answer = call(&world, CHECK, "application/grpc", &framed(0, message.len(), &message));
+    assert!(answer.contains("grpc-status: 0"), "{answer}");
+    // Names to take out are fields of `OkHttpResponse` by themselves: number 5.
+    let taken_out =
+        |name: &str| answer.contains(&String::from_utf8(field(5, name.as_bytes())).expect("text"));
+    for (name, _) in &headers[..5] {
+        assert!(taken_out(name), "{name}: {answer:?}");
+    }
+    assert!(!taken_out("accept") && !answer.contains("forged"), "{answer:?}");
 }
 
 #[test]

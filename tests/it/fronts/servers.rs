@@ -81,6 +81,16 @@ impl Server {
 
     /// Envoy with `deploy/envoy/ext-authz-grpc.yaml` or `ext-authz-http.yaml`.
     pub fn envoy(world: &World, protocol: &'static str) -> Self {
+        Self::envoy_with(world, protocol, "x-wardgate-decision", |text| text)
+    }
+
+    /// The same with a changed configuration; `settled` stands in its answers once it runs.
+    pub fn envoy_with(
+        world: &World,
+        protocol: &'static str,
+        settled: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let (dir, address) = (TempDir::new().expect("a directory"), free_address());
         let application = world.application.port();
         let text = shipped(&format!("envoy/ext-authz-{protocol}.yaml"), world, address)
@@ -94,16 +104,20 @@ impl Server {
                 "- exact: cookie",
                 "- exact: cookie\n                              - exact: x-remote-user",
             );
-        let path = write(&dir, "envoy.yaml", &text);
+        let path = write(&dir, "envoy.yaml", &change(text));
         let mut command = Command::new(tool("envoy"));
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c"]).arg(path);
         let name = if protocol == "grpc" { "Envoy by gRPC" } else { "Envoy by HTTP" };
-        Self::spawn(name, HTTP1, command, address, dir)
+        Self::spawn_until(settled, (name, HTTP1), command, address, dir)
     }
 
-    fn spawn(
-        name: &'static str,
-        version: &str,
+    fn spawn(name: &'static str, version: &str, command: Command, address: SocketAddr, dir: TempDir) -> Self {
+        Self::spawn_until("x-wardgate-decision", (name, version), command, address, dir)
+    }
+
+    fn spawn_until(
+        settled: &str,
+        (name, version): (&'static str, &str),
         mut command: Command,
         address: SocketAddr,
         dir: TempDir,
@@ -118,7 +132,7 @@ impl Server {
         // Once its rules are in force it no longer says by itself that there is nothing.
         eventually(&format!("{name} answers"), Duration::from_secs(60), || {
             TcpStream::connect(address).is_ok()
-                && server.curl(version, &["--include"], "/nowhere", b"").contains("x-wardgate-decision")
+                && server.curl(version, &["--include"], "/nowhere", b"").contains(settled)
         });
         server
     }
