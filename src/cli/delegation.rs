@@ -21,6 +21,9 @@ pub enum Command {
         /// Who: the subject (`sub`) by which the relation's issuer knows them.
         #[arg(long, value_name = "SUBJECT")]
         person: String,
+        /// What the patient calls them, for the patient's own page.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
         /// For whom, as routes name the patient.
         #[arg(long, value_name = "PATIENT")]
         patient: String,
@@ -91,9 +94,9 @@ fn answer(command: &Command) -> Result<Vec<Value>, String> {
     let one = |told| vec![told];
     let list = |told: Value| told.get("delegations").and_then(Value::as_array).cloned().unwrap_or_default();
     match command {
-        Command::Grant { staff, relation, person, patient, actions, until, born } => {
+        Command::Grant { staff, relation, person, name, patient, actions, until, born } => {
             let order = json!({
-                "token": operators::token(&staff.token_file)?, "relation": relation, "person": person,
+                "token": operators::token(&staff.token_file)?, "relation": relation, "person": person, "name": name,
                 "patient": patient, "actions": actions, "until": until, "born": born,
             });
             operators::ask(&staff.socket, "delegations/grant", &order).map(one)

@@ -15,6 +15,7 @@ mod gate;
 mod gather;
 mod generation;
 mod limits;
+mod page;
 mod place;
 pub mod ports;
 mod possession;

@@ -5,6 +5,9 @@ use http::Method;
 /// The path under which the gateway's own pages lie, on every host at which people sign in.
 pub const OWN_PATH: &str = "/_wardgate";
 
+/// Where patients see who acts for them: the one own page at which somebody wants to be who has just signed in.
+pub const DELEGATIONS: &str = "/_wardgate/delegations";
+
 /// One of the gateway's own pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

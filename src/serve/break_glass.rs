@@ -3,7 +3,7 @@
 //! Which patient it is about is not for the caller to say: they name the request that was refused, and the routes find the
 //! patient in it. It is judged as that request would be, with the same credentials.
 
-mod page;
+pub(super) mod page;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};

@@ -1,10 +1,13 @@
-//! `/_wardgate/delegations`: a patient sees who acts for them, and ends it. For programs; the answer is JSON.
+//! `/_wardgate/delegations`: a patient sees who acts for them, and ends it. Programs get JSON, people in a browser a page.
+
+mod page;
 
 use http::Method;
 use pingora::proxy::Session;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::break_glass;
 use super::context::Context;
 use super::intake::{self, SessionBody};
 use super::live::Live;
@@ -13,10 +16,9 @@ use super::reply::Reply;
 use crate::decision::Reason;
 use crate::enforce::BodySource as _;
 use crate::enforce::delegation::{Grant, Own};
+use crate::enforce::sessions::DELEGATIONS as PATH;
 use crate::request::{Facts, PathReading, json as strict};
 
-/// Where it is, at every host of a configuration with delegation.
-const PATH: &str = "/_wardgate/delegations";
 /// The longest order.
 const MOST_BYTES: usize = 1024;
 
@@ -42,6 +44,9 @@ impl Gateway {
         context: &mut Context,
         facts: &Facts,
     ) -> pingora::Result<()> {
+        if let Some(sessions) = break_glass::page::wanted(context, session, facts) {
+            return Box::pin(self.delegations_page(session, context, facts, &*sessions)).await;
+        }
         let order = match facts.method {
             Method::GET | Method::HEAD => Ok(None),
             Method::POST => order(session, context).await.map(Some),
@@ -87,7 +92,7 @@ fn told(grants: &[Grant], now: i64) -> Value {
         .iter()
         .map(|grant| {
             json!({
-                "id": grant.id, "relation": grant.relation, "person": grant.person, "actions": grant.actions,
+                "id": grant.id, "relation": grant.relation, "person": grant.person, "name": grant.name, "actions": grant.actions,
                 "granted": moment(grant.granted), "until": moment(grant.until),
                 "waits_for_review": now >= grant.review_due,
             })

@@ -1,6 +1,6 @@
 //! Where people go on to once they have signed in: a path of this very host, and nothing else.
 
-use crate::enforce::sessions::is_own_path;
+use crate::enforce::sessions::{DELEGATIONS, is_own_path};
 use crate::request::target::Target;
 
 /// Longer ones are not kept.
@@ -20,7 +20,7 @@ fn is_safe(wanted: &str) -> bool {
         && !wanted.starts_with("//")
         && Target::parse(wanted.as_bytes()).is_ok()
         // Nobody is sent back to where they come from.
-        && !is_own_path(wanted.split('?').next().unwrap_or_default())
+        && (wanted == DELEGATIONS || !is_own_path(wanted.split('?').next().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct Grant {
     pub issuer: Box<str>,
     /// The issuer's name for the person who acts.
     pub person: Box<str>,
+    /// What the patient calls them, for the patient's own page.
+    #[serde(default)]
+    pub name: Option<Box<str>>,
     /// Whose record.
     pub patient: Box<str>,
     /// The actions that it was narrowed to; all of the relation's, where there are none.
@@ -71,8 +74,7 @@ impl Gate {
         };
         match self.held(&subject.issuer, person, &patient).await {
             Ok(Some(grant)) => {
-                let Grant { id, relation, issuer, person, patient, actions, granted: _, until, review_due } =
-                    grant;
+                let Grant { id, relation, issuer, person, patient, actions, until, review_due, .. } = grant;
                 Lookup::Found(Delegated { id, relation, issuer, person, patient, actions, until, review_due })
             }
             Ok(None) => Lookup::Absent,

@@ -14,6 +14,8 @@ use crate::policy::delegation::Relation;
 
 /// The longest name of a person, patient or action, in bytes.
 const MOST_NAME_BYTES: usize = 255;
+/// The longest name for the patient's page, in characters.
+const MOST_SHOWN: usize = 100;
 /// The most actions that a grant is narrowed to.
 const MOST_ACTIONS: usize = 64;
 
@@ -24,6 +26,8 @@ pub struct Order<'o> {
     pub relation: &'o str,
     /// The issuer's name for the person who will act.
     pub person: &'o str,
+    /// What the patient calls them, for the patient's own page.
+    pub name: Option<&'o str>,
     /// Whose record.
     pub patient: &'o str,
     /// The actions that it is narrowed to; all of the relation's, where there are none.
@@ -79,6 +83,7 @@ impl Gate {
             relation: relation.name.clone(),
             issuer: issuer.into(),
             person: order.person.into(),
+            name: order.name.map(Into::into),
             patient: order.patient.into(),
             actions: order.actions.to_vec(),
             granted: by.now,
@@ -247,6 +252,13 @@ fn check_names(order: &Order<'_>, relation: &Relation) -> Result<(), Withheld> {
     if !is_name(order.person) || !is_name(order.patient) {
         return Err(Withheld::Malformed("person and patient are 1 to 255 visible ASCII characters each"));
     }
+    let is_shown =
+        |name: &str| (1..=MOST_SHOWN).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if !order.name.is_none_or(is_shown) {
+        return Err(Withheld::Malformed(
+            "the name for the patient's page is 1 to 100 characters on one line",
+        ));
+    }
     let fit = order.actions.iter().all(|action| is_name(action) && relation.covers(action));
     if order.actions.len() > MOST_ACTIONS || !fit {
         return Err(Withheld::Malformed("the relation is not good for one of the actions"));
@@ -297,7 +309,15 @@ mod tests {
     }
 
     fn order() -> Order<'static> {
-        Order { relation: "parent", person: "mia", patient: "p1", actions: &[], until: None, born: None }
+        Order {
+            relation: "parent",
+            person: "mia",
+            name: None,
+            patient: "p1",
+            actions: &[],
+            until: None,
+            born: None,
+        }
     }
 
     #[test]
@@ -329,6 +349,11 @@ mod tests {
         for name in ["", "a b", "é", &"x".repeat(256)] {
             assert!(check_names(&Order { person: name, ..order() }, &relation).is_err(), "{name}");
             assert!(check_names(&Order { patient: name, ..order() }, &relation).is_err(), "{name}");
+        }
+        for (name, is_good) in [("Mia Müller", true), ("", false), ("a\nb", false), (&"x".repeat(101), false)]
+        {
+            let named = Order { name: Some(name), ..order() };
+            assert_eq!(check_names(&named, &relation).is_ok(), is_good, "{name}");
         }
     }
 }

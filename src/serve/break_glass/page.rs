@@ -31,7 +31,11 @@ struct Form {
 }
 
 /// The sessions, where it is a person who asks: in a browser, at a host where people sign in.
-pub(super) fn wanted(context: &Context, session: &Session, facts: &Facts) -> Option<Arc<dyn Sessions>> {
+pub(in crate::serve) fn wanted(
+    context: &Context,
+    session: &Session,
+    facts: &Facts,
+) -> Option<Arc<dyn Sessions>> {
     let sessions = context.live.generation.sessions.as_ref()?;
     let is_form = media(&session.req_header().headers).is_some_and(|media| media.starts_with(FORM));
     let is_person = matches!(facts.presented, Presented::Nothing | Presented::Session(_))
@@ -159,7 +163,7 @@ impl Gateway {
         }
     }
 
-    fn refusal_page(
+    pub(in crate::serve) fn refusal_page(
         &self,
         context: &Context,
         denial: &Denial,

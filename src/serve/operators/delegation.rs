@@ -27,6 +27,8 @@ struct Granting {
     token: String,
     relation: String,
     person: String,
+    /// What the patient calls them.
+    name: Option<String>,
     patient: String,
     #[serde(default)]
     actions: Vec<Box<str>>,
@@ -93,6 +95,7 @@ impl Operators {
         let order = Order {
             relation: &granting.relation,
             person: &granting.person,
+            name: granting.name.as_deref(),
             patient: &granting.patient,
             actions: &granting.actions,
             until: granting.until.map(jiff::Timestamp::as_second),
@@ -124,6 +127,7 @@ impl Operators {
             let mut one = of_grant(&grant, now);
             if let Value::Object(members) = &mut one {
                 members.remove("patient");
+                members.remove("name");
                 members.insert("over".to_owned(), is_over.into());
             }
             told.push(one);
@@ -176,7 +180,7 @@ impl Operators {
 
 fn of_grant(grant: &Grant, now: i64) -> Value {
     json!({
-        "id": grant.id, "relation": grant.relation, "issuer": grant.issuer, "person": grant.person,
+        "id": grant.id, "relation": grant.relation, "issuer": grant.issuer, "person": grant.person, "name": grant.name,
         "patient": grant.patient, "actions": grant.actions, "granted": moment(grant.granted),
         "until": moment(grant.until), "review_due": moment(grant.review_due),
         "overdue": now >= grant.review_due && now < grant.until,

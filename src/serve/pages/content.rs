@@ -3,7 +3,7 @@
 use super::language::Language;
 use super::text::Says;
 use super::words::{Words, words};
-use crate::enforce::sessions::{Choice, Page, Place};
+use crate::enforce::sessions::{ActsForYou, Choice, Page, Place};
 use crate::request::shown::{Shown, ShownValue};
 
 /// What a page holds beside its own words.
@@ -164,6 +164,19 @@ impl<'p> Content<'p> {
                 out: Some(Choice { label: words.no.into(), link: "/".to_owned() }),
                 ..Self::plain(if given.is_some() { Says::BreakGlassAgain } else { Says::BreakGlass }, None)
             },
+            Page::Delegations { people, .. } if people.is_empty() => Self::plain(Says::NobodyActs, Some("/")),
+            Page::Delegations { people, ends } => Self {
+                rows: people.iter().map(|person| Row::of_person(person, words)).collect(),
+                choices: ends,
+                heading: Some(words.end_access),
+                ..Self::plain(Says::Delegations, None)
+            },
+            Page::EndDelegation { name, action, back } => Self {
+                label: Some(name),
+                is_form: true,
+                out: Some(Choice { label: words.no.into(), link: (*back).to_owned() }),
+                ..Self::plain(Says::EndDelegation, Some(action))
+            },
             Page::BreakGlassProof(link) => Self::plain(Says::BreakGlassProof, Some(link)),
             Page::BreakGlassSuspended(back) => Self::plain(Says::BreakGlassSuspended, Some(back)),
             Page::BreakGlassDrill(back) => Self::plain(Says::BreakGlassDrill, Some(back)),
@@ -198,6 +211,12 @@ fn notes(account: Option<&str>, shown: &[Shown], words: &Words) -> Vec<String> {
 }
 
 impl Row {
+    fn of_person(person: &ActsForYou, words: &Words) -> Self {
+        let text = if person.waits { words.waits } else { words.acts_until };
+        let value = text.replace("{relation}", &person.relation).replace("{date}", &person.until);
+        Self { name: person.name.to_string(), value, is_remark: person.waits }
+    }
+
     fn new(row: &Shown, words: &Words) -> Option<Self> {
         let (value, is_remark) = match &row.value {
             ShownValue::Text(text) if text.is_empty() => (words.empty.to_owned(), true),

@@ -1,7 +1,7 @@
 //! The pages as they are sent.
 
 use super::*;
-use crate::enforce::sessions::GlassGiven;
+use crate::enforce::sessions::{ActsForYou, GlassGiven};
 use crate::request::shown::{Shown, ShownValue};
 
 fn pages() -> Pages {
@@ -95,6 +95,22 @@ fn break_glass() -> Vec<Page> {
     ]
 }
 
+/// A patient's page about those who act for them, the same.
+fn delegations() -> Vec<Page> {
+    let person = |waits| ActsForYou {
+        name: EVIL.into(),
+        relation: "caregiver".into(),
+        until: "2027-03-01".to_owned(),
+        waits,
+    };
+    let ends = vec![Choice { label: EVIL.into(), link: EVIL.to_owned() }; 2];
+    vec![
+        Page::Delegations { people: Vec::new(), ends: Vec::new() },
+        Page::Delegations { people: vec![person(false), person(true)], ends },
+        Page::EndDelegation { name: EVIL.into(), action: EVIL.to_owned(), back: "/_wardgate/delegations" },
+    ]
+}
+
 fn english(page: &Page) -> Rendered {
     pages().page(page, None, Uuid::nil())
 }
@@ -161,6 +177,19 @@ fn the_way_through_the_glass_says_what_it_takes_and_keeps_what_was_written() {
     assert_eq!((count(first, "write a little more"), count(again, "write a little more")), (0, 1));
     assert_eq!((count(first, " selected>"), count(again, " selected>")), (0, 1));
     assert!(again.html.contains("alert(1)&#60;/script&#62;</textarea>"), "{}", again.html);
+}
+
+#[test]
+fn a_patient_sees_who_acts_for_them_and_is_asked_before_it_ends() {
+    let pages = delegations().into_iter().map(|page| english(&page)).collect::<Vec<_>>();
+    assert_eq!(pages.iter().map(|page| page.status).collect::<Vec<_>>(), [200; 3]);
+    assert_eq!((count(&pages[0], "<form"), count(&pages[0], "<dl>")), (0, 0));
+    assert_eq!(
+        (count(&pages[1], "<dt>"), count(&pages[1], "until 2027-03-01"), count(&pages[1], "stopped until")),
+        (2, 1, 1)
+    );
+    assert_eq!((count(&pages[1], "<form"), count(&pages[1], "<li>")), (0, 2));
+    assert_eq!((count(&pages[2], "<form"), count(&pages[2], "No, go back")), (1, 1));
 }
 
 #[test]
@@ -234,6 +263,7 @@ fn every_page_is_whole_in_every_language_and_runs_nothing() {
     ];
     all.extend(step_up());
     all.extend(break_glass());
+    all.extend(delegations());
     for (accepts, tag) in [(Some("es-MX,es;q=0.9,en;q=0.8"), "es"), (Some("de"), "en"), (None, "en")] {
         for page in &all {
             let Rendered { html, content_policy, language, .. } = pages().page(page, accepts, Uuid::nil());

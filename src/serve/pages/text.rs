@@ -1,5 +1,7 @@
 //! What the pages say, in plain words, in each language.
 
+mod care;
+
 use super::language::Language::{self, English, Spanish};
 
 /// What a page is about.
@@ -38,6 +40,9 @@ pub enum Says {
     BreakGlassProof,
     BreakGlassSuspended,
     BreakGlassDrill,
+    Delegations,
+    NobodyActs,
+    EndDelegation,
 }
 
 /// A page's words.
@@ -56,6 +61,7 @@ impl Says {
             Self::Chooser | Self::ConfirmSignOut | Self::SignedOut => 200,
             Self::Confirm | Self::Waiting | Self::Asked | Self::Proven | Self::Sent => 200,
             Self::BreakGlass | Self::BreakGlassDrill => 200,
+            Self::Delegations | Self::NobodyActs | Self::EndDelegation => 200,
             Self::BreakGlassAgain => 400,
             Self::BreakGlassProof => 401,
             Self::BreakGlassSuspended => 403,
@@ -74,44 +80,20 @@ impl Says {
     /// The words. There is no catch-all, so that no page lacks a language.
     pub const fn text(self, language: Language) -> Text {
         let (title, body, action) = match (self, language) {
-            (Self::BreakGlass | Self::BreakGlassAgain, English) => (
-                "Open this record in an emergency?",
-                "You have no access to it. If you open it now, that is recorded under your name, an alarm is raised, and somebody else reviews it.",
-                "Open the record",
-            ),
-            (Self::BreakGlass | Self::BreakGlassAgain, Spanish) => (
-                "¿Abrir este expediente en una emergencia?",
-                "No tiene acceso a él. Si lo abre ahora, queda registrado a su nombre, se da un aviso y otra persona lo revisa.",
-                "Abrir el expediente",
-            ),
-            (Self::BreakGlassProof, English) => (
-                "First confirm that it is you",
-                "Sign in again to open a record in an emergency. After that you come back to the page that you wanted.",
-                "Sign in again",
-            ),
-            (Self::BreakGlassProof, Spanish) => (
-                "Primero confirme que es usted",
-                "Inicie sesión de nuevo para abrir un expediente en una emergencia. Después vuelve a la página que quería.",
-                "Volver a iniciar sesión",
-            ),
-            (Self::BreakGlassSuspended, English) => (
-                "You can't open records in an emergency at the moment",
-                "You have done so before, and nobody has reviewed that in time. Ask whoever reviews it, or somebody who may open the record.",
-                "Go back",
-            ),
-            (Self::BreakGlassSuspended, Spanish) => (
-                "De momento no puede abrir expedientes en una emergencia",
-                "Ya lo hizo antes y nadie lo ha revisado a tiempo. Pregunte a quien lo revisa, o a alguien que pueda abrir el expediente.",
-                "Volver",
-            ),
-            (Self::BreakGlassDrill, English) => (
-                "This was a drill",
-                "All of it happened as in an emergency, and nothing was opened.",
-                "Go back",
-            ),
-            (Self::BreakGlassDrill, Spanish) => {
-                ("Esto fue un simulacro", "Todo pasó como en una emergencia, y no se abrió nada.", "Volver")
-            }
+            (Self::BreakGlass | Self::BreakGlassAgain, English) => care::BREAK_GLASS_EN,
+            (Self::BreakGlass | Self::BreakGlassAgain, Spanish) => care::BREAK_GLASS_ES,
+            (Self::Delegations, English) => care::DELEGATIONS_EN,
+            (Self::Delegations, Spanish) => care::DELEGATIONS_ES,
+            (Self::NobodyActs, English) => care::NOBODY_ACTS_EN,
+            (Self::NobodyActs, Spanish) => care::NOBODY_ACTS_ES,
+            (Self::EndDelegation, English) => care::END_DELEGATION_EN,
+            (Self::EndDelegation, Spanish) => care::END_DELEGATION_ES,
+            (Self::BreakGlassProof, English) => care::BREAK_GLASS_PROOF_EN,
+            (Self::BreakGlassProof, Spanish) => care::BREAK_GLASS_PROOF_ES,
+            (Self::BreakGlassSuspended, English) => care::BREAK_GLASS_SUSPENDED_EN,
+            (Self::BreakGlassSuspended, Spanish) => care::BREAK_GLASS_SUSPENDED_ES,
+            (Self::BreakGlassDrill, English) => care::BREAK_GLASS_DRILL_EN,
+            (Self::BreakGlassDrill, Spanish) => care::BREAK_GLASS_DRILL_ES,
             (Self::Chooser, English) => {
                 ("How do you want to sign in?", "Choose the account that you use here.", "")
             }

@@ -46,6 +46,12 @@ pub struct Words {
     pub hint: &'static str,
     /// What was given is not enough.
     pub incomplete: &'static str,
+    /// Above the ways to end what somebody may do for a patient.
+    pub end_access: &'static str,
+    /// How long somebody may; `{relation}` and `{date}`.
+    pub acts_until: &'static str,
+    /// Somebody may again once it was looked at.
+    pub waits: &'static str,
     /// What stands between a whole number and its tenths.
     pub decimal: char,
 }
@@ -75,6 +81,9 @@ pub const fn words(language: Language) -> &'static Words {
             own_words: "Why, in your own words",
             hint: "At least {count} characters. Only the person who reviews it reads this.",
             incomplete: "Please choose a reason, and write a little more.",
+            end_access: "End the access of",
+            acts_until: "{relation}, until {date}",
+            waits: "{relation}, stopped until the clinic has looked at it again",
             decimal: '.',
         },
         Spanish => &Words {
@@ -99,6 +108,9 @@ pub const fn words(language: Language) -> &'static Words {
             own_words: "Por qué, con sus propias palabras",
             hint: "Al menos {count} caracteres. Solo lo lee la persona que lo revisa.",
             incomplete: "Elija un motivo y escriba un poco más.",
+            end_access: "Terminar el acceso de",
+            acts_until: "{relation}, hasta {date}",
+            waits: "{relation}, detenido hasta que la clínica lo revise de nuevo",
             decimal: ',',
         },
     }

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod break_glass;
+mod delegation;
 mod pages;
 mod pages_host;
 mod people;
