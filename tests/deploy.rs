@@ -44,6 +44,11 @@ fn the_unit_the_compose_file_and_the_image_hold_to_what_they_promise() {
 }
 
 #[test]
+fn what_meshes_and_gateways_of_kubernetes_are_given_is_sound() {
+    judged_by("meshes.py");
+}
+
+#[test]
 fn the_first_steps_run_as_printed() {
     judged_by("first_steps.py");
 }

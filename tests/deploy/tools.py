@@ -10,7 +10,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/wardgate"
-EXTENSIONS = ("cert-manager.io/", "gateway.networking.k8s.io/", "monitoring.coreos.com/")
+EXTENSIONS = ("cert-manager.io/", "gateway.networking.k8s.io/", "networking.istio.io/", "monitoring.coreos.com/")
 
 
 def run(*command, **options):

@@ -5,6 +5,7 @@
 mod addresses;
 mod backend;
 mod certificates;
+mod envoy;
 mod files;
 mod findings;
 mod reach;
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// An address at which others reach this pod, beside those of its network interfaces. Can be given more than once.
     #[arg(long, value_name = "IP")]
     pod_address: Vec<IpAddr>,
+    /// The configuration of an Envoy that asks this gateway. Can be given more than once.
+    #[arg(long, value_name = "FILE")]
+    envoy: Vec<PathBuf>,
 }
 
 /// How findings look.
@@ -116,6 +120,8 @@ async fn look(arguments: &Arguments, compiled: &Arc<Compiled>, told: &mut Told) 
     let now = jiff::Timestamp::now().as_second();
     told.add(aside("certificate", move || certificates::look(&of_files.settings, now)).await);
     told.add(vec![open_files(settings)]);
+    let files = arguments.envoy.clone();
+    told.add(aside("envoy", move || files.iter().flat_map(|file| envoy::look(file)).collect()).await);
     told.begin("backends");
     let around = backend::Around::new(addresses::own(), &arguments.pod_address, settings);
     told.add(

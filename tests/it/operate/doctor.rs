@@ -153,6 +153,22 @@ fn an_application_that_answers_around_the_gateway_is_a_failure() {
 }
 
 #[test]
+fn an_envoy_that_lets_pass_what_nobody_judged_is_a_failure() {
+    let patient = Patient::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/envoy/ext-authz-grpc.yaml");
+    let text = std::fs::read_to_string(shipped).expect("shipped");
+    patient.file("sound.yaml", &text, 0o644);
+    patient.file("open.yaml", &text.replace("failure_mode_allow: false", "failure_mode_allow: true"), 0o644);
+    let path = |name: &str| patient.dir.path().join(name).display().to_string();
+    let said = patient.said(&["--envoy", &path("sound.yaml")], "ok", "envoy");
+    assert!(said.contains("sound.yaml"), "{said}");
+    let both = [path("sound.yaml"), path("open.yaml")];
+    let said = patient.said(&["--envoy", &both[0], "--envoy", &both[1]], "failure", "envoy");
+    assert!(said.contains("open.yaml") && said.contains("failure_mode_allow"), "{said}");
+    assert!(patient.said(&["--envoy", "/nowhere"], "failure", "envoy").contains("can't be read"));
+}
+
+#[test]
 fn a_dead_application_and_a_dead_sink_are_failures() {
     let mut patient = Patient::new();
     let dead = free_address();
