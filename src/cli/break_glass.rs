@@ -37,6 +37,21 @@ pub enum Command {
         #[arg(long, value_enum)]
         finding: Finding,
     },
+    /// Make codes for when the issuer can't be reached, one a line. They are not shown again.
+    Codes {
+        /// The right, which has `offline_codes: true`.
+        #[arg(long, value_name = "NAME")]
+        right: String,
+        /// How many.
+        #[arg(long, default_value_t = 10)]
+        count: u32,
+        /// For how many days they are good.
+        #[arg(long, default_value_t = 90)]
+        days: u32,
+        /// The gateway's socket: `operators.address` of its configuration, without `unix:`.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
     /// Close what is open before its time, at every gateway.
     End {
         #[command(flatten)]
@@ -95,6 +110,11 @@ fn answer(command: &Command) -> Result<Vec<Value>, String> {
             let order =
                 json!({ "id": id, "token": operators::token(&reviewer.token_file)?, "finding": finding });
             operators::ask(socket, "break-glass/review", &order).map(one)
+        }
+        Command::Codes { right, count, days, socket } => {
+            let order = json!({ "right": right, "count": count, "days": days });
+            let told = operators::ask(socket, "break-glass/codes", &order)?;
+            Ok(told.get("codes").and_then(Value::as_array).cloned().unwrap_or_default())
         }
         Command::End { one: One { id, socket } } => {
             operators::ask(socket, "break-glass/end", &json!({ "id": id })).map(one)

@@ -39,12 +39,15 @@ pub fn ask(socket: &Path, what: &str, order: &Value) -> Result<Value, String> {
     Err(told.get("error").and_then(Value::as_str).unwrap_or("the gateway refused").to_owned())
 }
 
-/// Prints what the gateway told, one a line, or why it did not.
+/// Prints what the gateway told, one a line and text as it stands, or why it did not.
 pub fn print(answer: Result<Vec<Value>, String>) -> ExitCode {
     match answer {
         Ok(lines) => {
             for line in lines {
-                println!("{line}");
+                match line {
+                    Value::String(text) => println!("{text}"),
+                    line => println!("{line}"),
+                }
             }
             ExitCode::SUCCESS
         }

@@ -17,7 +17,7 @@ maps! {
         drill: Spanned<bool>,
     }
     /// What must be shown and given first.
-    GlassRequire { assurance: Text, max_age: Text, reason_codes: Texts, text_min: Text, }
+    GlassRequire { assurance: Text, max_age: Text, reason_codes: Texts, text_min: Text, offline_codes: Spanned<bool>, }
     /// What that gives.
     GlassGrant { ttl: Text, most_per_day: Text, }
     /// Who looks at it afterwards.

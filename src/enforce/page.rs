@@ -1,5 +1,6 @@
 //! What the gateway's own pages say, before it has words or looks.
 
+use super::break_glass::Form;
 use crate::request::shown::Shown;
 
 /// One who can be chosen to sign in at.
@@ -22,15 +23,6 @@ pub struct ActsForYou {
     pub until: String,
     /// Whether it waits for somebody to look at it.
     pub waits: bool,
-}
-
-/// What somebody has filled in who wants to break the glass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GlassGiven {
-    /// The reason.
-    pub code: String,
-    /// Their own words.
-    pub text: String,
 }
 
 /// What a page says.
@@ -128,18 +120,7 @@ pub enum Page {
         others: Vec<Choice>,
     },
     /// Why do you want to open this record?
-    BreakGlass {
-        /// Path and query of the page that was refused.
-        to: String,
-        /// Where the form posts to.
-        action: &'static str,
-        /// The reasons that can be given.
-        codes: Vec<Box<str>>,
-        /// The fewest characters of the reason in one's own words.
-        text_min: usize,
-        /// What was given before, where that was not enough.
-        given: Option<GlassGiven>,
-    },
+    BreakGlass(Form),
     /// A fresh proof is needed before; where to sign in again.
     BreakGlassProof(String),
     /// Earlier uses were not reviewed in time; where to go back.

@@ -26,6 +26,10 @@ pub trait Identities: Send + Sync {
     ///
     /// Never waits longer than its own configured limits; an outage is [`Identity::Unavailable`].
     async fn identify(&self, token: &Token, now: i64) -> Identified;
+
+    /// Asks the issuer at this position for its keys, now, and says whether it answered. One whose keys are not asked for
+    /// counts as one that did.
+    async fn can_be_asked(&self, issuer: usize) -> bool;
 }
 
 /// An identity, and how fresh the keys behind it were.

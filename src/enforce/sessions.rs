@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value};
 
-pub use super::page::{ActsForYou, Choice, GlassGiven, Page};
+pub use super::page::{ActsForYou, Choice, Page};
 pub use super::place::{DELEGATIONS, OWN_PATH, Place, is_own_path};
 use super::ports::Identified;
 use super::step_up::{Again, Challenged, Offered, Taken};

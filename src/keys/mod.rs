@@ -203,6 +203,13 @@ impl Identities for Verifier {
         self.misses.inc();
         self.find_out(token.as_str(), digest, now).await
     }
+
+    async fn can_be_asked(&self, issuer: usize) -> bool {
+        match self.issuers.get(issuer).map(|issuer| &issuer.proof) {
+            Some(Proof::Signature(Keys::Fetched(keys))) => keys.answers().await,
+            _ => true,
+        }
+    }
 }
 
 fn refused(fault: TokenFault) -> Identified {

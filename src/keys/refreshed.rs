@@ -147,6 +147,12 @@ impl<F: Fetch> Refreshed<F> {
         }
     }
 
+    /// Fetches now, or waits for the fetch that runs, and says whether the last one succeeded.
+    pub async fn answers(self: &Arc<Self>) -> bool {
+        self.wait_for(Reason::Schedule).await;
+        self.fetching().failures == 0
+    }
+
     /// Fetches at once and then every `refresh`, or up to a tenth sooner, for ever. What was taken over from the
     /// version of the configuration before is only fetched when it is due.
     pub async fn keep_fresh(self: Arc<Self>) {

@@ -42,6 +42,8 @@ pub struct BreakGlass {
     pub assurance: Level,
     /// The oldest authentication that will do then, in seconds.
     pub max_age: i64,
+    /// Whether codes that were handed out stand in for that proof where the issuer can't be reached.
+    pub offline_codes: bool,
     /// The reasons that can be given.
     pub reason_codes: Vec<Box<str>>,
     /// The fewest characters of the reason in one's own words.

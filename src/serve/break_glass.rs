@@ -55,6 +55,8 @@ struct Order {
     code: String,
     /// Why, in the person's own words.
     text: String,
+    /// A code that was handed out for when the issuer can't be reached.
+    offline_code: Option<String>,
 }
 
 /// A request without a body.
@@ -143,7 +145,8 @@ impl Gateway {
         facts: &Facts,
         order: &Order,
     ) -> pingora::Result<Reply> {
-        let asked = Asked { code: &order.code, text: &order.text };
+        let offline_code = order.offline_code.as_deref();
+        let asked = Asked { code: &order.code, text: &order.text, offline_code };
         let method = order.method.as_deref().unwrap_or("GET");
         match self.before(session, context, facts, (method, &order.target), Some(asked)).await {
             Broken::Open(opened) => Reply::glass_broken(context.id, &opened),

@@ -238,7 +238,7 @@ impl Metrics {
             ),
             break_glass: counters(
                 "wardgate_break_glass_total",
-                "What became of rights to break the glass: opened, used, refused, ended, reviewed, overdue, suspended.",
+                "What became of rights to break the glass: opened, used, refused, ended, reviewed, overdue, suspended, codes_issued, code_used.",
                 &["right", "what"],
             ),
             delegations: counters(

@@ -10,9 +10,10 @@ pub struct BreakGlassEvent<'e> {
     /// The id of the request in which it happened; absent where there was none.
     #[serde(skip_serializing_if = "Uuid::is_nil")]
     pub decision: Uuid,
-    /// `opened`, `used`, `ended`, `shown`, `reviewed`, `overdue`, `suspended` or `restored`.
+    /// `opened`, `used`, `ended`, `shown`, `reviewed`, `overdue`, `suspended`, `restored` or `codes_issued`.
     pub what: &'static str,
-    /// By what it is known.
+    /// By what it is known; empty, and not recorded, where it is about no opening.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub glass: &'e str,
     /// The right's name.
     pub right: &'e str,
@@ -31,7 +32,7 @@ pub struct BreakGlassEvent<'e> {
     /// Until when it is open, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// What the review found, or why it ended.
+    /// What the review found, why it ended, what stood in for a proof, or how many codes were issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<&'e str>,
     /// The pseudonym of whoever reviewed it.

@@ -155,6 +155,7 @@ impl Record {
                 if is("what", "ended")
                     || is("what", "reviewed")
                     || is("what", "shown")
+                    || is("what", "codes_issued")
                     || is("what", "restored") =>
             {
                 Weight::Notable
@@ -194,6 +195,7 @@ impl Record {
                 Some("shown") => "Broken glass looked at",
                 Some("overdue") => "Broken glass not reviewed in time",
                 Some("suspended") => "Right to break the glass suspended",
+                Some("codes_issued") => "Codes to break the glass issued",
                 _ => "Right to break the glass restored",
             },
             "delegation" => match self.text("what") {

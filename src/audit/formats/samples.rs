@@ -1,38 +1,20 @@
 //! A record of every kind, with everything said that one can say; the outside checkers' input.
 
+mod lines;
+
 use std::sync::LazyLock;
 
 use uuid::Uuid;
 
+pub(super) use self::lines::Lines;
 use super::Record;
 use crate::audit::event::{
     BreakGlassEvent, DecisionEvent, DelegationEvent, DetectionEvent, Event, OutcomeEvent, OutcomeResult,
     PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, Quarantined, RetiredEvent,
-    RevocationEvent, SegmentEvent, SessionEvent, SharedSignalEvent, VERSION,
+    RevocationEvent, SegmentEvent, SessionEvent, SharedSignalEvent,
 };
 use crate::audit::pseudonym::Kind;
-use crate::audit::{frame, json};
 use crate::decision::input::DecisionInput;
-
-/// The lines as the journal writes them; the first is number 1.
-pub(super) struct Lines {
-    pub(super) lines: Vec<Vec<u8>>,
-}
-
-impl Lines {
-    fn add(&mut self, event: &Event<'_>) -> u64 {
-        let sequence = self.lines.len() as u64 + 1;
-        let head = format!(
-            r#"{{"seq":{sequence},"origin":"0198c2f14cf07c31","time":"2026-11-22T10:15:00.123456Z","v":{VERSION},"#
-        );
-        let mut line = Vec::new();
-        json::write(event, &mut line).expect("writable");
-        line.splice(..1, head.into_bytes());
-        frame::close(&mut line, 0);
-        self.lines.push(line);
-        sequence
-    }
-}
 
 static METHODS: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["pwd".into(), "otp".into()]);
 static ROLES: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["physician".into(), "ward-7".into()]);
@@ -269,6 +251,14 @@ fn of_the_gateway(lines: &mut Lines) {
             by: Some("s_0b7e"),
             uid: Some(1000),
             ..DelegationEvent::default()
+        }),
+        Event::BreakGlass(BreakGlassEvent {
+            what: "codes_issued",
+            right: "treatment",
+            until: Some(1_795_342_500),
+            result: Some("10"),
+            uid: Some(0),
+            ..BreakGlassEvent::default()
         }),
         Event::PseudonymLookup(PseudonymLookupEvent {
             uid: 1000,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_saphyr::Spanned;
+
 use super::assurance;
 use super::issuers::{self, Issuer};
 use super::matching::Matched;
@@ -10,7 +12,7 @@ use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{BreakGlass as Schema, File, Given, Route, Text, Texts};
-use crate::config::settings::{StateSettings, StoreSettings};
+use crate::config::settings::{KeySource, StateSettings, StoreSettings};
 use crate::config::values::{self, Names, seconds};
 use crate::identity::assurance::Levels;
 use crate::policy::break_glass::{BreakGlass, Override};
@@ -44,7 +46,7 @@ pub(super) fn compile(
 
 fn right(
     (name, schema): (&Text, &Schema),
-    issuers: &[Issuer],
+    all: &[Issuer],
     levels: &Levels,
     report: &mut Report<'_>,
 ) -> BreakGlass {
@@ -64,18 +66,20 @@ fn right(
         let message = format!("`{}` is a drill: all of it happens, and nothing opens", name.value);
         report.add(Code::BreakGlassDrill, given, message, "take `drill` out when it is over");
     }
+    let issuer = issuers::of_people(
+        (place, &schema.issuer),
+        all,
+        (
+            Code::BreakGlassRight,
+            "the right does not say whose roles they are, and there is not exactly one issuer",
+            "machines break no glass, and this issuer vouches for services only",
+        ),
+        report,
+    );
     BreakGlass {
         name: name.value.as_str().into(),
-        issuer: issuers::of_people(
-            (place, &schema.issuer),
-            issuers,
-            (
-                Code::BreakGlassRight,
-                "the right does not say whose roles they are, and there is not exactly one issuer",
-                "machines break no glass, and this issuer vouches for services only",
-            ),
-            report,
-        ),
+        issuer,
+        offline_codes: offline_codes(&require.offline_codes, all.get(issuer), report),
         roles: needed(&schema.roles, ("roles", "[hospitalist]"), place, report),
         overrides: overrides(&schema.overrides, report),
         writes: values::choice(report, &schema.access, &[("read", false), ("write", true)], false),
@@ -125,6 +129,20 @@ fn max_age(given: &Given<Text>, report: &mut Report<'_>) -> i64 {
         report.add(Code::BadQuantity, text, message, "write at most `1h`; `5m` is usual");
     }
     age
+}
+
+/// Codes in the place of a proof: where it can be told that there is none to be had.
+fn offline_codes(given: &Given<Spanned<bool>>, issuer: Option<&Issuer>, report: &mut Report<'_>) -> bool {
+    let Some(given) = given.as_ref().filter(|given| given.value) else { return false };
+    let is_asked = issuer
+        .is_none_or(|issuer| matches!(issuer.settings.source, KeySource::Address(_) | KeySource::Discovery));
+    if !is_asked {
+        let message = "codes count where the issuer can't be reached, and this one is not asked for its keys";
+        let help =
+            "take `offline_codes` out, or let the issuer's keys come from the issuer (`jwks: { url: … }`)";
+        report.add(Code::BreakGlassRight, given, message, help);
+    }
+    true
 }
 
 fn overrides(given: &Given<Texts>, report: &mut Report<'_>) -> Vec<Override> {

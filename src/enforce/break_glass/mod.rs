@@ -3,13 +3,16 @@
 //! [`open`] gives a grant, which the decision takes as evidence from then on; [`queue`] keeps what somebody else has to
 //! look at afterwards, and [`review`] is that look. All of it lies sealed in the state store.
 
+mod asked;
+mod codes;
 mod grants;
 mod open;
 mod overdue;
 mod queue;
 mod review;
 
-pub use open::{Asked, Broken};
+pub use asked::{Asked, Form, Given, Wanted};
+pub use open::Broken;
 pub use queue::{Case, Entry};
 pub use review::Finding;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::asked::{Asked, Wanted};
+use super::codes::Spent;
 use super::queue::{Case, Entry};
 use crate::audit::event::{BreakGlassEvent, Event};
 use crate::audit::pseudonym::Kind;
@@ -23,15 +25,6 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// How long after its review was due the patient and the words are kept that nobody has looked at.
 const CASE_KEPT_AFTER: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// Why somebody wants to break the glass.
-#[derive(Clone, Copy)]
-pub struct Asked<'a> {
-    /// One of the right's codes.
-    pub code: &'a str,
-    /// In their own words.
-    pub text: &'a str,
-}
-
 /// What came of it.
 #[derive(Debug)]
 pub enum Broken {
@@ -40,7 +33,7 @@ pub enum Broken {
     /// Stronger or more recent proof is needed first.
     Challenged(Challenge),
     /// Nothing was ordered yet: this is what has to be given.
-    Offered(Offer),
+    Offered(Wanted),
     /// It is refused.
     Refused(Denial),
 }
@@ -83,7 +76,7 @@ impl Gate {
         let question = Question { policy, route, facts, forms_may_override };
         let (decision, findings, evidence) = self.decide(generation, &question, arrival, body).await;
         let context = Context { arrival, question, findings: &findings, evidence: &evidence };
-        let broken = self.open(&context, decision, asked).await;
+        let broken = self.open(generation, &context, decision, asked).await;
         let (verdict, reason) = match &broken {
             Broken::Open(_) | Broken::Offered(_) => return broken,
             Broken::Challenged(challenge) => ("challenge", challenge.reason),
@@ -97,7 +90,13 @@ impl Gate {
         broken
     }
 
-    async fn open(&self, context: &Context<'_>, decision: Decision, asked: Option<Asked<'_>>) -> Broken {
+    async fn open(
+        &self,
+        generation: &Generation,
+        context: &Context<'_>,
+        decision: Decision,
+        asked: Option<Asked<'_>>,
+    ) -> Broken {
         let Context { arrival, question, findings, evidence } = context;
         match decision {
             Decision::Permit(_) => return Reason::BreakGlassNotNeeded.into(),
@@ -111,14 +110,20 @@ impl Gate {
         let (Some(right), Some((subject, patient))) = (right, who(evidence, findings)) else {
             return Reason::BreakGlassMalformed.into();
         };
+        let mut needs_code = false;
         if let Some(challenge) = unproven(question, right, subject, arrival.now) {
-            return Broken::Challenged(challenge);
+            // Where a proof can be had, nothing stands in for it.
+            if !right.offline_codes || generation.identities.can_be_asked(right.issuer).await {
+                return Broken::Challenged(challenge);
+            }
+            needs_code = true;
+            if asked.is_some_and(|asked| asked.offline_code.is_none()) {
+                return Broken::Challenged(challenge);
+            }
         }
         let Some(asked) = asked else {
-            return Broken::Offered(Offer {
-                reason_codes: right.reason_codes.clone(),
-                text_min: right.text_min,
-            });
+            let offer = Offer { reason_codes: right.reason_codes.clone(), text_min: right.text_min };
+            return Broken::Offered(Wanted { offer, needs_code });
         };
         let text = asked.text.trim();
         let length = text.chars().count();
@@ -128,6 +133,13 @@ impl Gate {
         }
         if let Err(denial) = self.may_open(right, subject, arrival.now).await {
             return Broken::Refused(denial);
+        }
+        if needs_code {
+            match self.spend_code(right, asked.offline_code.unwrap_or_default(), arrival.now).await {
+                Spent::Done => {}
+                Spent::Refused => return Reason::BreakGlassMalformed.into(),
+                Spent::Unknown => return Reason::StoreUnavailable.into(),
+            }
         }
         let Some(id) = self.take_number("break-glass", arrival.now).await else {
             return Reason::StoreUnavailable.into();
@@ -153,6 +165,7 @@ impl Gate {
             until: opened.until,
             due: arrival.now.saturating_add(seconds(right.review_within)),
             drill: right.drill,
+            offline_code: needs_code,
         };
         self.put_in_force(context, right, (opened, entry), text).await
     }
@@ -183,7 +196,12 @@ impl Gate {
                 ..BreakGlassEvent::default()
             })
         };
-        if self.journal.append(&event("opened", None), Durability::Synced).await.is_err() {
+        if self
+            .journal
+            .append(&event("opened", entry.offline_code.then_some("offline_code")), Durability::Synced)
+            .await
+            .is_err()
+        {
             return Reason::AuditUnavailable.into();
         }
         let case = Case { patient: opened.patient.clone(), text: text.into() };

@@ -32,6 +32,9 @@ pub struct Entry {
     /// Whether it was a drill.
     #[serde(default)]
     pub drill: bool,
+    /// Whether a code stood in for the proof.
+    #[serde(default)]
+    pub offline_code: bool,
 }
 
 /// Whose record was opened, and why in the person's own words. Gone once it was reviewed.

@@ -11,10 +11,10 @@ use super::super::own::{accepts, encoded};
 use super::super::proxy::Gateway;
 use super::super::reply::Reply;
 use super::{MOST_BYTES, PATH};
-use crate::decision::{Denial, Offer, Reason};
+use crate::decision::{Denial, Reason};
 use crate::enforce::BodySource as _;
-use crate::enforce::break_glass::{Asked, Broken};
-use crate::enforce::sessions::{GlassGiven, Page, Place, Sessions};
+use crate::enforce::break_glass::{Asked, Broken, Form, Given, Wanted};
+use crate::enforce::sessions::{Page, Place, Sessions};
 use crate::request::Facts;
 use crate::request::credentials::Presented;
 use crate::request::fetch::From;
@@ -24,10 +24,11 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What was filled in.
 #[derive(Clone, Default)]
-struct Form {
+struct FilledIn {
     to: String,
     code: String,
     text: String,
+    offline_code: Option<String>,
 }
 
 /// The sessions, where it is a person who asks: in a browser, at a host where people sign in.
@@ -79,14 +80,14 @@ impl Gateway {
         session: &mut Session,
         context: &mut Context,
         facts: &Facts,
-    ) -> Result<(Form, bool), Reason> {
+    ) -> Result<(FilledIn, bool), Reason> {
         if facts.method == Method::GET {
             if !intake::drain(session, Some(facts), None).await {
                 session.set_keepalive(None);
             }
             let to = facts.target.query_once("to").filter(|to| is_of_this_host(to));
             let to = to.ok_or(Reason::BreakGlassMalformed)?.into_owned();
-            return Ok((Form { to, ..Form::default() }, false));
+            return Ok((FilledIn { to, ..FilledIn::default() }, false));
         }
         let collected = SessionBody::new(session).collect(MOST_BYTES).await;
         if let Some(running) = &mut context.running {
@@ -100,12 +101,13 @@ impl Gateway {
         if facts.fetch.from != From::Own {
             return Err(Reason::CrossSite);
         }
-        let mut form = Form::default();
+        let mut form = FilledIn::default();
         for (name, value) in form_urlencoded::parse(&bytes) {
             let place = match name.as_ref() {
                 "to" => &mut form.to,
                 "code" => &mut form.code,
                 "text" => &mut form.text,
+                "offline_code" => form.offline_code.get_or_insert_default(),
                 _ => return Err(Reason::BreakGlassMalformed),
             };
             if !std::mem::replace(place, value.into_owned()).is_empty() {
@@ -121,7 +123,7 @@ impl Gateway {
         context: &Context,
         facts: &Facts,
         (sessions, headers): (&dyn Sessions, &HeaderMap),
-        (form, is_order): (Form, bool),
+        (form, is_order): (FilledIn, bool),
     ) -> pingora::Result<Reply> {
         let (id, to) = (context.id, form.to.as_str());
         let page = |page: Page| Reply::page(id, context.live.pages.page(&page, accepts(headers), id));
@@ -130,18 +132,14 @@ impl Gateway {
         {
             return Reply::go_to(id, &link);
         }
-        let asked = Asked { code: &form.code, text: &form.text };
-        let ask = |Offer { reason_codes, text_min }: Offer, given| Page::BreakGlass {
-            to: to.to_owned(),
-            action: PATH,
-            codes: reason_codes,
-            text_min,
-            given,
-        };
+        let offline_code = form.offline_code.as_deref();
+        let asked = Asked { code: &form.code, text: &form.text, offline_code };
+        let ask =
+            |wanted: Wanted, given| Page::BreakGlass(Form { to: to.to_owned(), action: PATH, wanted, given });
         match self.before(session, context, facts, ("GET", to), is_order.then_some(asked)).await {
             Broken::Open(opened) if opened.drill => page(Page::BreakGlassDrill("/".to_owned())),
             Broken::Open(_) => Reply::go_to(id, to),
-            Broken::Offered(offer) => page(ask(offer, None)),
+            Broken::Offered(wanted) => page(ask(wanted, None)),
             Broken::Challenged(_) => {
                 let link = format!("{}?change=1&stronger=1&to={}", Place::SignIn.path(), encoded(to));
                 page(Page::BreakGlassProof(link))
@@ -151,9 +149,9 @@ impl Gateway {
                 Reason::BreakGlassSuspended => page(Page::BreakGlassSuspended("/".to_owned())),
                 Reason::BreakGlassMalformed if is_order => {
                     match self.before(session, context, facts, ("GET", to), None).await {
-                        Broken::Offered(offer) => {
-                            let Form { code, text, .. } = form.clone();
-                            page(ask(offer, Some(GlassGiven { code, text })))
+                        Broken::Offered(wanted) => {
+                            let FilledIn { code, text, .. } = form.clone();
+                            page(ask(wanted, Some(Given { code, text })))
                         }
                         _ => self.refusal_page(context, &denial, headers),
                     }

@@ -1,5 +1,7 @@
 //! The review of broken glasses: what waits, what it was about, and what was found.
 
+use std::time::Duration;
+
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -12,6 +14,11 @@ use crate::request::credentials::Token;
 
 /// How far back a list goes, in days.
 const DAYS: i32 = 45;
+
+/// So many codes are made at a time.
+const MOST_CODES: usize = 100;
+/// So many days they are good for at most.
+const MOST_CODE_DAYS: u64 = 366;
 
 /// What the addresses below this begin with.
 pub(super) const BELOW: &str = "/v1/break-glass/";
@@ -50,6 +57,16 @@ struct Review {
     finding: String,
 }
 
+/// Codes for when the issuer can't be reached.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Codes {
+    right: String,
+    count: usize,
+    /// For how many days they are good.
+    days: u64,
+}
+
 impl Operators {
     /// Answers a call below [`BELOW`].
     pub(super) async fn broken_glass(&self, what: &str, request: Request<Incoming>, uid: u32) -> Answer {
@@ -58,7 +75,8 @@ impl Operators {
             "show" => self.show_glass(request, uid).await,
             "review" => self.review_glass(request, uid).await,
             "end" => self.end_glass(request, uid).await,
-            _ => (StatusCode::NOT_FOUND, problem("there is list, show, review and end")),
+            "codes" => self.issue_codes(request, uid).await,
+            _ => (StatusCode::NOT_FOUND, problem("there is list, show, review, end and codes")),
         }
     }
 
@@ -135,12 +153,36 @@ impl Operators {
             Err(why) => self.withheld("break_glass", why, uid).await,
         }
     }
+
+    async fn issue_codes(&self, request: Request<Incoming>, uid: u32) -> Answer {
+        let order: Codes = match read(request, "an order of codes").await {
+            Ok(order) => order,
+            Err(why) => return self.refuse("break_glass", uid, &why).await,
+        };
+        if !(1..=MOST_CODES).contains(&order.count) || !(1..=MOST_CODE_DAYS).contains(&order.days) {
+            return self
+                .refuse("break_glass", uid, "at most 100 codes at a time, for at most 366 days")
+                .await;
+        }
+        let live = self.current.load();
+        let mut rights = live.generation.policy.break_glass.iter();
+        let Some(right) = rights.find(|right| *right.name == *order.right && right.offline_codes) else {
+            let why = "no right of this name has `offline_codes: true`";
+            return self.refuse("break_glass", uid, why).await;
+        };
+        let valid = Duration::from_secs(order.days.saturating_mul(86_400));
+        let now = jiff::Timestamp::now().as_second();
+        match self.gate.issue_codes(right, (order.count, valid), (uid, now)).await {
+            Ok(codes) => (StatusCode::OK, json!({ "codes": codes })),
+            Err(why) => self.withheld("break_glass", why, uid).await,
+        }
+    }
 }
 
 fn of_entry(entry: &Entry) -> Value {
     json!({
         "id": entry.id, "right": entry.right, "action": entry.action, "issuer": entry.issuer, "subject": entry.subject,
         "code": entry.code, "opened": moment(entry.opened), "until": moment(entry.until), "due": moment(entry.due),
-        "drill": entry.drill,
+        "drill": entry.drill, "offline_code": entry.offline_code,
     })
 }

@@ -3,6 +3,7 @@
 use super::language::Language;
 use super::text::Says;
 use super::words::{Words, words};
+use crate::enforce::break_glass::Form;
 use crate::enforce::sessions::{ActsForYou, Choice, Page, Place};
 use crate::request::shown::{Shown, ShownValue};
 
@@ -52,6 +53,10 @@ pub struct GlassForm<'p> {
     pub hint: String,
     /// The fewest characters.
     pub text_min: usize,
+    /// Before a code that was handed out, where one is needed.
+    pub offline_label: Option<&'static str>,
+    /// What that is.
+    pub offline_hint: &'static str,
     /// The reason that was chosen before.
     pub code: &'p str,
     /// What was written before: nobody has to write it again (WCAG 3.3.7).
@@ -148,16 +153,18 @@ impl<'p> Content<'p> {
                 ..Self::plain(if code.is_empty() { Says::Asked } else { Says::Waiting }, Some(here))
                     .or(others, words)
             },
-            Page::BreakGlass { to, action, codes, text_min, given } => Self {
+            Page::BreakGlass(Form { to, action, wanted, given }) => Self {
                 notes: given.as_ref().map(|_| words.incomplete.to_owned()).into_iter().collect(),
                 glass: Some(GlassForm {
                     action,
                     to,
-                    codes,
+                    codes: &wanted.offer.reason_codes,
+                    offline_label: wanted.needs_code.then_some(words.offline_code),
+                    offline_hint: words.offline_hint,
                     code_label: words.code,
                     text_label: words.own_words,
-                    hint: words.hint.replace("{count}", &text_min.to_string()),
-                    text_min: *text_min,
+                    hint: words.hint.replace("{count}", &wanted.offer.text_min.to_string()),
+                    text_min: wanted.offer.text_min,
                     code: given.as_ref().map_or("", |given| &given.code),
                     text: given.as_ref().map_or("", |given| &given.text),
                 }),

@@ -22,10 +22,10 @@ background:COLOUR;color:#fff;font:inherit;font-weight:600;text-align:center;text
 .second{padding:.5625rem 1rem;border:1px solid var(--edge);background:transparent;color:inherit;box-shadow:none}\
 .out a{display:inline-block;padding:.5rem 0;color:inherit}\
 label{display:block;font-weight:600}\
-select,textarea{display:block;width:100%;min-height:2.75rem;padding:.5rem;border:1px solid var(--edge);border-radius:.375rem;\
+select,textarea,input{display:block;width:100%;min-height:2.75rem;padding:.5rem;border:1px solid var(--edge);border-radius:.375rem;\
 background:var(--card);color:var(--text);font:inherit}\
-#hint{color:var(--soft);font-size:.875rem}\
-a:focus-visible,button:focus-visible,select:focus-visible,textarea:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
+.hint{color:var(--soft);font-size:.875rem}\
+a:focus-visible,button:focus-visible,select:focus-visible,textarea:focus-visible,input:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
 h2{margin:1.5rem 0 .75rem;font-size:1.125rem;line-height:1.25}\
 form+.out,ul+.out{margin-top:1rem}\
 dl{margin:0 0 1rem;border-top:1px solid var(--edge)}\

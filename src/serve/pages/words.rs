@@ -44,6 +44,10 @@ pub struct Words {
     pub own_words: &'static str,
     /// How long those must be; `{count}` is how many characters.
     pub hint: &'static str,
+    /// Before a code that was handed out.
+    pub offline_code: &'static str,
+    /// What that is.
+    pub offline_hint: &'static str,
     /// What was given is not enough.
     pub incomplete: &'static str,
     /// Above the ways to end what somebody may do for a patient.
@@ -80,6 +84,8 @@ pub const fn words(language: Language) -> &'static Words {
             code: "Reason",
             own_words: "Why, in your own words",
             hint: "At least {count} characters. Only the person who reviews it reads this.",
+            offline_code: "Emergency code",
+            offline_hint: "Nobody can be signed in again at the moment. Enter a code that was handed out for this; it counts once.",
             incomplete: "Please choose a reason, and write a little more.",
             end_access: "End the access of",
             acts_until: "{relation}, until {date}",
@@ -107,6 +113,8 @@ pub const fn words(language: Language) -> &'static Words {
             code: "Motivo",
             own_words: "Por qué, con sus propias palabras",
             hint: "Al menos {count} caracteres. Solo lo lee la persona que lo revisa.",
+            offline_code: "Código de emergencia",
+            offline_hint: "De momento no es posible volver a iniciar sesión. Escriba un código entregado para esto; vale una sola vez.",
             incomplete: "Elija un motivo y escriba un poco más.",
             end_access: "Terminar el acceso de",
             acts_until: "{relation}, hasta {date}",

@@ -1,5 +1,6 @@
 //! Breaking the glass, end to end: by programs, over a restart, at two gateways, and what each step leaves on record.
 
+mod offline;
 mod opened;
 mod reviewed;
 

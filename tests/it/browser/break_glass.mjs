@@ -7,7 +7,7 @@ import { look } from './pages.mjs';
 const CHART = `${PORTAL}/charts/p1`;
 const WHY = 'Unconscious on arrival, no relatives here';
 
-export async function open(chrome, { pictures }) {
+export async function open(chrome, { pictures, control, code }) {
   const status = {};
   for (const locale of ['es-MX', 'en-US']) {
     const spanish = locale.startsWith('es');
@@ -76,5 +76,23 @@ export async function open(chrome, { pictures }) {
       [PORTAL, JSON.stringify({ target: '/charts/p3', code: 'emergency', text: WHY })],
     );
   }
+  // The issuer is gone: a code that was handed out is asked for, and stands in for the proof.
+  const context = await profile(chrome);
+  const page = await context.newPage();
+  await page.goto(CHART);
+  await nameYourself(page, 'nora');
+  await page.waitForURL(CHART);
+  await fetch(`${control}/fail`, { method: 'POST', body: JSON.stringify({ endpoint: 'jwks', mode: '500' }) });
+  await page.goto(`${PORTAL}/charts/p9`);
+  await page.getByRole('link', { name: /anyway/ }).click();
+  await look(page, 'glass-offline', async (file) => {
+    if (pictures) await page.screenshot({ path: `${pictures}/${file}.png`, fullPage: true });
+  });
+  await page.locator('#text').fill(WHY);
+  await page.locator('#offline').fill(code);
+  await page.getByRole('button', { name: 'Open the record' }).click();
+  await page.waitForURL(`${PORTAL}/charts/p9`);
+  await page.locator('#target').waitFor();
+  status.offline = await page.locator('#target').textContent();
   return { status };
 }

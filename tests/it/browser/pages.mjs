@@ -83,7 +83,7 @@ export async function look(page, where, picture) {
       // Nothing lies beside the page, so nobody must scroll both ways.
       wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
       // WCAG 2.5.8.
-      small: [...document.querySelectorAll('a, button, select, textarea')]
+      small: [...document.querySelectorAll('a, button, select, textarea, input:not([type=hidden])')]
         .map((element) => element.getBoundingClientRect())
         .filter(({ width, height }) => width < 24 || height < 24).length,
     }));
@@ -91,7 +91,7 @@ export async function look(page, where, picture) {
   }
   await picture(`${where}-narrowest`);
   // Everything that can be used is reached by the keyboard, and shows that it is (WCAG 2.4.7, 2.4.11).
-  const count = await page.locator('a, button, select, textarea').count();
+  const count = await page.locator('a, button, select, textarea, input:not([type=hidden])').count();
   for (let reached = 0; reached < count; reached += 1) {
     await page.keyboard.press('Tab');
     const ring = await page.evaluate(() => {
@@ -102,7 +102,7 @@ export async function look(page, where, picture) {
       const is_seen = tag === 'TEXTAREA' ? bottom > 0 && top < innerHeight : top >= 0 && bottom <= innerHeight;
       return { tag, outlineStyle, wide: parseFloat(outlineWidth) >= 2, outlineColor, is_seen };
     });
-    assert.ok(['A', 'BUTTON', 'SELECT', 'TEXTAREA'].includes(ring.tag), `${where}: ${ring.tag} has the focus`);
+    assert.ok(['A', 'BUTTON', 'SELECT', 'TEXTAREA', 'INPUT'].includes(ring.tag), `${where}: ${ring.tag} has the focus`);
     assert.ok(ring.outlineStyle !== 'none' && ring.wide && ring.is_seen, `${where}: ${JSON.stringify(ring)}`);
   }
 }

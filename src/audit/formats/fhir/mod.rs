@@ -149,6 +149,9 @@ fn own(record: &Record) -> Value {
         "break_glass" if record.text("what") == Some("ended") => {
             alert("110138", "Emergency Override Stopped")
         }
+        "break_glass" if record.text("what") == Some("codes_issued") => {
+            alert("110132", "Use of Restricted Function")
+        }
         "break_glass" => alert("110127", "Emergency Override Started"),
         "upgrade" => alert("110131", "Software Configuration"),
         "revocation" | "shared_signal" | "delegation" => alert("110137", "User Security Attributes Changed"),
