@@ -52,3 +52,8 @@ fn what_meshes_and_gateways_of_kubernetes_are_given_is_sound() {
 fn the_first_steps_run_as_printed() {
     judged_by("first_steps.py");
 }
+
+#[test]
+fn editors_find_mistakes_by_the_schema_and_none_in_what_loads() {
+    judged_by("schema.py");
+}

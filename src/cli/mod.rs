@@ -10,6 +10,7 @@ mod explain;
 mod operators;
 mod revoke;
 mod routes;
+mod schema;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -108,6 +109,8 @@ enum Command {
     /// Asks the running gateway on its operators' socket. See docs/delegation.md.
     #[command(subcommand)]
     Delegation(delegation::Command),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Check, prove and search the audit trail, which needs no running gateway; look up pseudonyms and destroy their keys.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => revoke::revoke(&arguments),
         Command::BreakGlass(command) => break_glass::run(&command),
         Command::Delegation(command) => delegation::run(&command),
+        Command::Schema => schema::print(),
         Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {
             with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))

@@ -18,6 +18,7 @@
 mod cases;
 mod codes;
 mod compile;
+mod described;
 mod diagnostic;
 pub mod encryption_keys;
 mod insecure;
@@ -58,6 +59,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 pub use cases::{Answers, Case, CaseCaller, Expectation, ExpectedOutcome, Persona, Tried};
 pub use codes::{Code, Severity};
+pub use described::schema;
 pub use diagnostic::{Diagnostic, Place, Source};
 pub use settings::{Compiled, Settings};
 

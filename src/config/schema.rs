@@ -108,13 +108,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 
 /// Declares the maps of the file: unknown keys are refused, known ones may be left out.
 macro_rules! maps {
-    ($($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty,)* })*) => {
+    ($($(#[doc = $doc:literal])* $name:ident { $($key:ident: $type:ty,)* })*) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Debug, Default, serde::Deserialize)]
             #[serde(default, deny_unknown_fields)]
             pub(in crate::config) struct $name {
                 $(pub(in crate::config) $key: $crate::config::schema::Given<$type>,)*
+            }
+
+            impl $crate::config::described::Described for $name {
+                fn describe(
+                    definitions: &mut $crate::config::described::Definitions,
+                ) -> serde_json::Value {
+                    let keys: &[$crate::config::described::Key] = &[
+                        $((stringify!($key), <$type as $crate::config::described::Described>::describe),)*
+                    ];
+                    $crate::config::described::map(
+                        definitions,
+                        stringify!($name),
+                        concat!($($doc),*),
+                        keys,
+                    )
+                }
             }
         )*
     };
