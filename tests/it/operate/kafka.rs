@@ -22,7 +22,7 @@ use super::sinks::{LONG, Running, assert_all_came, key, recorded, run_with};
 use super::{JSON, PAY, READ, proofs, setup};
 use crate::support::{Recorder, Signer, eventually, http};
 
-const TOPIC: &str = "clinic.audit";
+pub(super) const TOPIC: &str = "clinic.audit";
 const PARTITIONS: i32 = 4;
 const BROKERS: std::ops::RangeInclusive<i32> = 1..=3;
 
@@ -35,7 +35,7 @@ struct Taken {
     body: Vec<u8>,
 }
 
-struct Cluster {
+pub(super) struct Cluster {
     mock: MockCluster<'static, DefaultProducerContext>,
     read: Arc<Mutex<Vec<Taken>>>,
     is_over: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let mock = MockCluster::new(3).expect("brokers");
         mock.create_topic(TOPIC, PARTITIONS, 3).expect("a topic");
         let read = Arc::new(Mutex::new(Vec::new()));
@@ -56,21 +56,24 @@ impl Cluster {
         Self { mock, read, is_over, reader: Some(reader) }
     }
 
+    pub(super) fn brokers(&self) -> Vec<String> {
+        self.mock.bootstrap_servers().split(',').map(str::to_owned).collect()
+    }
+
     fn sink(&self) -> SinkKind {
-        let brokers = self.mock.bootstrap_servers().split(',').map(str::to_owned).collect();
-        SinkKind::Kafka(KafkaSettings { brokers, topic: TOPIC.into() })
+        SinkKind::Kafka(KafkaSettings { brokers: self.brokers(), topic: TOPIC.into() })
     }
 
     fn messages(&self) -> Vec<Taken> {
         self.read.lock().expect("not poisoned").clone()
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.read.lock().expect("not poisoned").len()
     }
 
     /// The records that are there, each once, in the order in which each first came.
-    fn kept(&self) -> Vec<Value> {
+    pub(super) fn kept(&self) -> Vec<Value> {
         let mut seen = HashSet::new();
         let records = self.messages().into_iter().map(|message| {
             let record: Value = serde_json::from_slice(&message.body).expect("JSON");

@@ -13,6 +13,8 @@ mod identity;
 mod journal;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_tunnel;
 mod load;
 mod proxying;
 mod pseudonyms;
