@@ -262,6 +262,9 @@ fn intent<'e>(
         session: Some("n_0123456789abcdef0123456789abcdef"),
         account: None,
         address: Some("a_0123456789abcdef0123456789abcdef"),
+        bundle: None,
+        entries: None,
+        actions: Vec::new(),
         rule: findings.rule,
         input: Some(DecisionInput::new(&policy.version, &policy.levels, evidence, findings, now)),
     })

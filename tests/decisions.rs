@@ -15,6 +15,8 @@ mod delegation;
 mod device;
 #[path = "decisions/fhir.rs"]
 mod fhir;
+#[path = "decisions/fhir_bundles.rs"]
+mod fhir_bundles;
 #[path = "decisions/fhir_writes.rs"]
 mod fhir_writes;
 #[path = "decisions/fragments.rs"]

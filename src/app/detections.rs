@@ -202,6 +202,9 @@ mod tests {
                 session: None,
                 account: None,
                 address: None,
+                bundle: None,
+                entries: None,
+                actions: Vec::new(),
                 rule: None,
                 input: None,
             });

@@ -3,6 +3,7 @@
 mod break_glass;
 mod delegation;
 mod files;
+mod outcome;
 mod own;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 pub use self::break_glass::BreakGlassEvent;
 pub use self::delegation::DelegationEvent;
 pub use self::files::{Quarantined, RetiredEvent, SegmentEvent};
+pub use self::outcome::{OutcomeEvent, OutcomeResult};
 pub use self::own::{
     DetectionEvent, PseudonymEpochEvent, PseudonymLookupEvent, PseudonymShredEvent, RevocationEvent,
     SharedSignalEvent,
@@ -262,6 +264,15 @@ impl Event<'_> {
     }
 }
 
+/// How often an action occurs in a Bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ActionCount<'e> {
+    /// The route's id, or the lowered action's.
+    pub action: &'e str,
+    /// In so many of its entries.
+    pub count: usize,
+}
+
 /// A decision on one request.
 #[derive(Debug, Serialize)]
 pub struct DecisionEvent<'e> {
@@ -305,6 +316,15 @@ pub struct DecisionEvent<'e> {
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,
+    /// `batch` or `transaction`, where it is several FHIR requests in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<&'static str>,
+    /// How many of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<usize>,
+    /// What they are, as far as each has a route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionCount<'e>>,
     /// Which rule of `any_of` allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<usize>,
@@ -339,47 +359,6 @@ pub struct SessionEvent<'e> {
     /// The pseudonym of the client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<&'e str>,
-}
-
-/// What came of an intent.
-#[derive(Debug, Serialize)]
-pub struct OutcomeEvent<'e> {
-    /// The decision's id.
-    pub decision: Uuid,
-    /// The intent's sequence number.
-    pub intent: u64,
-    /// What happened.
-    pub result: OutcomeResult,
-    /// The reason's stable name, where the gateway itself stopped it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'e str>,
-    /// The status the client got.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// The bytes of the answer's body that were sent.
-    pub response_bytes: u64,
-    /// From the request's arrival to its end, in microseconds.
-    pub duration_us: u64,
-}
-
-/// How a forwarded request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeResult {
-    /// The upstream answered and the client got all of it.
-    Completed,
-    /// It was never sent: the proof was spent already, or could not be spent.
-    NotForwarded,
-    /// No connection to the upstream: nothing was sent.
-    UpstreamUnreachable,
-    /// It was sent, in part or whole, and no whole answer came: whether it took effect is unknown.
-    Unknown,
-    /// The client went away before the end.
-    ClientGone,
-    /// The gateway itself stopped it part of the way, for the reason given: whether it took effect is unknown.
-    NotCompleted,
-    /// Another proxy was told that it may forward it; what came of it is not seen here.
-    NotObserved,
 }
 
 /// A method as a bounded word.

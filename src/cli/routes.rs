@@ -92,6 +92,8 @@ fn row(policy: &Policy, route: &Route) -> Row {
         audit: format!("{:?}", tier.audit).to_lowercase(),
         allowed: if public {
             "anybody".to_owned()
+        } else if route.fhir.as_ref().is_some_and(FhirMatch::is_bundle) {
+            "as each of its entries".to_owned()
         } else {
             route.any_of.iter().map(|entry| allowed(policy, route, entry)).collect::<Vec<_>>().join(" or ")
         },
@@ -104,7 +106,13 @@ fn fhir(matched: &FhirMatch) -> String {
     let named = Interaction::NAMED.iter().filter(|(_, known)| matched.interactions.contains(known));
     let names = named.map(|(name, _)| *name).chain(matched.operations.iter().map(AsRef::as_ref));
     let names = names.collect::<Vec<_>>().join(",");
-    let text = if names.is_empty() { "GET".to_owned() } else { names };
+    let text = if names.is_empty() && matched.is_bundle() {
+        "batch,transaction".to_owned()
+    } else if names.is_empty() {
+        "GET".to_owned()
+    } else {
+        names
+    };
     if matched.types.is_empty() { text } else { format!("{text} {}", matched.types.join(",")) }
 }
 

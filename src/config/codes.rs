@@ -222,6 +222,7 @@ codes! {
     "WG215" Error BadSharedType "a type to be shared with everybody that may speak of a patient";
     "WG216" Warning RepliesNotChecked "replies of a FHIR server that go to patients as they are";
     "WG217" Error NoReplyCheck "how replies are checked, where none are";
+    "WG218" Error BadFhirBundles "Bundles of FHIR requests that are neither batches nor transactions, or none at all";
     // Fronts.
     "WG230" Error ExposedFront "a listener that takes other proxies' word, at an address that others reach too";
     "WG231" Error NotInThisMode "something that a listener of this mode can't do";

@@ -15,7 +15,7 @@ use serde_saphyr::Spanned;
 pub(super) use super::schema_access::Pdp;
 pub(super) use super::schema_break_glass::BreakGlass;
 pub(super) use super::schema_delegation::{Delegation, Relation};
-pub(super) use super::schema_fhir::{FhirMatch, FhirService};
+pub(super) use super::schema_fhir::{Bundles, FhirMatch, FhirService};
 pub(super) use super::schema_routes::{
     Anonymous, AnyOf, Attempts, Caller, Case, CaseAnswers, Cors, LowerRisk, Match, Patient, Person, Refine,
     Route, RouteTimeouts, When,

@@ -17,9 +17,12 @@ maps! {
         check_replies: Spanned<bool>,
         max_reply_bytes: Text,
         shared_types: Texts,
+        bundles: Spanned<Bundles>,
     }
     /// Which parameters its requests may have.
     SearchParams { allow: Texts, }
+    /// Which batches and transactions it takes.
+    Bundles { allow: Texts, max_entries: Text, }
     /// Which of its requests a route takes.
     FhirMatch { service: Text, interactions: Texts, types: Texts, operations: Texts, }
 }

@@ -14,17 +14,18 @@ use crate::policy::{Policy, Tier, TierIndex};
 use crate::request::credentials::Presented;
 use crate::state::spent::ProofKey;
 
-/// What is to be spent, where the tier's demand is met.
+/// What is to be spent, where the demand of the tier and of the data's class is met.
 pub(super) fn assure<T: Trace>(
     question: &Question<'_>,
     evidence: &Evidence,
-    tier_index: TierIndex,
+    (tier_index, floor): (TierIndex, Level),
     subject: &Subject,
     now: i64,
     trace: &mut T,
 ) -> Result<Option<ProofKey>, Stop> {
     let policy = question.policy;
-    let (tier, requirement) = (policy.tier(tier_index), policy.requirement(question.route, tier_index));
+    let tier = policy.tier(tier_index);
+    let requirement = Requirement::new(tier, floor);
     let mut unmet = requirement.unmet(subject, now);
     let named = named::find(question, evidence, tier, subject)?;
     if let Named::Not(why) = named {
@@ -154,14 +155,14 @@ impl Challenge {
     pub fn after_spent_proof(
         question: &Question<'_>,
         evidence: &Evidence,
-        tier: TierIndex,
+        (tier, floor): (TierIndex, Level),
         subject: &Subject,
     ) -> Self {
-        let Question { policy, route, .. } = question;
+        let policy = question.policy;
         Self {
             reason: Reason::ProofAlreadySpent,
             unmet: SmallVec::from_slice(&[Unmet::Age]),
-            acr_values: acr_values(policy, subject, policy.requirement(route, tier)),
+            acr_values: acr_values(policy, subject, Requirement::new(policy.tier(tier), floor)),
             max_age: Some(0),
             tier,
             account: None,

@@ -6,7 +6,7 @@
 use super::outcome::{ConditionPlace, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
-use super::{BodyReading, Evidence, Lookup, Reason, fhir};
+use super::{BodyReading, Evidence, Lookup, Reason, bundle, fhir};
 use crate::identity::Subject;
 use crate::policy::condition::Inputs;
 use crate::policy::{Entry, PatientSource};
@@ -210,6 +210,9 @@ pub fn resolve_patient<T: Trace>(
 pub fn patient(question: &Question<'_>, evidence: &Evidence) -> Option<Box<str>> {
     const NOT_ASKED_FOR: &BodyReading = &BodyReading::Absent;
     let body = evidence.body.as_ref().unwrap_or(NOT_ASKED_FOR);
+    if bundle::is_bundle(question) {
+        return bundle::patient(question, evidence);
+    }
     match named_patient(question, body, evidence) {
         Naming::One(patient) => Some(patient),
         Naming::Several | Naming::Nobody => None,
@@ -217,7 +220,7 @@ pub fn patient(question: &Question<'_>, evidence: &Evidence) -> Option<Box<str>>
 }
 
 /// The patient that a request names.
-fn named_patient(question: &Question<'_>, body: &BodyReading, evidence: &Evidence) -> Naming {
+pub(super) fn named_patient(question: &Question<'_>, body: &BodyReading, evidence: &Evidence) -> Naming {
     let Some(source) = &question.route.patient else { return Naming::Nobody };
     let found: Option<Box<str>> = match source {
         // As it is spelled: who is whom is the issuer's to say, and it may tell capitals apart.

@@ -12,6 +12,7 @@ use crate::policy::fhir::FhirService;
 use crate::request::PathReading;
 use crate::request::body::BodyFacts;
 use crate::request::credentials::Presented;
+use crate::request::fhir::reply::{Awaited, Wanted};
 use crate::request::fhir::{
     FhirRequest, Interaction, Naming, Parameters, Version, compartment, content, elements,
 };
@@ -102,8 +103,10 @@ fn confinement(
     Some(Box::new(Confinement {
         service: question.route.fhir.as_ref()?.service,
         patient,
-        resource: request.resource_type.zip(request.id.map(Into::into)).filter(|_| by_id),
-        names_patient: findings.own_record == Some(true) || findings.mandate.is_some(),
+        awaited: Awaited::One(Wanted {
+            resource: request.resource_type.zip(request.id.map(Into::into)).filter(|_| by_id),
+            names_patient: findings.own_record == Some(true) || findings.mandate.is_some(),
+        }),
         is_search: request.interaction.is_search(),
     }))
 }

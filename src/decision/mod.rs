@@ -7,6 +7,7 @@ mod anonymous;
 mod assure;
 mod authorize;
 mod break_glass;
+mod bundle;
 mod classify;
 mod content;
 pub mod cors;
@@ -15,6 +16,7 @@ mod evaluation;
 pub mod evidence;
 mod fhir;
 pub mod input;
+mod inputs;
 mod named;
 mod outcome;
 mod possession;
@@ -31,6 +33,9 @@ pub use evidence::{
     BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
     Tried,
 };
-pub use outcome::{Challenge, Confinement, Decision, Denial, Exceeded, Findings, Offer, PdpWord, Permit};
+pub use outcome::{
+    Bundled, BundledEntry, Challenge, Confinement, Decision, Denial, Exceeded, Findings, Offer, PdpWord,
+    Permit,
+};
 pub use reason::Reason;
 pub use step::{Question, Step, step};

@@ -8,11 +8,13 @@ use smallvec::SmallVec;
 use super::Reason;
 use super::break_glass::Glass;
 use super::delegation::Mandate;
-use crate::identity::{NamedAction, Subject};
+use crate::identity::{Level, NamedAction, Subject};
 use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
 use crate::policy::{RateLimit, TierIndex};
 use crate::request::account::Account;
+use crate::request::fhir::bundle::BundleKind;
+use crate::request::fhir::reply::Awaited;
 use crate::state::spent::ProofKey;
 
 /// What was found out on the way to a decision: for the audit record and for `explain`.
@@ -29,7 +31,7 @@ pub struct Findings {
     /// Whether that patient is the subject.
     pub own_record: Option<bool>,
     /// Each condition that was evaluated, by its place (`refine[0]`), and what came of it; `None` is an error.
-    pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 2]>,
+    pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 1]>,
     /// Whether the browser was recognised, where a rule asks about it and that can be told.
     pub device: Option<bool>,
     /// What the policy decision point said, where one was asked.
@@ -44,6 +46,28 @@ pub struct Findings {
     pub break_glass: Option<Glass>,
     /// Whether the reply will tell whose record the request is about, which the request itself does not say.
     pub reply_tells: bool,
+    /// What the requests in it are, where it is a Bundle of several.
+    pub bundle: Option<Box<Bundled>>,
+}
+
+/// The requests of a Bundle, as far as they were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundled {
+    /// Which Bundle.
+    pub kind: BundleKind,
+    /// In their order.
+    pub entries: Vec<BundledEntry>,
+    /// The strictest level that the data of its routes ask for.
+    pub floor: Level,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundledEntry {
+    /// Its route's position.
+    pub route: usize,
+    /// Whether `lower_risk_if_only` applied.
+    pub lowered: bool,
 }
 
 /// An answer of a policy decision point, as it is recorded.
@@ -104,11 +128,9 @@ pub struct Confinement {
     pub service: usize,
     /// Whose records.
     pub patient: Box<str>,
-    /// The one resource that is asked for by its id.
-    pub resource: Option<(&'static str, Box<str>)>,
-    /// Whether the request itself names the patient.
-    pub names_patient: bool,
-    /// Whether it is a search, which a server may be asked to take strictly.
+    /// What it answers.
+    pub awaited: Awaited,
+    /// Whether a search is in it, which a server may be asked to take strictly.
     pub is_search: bool,
 }
 

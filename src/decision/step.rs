@@ -3,25 +3,21 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
-use super::outcome::{Challenge, Decision, Denial, Findings, Permit};
+use super::inputs::condition_inputs;
+use super::outcome::{Challenge, Confinement, Decision, Denial, Findings, Permit};
 use super::presentation::check_cross_site;
 use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
 use super::{
-    Reason, anonymous, assure, authorize, break_glass, classify, content, delegation, evaluation, fhir,
+    Reason, anonymous, assure, authorize, break_glass, bundle, classify, delegation, evaluation, fhir,
     possession,
 };
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
-use crate::policy::condition::Inputs;
-use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier};
+use crate::policy::{Access, Durability, PatientSource, Policy, Route, StoreDown, Tier, TierIndex};
 use crate::request::Facts;
-use crate::request::body::{BodyFacts, Patch};
-use crate::request::certificate::ClientCertificate;
-use crate::request::changes::Changes;
+use crate::request::body::BodyFacts;
 use crate::request::framing::BodyLength;
 
 /// One request that matched a route.
@@ -151,15 +147,47 @@ fn judge<T: Trace>(
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
         return Err(Reason::TokenRevoked.into());
     }
-    if let Err(denial) = authorize::eligible(question, subject, trace) {
-        // Whoever may get beyond this goes on, and the rules refuse once more when all else has been looked at.
-        break_glass::right(question, subject, denial.reason).ok_or(denial)?;
-    }
-    check_floor(question, evidence, subject, now, trace)?;
+    let (assessed, floor) = if bundle::is_bundle(question) {
+        bundle::judge(question, subject, (evidence, now), findings, trace)?
+    } else {
+        if let Err(denial) = authorize::eligible(question, subject, trace) {
+            // Whoever may get beyond this goes on, and the rules refuse once more when all else has been looked at.
+            break_glass::right(question, subject, denial.reason).ok_or(denial)?;
+        }
+        check_floor(question, evidence, subject, now, trace)?;
+        let body = question.body(evidence)?;
+        (assess(question, subject, body, (evidence, now, true), findings, trace)?, route.data_floor)
+    };
+    let Assessed { tier: tier_index, reason, confined } = assessed;
+    check_outages(policy.tier(tier_index), evidence, revocation, trace)?;
+    evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
+    let spend = assure::assure(question, evidence, (tier_index, floor), subject, now, trace)?;
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined })
+}
 
-    let (may_hide_method, body) = (question.may_hide_method(), question.body(evidence)?);
+/// What comes of the rules for one action.
+pub(super) struct Assessed {
+    /// Its tier.
+    pub tier: TierIndex,
+    /// Why it is permitted.
+    pub reason: Reason,
+    /// What the reply may show, where that is one patient's record only.
+    pub confined: Option<Box<Confinement>>,
+}
+
+/// Finds the tier of one action, and applies the rules to it. The glass can be broken where it comes alone: `now` is in Unix
+/// seconds.
+pub(super) fn assess<T: Trace>(
+    question: &Question<'_>,
+    subject: &Arc<Subject>,
+    body: &BodyReading,
+    (evidence, now, is_alone): (&Evidence, i64, bool),
+    findings: &mut Findings,
+    trace: &mut T,
+) -> Result<Assessed, Stop> {
+    let route = question.route;
     if question.forms_may_override {
-        check_hidden_method(body, may_hide_method)?;
+        check_hidden_method(body, question.may_hide_method())?;
     }
     let device = device(question, evidence)?;
     findings.device = device.filter(|_| route.reads_device());
@@ -167,8 +195,7 @@ fn judge<T: Trace>(
     let inputs = || {
         cell.get_or_init(|| condition_inputs(question, subject, body, device)).as_ref().map_err(String::clone)
     };
-    let tier_index = classify::classify(question, body, &inputs, findings, trace);
-    let tier = policy.tier(tier_index);
+    let tier = classify::classify(question, body, &inputs, findings, trace);
     check_record(route, evidence, trace)?;
     authorize::resolve_patient(question, subject, (body, evidence), findings, trace);
     let reason = match authorize::authorize(question, subject, &inputs, findings, trace) {
@@ -176,17 +203,20 @@ fn judge<T: Trace>(
         Err(denial) => {
             match delegation::judge(question, subject, denial, (evidence, now), findings, trace)? {
                 None => Reason::Delegated,
-                Some(denial) => {
+                Some(denial) if is_alone => {
                     break_glass::judge(question, subject, denial, (evidence, now), findings, trace)?
                 }
+                Some(denial) => return Err(denial.into()),
             }
         }
     };
     let confined = fhir::check(question, subject, body, findings, trace)?;
-    check_outages(tier, evidence, revocation, trace)?;
-    evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
-    let spend = assure::assure(question, evidence, tier_index, subject, now, trace)?;
-    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined })
+    Ok(Assessed { tier, reason, confined })
+}
+
+/// The least tier that a route's request can turn out to have.
+pub(super) fn least_tier(route: &Route) -> TierIndex {
+    route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier))
 }
 
 fn authenticate<'e, T: Trace>(
@@ -230,7 +260,7 @@ fn check_floor<T: Trace>(
     trace: &mut T,
 ) -> Result<(), Stop> {
     let Question { policy, route, .. } = question;
-    let least = route.lower_risk.as_ref().map_or(route.tier, |lower| lower.tier.min(route.tier));
+    let least = least_tier(route);
     let requirement = policy.requirement(route, least);
     if requirement.floor_met(subject) {
         trace
@@ -321,67 +351,4 @@ fn device(question: &Question<'_>, evidence: &Evidence) -> Result<Option<bool>, 
         Lookup::Absent => Ok(Some(false)),
         Lookup::Unavailable => Ok(None),
     }
-}
-
-/// The fields of a form as conditions see them; `None` where a name has several values.
-fn one_value_each(fields: &[(String, String)]) -> Option<serde_json::Value> {
-    let mut map = serde_json::Map::new();
-    for (name, value) in fields {
-        if map.insert(name.clone(), value.clone().into()).is_some() {
-            return None;
-        }
-    }
-    Some(map.into())
-}
-
-fn condition_inputs(
-    question: &Question<'_>,
-    subject: &Subject,
-    body: &BodyReading,
-    device: Option<bool>,
-) -> Result<Inputs, String> {
-    let facts = question.facts;
-    let reading = question.route.reading;
-    let path = facts.target.path_as(reading).map_err(|_| "the path can't be read".to_owned())?;
-    // Folded, or a condition about `root` would not hold for `ROOT`, which is the same to the upstream.
-    let path = reading.fold(path);
-    let parameters: serde_json::Map<String, serde_json::Value> = question
-        .route
-        .template
-        .parameters()
-        .filter_map(|name| Some((name.to_owned(), question.route.template.value(name, &path)?.into())))
-        .collect();
-    let mut query = serde_json::Map::new();
-    let mut query_is_ambiguous = false;
-    for (name, value) in facts.target.query_pairs() {
-        query_is_ambiguous |= query.insert(name.into_owned(), value.into_owned().into()).is_some();
-    }
-    let changes = match content::changes(question, body) {
-        Changes::Of(names) => Some(names),
-        Changes::Any => None,
-    };
-    let body = match body {
-        // A list of operations is not what it makes of the document.
-        BodyReading::Read(_) if facts.body.patch == Some(Patch::Json) => None,
-        BodyReading::Read(BodyFacts::Json(value)) => Some(value.clone()),
-        BodyReading::Read(BodyFacts::Form(fields)) => one_value_each(fields),
-        BodyReading::Absent => Some(serde_json::Value::Null),
-        BodyReading::Searched { .. } | BodyReading::Unreadable => None,
-    };
-    let inputs = Inputs::new(
-        json!({
-            "id": subject.id, "issuer": subject.issuer.as_ref(), "client": subject.client,
-            "caller": subject.caller_word(),
-            "roles": subject.roles, "scopes": subject.scopes, "patient": subject.patient, "methods": subject.methods,
-            "level": question.policy.levels.name(subject.level), "claims": subject.claims.as_ref(),
-        }),
-        json!({
-            "method": facts.method.as_str(), "host": facts.host.as_str(), "path": path,
-            "parameters": parameters, "query": query,
-        }),
-        body,
-        query_is_ambiguous,
-    );
-    let inputs = inputs.with_device(device).with_changes(changes);
-    Ok(inputs.with_certificate(facts.certificate.as_deref().map(ClientCertificate::for_conditions)))
 }

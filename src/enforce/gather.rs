@@ -71,7 +71,13 @@ impl Gate {
         };
         loop {
             match step(question, &evidence, now, &mut Silent) {
-                Step::Decided(decision, findings) => return (decision, findings, evidence),
+                Step::Decided(decision, findings) => {
+                    let decision = match self.limit_entries(question, &decision, &findings) {
+                        Ok(()) => decision,
+                        Err(denial) => Decision::Deny(denial),
+                    };
+                    return (decision, findings, evidence);
+                }
                 Step::Need(Need::Identity) => {
                     self.identify(generation, question.facts, arrival, &mut evidence).await;
                     if let (Some(Identity::Known(subject)), Some(said)) =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::gate::Gate;
 use super::ports::RateKey;
-use crate::decision::{Denial, Exceeded, Reason};
+use crate::decision::{Decision, Denial, Exceeded, Findings, Question, Reason};
 use crate::identity::Subject;
 use crate::policy::{Access, CountedBy, Policy, RateLimit, Route};
 use crate::request::Facts;
@@ -58,6 +58,21 @@ impl Gate {
             CountedBy::Subject => Some(RateKey::Subject { issuer: &subject.issuer, id: &subject.id }),
             CountedBy::Route => Some(RateKey::Everybody),
             CountedBy::Address => None,
+        })
+    }
+
+    /// The limits of the routes by which the entries of a Bundle were permitted: each counts as the request that it is.
+    pub(super) fn limit_entries(
+        &self,
+        question: &Question<'_>,
+        decision: &Decision,
+        findings: &Findings,
+    ) -> Result<(), Denial> {
+        let (Decision::Permit(permit), Some(bundled)) = (decision, &findings.bundle) else { return Ok(()) };
+        let (policy, Some(subject)) = (question.policy, permit.subject()) else { return Ok(()) };
+        bundled.entries.iter().filter_map(|entry| policy.route(entry.route)).try_for_each(|route| {
+            self.limit_anybody(policy, Some(route), question.facts)?;
+            self.limit_subject(policy, route, subject)
         })
     }
 

@@ -10,12 +10,14 @@ use super::gate::{Arrival, Gate};
 use super::ports::JournalUnavailable;
 use super::sessions::SessionFact;
 use super::settle::Context;
-use crate::audit::event::{DecisionEvent, Event, OutcomeEvent, OutcomeResult, SessionEvent, method_name};
+use crate::audit::event::{
+    ActionCount, DecisionEvent, Event, OutcomeEvent, OutcomeResult, SessionEvent, method_name,
+};
 use crate::audit::pseudonym::Kind;
 use crate::audit::receipt::Receipt;
 use crate::decision::input::DecisionInput;
-use crate::decision::{Identity, Permit, Reason};
-use crate::policy::{Durability, Route};
+use crate::decision::{Bundled, Identity, Permit, Reason};
+use crate::policy::{Durability, Policy, Route};
 use crate::request::{Unreadable, client};
 use crate::telemetry::metrics;
 
@@ -133,6 +135,7 @@ impl Gate {
         let account = account.map(|account| self.pseudonyms.of(Kind::Account, "", account.as_str()));
         let route = question.route;
         let tier = findings.tier.map(|tier| question.policy.tier(tier).name.as_ref());
+        let bundle = findings.bundle.as_deref();
         let event = DecisionEvent {
             decision: arrival.id,
             listener: arrival.listener,
@@ -149,6 +152,9 @@ impl Gate {
             session: session.as_deref(),
             account: account.as_deref(),
             address: address.as_deref(),
+            bundle: bundle.map(|bundled| bundled.kind.name()),
+            entries: bundle.map(|bundled| bundled.entries.len()),
+            actions: bundle.map(|bundled| actions(question.policy, bundled)).unwrap_or_default(),
             rule: findings.rule,
             input: Some(DecisionInput::new(
                 &question.policy.version,
@@ -204,6 +210,9 @@ impl Gate {
             session: None,
             account: None,
             address: address.as_deref(),
+            bundle: None,
+            entries: None,
+            actions: Vec::new(),
             rule: None,
             input: None,
         };
@@ -315,6 +324,20 @@ fn action(route: &Route, lowered: bool) -> &str {
         Some(lower) if lowered => &lower.id,
         _ => &route.id,
     }
+}
+
+/// The actions of a Bundle's entries, each once, in the order in which they first occur.
+fn actions<'p>(policy: &'p Policy, bundled: &Bundled) -> Vec<ActionCount<'p>> {
+    let mut counted: Vec<ActionCount<'p>> = Vec::new();
+    for entry in &bundled.entries {
+        let Some(route) = policy.route(entry.route) else { continue };
+        let action = action(route, entry.lowered);
+        match counted.iter_mut().find(|known| known.action == action) {
+            Some(known) => known.count += 1,
+            None => counted.push(ActionCount { action, count: 1 }),
+        }
+    }
+    counted
 }
 
 fn count(route: Option<&Route>, tier: Option<&str>, verdict: &str, reason: Reason) {

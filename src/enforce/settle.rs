@@ -126,11 +126,13 @@ fn remember(now: i64, token_ends: Option<i64>) -> Duration {
 /// What a machine or a person is told whose proof had been spent.
 fn spent_before(context: &Context<'_>, permit: &Permit) -> Outcome {
     let tier = context.findings.tier.unwrap_or(context.question.route.tier);
+    let bundle = context.findings.bundle.as_ref();
+    let floor = bundle.map_or(context.question.route.data_floor, |bundled| bundled.floor);
     match permit.subject() {
         Some(subject) => Outcome::Challenged(Challenge::after_spent_proof(
             &context.question,
             context.evidence,
-            tier,
+            (tier, floor),
             subject,
         )),
         // Somebody who has not signed in, and sends the same once more: as anything else of theirs it needs a proof.

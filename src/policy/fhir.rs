@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::Route;
 use super::index::{Ambiguity, Ambiguous};
 use crate::identity::smart::Dialect;
+use crate::request::fhir::bundle::BundleKind;
 use crate::request::fhir::{Asked, FhirRequest, Interaction, Version, read};
 use crate::request::framing::BodyLength;
 use crate::request::{Facts, PathReading};
@@ -30,6 +31,8 @@ pub struct FhirService {
     pub allowed_parameters: Vec<Box<str>>,
     /// Whether replies to callers who are confined to one patient are looked through; `None` takes the server at its word.
     pub replies: Option<ReplyCheck>,
+    /// Which requests may come several in one; none where it is not said.
+    pub bundles: Option<Bundles>,
 }
 
 /// How replies are looked through before they go out.
@@ -41,6 +44,15 @@ pub struct ReplyCheck {
     pub shared: Vec<&'static str>,
     /// The authorities of its servers, which may stand in what they write.
     pub hosts: Vec<Box<str>>,
+}
+
+/// Which batches and transactions a service takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundles {
+    /// These.
+    pub kinds: Vec<BundleKind>,
+    /// With so many entries.
+    pub most_entries: usize,
 }
 
 impl FhirService {
@@ -88,6 +100,13 @@ pub struct FhirMatch {
     pub types: Vec<&'static str>,
     /// These operations, with their `$`.
     pub operations: Vec<Box<str>>,
+}
+
+impl FhirMatch {
+    /// Whether it takes batches and transactions: each of their entries is judged by its own route.
+    pub fn is_bundle(&self) -> bool {
+        self.interactions == [Interaction::Bundle]
+    }
 }
 
 /// What a route is found by: the interaction, its type, the operation's name.

@@ -26,7 +26,7 @@ pub use anonymous::Anonymous;
 pub use break_glass::BreakGlass;
 pub use condition::Condition;
 pub use delegation::Delegations;
-pub use fhir::{FhirMatch, FhirService};
+pub use fhir::{Bundles, FhirMatch, FhirService};
 pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};
 pub use requirement::Requirement;

@@ -26,6 +26,7 @@ pub mod shown;
 pub mod target;
 pub mod trace_context;
 mod unreadable;
+mod within;
 
 pub use facts::Facts;
 pub use reading::PathReading;

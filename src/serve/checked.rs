@@ -64,8 +64,7 @@ impl<'c> Check<'c> {
         let rules = Confined {
             home: Home { patient: confinement.patient.clone(), place },
             shared: replies.shared.clone(),
-            resource: confinement.resource.clone(),
-            names_patient: confinement.names_patient,
+            awaited: confinement.awaited.clone(),
         };
         Some(Self { service, replies, rules, is_search: confinement.is_search })
     }
@@ -113,7 +112,9 @@ impl<'c> Check<'c> {
         let unchecked = |why| Ok((why, Looked::Refused(Reason::FhirReplyUnchecked)));
         match head.status {
             StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {}
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE if !self.rules.names_patient => {
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE
+                if !self.rules.awaited.names_patient() =>
+            {
                 // As for what is another's, so that nobody learns which ids there are.
                 return Ok(("failed", Looked::Failed(StatusCode::NOT_FOUND)));
             }

@@ -120,7 +120,7 @@ fn decide(line: &str, caller: &str) -> String {
     match step(&question, &known.evidence(), NOW, &mut Silent) {
         // Who is confined to one patient never gets a reply that was not looked through.
         Step::Decided(Decision::Permit(permit), _) => match permit.confinement() {
-            Some(confinement) if !confinement.names_patient => "if the reply is own".to_owned(),
+            Some(confinement) if !confinement.awaited.names_patient() => "if the reply is own".to_owned(),
             Some(_) => "yes, looked through".to_owned(),
             None => "yes".to_owned(),
         },

@@ -7,12 +7,22 @@ use wardgate::decision::{Decision, Evaluation, Lookup, Question, Revocation, Ste
 use wardgate::policy::{Match, Policy};
 
 use super::fhir::request;
-use super::world::{Known, NOW, compile, identity, reading};
+use super::world::{Body, Known, NOW, compile, identity, reading};
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| compile(include_str!("fhir_writes.yaml")).policy);
 
-const PATIENT: &str = "patient aal1 30s scope:patient/*.cruds";
-const NURSE: &str = "staff aal1 30s role:nurse scope:user/*.cruds";
+pub const PATIENT: &str = "patient aal1 30s scope:patient/*.cruds";
+pub const NURSE: &str = "staff aal1 30s role:nurse scope:user/*.cruds";
+
+/// Does something with the question that a line asks, and with its body.
+pub fn with_question<R>(line: &str, act: impl FnOnce(&Question<'_>, Option<&Body>) -> R) -> R {
+    let (request, body) = request(line);
+    let facts = request.facts(body.as_ref(), Some("Bearer a.b.c")).expect("readable");
+    let Match::Route(route) = POLICY.index.find(&facts) else { panic!("{line}") };
+    let question =
+        Question { policy: &POLICY, route: &POLICY.routes[route], facts: &facts, forms_may_override: true };
+    act(&question, body.as_ref())
+}
 
 /// The verdict with the tier where it matters, or the reason of a refusal.
 pub fn decide(line: &str, caller: &str) -> String {

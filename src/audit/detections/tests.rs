@@ -21,6 +21,9 @@ fn event<'e>(verdict: &'static str, subject: &'e str, patient: &'e str) -> Decis
         session: None,
         account: None,
         address: None,
+        bundle: None,
+        entries: None,
+        actions: Vec::new(),
         rule: None,
         input: None,
     }

@@ -45,6 +45,9 @@ fn decision(number: u128, verdict: &'static str, reason: &'static str) -> Decisi
         session: Some("n_77b1"),
         account: Some("u_9e1d"),
         address: Some("a_c0ffee"),
+        bundle: None,
+        entries: None,
+        actions: Vec::new(),
         rule: Some(0),
         input: Some(input()),
     }

@@ -10,19 +10,25 @@ use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::{Report, instead};
 use crate::config::schema::{
-    FhirMatch as MatchSchema, FhirService as Schema, File, Match, Route as RouteSchema, Text,
+    Bundles as BundlesSchema, FhirMatch as MatchSchema, FhirService as Schema, File, Match,
+    Route as RouteSchema, Text,
 };
 use crate::config::settings::UpstreamSettings;
 use crate::config::values::{self, Names};
 use crate::identity::smart::Dialect;
 use crate::policy::template::Step;
-use crate::policy::{Access, FhirMatch, FhirService, RateLimit, Route, Template};
+use crate::policy::{Access, Bundles, FhirMatch, FhirService, Route, Template};
 use crate::request::PathReading;
+use crate::request::fhir::bundle::BundleKind;
 use crate::request::fhir::{Interaction, Version, types};
 
 /// The parameters of services that list none: those that find a patient's record and narrow it, and page through it.
 const ALLOWED: [&str; 10] =
     ["patient", "subject", "code", "category", "date", "status", "_id", "_count", "_lastUpdated", "_type"];
+
+/// How many entries a Bundle may have where nothing is said, and at most: each is decided like a request.
+const ENTRIES: usize = 100;
+const MOST_ENTRIES: usize = 1000;
 
 /// Compiles `fhir_services`, in the order of the file; a service that has no base is left out.
 pub(super) fn compile(
@@ -108,9 +114,28 @@ fn service(
             &[("v1", Dialect::V1), ("v2", Dialect::V2)],
             Dialect::V2,
         ),
+        bundles: schema.bundles.as_ref().map(|map| bundles(report, map)),
         allowed_parameters: listed.unwrap_or_else(|| ALLOWED.map(Into::into).to_vec()),
         replies: replies::compile(report, item, upstream.and_then(|at| upstreams.get(at))),
     })
+}
+
+/// The batches and transactions that a service takes.
+fn bundles(report: &mut Report<'_>, map: &Spanned<BundlesSchema>) -> Bundles {
+    report.required(&map.value.allow, "allow", map.into(), "[batch, transaction]");
+    values::texts(report, &map.value.allow);
+    let mut kinds = Vec::new();
+    for text in map.value.allow.items() {
+        match BundleKind::NAMED.iter().find(|(name, _)| *name == text.value) {
+            Some((_, kind)) => kinds.push(*kind),
+            None => {
+                let known = BundleKind::NAMED.iter().map(|(name, _)| *name);
+                report.unknown(Code::BadFhirBundles, "kind of Bundle", text, known);
+            }
+        }
+    }
+    let most_entries = values::count(report, &map.value.max_entries, 1..=MOST_ENTRIES);
+    Bundles { kinds, most_entries: most_entries.unwrap_or(ENTRIES) }
 }
 
 /// A base: text only, without a slash at its end.
@@ -273,47 +298,6 @@ pub(super) fn check_paths(services: &[FhirService], drafts: &[Draft<'_>], report
             report.add(Code::BelowFhirBase, draft.path, message, help);
         }
     }
-}
-
-/// The routes that every service has: what it can do, and how to get a token for it.
-pub(super) fn public_routes(
-    services: &[FhirService],
-    drafts: &[Draft<'_>],
-    limits: &[RateLimit],
-    report: &mut Report<'_>,
-) -> Vec<Route> {
-    const PUBLIC: [(&str, &str, Interaction); 2] = [
-        ("capabilities", "/metadata", Interaction::Capabilities),
-        ("smart-configuration", "/.well-known/smart-configuration", Interaction::SmartConfiguration),
-    ];
-    let mut routes = Vec::new();
-    for (position, service) in services.iter().enumerate() {
-        for (name, path, interaction) in PUBLIC {
-            let id = format!("{}.{name}", service.name);
-            if let Some(draft) = drafts.iter().find(|draft| *draft.route.id == *id) {
-                let report = &mut report.within("route", Some(&id));
-                let message = format!("FHIR service `{}` has a route of this name", service.name);
-                report.add(Code::RepeatedName, draft.path, message, "give the route another id");
-            }
-            let Ok(template) = Template::parse(&format!("{}{path}", service.base)) else { continue };
-            routes.push(Route {
-                host: service.host.clone(),
-                fhir: Some(FhirMatch {
-                    service: position,
-                    interactions: vec![interaction],
-                    types: Vec::new(),
-                    operations: Vec::new(),
-                }),
-                methods: interaction.methods().to_vec(),
-                upstream: service.upstream,
-                rate_limits: (0..limits.len())
-                    .filter(|at| limits.get(*at).is_some_and(|limit| limit.everywhere))
-                    .collect(),
-                ..Route::public(id, template)
-            });
-        }
-    }
-    routes
 }
 
 /// What two routes have in common that no order decides.

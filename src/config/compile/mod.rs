@@ -17,6 +17,7 @@ mod detections;
 mod endpoints;
 mod entries;
 mod fhir;
+mod fhir_own;
 mod fronts;
 mod inject;
 mod issuers;
@@ -97,7 +98,7 @@ pub(super) fn compile(
     access.settings.lookups = lookups::compile(base_dir, &mut drafts, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
     fhir::check_paths(&fhir_services, &drafts, report);
-    let public_routes = fhir::public_routes(&fhir_services, &drafts, &rate_limits, report);
+    let own_routes = fhir_own::routes(&fhir_services, &drafts, &rate_limits, report);
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
     anonymous::check_store(&drafts, &state, report);
@@ -115,7 +116,7 @@ pub(super) fn compile(
     }
 
     let places: Vec<Place> = drafts.iter().map(|draft| draft.path).collect();
-    let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).chain(public_routes).collect();
+    let routes: Vec<Route> = drafts.into_iter().map(|draft| draft.route).chain(own_routes).collect();
     let index = paths::index(&routes, &fhir_services, &places, report);
     let audit = audit::compile(file, &tiers, base_dir, report);
     sign_in::check(file, &state, report);

@@ -4,6 +4,7 @@
 //! and which id. What FHIR does not have, or what two servers could take for two interactions, is none.
 
 pub mod belonging;
+pub mod bundle;
 pub mod compartment;
 pub mod content;
 pub mod elements;

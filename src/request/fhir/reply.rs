@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::belonging::{Belonging, Home};
+use super::bundle::BundleKind;
 use super::reference::Referred;
 use super::{Version, types};
 use crate::request::json;
@@ -18,6 +19,32 @@ pub struct Confined {
     pub home: Home,
     /// The types that everybody may see.
     pub shared: Vec<&'static str>,
+    /// What it answers.
+    pub awaited: Awaited,
+}
+
+/// What a reply answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Awaited {
+    /// One request.
+    One(Wanted),
+    /// A Bundle of them, in their order; `None` where the answer may show anything.
+    Each(BundleKind, Vec<Option<Wanted>>),
+}
+
+impl Awaited {
+    /// Whether all of it names the patient, so that an error of the server's tells of nobody else.
+    pub fn names_patient(&self) -> bool {
+        match self {
+            Self::One(wanted) => wanted.names_patient,
+            Self::Each(_, each) => each.iter().flatten().all(|wanted| wanted.names_patient),
+        }
+    }
+}
+
+/// What one request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
     /// The one resource that was asked for by its id.
     pub resource: Option<(&'static str, Box<str>)>,
     /// Whether the request itself names the patient. Where it does not, a reply that shows nothing of theirs tells of
@@ -53,19 +80,67 @@ impl Confined {
         } else {
             json::parse_one_meaning(bytes).map_err(|_| Unfit::Unreadable)?
         };
-        let mut found = Found::default();
-        match &root {
-            Value::Null if bytes.is_empty() => {}
-            Value::Object(resource) if resource.contains_key("resourceType") => {
-                self.resource(resource, Standing::Root, &mut found)?;
+        match (&self.awaited, &root) {
+            (Awaited::One(wanted), Value::Null) if bytes.is_empty() => {
+                self.look(wanted).settle(&Found::default())
             }
-            _ => return Err(Unfit::Unreadable),
+            (Awaited::One(wanted), Value::Object(resource)) if resource.contains_key("resourceType") => {
+                let (look, mut found) = (self.look(wanted), Found::default());
+                look.resource(resource, Standing::Root, &mut found)?;
+                look.settle(&found)
+            }
+            (Awaited::Each(kind, wanted), Value::Object(bundle)) => self.answers(bundle, *kind, wanted),
+            _ => Err(Unfit::Unreadable),
         }
-        // An empty answer to an id that names nobody would tell that there is something of another's.
-        if self.resource.is_some() && !self.names_patient && !found.own && !found.shared {
-            return Err(Unfit::Foreign);
+    }
+
+    fn look<'r>(&'r self, wanted: &'r Wanted) -> Look<'r> {
+        Look { home: &self.home, shared: &self.shared, wanted }
+    }
+
+    /// The answer to a Bundle: one entry for each request, in the same order (FHIR R4 §3.1.0.11.4).
+    fn answers(
+        &self,
+        bundle: &Map<String, Value>,
+        kind: BundleKind,
+        wanted: &[Option<Wanted>],
+    ) -> Result<(), Unfit> {
+        const WHOLE: Wanted = Wanted { resource: None, names_patient: true };
+        let is = |name: &str, word: &str| bundle.get(name).and_then(Value::as_str) == Some(word);
+        let entries = list(bundle.get("entry"))?;
+        if !is("resourceType", "Bundle") || !is("type", kind.answer()) || entries.len() != wanted.len() {
+            return Err(Unfit::Unreadable);
+        }
+        self.look(&WHOLE).frame(bundle, &mut Found::default())?;
+        for (entry, wanted) in entries.iter().zip(wanted) {
+            let Some(wanted) = wanted else { continue };
+            let entry = entry.as_object().ok_or(Unfit::Unreadable)?;
+            let status = entry.get("response").and_then(|response| response.get("status"));
+            let status = status.and_then(Value::as_str).ok_or(Unfit::Unreadable)?;
+            // What a server says of an error stays behind, and that there is nothing looks like what is another's.
+            if !["200", "201", "204"].iter().any(|good| status.split(' ').next() == Some(good)) {
+                return Err(if wanted.names_patient { Unfit::Unreadable } else { Unfit::Foreign });
+            }
+            let (look, mut found) = (self.look(wanted), Found::default());
+            look.entry(entry, &mut found)?;
+            look.settle(&found)?;
         }
         Ok(())
+    }
+}
+
+/// How what one request gets is looked at.
+struct Look<'r> {
+    home: &'r Home,
+    shared: &'r [&'static str],
+    wanted: &'r Wanted,
+}
+
+impl Look<'_> {
+    /// An empty answer to an id that names nobody would tell that there is something of another's.
+    fn settle(&self, found: &Found) -> Result<(), Unfit> {
+        let is_known = self.wanted.resource.is_none() || self.wanted.names_patient;
+        if is_known || found.own || found.shared { Ok(()) } else { Err(Unfit::Foreign) }
     }
 
     fn resource(
@@ -91,7 +166,7 @@ impl Confined {
             },
         }
         if standing != Standing::Contained
-            && let Some((asked, id)) = &self.resource
+            && let Some((asked, id)) = &self.wanted.resource
             && name != "OperationOutcome"
         {
             let id_fits = resource.get("id").and_then(Value::as_str) == Some(id);
@@ -162,7 +237,8 @@ impl Confined {
         }
     }
 
-    fn bundle(&self, bundle: &Map<String, Value>, found: &mut Found) -> Result<(), Unfit> {
+    /// What a Bundle has beside its entries; says whether there are further pages.
+    fn frame(&self, bundle: &Map<String, Value>, found: &mut Found) -> Result<bool, Unfit> {
         const MEMBERS: [&str; 10] = [
             "resourceType",
             "id",
@@ -185,6 +261,11 @@ impl Confined {
             pages |=
                 matches!(link.get("relation").and_then(Value::as_str), Some("next" | "previous" | "prev"));
         }
+        Ok(pages)
+    }
+
+    fn bundle(&self, bundle: &Map<String, Value>, found: &mut Found) -> Result<(), Unfit> {
+        let pages = self.frame(bundle, found)?;
         let entries = list(bundle.get("entry"))?;
         for entry in entries {
             self.entry(entry.as_object().ok_or(Unfit::Unreadable)?, found)?;
@@ -203,10 +284,11 @@ impl Confined {
     fn entry(&self, entry: &Map<String, Value>, found: &mut Found) -> Result<(), Unfit> {
         only(entry, &["id", "fullUrl", "link", "resource", "search", "request", "response"])?;
         if let Some(url) = entry.get("fullUrl") {
-            let is_urn = url
-                .as_str()
-                .is_some_and(|text| text.starts_with("urn:uuid:") || text.starts_with("urn:oid:"));
-            if !is_urn {
+            // Some servers leave it empty, which leads nowhere.
+            let is_no_address = url.as_str().is_some_and(|text| {
+                text.is_empty() || text.starts_with("urn:uuid:") || text.starts_with("urn:oid:")
+            });
+            if !is_no_address {
                 self.leads(url)?;
             }
         }

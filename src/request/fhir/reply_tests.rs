@@ -10,8 +10,7 @@ fn confined() -> Confined {
     Confined {
         home: Home { patient: "p1".into(), place },
         shared: vec!["Organization", "Practitioner"],
-        resource: None,
-        names_patient: true,
+        awaited: Awaited::One(Wanted { resource: None, names_patient: true }),
     }
 }
 
@@ -170,8 +169,7 @@ fn counts_and_addresses_tell_nothing_more() {
 
 #[test]
 fn what_was_asked_for_by_its_id_is_what_comes() {
-    let asked =
-        |name, id: &str| Confined { resource: Some((name, id.into())), names_patient: false, ..confined() };
+    let asked = |name, id: &str| Confined { awaited: Awaited::One(by_id(name, id)), ..confined() };
     let check = |rules: &Confined, reply: Value| rules.inspect(reply.to_string().as_bytes());
     let own = asked("Observation", "o-p1");
     assert_eq!(check(&own, of("p1")), Ok(()));
@@ -185,4 +183,84 @@ fn what_was_asked_for_by_its_id_is_what_comes() {
     let doctor = asked("Practitioner", "1");
     assert_eq!(check(&doctor, json!({ "resourceType": "Practitioner", "id": "1" })), Ok(()));
     assert_eq!(check(&doctor, bundle(&[])), Err(Unfit::Foreign));
+}
+
+fn by_id(name: &'static str, id: &str) -> Wanted {
+    Wanted { resource: Some((name, id.into())), names_patient: false }
+}
+
+fn answer(status: &str, resource: Option<&Value>) -> Value {
+    let mut entry = json!({ "response": { "status": status, "etag": "W/\"1\"" } });
+    if let Some(resource) = resource {
+        entry["resource"] = resource.clone();
+    }
+    entry
+}
+
+fn answers(kind: &str, entries: &[Value]) -> Value {
+    json!({ "resourceType": "Bundle", "type": kind, "entry": entries })
+}
+
+#[test]
+fn the_answer_to_a_bundle_is_looked_through_entry_by_entry() {
+    let named = || Some(Wanted { resource: None, names_patient: true });
+    let check = |wanted: &[Option<Wanted>], reply: &Value| {
+        let awaited = Awaited::Each(BundleKind::Batch, wanted.to_vec());
+        Confined { awaited, ..confined() }.inspect(reply.to_string().as_bytes())
+    };
+    let own = || answer("200 OK", Some(&of("p1")));
+    let made = || {
+        let mut entry = answer("201 Created", None);
+        entry["response"]["location"] = "Observation/9/_history/1".into();
+        entry
+    };
+    let found = bundle(&[of("p1")]);
+    let three = [named(), Some(by_id("Observation", "o-p1")), named()];
+    let good = [made(), own(), answer("200", Some(&found))];
+    assert_eq!(check(&three, &answers("batch-response", &good)), Ok(()));
+    // Whatever it is, and wherever it stands.
+    for other in with_another(&of("p2")) {
+        for at in 0..3 {
+            let mut entries = good.clone();
+            entries[at] = answer("200 OK", Some(&other));
+            assert!(check(&three, &answers("batch-response", &entries)).is_err(), "{at}: {other}");
+        }
+    }
+    let by_one =
+        |entry: Value, wanted: Option<Wanted>| check(&[wanted], &answers("batch-response", &[entry]));
+    let o_p1 = || Some(by_id("Observation", "o-p1"));
+    assert_eq!(by_one(answer("200", Some(&of("p2"))), named()), Err(Unfit::Foreign));
+    // One that is not there, one that has not changed and one that shows nothing are like one that is another's.
+    for status in ["404 Not Found", "410", "403", "304 Not Modified", "200 OK", "500", "2000"] {
+        assert_eq!(by_one(answer(status, None), o_p1()), Err(Unfit::Foreign), "{status}");
+    }
+    assert_eq!(
+        by_one(answer("200", Some(&json!({ "resourceType": "Patient", "id": "p1" }))), o_p1()),
+        Err(Unfit::Foreign)
+    );
+    for status in ["404 Not Found", "422", "202", "", "OK"] {
+        assert_eq!(by_one(answer(status, None), named()), Err(Unfit::Unreadable), "{status}");
+    }
+    let mut led = made();
+    led["response"]["location"] = "Patient/p2".into();
+    assert_eq!(by_one(led, named()), Err(Unfit::Foreign));
+    assert_eq!(by_one(answer("200", Some(&of("p2"))), None), Ok(()));
+    for reply in [
+        answers("transaction-response", &good),
+        answers("searchset", &good),
+        answers("batch-response", &good[..2]),
+        answers("batch-response", &[made(), own(), made(), made()]),
+        answers("batch-response", &[made(), own(), json!({ "resource": of("p1") })]),
+        answers("batch-response", &[made(), own(), json!([])]),
+        of("p1"),
+    ] {
+        assert_eq!(check(&three, &reply), Err(Unfit::Unreadable), "{reply}");
+    }
+    let mut framed = answers("batch-response", &good);
+    framed["note"] = "of p2".into();
+    assert_eq!(check(&three, &framed), Err(Unfit::Unreadable));
+    let nothing = Confined { awaited: Awaited::Each(BundleKind::Batch, vec![named()]), ..confined() };
+    assert_eq!(nothing.inspect(b""), Err(Unfit::Unreadable));
+    assert!(nothing.awaited.names_patient());
+    assert!(!Awaited::Each(BundleKind::Batch, three.to_vec()).names_patient());
 }

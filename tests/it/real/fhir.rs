@@ -22,9 +22,9 @@ const ROUTES: &str = r#"
 /// How many patients there are, from `p1` on.
 const PATIENTS: usize = 24;
 
-struct Clinic {
-    _server: FhirServer,
-    gateway: Gateway,
+pub(super) struct Clinic {
+    pub(super) server: FhirServer,
+    pub(super) gateway: Gateway,
     signer: Signer,
 }
 
@@ -52,7 +52,7 @@ fn record(patient: usize) -> Vec<Value> {
 }
 
 impl Clinic {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let (server, signer) = (FhirServer::start(), Signer::new());
         let mut resources =
             vec![json!({ "resourceType": "Practitioner", "id": "d1", "name": [{ "family": "Who" }] })];
@@ -62,17 +62,17 @@ impl Clinic {
             "  - {{ name: services, issuer: {SERVICES}, audiences: [portal-api], algorithms: [ES256], callers: services, jwks: {{ file: jwks.json }} }}\nupstreams:"
         );
         // More parameters than anybody should list, some of which this server does not know.
-        let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, shared_types: [Practitioner],\n      search_params: { allow: [patient, subject, performer, code, category, date, status, _id, _count, _lastUpdated, _type, _include, _revinclude,\n        _has, _filter, _sort, _total, _summary, _elements, _offset, _contained, _security, unheard-of] } }\nroutes:";
+        let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, bundles: { allow: [batch, transaction] }, shared_types: [Practitioner],\n      search_params: { allow: [patient, subject, performer, code, category, date, status, _id, _count, _lastUpdated, _type, _include, _revinclude,\n        _has, _filter, _sort, _total, _summary, _elements, _offset, _contained, _security, unheard-of] } }\nroutes:";
         let text =
             tokens::config(server.address, ROUTES).replace("upstreams:", &services).replace("routes:", ehr);
         let gateway = Gateway::start(&text, |dir| {
             std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable")
         });
-        Self { _server: server, gateway, signer }
+        Self { server, gateway, signer }
     }
 
     /// A token as a header value: of a patient, of somebody with a role, of a service.
-    fn bearer(&self, who: &str, scope: &str) -> String {
+    pub(super) fn bearer(&self, who: &str, scope: &str) -> String {
         let mut claims = Signer::claims(who, "aal1", 5);
         claims["scope"] = scope.into();
         if !who.starts_with('p') || who == "prescriber" {
@@ -87,8 +87,12 @@ impl Clinic {
     }
 
     /// Sends a line as the tables have it: `METHOD target`, and a form or JSON behind it.
-    fn send(&self, line: &str, bearer: &str) -> http::Answer {
-        let forms = [(" form:", "application/x-www-form-urlencoded"), (" json:", "application/fhir+json")];
+    pub(super) fn send(&self, line: &str, bearer: &str) -> http::Answer {
+        let forms = [
+            (" form:", "application/x-www-form-urlencoded"),
+            (" json:", "application/fhir+json"),
+            (" patch:", "application/json-patch+json"),
+        ];
         let split = forms.iter().find_map(|(mark, kind)| Some((line.split_once(mark)?, *kind)));
         let ((line, body), kind) = split.unwrap_or(((line, ""), ""));
         let (method, target) = line.split_once(' ').expect("a method");

@@ -4,6 +4,7 @@ mod ciba;
 mod fhir;
 mod fhir_definitions;
 mod fhir_replies;
+mod fhir_writes;
 mod idp;
 mod introspection;
 mod named_actions;

@@ -57,7 +57,7 @@ impl Interaction {
             record.text("template").and_then(|template| template.rsplit('/').next()).unwrap_or_default();
         let is_one_thing = last.starts_with('{') && last.ends_with('}');
         match record.text("method") {
-            _ if last.starts_with('$') => Self::Operation,
+            _ if last.starts_with('$') || record.text("bundle").is_some() => Self::Operation,
             Some("GET" | "HEAD") if is_one_thing => Self::Read,
             Some("GET" | "HEAD") => Self::Query,
             Some("POST") if last == "_search" => Self::Query,
