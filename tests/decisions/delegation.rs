@@ -200,7 +200,7 @@ fn replies_to_somebody_who_acts_show_that_patient() {
     let (decision, ..) = decide(&policy, "GET /fhir/Observation?patient=p2", user, &found);
     let Decision::Permit(permit) = decision else { panic!("{decision:?}") };
     let confinement = permit.confinement().expect("confined");
-    assert_eq!((&*confinement.patient, confinement.names_patient), ("p2", true));
+    assert_eq!((&*confinement.patient, confinement.awaited.names_patient()), ("p2", true));
     for (request, caller) in [
         ("GET /fhir/Observation?patient=p2", "patient aal1 30s scope:patient/*.rs"),
         ("GET /fhir/Observation?patient=p3", user),

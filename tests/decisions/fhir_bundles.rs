@@ -4,12 +4,17 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use serde_json::{Value, json};
 use wardgate::decision::trace::{Recorder, Silent};
-use wardgate::decision::{Decision, Evaluation, Findings, Lookup, Revocation, Step, step};
+use wardgate::decision::{
+    Decision, Delegated, Evaluation, Evidence, Findings, Lookup, Need, Question, Reason, Revocation, Step,
+    patient, step,
+};
+use wardgate::policy::{Match, Policy};
 use wardgate::request::fhir::bundle::BundleKind;
 use wardgate::request::fhir::reply::{Awaited, Wanted};
 
+use super::fhir::request;
 use super::fhir_writes::{NURSE, PATIENT, decide, with_question};
-use super::world::{Known, NOW, identity, reading};
+use super::world::{Known, NOW, compile, identity, reading};
 
 const PRESCRIBER: &str = "staff aal2 30s otp role:nurse role:prescriber scope:user/*.cruds";
 
@@ -276,4 +281,69 @@ proptest! {
             prop_assert!(later.tier >= findings.tier, "{caller}: {entries:?} and {}", more[0]);
         }
     }
+}
+
+/// `u1`, whose own record is `p1`, acts for `p2`.
+fn decide_for(policy: &Policy, entries: &[Value], granted: Lookup<Delegated>) -> Step {
+    let (request, body) = request(&line("batch", entries));
+    let facts = request.facts(body.as_ref(), Some("Bearer a.b.c")).expect("readable");
+    let Match::Route(route) = policy.index.find(&facts) else { panic!("no route") };
+    let question = Question { policy, route: &policy.routes[route], facts: &facts, forms_may_override: true };
+    let known = Known {
+        identity: identity(policy, "patient aal1 30s scope:user/*.cruds"),
+        keys_too_stale: false,
+        revocation: Revocation::Valid,
+        body: reading(&question, body.as_ref()),
+        evaluation: Lookup::Absent,
+        record: Lookup::Absent,
+    };
+    let evidence = known.evidence();
+    if let Step::Need(need) = step(&question, &evidence, NOW, &mut Silent) {
+        assert_eq!(need, Need::Delegation);
+        let is_about_one = !line("batch", entries).contains("Patient/p1");
+        assert_eq!(patient(&question, &evidence).as_deref(), is_about_one.then_some("p2"));
+    }
+    step(&question, &Evidence { delegation: Some(granted), ..evidence }, NOW, &mut Silent)
+}
+
+#[test]
+fn who_acts_for_a_patient_may_send_bundles_about_that_one() {
+    let own = "any_of: [{ issuer: patients, patient: self }, ";
+    let relation = "delegation: { by: { issuer: workforce, roles: [office], assurance: aal2 }, relations: { caregiver: { issuer: patients, review_every: 30d, actions: [read] } } }\nroutes:\n";
+    let text = include_str!("fhir_writes.yaml").replacen("routes:\n", relation, 1).replacen(
+        own,
+        &format!("{own}{{ issuer: patients, delegate: [caregiver] }}, "),
+        1,
+    );
+    let policy = compile(&text).policy;
+    let granted = || {
+        Lookup::Found(Delegated {
+            id: "2026-11-23.1".into(),
+            relation: "caregiver".into(),
+            issuer: "patients".into(),
+            person: "u1".into(),
+            patient: "p2".into(),
+            actions: Vec::new(),
+            until: NOW + 60,
+            review_due: NOW + 30,
+        })
+    };
+    let both = [get("Observation?patient=p2"), get("Patient/p2")];
+    let Step::Decided(Decision::Permit(permit), findings) = decide_for(&policy, &both, granted()) else {
+        panic!("refused")
+    };
+    assert_eq!((permit.reason(), findings.patient.as_deref()), (Reason::Delegated, Some("p2")));
+    assert!(findings.mandate.is_some());
+    assert_eq!(permit.confinement().map(|it| it.patient.as_ref()), Some("p2"));
+    let verdict = |entries: &[Value], granted| match decide_for(&policy, entries, granted) {
+        Step::Decided(decision, _) => decision.reason(),
+        Step::Need(need) => panic!("{need:?}"),
+    };
+    assert_eq!(verdict(&both, Lookup::Absent), Reason::NoRelation);
+    assert_eq!(verdict(&both, Lookup::Unavailable), Reason::StoreUnavailable);
+    // Another's record beside it, and one's own: the answer could be looked through for one of them only.
+    let with = |url: &str| [get("Patient/p2"), get(url)];
+    assert_eq!(verdict(&with("Patient/p1"), granted()), Reason::PatientUnresolved);
+    let written = json!({ "request": { "method": "DELETE", "url": "Observation/o2" } });
+    assert!(!matches!(verdict(&[get("Patient/p2"), written], granted()), Reason::Delegated));
 }
