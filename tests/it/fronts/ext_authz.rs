@@ -79,11 +79,16 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 
 /// A `CheckRequest` about a request of GET.
 fn question(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let texts = [(2, "GET"), (4, path), (5, "portal.example"), (6, "https"), (10, "HTTP/1.1")];
+    described("GET", path, headers, b"")
+}
+
+fn described(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let texts = [(2, method), (4, path), (5, "portal.example"), (6, "https"), (10, "HTTP/1.1")];
     let mut http: Vec<u8> = texts.iter().flat_map(|(number, text)| field(*number, text.as_bytes())).collect();
     for (name, value) in headers {
         http.extend(field(3, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat()));
     }
+    http.extend(field(12, body));
     field(1, &field(4, &field(2, &http)))
 }
 
@@ -96,7 +101,8 @@ fn framed(compressed: u8, length: usize, message: &[u8]) -> Vec<u8> {
 fn call(world: &World, path: &str, kind: &str, body: &[u8]) -> String {
     let mut child = Command::new("curl")
         .args(["--http2-prior-knowledge", "--silent", "--max-time", "20", "--dump-header", "-"])
-        .args(["--data-binary", "@-", "--header", &format!("Content-Type: {kind}"), "--unix-socket"])
+        .args(["--data-binary", "@-", "--header", &format!("Content-Type: {kind}")])
+        .args(["--header", "X-Wardgate-Body-Bytes: 8", "--unix-socket"])
         .arg(world.ext_authz_socket("grpc"))
         .arg(format!("http://wardgate{path}"))
         .stdin(Stdio::piped())
@@ -142,6 +148,28 @@ fn a_call_that_is_no_question_is_an_error_on_record() {
     let records = world.gateway.audit();
     let of = |reason: &str| records.iter().filter(|record| record["reason"] == reason).count();
     assert_eq!((of("evaluation_malformed"), of("no_route")), (malformed.len(), 2), "{records:?}");
+}
+
+#[test]
+fn what_fills_all_that_envoy_sends_may_go_on() {
+    let world = World::start(Recorder::start().address, |text| text);
+    let token = world.signer.bearer("p1", "aal1", 5);
+    let ask = |partial: &str, body: &[u8]| {
+        let headers = [
+            ("authorization", token.as_str()),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("transfer-encoding", "chunked"),
+            ("x-envoy-auth-partial-body", partial),
+        ];
+        let message = described("POST", "/patients/p1/moderate", &headers, body);
+        call(&world, CHECK, "application/grpc", &framed(0, message.len(), &message))
+    };
+    let answer = ask("false", b"text=hi");
+    assert!(answer.contains("x-wardgate-assertion"), "{answer}");
+    for (partial, body) in [("false", b"text=hel"), ("true", b"text=hel")] {
+        let answer = ask(partial, body);
+        assert!(answer.contains("\"status\":413") && !answer.contains("x-wardgate-assertion"), "{answer}");
+    }
 }
 
 #[test]
