@@ -17,6 +17,8 @@ mod device;
 mod fhir;
 #[path = "decisions/fhir_bundles.rs"]
 mod fhir_bundles;
+#[path = "decisions/fhir_properties.rs"]
+mod fhir_properties;
 #[path = "decisions/fhir_writes.rs"]
 mod fhir_writes;
 #[path = "decisions/fragments.rs"]
