@@ -107,7 +107,7 @@ fn owners(answer: &http::Answer) -> Vec<usize> {
     (1..=PATIENTS).filter(|patient| answer.body.contains(&mark(*patient))).collect()
 }
 
-const TABLE: [&str; 28] = [
+const TABLE: [&str; 33] = [
     "GET /fhir/metadata",
     "GET /fhir/Patient/p1",
     "GET /fhir/Patient/p2",
@@ -134,6 +134,11 @@ const TABLE: [&str; 28] = [
     "GET /fhir/Patient/p1/$everything",
     "GET /fhir/Patient/p2/$everything",
     "GET /fhir/Practitioner/d1",
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"request":{"method":"GET","url":"Observation?patient=p1"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"GET","url":"Observation/o1"}},{"request":{"method":"GET","url":"Condition/c1"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"request":{"method":"GET","url":"Observation/o2"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"request":{"method":"GET","url":"Patient/p2"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/none"}}]}"#,
     r#"PUT /fhir/Observation/new json:{"resourceType":"Observation","id":"new","status":"final","code":{"text":"x"}}"#,
     r#"PUT /fhir/MedicationRequest/new json:{"resourceType":"MedicationRequest","id":"new","status":"draft","intent":"order","subject":{"reference":"Patient/p3"},"medicationCodeableConcept":{"text":"x"}}"#,
 ];
@@ -151,7 +156,8 @@ fn each_sees_what_the_table_says() {
     ];
     let mut table = String::new();
     for line in TABLE {
-        let _ = writeln!(table, "{}", line.split(" json:").next().expect("a line"));
+        let shown = if line.contains("Bundle") { line } else { line.split(" json:").next().expect("a line") };
+        let _ = writeln!(table, "{shown}");
         for (name, bearer) in &callers {
             let answer = clinic.send(line, bearer);
             let seen = owners(&answer);
@@ -173,14 +179,61 @@ fn each_sees_what_the_table_says() {
     });
 }
 
+/// What asks for `p2` in the entries of a Bundle.
+const SMUGGLED: [&str; 24] = [
+    "Patient/p2",
+    "Observation/o2",
+    "Observation/o2/_history",
+    "Observation/o2/_history/1",
+    "Observation",
+    "Observation?patient=p2",
+    "Observation?patient=p1,p2",
+    "Observation?patient=p1&patient=p2",
+    "Observation?patient=p1&unheard-of=p2",
+    "Observation?%70atient=p2",
+    "Observation?patient=p1&_include=Observation:subject",
+    "Observation?subject:Patient._id=p2",
+    "Observation?_id=o2",
+    "Observation?_has:Patient:link:_id=p2",
+    "Observation/_search?patient=p2",
+    "Patient/p2/Observation",
+    "Patient/p2/$everything",
+    "Patient/p1/../p2",
+    "Patient/p1/%2e%2e/p2",
+    "/fhir/Patient/p2",
+    "http://ehr.example/fhir/Patient/p2",
+    "?_type=Observation",
+    "_history",
+    "",
+];
+
+/// Bundles of them, alone and in company.
+fn smuggling() -> Vec<String> {
+    let own = json!({ "request": { "method": "GET", "url": "Patient/p1" } });
+    let mut lines = Vec::new();
+    for (kind, url) in ["batch", "transaction"].iter().flat_map(|kind| SMUGGLED.map(|url| (*kind, url))) {
+        let of = |entries: &[&Value]| json!({ "resourceType": "Bundle", "type": kind, "entry": entries });
+        for method in ["GET", "HEAD"] {
+            let entry = json!({ "request": { "method": method, "url": url, "ifNoneMatch": "W/\"0\"" } });
+            let named = json!({ "fullUrl": "urn:uuid:1", "request": { "method": method, "url": url } });
+            let nested = json!({ "resource": of(&[&named]), "request": { "method": "POST", "url": "" } });
+            let bundles = [of(&[&entry]), of(&[&own, &named]), of(&[&named, &own]), of(&[&own, &nested])];
+            lines.extend(bundles.iter().map(|bundle| format!("POST /fhir json:{bundle}")));
+        }
+    }
+    lines
+}
+
 /// The server itself gives another's record for many of these.
 #[test]
 fn nothing_of_another_patient_reaches_a_patient() {
     let clinic = Clinic::open();
+    let smuggling = smuggling();
     let lines: Vec<&str> = include_str!("../../decisions/fhir_evasions.txt")
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .chain(TABLE)
+        .chain(smuggling.iter().map(String::as_str))
         .collect();
     for scope in ["patient/*.cruds", "user/*.cruds", "patient/*.cruds user/*.cruds system/*.cruds"] {
         let bearer = clinic.bearer("p1", scope);
