@@ -66,6 +66,8 @@ pub struct Metrics {
     pub key_fetches: IntCounterVec,
     /// `wardgate_keys_fetched_timestamp_seconds{issuer}`
     pub keys_fetched_at: IntGaugeVec,
+    /// `wardgate_signals_total{signal,result}`
+    pub signals: IntCounterVec,
     /// `wardgate_access_questions_total{kind,service,result}`
     pub access_questions: IntCounterVec,
     /// `wardgate_introspections_total{issuer,result}`

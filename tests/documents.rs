@@ -94,7 +94,7 @@ fn every_yaml_example_loads() {
             let text = match block.lines().next().unwrap_or_default() {
                 _ if block.contains("version: 1\n") && block.starts_with("version:") => block,
                 "routes:" => format!("{AROUND}{block}"),
-                "cases:" => format!("{AROUND}{ROUTES}{block}"),
+                "cases:" | "signals:" => format!("{AROUND}{ROUTES}{block}"),
                 // Certificates in examples are those of the tests.
                 "listeners:" => {
                     let around: Vec<&str> =

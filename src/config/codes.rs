@@ -244,6 +244,8 @@ codes! {
     "WG281" Error UnknownRelation "a name that is no relation";
     "WG282" Error DelegationRule "a rule for people who act for patients that could never hold";
     "WG283" Error DelegationNotShared "delegation with a store that other gateways don't share, and nothing says that there are none";
+    // Signals.
+    "WG290" Error BadSignal "a signal that watches for nothing, or for too much, or does nothing";
 }
 
 #[cfg(test)]

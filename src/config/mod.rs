@@ -34,6 +34,7 @@ mod schema_access;
 mod schema_break_glass;
 mod schema_delegation;
 mod schema_fhir;
+mod schema_risk;
 mod schema_routes;
 mod schema_sign_in;
 mod schema_signals;

@@ -16,6 +16,7 @@ pub(super) use super::schema_access::Pdp;
 pub(super) use super::schema_break_glass::BreakGlass;
 pub(super) use super::schema_delegation::{Delegation, Relation};
 pub(super) use super::schema_fhir::{Bundles, FhirMatch, FhirService};
+pub(super) use super::schema_risk::Signal;
 pub(super) use super::schema_routes::{
     Anonymous, AnyOf, Attempts, Caller, Case, CaseAnswers, Cors, LowerRisk, Match, Patient, Person, Refine,
     Route, RouteTimeouts, When,
@@ -159,6 +160,7 @@ maps! {
         upstreams: Entries<Spanned<Upstream>>,
         fhir_services: Items<FhirService>,
         pdps: Items<Pdp>,
+        signals: Items<Signal>,
         break_glass: Entries<Spanned<BreakGlass>>,
         delegation: Spanned<Delegation>,
         routes: Items<Route>,

@@ -142,6 +142,8 @@ pub struct Evidence {
     pub content: Option<Lookup<Box<str>>>,
     /// Whose record it is: from the look-up of the route.
     pub record: Option<Lookup<Box<str>>>,
+    /// What each signal of the policy says, by its position; `None` in it is what can't be told.
+    pub signals: Option<Vec<Option<bool>>>,
     /// From the policy decision point of the route.
     pub evaluation: Option<Lookup<Evaluation>>,
     /// What the caller has opened of this patient's record: from the state store, for those who have the right to.
@@ -176,6 +178,8 @@ pub enum Need {
         /// Whether the action has its other, less risky name.
         lowered: bool,
     },
+    /// What the signals say.
+    Signals,
     /// How often it was tried, this time included.
     Attempts,
     /// Whether the caller has broken the glass before this patient's record.

@@ -42,6 +42,9 @@ pub struct DecisionInput<'i> {
     /// In what relation the caller acts for the patient, and by which grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     delegation: Option<DelegationInput>,
+    /// The signals that fired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<(String, &'static str)>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -127,6 +130,11 @@ impl<'i> DecisionInput<'i> {
                 id: mandate.id.clone(),
                 relation: mandate.relation.clone(),
             }),
+            signals: findings
+                .signals
+                .iter()
+                .map(|(name, enforced)| (name.to_string(), if *enforced { "enforced" } else { "observed" }))
+                .collect(),
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -198,6 +206,7 @@ impl DecisionInput<'static> {
             pdp: Some("permit"),
             break_glass: Some("broken"),
             delegation: Some(DelegationInput { id: "2026-11-22.1".into(), relation: "caregiver".into() }),
+            signals: vec![("off_hours".to_owned(), "observed")],
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
         }

@@ -22,6 +22,7 @@ mod outcome;
 mod possession;
 mod presentation;
 pub mod reason;
+mod signals;
 mod step;
 pub mod trace;
 

@@ -34,6 +34,8 @@ pub struct Findings {
     pub conditions: SmallVec<[(ConditionPlace, Option<bool>); 1]>,
     /// Whether the browser was recognised, where a rule asks about it and that can be told.
     pub device: Option<bool>,
+    /// The signals that fired, by name, and whether they are enforced.
+    pub signals: SmallVec<[(Box<str>, bool); 2]>,
     /// What the policy decision point said, where one was asked.
     pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.

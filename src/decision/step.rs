@@ -11,7 +11,7 @@ use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
 use super::{
     Reason, anonymous, assure, authorize, break_glass, bundle, classify, delegation, evaluation, fhir,
-    possession,
+    possession, signals,
 };
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
@@ -147,6 +147,7 @@ fn judge<T: Trace>(
         trace.note(Stage::Authenticate, || "the token was revoked".to_owned());
         return Err(Reason::TokenRevoked.into());
     }
+    let least = signals::least_tier(question, evidence, subject, findings, trace)?;
     let (assessed, floor) = if bundle::is_bundle(question) {
         bundle::judge(question, subject, (evidence, now), findings, trace)?
     } else {
@@ -158,7 +159,9 @@ fn judge<T: Trace>(
         let body = question.body(evidence)?;
         (assess(question, subject, body, (evidence, now, true), findings, trace)?, route.data_floor)
     };
-    let Assessed { tier: tier_index, reason, confined } = assessed;
+    let Assessed { tier, reason, confined } = assessed;
+    let tier_index = least.map_or(tier, |least| tier.max(least));
+    findings.tier = Some(tier_index);
     check_outages(policy.tier(tier_index), evidence, revocation, trace)?;
     evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, (tier_index, floor), subject, now, trace)?;

@@ -10,6 +10,7 @@ use super::evaluation;
 use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
+use super::signals;
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question,
@@ -123,6 +124,9 @@ impl Gate {
                 }
                 Step::Need(Need::Delegation) => {
                     evidence.delegation = Some(Box::pin(self.delegated(question, &evidence)).await);
+                }
+                Step::Need(Need::Signals) => {
+                    evidence.signals = Some(signals::look(question, &evidence, now));
                 }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);

@@ -27,6 +27,7 @@ pub mod revoke;
 pub mod sessions;
 mod settle;
 pub mod shared_signals;
+mod signals;
 pub mod staff;
 pub mod step_up;
 pub mod streams;

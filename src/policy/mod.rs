@@ -13,6 +13,7 @@ mod near;
 pub mod rate;
 pub mod requirement;
 pub mod route;
+pub mod signal;
 pub mod step_up;
 pub mod template;
 pub mod tier;
@@ -31,6 +32,7 @@ pub use index::{Index, Match};
 pub use rate::{CountedBy, RateLimit};
 pub use requirement::Requirement;
 pub use route::{Access, Entry, PatientSource, Route};
+pub use signal::Signal;
 pub use step_up::{Resume, Way, WayKind};
 pub use template::Template;
 pub use tier::{Durability, StoreDown, Tier, TierIndex};
@@ -60,6 +62,8 @@ pub struct Policy {
     pub rate_limits: Vec<RateLimit>,
     /// Those outside who are asked about requests; routes refer to them by position.
     pub pdps: Vec<Pdp>,
+    /// What makes requests riskier whatever their routes say.
+    pub signals: Vec<Signal>,
     /// The rights to break the glass; routes refer to them by position.
     pub break_glass: Vec<BreakGlass>,
     /// Who may act for patients.

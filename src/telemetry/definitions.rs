@@ -226,6 +226,11 @@ impl Metrics {
                 "Questions to people elsewhere than in the browser, by who asks and what became of them.",
                 &["asker", "result"],
             ),
+            signals: counters(
+                "wardgate_signals_total",
+                "Requests that signals looked at, by signal and what it said: fired, quiet, unknown.",
+                &["signal", "result"],
+            ),
             access_questions: counters(
                 "wardgate_access_questions_total",
                 "Questions to services that have a say in decisions, by what the service is for, its name and what came of it.",

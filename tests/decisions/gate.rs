@@ -219,6 +219,7 @@ async fn a_gate_does_what_the_matrix_says() {
                 | Need::Device
                 | Need::Attempts
                 | Need::BreakGlass
+                | Need::Signals
                 | Need::Delegation => false,
             })
             .collect();

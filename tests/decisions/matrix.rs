@@ -205,6 +205,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Patient => evidence.record = Some(known.record.clone()),
                     Need::Evaluation { .. } => evidence.evaluation = Some(known.evaluation.clone()),
                     Need::Device => evidence.device = Some(Lookup::Absent),
+                    Need::Signals => evidence.signals = Some(Vec::new()),
                     Need::BreakGlass => evidence.break_glass = Some(Lookup::Absent),
                     Need::Delegation => evidence.delegation = Some(Lookup::Absent),
                 }
@@ -320,6 +321,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Device => 'd',
         Need::Patient => 'l',
         Need::Evaluation { .. } => 'e',
+        Need::Signals => 's',
         Need::BreakGlass => 'g',
         Need::Delegation => 'm',
     });

@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use super::tiers::Tiers;
 use crate::audit::detections::{Hours, Many, NAMES, OffHours, Settings};
 use crate::config::codes::Code;
+use crate::config::diagnostic::Place;
 use crate::config::report::Report;
-use crate::config::schema::{Audit, Given, Many as ManySchema, OffHours as OffHoursSchema, Text};
+use crate::config::schema::{Audit, Given, Many as ManySchema, OffHours as OffHoursSchema, Text, Texts};
 use crate::config::values;
 
 /// So much is counted at most: what it takes to know it is remembered.
@@ -64,24 +65,7 @@ fn off_hours(
 ) -> Option<OffHours> {
     let place = schema.into();
     let schema = &schema.value;
-    let hours = report.required(&schema.hours, "hours", place, "\"07:00-19:00\"");
-    let zone = report.required(&schema.time_zone, "time_zone", place, "Europe/Vienna");
-    let times = hours.and_then(|text| {
-        let help = "write from when to when on the clock, as in `\"07:00-19:00\"`";
-        read(text, "times of a day", help, report, Hours::read_times)
-    });
-    let zone = zone.and_then(|text| {
-        let help = "write a name of the IANA time zone database, as in `Europe/Vienna`";
-        read(text, "a time zone", help, report, |text| TimeZone::get(text).ok())
-    });
-    let all = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let days = if schema.days.is_none() {
-        all.iter().filter_map(|day| Hours::read_day(day)).collect()
-    } else {
-        let help = "write some of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`";
-        let days = schema.days.items().iter();
-        days.filter_map(|text| read(text, "a day", help, report, Hours::read_day)).collect()
-    };
+    let hours = hours((&schema.hours, "hours"), (&schema.days, &schema.time_zone), place, report);
     let mut names = Vec::new();
     for text in schema.tiers.items() {
         if tiers.find(report, text).is_some() {
@@ -91,8 +75,36 @@ fn off_hours(
     if schema.tiers.is_none() {
         names.extend(["high", "critical"].map(Into::into));
     }
+    Some(OffHours { hours: hours?, tiers: names })
+}
+
+/// Hours of some days of the week, in a time zone.
+pub(super) fn hours(
+    (times, key): (&Given<Text>, &'static str),
+    (days, zone): (&Given<Texts>, &Given<Text>),
+    place: Place,
+    report: &mut Report<'_>,
+) -> Option<Hours> {
+    let hours = report.required(times, key, place, "\"07:00-19:00\"");
+    let zone = report.required(zone, "time_zone", place, "Europe/Vienna");
+    let times = hours.and_then(|text| {
+        let help = "write from when to when on the clock, as in `\"07:00-19:00\"`";
+        read(text, "times of a day", help, report, Hours::read_times)
+    });
+    let zone = zone.and_then(|text| {
+        let help = "write a name of the IANA time zone database, as in `Europe/Vienna`";
+        read(text, "a time zone", help, report, |text| TimeZone::get(text).ok())
+    });
+    let all = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let days = if days.is_none() {
+        all.iter().filter_map(|day| Hours::read_day(day)).collect()
+    } else {
+        let help = "write some of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`";
+        let days = days.items().iter();
+        days.filter_map(|text| read(text, "a day", help, report, Hours::read_day)).collect()
+    };
     let ((from, until), zone) = times.zip(zone)?;
-    Some(OffHours { hours: Hours { from, until, days, zone }, tiers: names })
+    Some(Hours { from, until, days, zone })
 }
 
 fn read<T>(

@@ -37,6 +37,7 @@ mod routes;
 mod rules;
 mod shared_signals;
 mod sign_in;
+mod signals;
 mod sinks;
 mod state;
 mod step_up;
@@ -94,6 +95,7 @@ pub(super) fn compile(
         data_classes: &data_classes,
         upstreams: &upstreams,
     };
+    let signals = signals::compile(file, &known, base_dir, report);
     let mut drafts = routes::compile(file, &known, report);
     access.settings.lookups = lookups::compile(base_dir, &mut drafts, report);
     let rate_limits = limits::rate_limits(file, &mut drafts, report);
@@ -137,6 +139,7 @@ pub(super) fn compile(
         index,
         rate_limits,
         pdps: access.pdps,
+        signals,
         break_glass,
         delegations,
         upstreams: upstream_names,

@@ -45,7 +45,9 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     for (name, _) in file.data_classes.entries() {
         unused(report, "data class", name, &used);
     }
-    let used: HashSet<&str> = routes().flat_map(tiers).collect();
+    let effects = file.signals.items().iter().filter_map(|item| item.value.effect.as_ref());
+    let raised = effects.filter_map(|effect| effect.value.raise_to.text());
+    let used: HashSet<&str> = routes().flat_map(tiers).chain(raised).collect();
     let implied = routes().any(|route| route.tier.is_none());
     for item in file.tiers.items().iter().skip(usize::from(implied)) {
         if let Some(name) = item.value.name.as_ref() {

@@ -1,4 +1,4 @@
-//! Why those outside who have a say do not let a request pass.
+//! Why those beside the rules who have a say do not let a request pass.
 
 use super::wording::{ASK, FORBIDDEN, RETRY, UNAVAILABLE};
 
@@ -13,6 +13,8 @@ pub enum AccessRefusal {
     PdpUnavailable,
     /// The look-up of the patient does not answer.
     PatientUnavailable,
+    /// A signal refuses.
+    Signal,
 }
 
 impl AccessRefusal {
@@ -23,6 +25,7 @@ impl AccessRefusal {
             Self::PdpAnswerRefused => "pdp_answer_refused",
             Self::PdpUnavailable => "pdp_unavailable",
             Self::PatientUnavailable => "patient_unavailable",
+            Self::Signal => "signal_denied",
         }
     }
 
@@ -32,6 +35,9 @@ impl AccessRefusal {
             Self::PdpDenied => "the route's `pdp` says no: its own log has the decision's id",
             Self::PdpAnswerRefused => {
                 "the route's `pdp` answered with an error, with no boolean `decision`, or with obligations, which are not carried out: see `/readyz` and its own log"
+            }
+            Self::Signal => {
+                "a signal with `effect: { deny: true }` fired: the record's `input.signals` says which"
             }
             Self::PdpUnavailable => {
                 "the route's `pdp` did not answer in time: check it, its `timeout` and `concurrency`; `/readyz` says what was wrong"
@@ -45,7 +51,7 @@ impl AccessRefusal {
     const fn is_outage(self) -> bool {
         match self {
             Self::PdpUnavailable | Self::PatientUnavailable => true,
-            Self::PdpDenied | Self::PdpAnswerRefused => false,
+            Self::PdpDenied | Self::PdpAnswerRefused | Self::Signal => false,
         }
     }
 
@@ -67,14 +73,14 @@ impl AccessRefusal {
 
 #[cfg(test)]
 mod tests {
-    use super::AccessRefusal::{PdpAnswerRefused, PdpDenied};
+    use super::AccessRefusal::{PdpAnswerRefused, PdpDenied, Signal};
     use crate::decision::Reason;
 
     #[test]
     fn refusals_look_like_any_other() {
         let outward =
             |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
-        for why in [PdpDenied, PdpAnswerRefused] {
+        for why in [PdpDenied, PdpAnswerRefused, Signal] {
             assert_eq!(outward(Reason::Access(why)), outward(Reason::NoRelation));
         }
     }

@@ -2,6 +2,7 @@
 
 mod lookup;
 mod pdp;
+mod signals;
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
