@@ -3,7 +3,7 @@
 CARGO ?= cargo
 # One set everywhere, so that nothing is compiled twice.
 FEATURES := --features kafka
-export WARDGATE_BIN = $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/wardgate
+export WARDGATE_BIN = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/wardgate
 
 .PHONY: help demo test lint bench bench-peers flame soak
 
