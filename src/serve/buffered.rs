@@ -1,8 +1,8 @@
 //! Sends a request whose body was already read: the second back end of dispatch, on Pingora's own connector.
 //!
 //! Pingora's stream would have to replay the body from its retry buffer, which ends at 64 KiB; bodies that are
-//! classified may be larger (`docs/decisions/0003-buffered-dispatch.md`). What was sent is never sent again; only a
-//! connection that can't be made is tried at another server.
+//! classified may be larger (`docs/decisions/0003-buffered-dispatch.md`). What is sent again, and to whom, is decided by
+//! the rules of what is streamed: [`super::delivery`].
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use pingora::{Error, ErrorType};
 
 use super::checked::{Check, Looked};
 use super::context::Context;
-use super::delivery::{Failure, is_cut};
+use super::delivery::Failure;
 use super::faults::ending;
 use super::framing;
 use super::http1;
@@ -104,21 +104,27 @@ async fn send(
     if let Some(check) = Check::of(context) {
         check.ask(&mut request)?;
     }
-    let (mut upstream, reused, peer) = match connect(gateway, context).await? {
-        Ok(connected) => connected,
-        Err((fault, error)) => return Ok(Sent::Failed(fault, error)),
-    };
-    upstream.set_read_timeout(peer.options.read_timeout);
-    upstream.set_write_timeout(peer.options.write_timeout);
-    let sent = match exchange(&mut upstream, request, body, &peer, context).await {
-        Err(mut error) => {
-            error.as_up();
-            if is_cut(&error) && !reused {
-                let failure = Failure { surely_not_served: false, broken: true, listed: false, max: 0 };
-                context.delivery.may_send_again(failure);
+    let (mut upstream, peer, answer) = loop {
+        let (mut upstream, reused, peer) = match connect(gateway, context).await? {
+            Ok(connected) => connected,
+            Err((fault, error)) => return Ok(Sent::Failed(fault, error)),
+        };
+        upstream.set_read_timeout(peer.options.read_timeout);
+        upstream.set_write_timeout(peer.options.write_timeout);
+        match exchange(&mut upstream, &request, &body, &peer, context).await {
+            Err(mut error) => {
+                error.as_up();
+                if !may_send_again(context, &mut error, reused, &request.method, body.is_empty()) {
+                    break (upstream, peer, Err(error));
+                }
+                gateway.count_retry(context, "resend");
+                give_back(gateway, upstream, &peer, false).await;
             }
-            Sent::Failed(fault(&error), ProxyError::of(&error))
+            answer => break (upstream, peer, answer),
         }
+    };
+    let sent = match answer {
+        Err(error) => Sent::Failed(fault(&error), ProxyError::of(&error)),
         Ok(response) if context.resumed.as_ref().is_some_and(|resumed| resumed.back.is_some()) => {
             tell(gateway, session, context, response.status).await?
         }
@@ -131,23 +137,38 @@ async fn send(
             None => pass_on(gateway, session, context, &mut upstream, response).await,
         },
     };
-    match upstream {
-        // Pingora counts the streams of a connection, so it must get each of them back.
-        HttpSession::H2(_) => {
-            if matches!(sent, Sent::Failed(UpstreamFault::TimedOut, _)) {
-                // It may hang as a whole: no further request goes there.
-                if let HttpSession::H2(h2) = &upstream {
-                    h2.conn.mark_shutdown();
-                }
-            }
-            gateway.connector.release_http_session(upstream, &peer, peer.options.idle_timeout).await;
-        }
-        _ if matches!(sent, Sent::Completed) => {
-            gateway.connector.release_http_session(upstream, &peer, peer.options.idle_timeout).await;
-        }
-        _ => {}
+    if let HttpSession::H2(h2) = &upstream
+        && matches!(sent, Sent::Failed(UpstreamFault::TimedOut, _))
+    {
+        // It may hang as a whole: no further request goes there.
+        h2.conn.mark_shutdown();
     }
+    give_back(gateway, upstream, &peer, matches!(sent, Sent::Completed)).await;
     Ok(sent)
+}
+
+/// Whether a request that failed after it went out may go out again.
+fn may_send_again(
+    context: &mut Context,
+    error: &mut Error,
+    reused: bool,
+    method: &Method,
+    bodiless: bool,
+) -> bool {
+    let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
+    // One proof pays for one request, and what may have taken effect is not sent twice.
+    let repeatable = !spends && context.resumed.is_none() && method.is_idempotent();
+    let retries = context.upstream().and_then(|index| context.live.upstreams.retries(index));
+    let failure = Failure::of(error, reused, repeatable, retries.filter(|_| bodiless), method);
+    context.delivery.may_send_again(failure)
+}
+
+/// Puts a connection that may serve again into the pool. Pingora counts the streams of one of HTTP/2, so it must get
+/// each of them back.
+async fn give_back(gateway: &Gateway, upstream: HttpSession, peer: &HttpPeer, usable: bool) {
+    if usable || matches!(upstream, HttpSession::H2(_)) {
+        gateway.connector.release_http_session(upstream, peer, peer.options.idle_timeout).await;
+    }
 }
 
 type Connected = (HttpSession, bool, HttpPeer);
@@ -186,11 +207,12 @@ async fn connect(
 /// Sends the request and reads the head of its answer.
 async fn exchange(
     upstream: &mut HttpSession,
-    mut request: RequestHeader,
-    body: Bytes,
+    request: &RequestHeader,
+    body: &Bytes,
     peer: &HttpPeer,
     context: &mut Context,
 ) -> pingora::Result<ResponseHeader> {
+    let mut request = request.clone();
     request.remove_header(&header::TRANSFER_ENCODING);
     request.remove_header(&header::EXPECT);
     if !body.is_empty() || !request.method.is_safe() {
@@ -200,7 +222,7 @@ async fn exchange(
         address_h2(&mut request, peer.is_tls())?;
     }
     upstream.write_request_header(Box::new(request)).await?;
-    upstream.write_request_body(body, true).await?;
+    upstream.write_request_body(body.clone(), true).await?;
     upstream.finish_request_body().await?;
     let patience = peer.options.read_timeout.unwrap_or(Duration::MAX).saturating_mul(HEAD_PATIENCE);
     match tokio::time::timeout(patience, read_head(upstream, context)).await {

@@ -54,7 +54,7 @@ impl Failure {
 }
 
 /// Whether an error says that the upstream's connection broke.
-pub fn is_cut(error: &Error) -> bool {
+fn is_cut(error: &Error) -> bool {
     let cut = matches!(
         error.etype(),
         ErrorType::ConnectionClosed

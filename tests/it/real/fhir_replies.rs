@@ -1,6 +1,7 @@
 //! A FHIR server that answers a patient's every request with another's record, in every place where one could stand:
 //! nothing of it reaches the patient.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use crate::support::upstream::{Behaviour, Recorder};
 use crate::support::{Gateway, Signer, eventually, http, tokens};
 
 const ROUTES: &str = r#"
-  - { id: fhir.read, match: { fhir: { service: ehr, interactions: [read, vread, history-instance, search-type, search-compartment, update] } },
+  - { id: fhir.read, match: { fhir: { service: ehr, interactions: [read, vread, history-instance, search-type, search-compartment, update, create] } },
       tier: low, any_of: [{ issuer: patients, patient: self }, { issuer: patients, roles: [nurse] }] }
   - { id: everything, match: { fhir: { service: ehr, types: [Patient], operations: ["$everything"] } }, tier: low,
       any_of: [{ issuer: patients, patient: self }] }
@@ -45,6 +46,10 @@ impl Clinic {
             let _ = (sent, stream.flush(), stream.shutdown(std::net::Shutdown::Both));
             false
         });
+        Self::before(behaviour, next)
+    }
+
+    fn before(behaviour: Behaviour, next: Next) -> Self {
         let server = Recorder::behaving(behaviour);
         let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, max_reply_bytes: 64KiB, shared_types: [Practitioner],\n      search_params: { allow: [patient, _include, _revinclude, _summary] } }\nroutes:";
         let signer = Signer::new();
@@ -80,9 +85,25 @@ impl Clinic {
         http::send(self.gateway.address, method, target, &headers, b"").expect("an answer")
     }
 
+    fn write(&self, method: &str, target: &str) -> u16 {
+        let headers = [("Authorization", &*self.nurse), ("Content-Type", "application/fhir+json")];
+        let body = of("p1").to_string();
+        http::send(self.gateway.address, method, target, &headers, body.as_bytes()).expect("an answer").status
+    }
+
     fn get(&self, target: &str) -> http::Answer {
         self.send(&self.patient, "GET", target)
     }
+}
+
+/// Answers the first request of a connection as if it would keep it, and closes it at the second, unanswered.
+fn keeps_no_connection() -> Behaviour {
+    let seen = Mutex::new(HashSet::new());
+    Arc::new(move |request, stream: &mut TcpStream| {
+        let is_new = seen.lock().expect("whole").insert(stream.peer_addr().expect("an address"));
+        let status = if request.line.starts_with("POST") { "201 Created" } else { "200 OK" };
+        is_new && stream.write_all(&raw(status, JSON, of("p1").to_string().as_bytes())).is_ok()
+    })
 }
 
 fn raw(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -334,6 +355,20 @@ fn ones_own_record_comes_as_the_server_wrote_it() {
     assert_eq!(paged("https://other.example/fhir/Observation?patient=p1".to_owned()), 502);
     let searched = clinic.server.requests();
     assert_eq!(searched.last().expect("a request").values("prefer"), ["handling=strict"]);
+}
+
+#[test]
+fn a_kept_connection_that_the_server_closed_costs_only_what_must_not_be_sent_twice() {
+    let clinic = Clinic::before(keeps_no_connection(), Next::default());
+    let resent = || clinic.gateway.metric(r#"wardgate_upstream_retries_total{kind="resend",upstream="app"}"#);
+    let read = || clinic.get("/fhir/Observation/o1").status;
+    assert_eq!((read(), resent()), (200, 0.0));
+    assert_eq!((read(), resent()), (200, 1.0));
+    assert_eq!((clinic.write("PUT", "/fhir/Observation/o1"), resent()), (200, 2.0));
+    let before = clinic.server.count();
+    assert_eq!((clinic.write("POST", "/fhir/Observation"), resent()), (502, 2.0));
+    assert_eq!(clinic.server.count(), before + 1, "what may have been done is not done twice");
+    assert_eq!(clinic.write("POST", "/fhir/Observation"), 201);
 }
 
 #[test]
