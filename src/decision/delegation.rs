@@ -72,6 +72,11 @@ pub(super) fn judge<T: Trace>(
     let (Some(person), Some(patient)) = (who_acts(subject), findings.patient.as_deref()) else {
         return Ok(Some(denial));
     };
+    // It would stay open beyond the end of what was granted.
+    if question.facts.websocket {
+        trace.note(Stage::Authorize, || "nobody acts for a patient over a WebSocket".to_owned());
+        return Ok(Some(denial));
+    }
     // Who acts by a token of the patient's has it for that patient alone.
     if subject.actor.is_some() && subject.patient.as_deref() != Some(patient) {
         trace.note(Stage::Authorize, || "the token's actor acts for another patient than this".to_owned());

@@ -211,10 +211,15 @@ impl<'c> Reader<'c> {
     pub(super) fn actor(&self) -> Result<Option<Box<str>>, TokenFault> {
         match self.0.get("act") {
             None => Ok(None),
-            Some(Value::Object(actor)) => match actor.get("sub").and_then(Value::as_str) {
-                Some(id) => identifier(id).map(Some),
-                None => Err(TokenFault::BadClaim),
-            },
+            // Somebody of another issuer may have the same name there.
+            Some(Value::Object(actor))
+                if actor.get("iss").is_none_or(|iss| Some(iss) == self.0.get("iss")) =>
+            {
+                match actor.get("sub").and_then(Value::as_str) {
+                    Some(id) => identifier(id).map(Some),
+                    None => Err(TokenFault::BadClaim),
+                }
+            }
             Some(_) => Err(TokenFault::BadClaim),
         }
     }

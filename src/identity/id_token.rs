@@ -97,6 +97,10 @@ pub fn check(media: Media, claims: &Map<String, Value>, expected: &Expected<'_>)
     {
         return Err(IdTokenFault::Nonce);
     }
+    // A session is its person's own: who acts for somebody comes with a token that says so, at each request.
+    if claims.contains_key("act") {
+        return Err(IdTokenFault::Subject);
+    }
     let subject = reader.text("sub")?.ok_or(IdTokenFault::Claim)?;
     identifier(subject)?;
     if expected.subject.is_some_and(|known| known != subject) {
@@ -153,6 +157,9 @@ pub fn subject(
     rules: &IssuerRules,
     frame: &Frame<'_>,
 ) -> Result<Subject, TokenFault> {
+    if claims.contains_key("act") {
+        return Err(TokenFault::BadClaim);
+    }
     let reader = Reader(claims);
     let methods = reader.texts("amr")?;
     let (roles, changes_at) = reader.roles(rules, frame.now)?;
@@ -162,7 +169,7 @@ pub fn subject(
         id: identifier(reader.text("sub")?.ok_or(TokenFault::MissingClaim)?)?,
         caller: Caller::Person,
         client: Some(frame.client_id.into()),
-        actor: reader.actor()?,
+        actor: None,
         patient: reader.patient(rules)?,
         roles,
         scopes: reader.scopes()?,

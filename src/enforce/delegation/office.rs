@@ -146,6 +146,11 @@ impl Gate {
         if *grantor.issuer == *grant.issuer && *grantor.id == *grant.person {
             return Err(Withheld::NotAllowed("nobody reviews what was granted to themselves"));
         }
+        // One that another has taken the place of must not come back.
+        let held = self.held(&grant.issuer, &grant.person, &grant.patient).await.map_err(|()| STORE)?;
+        if held.is_none_or(|held| held.id != grant.id) {
+            return Err(Withheld::Done("another has taken its place, or it is over; grant it anew"));
+        }
         let relation = generation.policy.delegations.relation(&grant.relation);
         let relation = relation.ok_or(Withheld::NotAllowed("its relation is not configured any more"))?;
         let grant = Grant { review_due: next_review(relation, by.now, grant.until), ..grant };

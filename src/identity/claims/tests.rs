@@ -65,6 +65,7 @@ fn a_claim_of_the_wrong_type_is_not_an_absent_claim() {
         json!({ "act": ["bob"] }),
         json!({ "act": {} }),
         json!({ "act": { "sub": 1 } }),
+        json!({ "act": { "sub": "bob", "iss": "https://elsewhere.test" } }),
         json!({ "act": { "sub": "b\u{0}b" } }),
     ] {
         assert_eq!(strict(&change).map(|subject| subject.id), Err(TokenFault::BadClaim), "{change}");
@@ -200,6 +201,10 @@ fn assurance_is_what_the_issuers_words_are_mapped_to() {
 #[test]
 fn the_outermost_actor_acts() {
     let change = json!({ "act": { "sub": "helper", "act": { "sub": "earlier" } } });
+    assert_eq!(strict(&change).map(|subject| subject.actor), Ok(Some("helper".into())));
+    // Said to be of the token's own issuer.
+    let issuer = strict(&json!({})).map(|subject| subject.claims["iss"].clone()).expect("good");
+    let change = json!({ "act": { "sub": "helper", "iss": issuer } });
     assert_eq!(strict(&change).map(|subject| subject.actor), Ok(Some("helper".into())));
 }
 

@@ -55,6 +55,7 @@ fn only_an_id_token_for_this_very_request_counts() {
         (json!({ "auth_time": null }), IdTokenFault::Authentication),
         (json!({ "auth_time": NOW + 60 }), IdTokenFault::Time),
         (json!({ "events": {} }), IdTokenFault::Type),
+        (json!({ "act": { "sub": "bob" } }), IdTokenFault::Subject),
     ] {
         assert_eq!(verdict(&change), Err(fault), "{change}");
     }
