@@ -19,7 +19,7 @@ demo: ## Run the gateway with example back ends, a guided tour, and a portal to 
 test: ## Run every test, against a real identity provider and a real back end
 	@scripts/setup.sh test
 	@echo "test: building (the first time takes some minutes)"
-	@$(CARGO) test --locked $(FEATURES)
+	@CARGO="$(CARGO)" scripts/test.sh --locked $(FEATURES)
 
 lint: ## Check formatting, lints, licences and advisories
 	$(CARGO) fmt --check
