@@ -164,6 +164,7 @@ fn delegated(question: &Question<'_>, rehearsal: &Rehearsal<'_>, evidence: &Evid
         person: person.into(),
         patient,
         actions: Vec::new(),
+        granted: i64::MAX,
         until: i64::MAX,
         review_due: i64::MAX,
     })

@@ -7,12 +7,20 @@ use super::outcome::{ConditionPlace, Denial, Findings};
 use super::step::Question;
 use super::trace::{Stage, Trace};
 use super::{BodyReading, Evidence, Lookup, Reason, bundle, fhir};
-use crate::identity::Subject;
+use crate::identity::{Caller, Subject};
 use crate::policy::condition::Inputs;
-use crate::policy::{Entry, PatientSource};
+use crate::policy::{Entry, PatientSource, Policy};
 use crate::request::fhir::Naming;
 use crate::request::framing::BodyLength;
 use crate::request::names::is_near;
+
+/// Whether the caller is a patient here: a rule about their own record could be for them.
+pub fn is_patient(policy: &Policy, subject: &Subject) -> bool {
+    let mut entries = policy.routes.iter().flat_map(|route| &route.any_of);
+    subject.caller == Caller::Person
+        && subject.actor.is_none()
+        && entries.any(|entry| entry.patient_self && mismatch(entry, subject).is_none())
+}
 
 /// Refuses callers whom no rule could ever allow.
 pub fn eligible<T: Trace>(question: &Question<'_>, subject: &Subject, trace: &mut T) -> Result<(), Denial> {

@@ -73,7 +73,7 @@ pub(super) fn right<'q>(
 ) -> Option<&'q BreakGlass> {
     let right = question.policy.break_glass.get(question.route.break_glass?)?;
     let refusal = match reason {
-        Reason::NoRelation => Override::NoRelation,
+        Reason::NoRelation | Reason::DelegationReviewDue => Override::NoRelation,
         Reason::RoleMissing => Override::RoleMissing,
         Reason::ConditionNotMet => Override::ConditionNotMet,
         _ => return None,

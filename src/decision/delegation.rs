@@ -9,6 +9,7 @@ use super::outcome::{Denial, Findings};
 use super::step::{Question, Stop};
 use super::trace::{Stage, Trace};
 use crate::identity::{Caller, Subject};
+use crate::policy::delegation::Relation;
 
 /// What was granted: to one person, for one patient's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Delegated {
     pub patient: Box<str>,
     /// The actions that it was narrowed to; all of the relation's, where there are none.
     pub actions: Vec<Box<str>>,
+    /// When it was granted, in Unix seconds.
+    pub granted: i64,
     /// Until when, in Unix seconds.
     pub until: i64,
     /// When somebody must have looked at it again, in Unix seconds: from then on it does not hold.
@@ -54,6 +57,14 @@ pub struct Mandate {
 /// Who would act: the actor whom the token names (RFC 8693 §4.1), or else its subject. Machines act for nobody.
 pub fn who_acts(subject: &Subject) -> Option<&str> {
     (subject.caller == Caller::Person).then(|| subject.actor.as_deref().unwrap_or(&subject.id))
+}
+
+/// Whether a grant is one of this relation, as that is configured now: what it was granted under may have been shortened.
+fn fits(relation: &Relation, granted: &Delegated, subject: &Subject, now: i64) -> bool {
+    let lasts = i64::try_from(relation.lasts.as_secs()).unwrap_or(i64::MAX);
+    *relation.name == *granted.relation
+        && relation.issuer == subject.issuer_index
+        && now < granted.granted.saturating_add(lasts)
 }
 
 /// Looks at the rules that `findings` has left open for somebody who acts for the patient. Gives the refusal that stands
@@ -94,25 +105,23 @@ pub(super) fn judge<T: Trace>(
         trace.note(Stage::Authorize, || {
             "nothing was granted by which the caller acts for the patient".to_owned()
         });
-        return Ok(Some(Denial::new(Reason::NoRelation)));
+        return Ok(Some(denial));
     };
     let relations = &question.policy.delegations.relations;
     let rule = findings.delegable.iter().copied().find(|at| {
         let entry = question.route.any_of.get(*at);
         let named = entry.into_iter().flat_map(|entry| &entry.delegate).filter_map(|at| relations.get(*at));
-        named
-            .into_iter()
-            .any(|relation| *relation.name == *granted.relation && relation.issuer == subject.issuer_index)
+        named.into_iter().any(|relation| fits(relation, granted, subject, now))
     });
     let Some(rule) = rule else {
         trace.note(Stage::Authorize, || {
             format!("as `{}` the caller may not do this for the patient", granted.relation)
         });
-        return Ok(Some(Denial::new(Reason::NoRelation)));
+        return Ok(Some(denial));
     };
     if now >= granted.review_due {
         trace.note(Stage::Authorize, || "nobody has looked at the grant in time".to_owned());
-        return Err(Reason::DelegationReviewDue.into());
+        return Ok(Some(Denial::new(Reason::DelegationReviewDue)));
     }
     trace.note(Stage::Authorize, || {
         format!("any_of[{rule}]: hit, the caller acts for the patient as `{}`", granted.relation)

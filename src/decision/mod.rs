@@ -27,7 +27,7 @@ mod step;
 pub mod trace;
 
 pub use anonymous::account;
-pub use authorize::patient;
+pub use authorize::{is_patient, patient};
 pub use break_glass::{Glass, Opened, unproven};
 pub use delegation::{Delegated, Mandate, who_acts};
 pub use evidence::{

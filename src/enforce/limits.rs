@@ -61,6 +61,14 @@ impl Gate {
         })
     }
 
+    /// The limits that hold for a subject everywhere: at what the gateway itself answers.
+    pub(super) fn limit_visitor(&self, policy: &Policy, subject: &Subject) -> Result<(), Denial> {
+        self.take(policy, None, |limit| match limit.per {
+            CountedBy::Subject => Some(RateKey::Subject { issuer: &subject.issuer, id: &subject.id }),
+            CountedBy::Route | CountedBy::Address => None,
+        })
+    }
+
     /// The limits of the routes by which the entries of a Bundle were permitted: each counts as the request that it is.
     pub(super) fn limit_entries(
         &self,

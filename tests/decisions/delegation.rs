@@ -2,7 +2,8 @@
 
 use wardgate::decision::trace::Silent;
 use wardgate::decision::{
-    Decision, Delegated, Findings, Lookup, Need, Question, Reason, Revocation, Step, step,
+    Decision, Delegated, Findings, Identity, Lookup, Need, Question, Reason, Revocation, Step, is_patient,
+    step,
 };
 use wardgate::policy::{Match, Policy};
 
@@ -49,6 +50,7 @@ fn granted() -> Delegated {
         person: "u1".into(),
         patient: "p2".into(),
         actions: Vec::new(),
+        granted: NOW - 60,
         until: NOW + 60,
         review_due: NOW + 30,
     }
@@ -134,6 +136,7 @@ fn a_grant_is_good_for_nothing_else() {
         ("an unknown relation", changed(|it| it.relation = "friend".into())),
         ("other actions", changed(|it| it.actions = vec!["own.query".into()])),
         ("the past", changed(|it| it.until = NOW)),
+        ("longer than the relation lasts", changed(|it| it.granted = NOW - 365 * 86_400)),
         ("nothing", Lookup::Absent),
     ] {
         assert_eq!(of("GET /own/p2", PATIENT, &granted), (Reason::NoRelation, true), "{what}");
@@ -209,4 +212,16 @@ fn replies_to_somebody_who_acts_show_that_patient() {
         let (decision, ..) = decide(&policy, request, caller, &found);
         assert!(matches!(decision, Decision::Deny(_)), "{request} {caller}: {decision:?}");
     }
+}
+
+/// Only whom a rule about their own record could be for has one, whatever patient a token names.
+#[test]
+fn a_clinician_is_no_patient() {
+    let policy = policy();
+    let is = |caller: &str| match identity(&policy, caller) {
+        Identity::Known(subject) => is_patient(&policy, &subject),
+        _ => panic!("{caller} is known"),
+    };
+    assert!(is(PATIENT));
+    assert!(!is("staff aal1 30s role:nurse"));
 }

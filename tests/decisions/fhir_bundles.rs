@@ -324,6 +324,7 @@ fn who_acts_for_a_patient_may_send_bundles_about_that_one() {
             person: "u1".into(),
             patient: "p2".into(),
             actions: Vec::new(),
+            granted: NOW,
             until: NOW + 60,
             review_due: NOW + 30,
         })

@@ -31,7 +31,7 @@ pub struct DelegationEvent<'e> {
     /// Why it ended: `operator`, `patient` or `not_kept`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<&'e str>,
-    /// The pseudonym of the member of staff who did it.
+    /// The pseudonym of whoever did it: a member of the staff, or the patient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<&'e str>,
     /// The user id of the operator's process through which that came.

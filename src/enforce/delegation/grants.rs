@@ -5,10 +5,12 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::pseudonym::Kind;
 use crate::decision::{Delegated, Evidence, Identity, Lookup, Question, patient, who_acts};
 use crate::enforce::Gate;
-use crate::enforce::ports::{PRIVATE, RevocationClaim, RevocationKey};
+use crate::enforce::ports::{Consumed, PRIVATE, RevocationClaim, RevocationKey};
 use crate::enforce::register;
+use crate::state::spent::ProofKey;
 
 /// What is over is kept so long for those who look back.
 const KEPT_AFTER: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -74,8 +76,20 @@ impl Gate {
         };
         match self.held(&subject.issuer, person, &patient).await {
             Ok(Some(grant)) => {
-                let Grant { id, relation, issuer, person, patient, actions, until, review_due, .. } = grant;
-                Lookup::Found(Delegated { id, relation, issuer, person, patient, actions, until, review_due })
+                let Grant {
+                    id, relation, issuer, person, patient, actions, granted, until, review_due, ..
+                } = grant;
+                Lookup::Found(Delegated {
+                    id,
+                    relation,
+                    issuer,
+                    person,
+                    patient,
+                    actions,
+                    granted,
+                    until,
+                    review_due,
+                })
             }
             Ok(None) => Lookup::Absent,
             Err(()) => Lookup::Unavailable,
@@ -158,23 +172,28 @@ impl Gate {
     }
 
     /// Takes one of the patient's own places, so that they can see it. Two gateways may try for the same place at the same
-    /// time: who does not find their own there afterwards tries the next.
+    /// time: each grant that lies there has one successor only, as a proof is spent once.
     async fn keep_for_patient(&self, grant: &Grant, now: i64) -> bool {
         let Ok(bytes) = serde_json::to_vec(grant) else { return false };
+        let (patient, lasts) = (self.pseudonyms.of(Kind::Patient, "", &grant.patient), left(grant, now));
         for number in 0..PLACES {
             let place = patient_place(&grant.patient, number);
-            match self.unless_ended(&place).await {
-                Ok(Some(other)) if now < other.until => continue,
-                Ok(_) => {}
-                Err(()) => return false,
+            let Ok(before) = self.kept_grant(&place).await else { return false };
+            if let Some(before) = &before {
+                match self.is_ended(before).await {
+                    Ok(false) if now < before.until => continue,
+                    Ok(_) => {}
+                    Err(()) => return false,
+                }
             }
-            if self.state.seal(&place, &bytes, left(grant, now)).await != Lookup::Found(()) {
-                return false;
-            }
-            match self.kept_grant(&place).await {
-                Ok(Some(there)) if there.id == grant.id => return true,
-                Ok(_) => {}
-                Err(()) => return false,
+            let before = before.as_ref().map_or("", |before| &*before.id);
+            let turn = ProofKey::new(&["delegation_place", &patient, &number.to_string(), before], i64::MAX);
+            match self.state.consume(&turn, lasts).await {
+                Consumed::Done(_) => {
+                    return self.state.seal(&place, &bytes, lasts).await == Lookup::Found(());
+                }
+                Consumed::Already => {}
+                Consumed::Unknown => return false,
             }
         }
         false

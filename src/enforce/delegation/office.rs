@@ -40,11 +40,11 @@ pub struct Order<'o> {
 
 /// Who ended a delegation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum Ended<'e> {
     /// An operator, by this user of the machine.
     ByOperator(u32),
-    /// The patient.
-    ByPatient,
+    /// The patient, by this pseudonym.
+    ByPatient(&'e str),
 }
 
 impl Gate {
@@ -169,18 +169,19 @@ impl Gate {
     }
 
     /// Ends it. Done before it is recorded: a journal that can't be written must not keep a record open.
-    pub(super) async fn end(&self, grant: Grant, by: Ended, now: i64) -> Result<Grant, Withheld> {
+    pub(super) async fn end(&self, grant: Grant, by: Ended<'_>, now: i64) -> Result<Grant, Withheld> {
         if !self.end_grant(&grant, now).await {
             return Err(STORE);
         }
-        let (result, uid) = match by {
-            Ended::ByOperator(uid) => ("operator", Some(uid)),
-            Ended::ByPatient => ("patient", None),
+        let (result, uid, by) = match by {
+            Ended::ByOperator(uid) => ("operator", Some(uid), None),
+            Ended::ByPatient(name) => ("patient", None, Some(name)),
         };
         let subject = self.pseudonyms.of(Kind::Subject, &grant.issuer, &grant.person);
         let patient = self.pseudonyms.of(Kind::Patient, "", &grant.patient);
         let event = Event::Delegation(DelegationEvent {
             uid,
+            by,
             ..about(&grant, "ended", Some(result), (&subject, &patient))
         });
         // What can't be recorded is counted and logged by the journal.

@@ -149,3 +149,27 @@ fn an_actor_is_on_record_beside_the_patient() {
     let granted = super::records(&records)[0];
     assert_eq!(used["actor"], granted["subject"]);
 }
+
+/// Grants that are given at the same moment hide none of each other from the patient.
+#[test]
+fn a_patient_sees_everybody_however_fast_they_were_granted() {
+    let world = World::start(|text| text);
+    let people: Vec<String> = (0..8).map(|number| format!("helper-{number}")).collect();
+    let office = world.office();
+    std::thread::scope(|scope| {
+        for person in &people {
+            let words = ["grant", "--relation", "caregiver", "--person", person, "--patient", "p1"];
+            let (world, office) = (&world, &office);
+            scope.spawn(move || lines(&world.ask_with(office, &words)));
+        }
+    });
+    let seen: Value = serde_json::from_str(&world.own(&world.person("p1"), None).body).expect("JSON");
+    let mut seen: Vec<&str> = seen["delegations"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["person"].as_str().expect("a person"))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, people);
+}
