@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::World;
-use super::servers::Server;
+use super::servers::{HTTP1, Server};
 use crate::edge::pki::{Authority, Client};
 use crate::support::{Recorder, Setup, Signer, eventually, free_address, http, tokens};
 
@@ -159,6 +159,64 @@ fn envoy_asks_over_tls_with_a_secret() {
     assert_eq!(ask(&other, &[]), 503);
     assert_eq!(ask(&other, &[("X-Wardgate-Peer-Secret", OLD)]), 503, "what a client says is of its request");
     assert!(refused(&world) > 0);
+}
+
+/// The shipped configurations with the line that `docs/fronts.md` gives for each.
+#[test]
+fn proxies_show_the_secret_by_the_documented_lines() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, secret: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, secret).expect("writable");
+        path.to_str().expect("utf-8").to_owned()
+    };
+    let (secret, wrong) = (file("secret", OLD), file("wrong", NEW));
+    let mode =
+        |mode: &str| (format!("mode: {mode} }}"), format!("mode: {mode}, peer_secret_file: \"{secret}\" }}"));
+    let (forward, envoy) = (mode("forward_auth"), mode("ext_authz_http"));
+    let world = World::start(Recorder::start().address, |text| {
+        text.replace(&forward.0, &forward.1).replace(&envoy.0, &envoy.1)
+    });
+    let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fronts.md"));
+    let documented = documented.expect("the document");
+    let with = |text: String, before: &str, line: &str, value: &str| {
+        let written = line.replace("{file.WHERE}", "{file./secrets/peer-secret}").replace("VALUE", "…");
+        assert!(documented.contains(written.trim()), "{written}");
+        let line = line.replace("WHERE", value).replace("VALUE", value);
+        let changed = text.replacen(before, &format!("{before}\n{line}"), 1);
+        assert_ne!(changed, text);
+        changed
+    };
+    let nginx = |secret: &str| {
+        let line = "proxy_set_header X-Wardgate-Peer-Secret VALUE;";
+        Server::nginx_with(&world, HTTP1, |text| with(text, "location = /.wardgate-question {", line, secret))
+    };
+    let caddy = |path: &str| {
+        let line = "header_up X-Wardgate-Peer-Secret {file.WHERE}";
+        Server::caddy_with(&world, |text| with(text, "rewrite /", line, path))
+    };
+    let envoy = |secret: &str, settled: &str| {
+        let line =
+            "authorization_request: { headers_to_add: [{ key: x-wardgate-peer-secret, value: VALUE }] }";
+        Server::envoy_with(&world, "http", settled, |text| {
+            with(text, "cluster: wardgate, timeout: 5s }", &format!("{}{line}", " ".repeat(24)), secret)
+        })
+    };
+    let own = world.signer.bearer("p1", "aal1", 5);
+    let ask = |server: &Server, secret: &str| {
+        // Envoy does not say by HTTP whether there is a body: one of this type hides no method.
+        let mut headers = vec![("Authorization", own.as_str()), ("Content-Type", "text/csv")];
+        headers.extend((!secret.is_empty()).then_some(("X-Wardgate-Peer-Secret", secret)));
+        http::send(server.address, "GET", "/patients/p1/low", &headers, b"").expect("an answer").status
+    };
+    let decision = "x-wardgate-decision";
+    for server in [nginx(OLD), caddy(&secret), envoy(OLD, decision)] {
+        assert_eq!(ask(&server, ""), 200, "{}", server.name);
+    }
+    for server in [nginx(NEW), caddy(&wrong), envoy(NEW, decision)] {
+        assert_eq!(ask(&server, ""), 403, "{}", server.name);
+        assert_eq!(ask(&server, OLD), 403, "{}: what a client says is of its request", server.name);
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl Server {
         })
     }
 
-    fn nginx_with(world: &World, version: &'static str, change: impl FnOnce(String) -> String) -> Self {
+    /// The same with a changed configuration.
+    pub fn nginx_with(world: &World, version: &'static str, change: impl FnOnce(String) -> String) -> Self {
         let (dir, address) = (TempDir::new().expect("a directory"), free_address());
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path temp_{name};"))
@@ -56,12 +57,17 @@ impl Server {
 
     /// Caddy with `deploy/caddy/Caddyfile`.
     pub fn caddy(world: &World) -> Self {
+        Self::caddy_with(world, |text| text)
+    }
+
+    /// The same with a changed configuration.
+    pub fn caddy_with(world: &World, change: impl FnOnce(String) -> String) -> Self {
         let (dir, address) = (TempDir::new().expect("a directory"), free_address());
         let text = shipped("caddy/Caddyfile", world, address)
             .replace(":8080", &format!(":{}", address.port()))
             .replace("protocols h1 h2", "protocols h1 h2 h2c")
             .replace("admin off", "admin off\n\tpersist_config off\n\tlog default {\n\t\tlevel ERROR\n\t}");
-        let path = write(&dir, "Caddyfile", &text);
+        let path = write(&dir, "Caddyfile", &change(text));
         let mut command = Command::new(tool("caddy"));
         command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path).env("HOME", dir.path());
         Self::spawn("Caddy", HTTP1, command, address, dir)
