@@ -1,6 +1,7 @@
 //! In front of a real FHIR server: what its patients, staff and services get to see, judged by who owns each resource.
 
 use std::fmt::Write as _;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -10,13 +11,26 @@ const SERVICES: &str = "https://services.clinic.example";
 
 const ROUTES: &str = r#"
   - { id: fhir.read, match: { fhir: { service: ehr, interactions: [read, vread, history-instance, search-type, search-compartment] } },
-      tier: low, any_of: [{ issuer: patients, patient: self }, { issuer: patients, roles: [nurse, prescriber] }, { issuer: services }] }
+      tier: low, any_of: [{ issuer: patients, patient: self }, { issuer: patients, delegate: [caregiver] },
+        { issuer: patients, roles: [nurse, prescriber] }, { issuer: services }] }
   - { id: fhir.write, match: { fhir: { service: ehr, interactions: [create, update, patch, delete] } }, tier: low,
       any_of: [{ issuer: patients, roles: [nurse] }, { issuer: services, clients: [lab-feed] }] }
+  - { id: measure, match: { fhir: { service: ehr, types: [Observation], interactions: [create] } }, tier: low,
+      any_of: [{ issuer: patients, patient: self }, { issuer: patients, delegate: [caregiver] }, { issuer: patients, roles: [nurse] },
+        { issuer: services, clients: [lab-feed] }] }
+  - { id: details, match: { fhir: { service: ehr, types: [Patient], interactions: [update, patch] } }, tier: low,
+      any_of: [{ issuer: patients, patient: self }, { issuer: patients, delegate: [caregiver] }, { issuer: patients, roles: [nurse] }] }
   - { id: prescribe, match: { fhir: { service: ehr, types: [MedicationRequest], interactions: [create, update, patch] } },
       tier: low, any_of: [{ issuer: patients, roles: [prescriber] }] }
   - { id: everything, match: { fhir: { service: ehr, types: [Patient], operations: ["$everything"] } }, tier: low,
-      any_of: [{ issuer: patients, patient: self }, { issuer: patients, roles: [nurse] }] }
+      any_of: [{ issuer: patients, patient: self }, { issuer: patients, delegate: [caregiver] }, { issuer: patients, roles: [nurse] }] }
+"#;
+
+/// Who may act for whom, and where that is granted.
+const DELEGATION: &str = r#"operators: { address: "unix:$DIR/operators.sock" }
+delegation:
+  by: { issuer: patients, roles: [records-office], assurance: aal2 }
+  relations: { caregiver: { issuer: patients } }
 "#;
 
 /// How many patients there are, from `p1` on.
@@ -65,10 +79,33 @@ impl Clinic {
         let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, bundles: { allow: [batch, transaction] }, shared_types: [Practitioner],\n      search_params: { allow: [patient, subject, performer, code, category, date, status, _id, _count, _lastUpdated, _type, _include, _revinclude,\n        _has, _filter, _sort, _total, _summary, _elements, _offset, _contained, _security, unheard-of] } }\nroutes:";
         let text =
             tokens::config(server.address, ROUTES).replace("upstreams:", &services).replace("routes:", ehr);
+        let store = "store: embedded, data_dir: ./state }\n";
+        let text =
+            text.replace("single_replica: true }\n", &format!("single_replica: true, {store}{DELEGATION}"));
         let gateway = Gateway::start(&text, |dir| {
             std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable")
         });
-        Self { server, gateway, signer }
+        let clinic = Self { server, gateway, signer };
+        for person in ["user-carer", "user-p2"] {
+            clinic.grant(person);
+        }
+        clinic
+    }
+
+    /// Somebody may act for `p1`, and for nobody else.
+    fn grant(&self, person: &str) {
+        self.gateway.wait_until_proofs_count();
+        let mut claims = Signer::claims("pam", "aal2", 0);
+        claims["groups"] = json!(["records-office"]);
+        let dir = self.gateway.dir.path();
+        std::fs::write(dir.join("office"), self.signer.sign(&claims)).expect("writable");
+        let granted = Command::new(env!("CARGO_BIN_EXE_wardgate"))
+            .args(["delegation", "grant", "--relation", "caregiver", "--person", person, "--patient", "p1"])
+            .args(["--token-file".as_ref(), dir.join("office").as_os_str()])
+            .args(["--socket".as_ref(), dir.join("operators.sock").as_os_str()])
+            .output()
+            .expect("it runs");
+        assert!(granted.status.success(), "{granted:?}");
     }
 
     /// A token as a header value: of a patient, of somebody with a role, of a service.
@@ -107,7 +144,7 @@ fn owners(answer: &http::Answer) -> Vec<usize> {
     (1..=PATIENTS).filter(|patient| answer.body.contains(&mark(*patient))).collect()
 }
 
-const TABLE: [&str; 33] = [
+pub(super) const TABLE: &[&str] = &[
     "GET /fhir/metadata",
     "GET /fhir/Patient/p1",
     "GET /fhir/Patient/p2",
@@ -141,6 +178,28 @@ const TABLE: [&str; 33] = [
     r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Observation/none"}}]}"#,
     r#"PUT /fhir/Observation/new json:{"resourceType":"Observation","id":"new","status":"final","code":{"text":"x"}}"#,
     r#"PUT /fhir/MedicationRequest/new json:{"resourceType":"MedicationRequest","id":"new","status":"draft","intent":"order","subject":{"reference":"Patient/p3"},"medicationCodeableConcept":{"text":"x"}}"#,
+    r#"POST /fhir/Observation json:{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p1"}}"#,
+    r#"POST /fhir/Observation json:{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p2"}}"#,
+    r#"POST /fhir/Observation json:{"resourceType":"Observation","status":"final","code":{"text":"weight"}}"#,
+    r#"POST /fhir/Condition json:{"resourceType":"Condition","subject":{"reference":"Patient/p1"}}"#,
+    r#"POST /fhir/Patient json:{"resourceType":"Patient"}"#,
+    r#"PUT /fhir/Patient/p1 json:{"resourceType":"Patient","id":"p1","name":[{"family":"record-of-p1."}]}"#,
+    r#"PUT /fhir/Patient/p2 json:{"resourceType":"Patient","id":"p2","name":[{"family":"record-of-p2."}]}"#,
+    r#"PATCH /fhir/Patient/p1 patch:[{"op":"add","path":"/active","value":true}]"#,
+    r#"PATCH /fhir/Patient/p2 patch:[{"op":"add","path":"/active","value":true}]"#,
+    r#"PUT /fhir/Observation/o2 json:{"resourceType":"Observation","id":"o2","status":"final","code":{"text":"record-of-p2."},"subject":{"reference":"Patient/p2"}}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"resource":{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p1"}},"request":{"method":"POST","url":"Observation"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/p2"}},{"resource":{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p2"}},"request":{"method":"POST","url":"Observation"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p1"}},"request":{"method":"POST","url":"Observation"}},{"resource":{"resourceType":"Observation","status":"final","code":{"text":"weight"},"subject":{"reference":"Patient/p2"}},"request":{"method":"POST","url":"Observation"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"request":{"method":"GET","url":"Observation?patient=p2"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Patient","id":"p1","name":[{"family":"record-of-p1."}]},"request":{"method":"PUT","url":"Patient/p1"}},{"request":{"method":"GET","url":"Observation?patient=p1"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/p1"}},{"resource":{"resourceType":"MedicationRequest","status":"draft","intent":"order","subject":{"reference":"Patient/p1"},"medicationCodeableConcept":{"text":"x"}},"request":{"method":"POST","url":"MedicationRequest"}}]}"#,
+    r#"POST /fhir json:{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"DELETE","url":"Observation/o1"}},{"request":{"method":"GET","url":"Patient/p1"}}]}"#,
+    r#"DELETE /fhir/Condition/c2"#,
+    r#"DELETE /fhir/Condition/c1"#,
+    // Linked by staff, the record is no more one patient's alone.
+    r#"PATCH /fhir/Patient/p1 patch:[{"op":"add","path":"/link","value":[{"other":{"reference":"Patient/p2"},"type":"seealso"}]}]"#,
+    "GET /fhir/Patient/p1",
 ];
 
 #[test]
@@ -148,6 +207,10 @@ fn each_sees_what_the_table_says() {
     let clinic = Clinic::open();
     let callers = [
         ("patient", clinic.bearer("p1", "patient/*.cruds")),
+        // Acts for p1, and has no record here.
+        ("caregiver", clinic.bearer("carer", "user/*.cruds")),
+        // Acts for p1, and is p2.
+        ("daughter", clinic.bearer("p2", "user/*.cruds")),
         ("observations", clinic.bearer("p1", "patient/Observation.rs")),
         ("nurse", clinic.bearer("nurse", "user/*.cruds")),
         ("prescriber", clinic.bearer("prescriber", "user/*.cruds")),
@@ -156,8 +219,7 @@ fn each_sees_what_the_table_says() {
     ];
     let mut table = String::new();
     for line in TABLE {
-        let shown = if line.contains("Bundle") { line } else { line.split(" json:").next().expect("a line") };
-        let _ = writeln!(table, "{shown}");
+        let _ = writeln!(table, "{line}");
         for (name, bearer) in &callers {
             let answer = clinic.send(line, bearer);
             let seen = owners(&answer);
@@ -208,7 +270,7 @@ const SMUGGLED: [&str; 24] = [
 ];
 
 /// Bundles of them, alone and in company.
-fn smuggling() -> Vec<String> {
+pub(super) fn smuggling() -> Vec<String> {
     let own = json!({ "request": { "method": "GET", "url": "Patient/p1" } });
     let mut lines = Vec::new();
     for (kind, url) in ["batch", "transaction"].iter().flat_map(|kind| SMUGGLED.map(|url| (*kind, url))) {
@@ -224,25 +286,37 @@ fn smuggling() -> Vec<String> {
     lines
 }
 
+/// Every line that is tried: what would show or change something of others at some server.
+pub(super) fn evasions() -> Vec<String> {
+    let known = include_str!("../../decisions/fhir_evasions.txt").lines();
+    let known = known.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    known.chain(TABLE.iter().copied()).map(str::to_owned).chain(smuggling()).collect()
+}
+
 /// The server itself gives another's record for many of these.
 #[test]
 fn nothing_of_another_patient_reaches_a_patient() {
     let clinic = Clinic::open();
-    let smuggling = smuggling();
-    let lines: Vec<&str> = include_str!("../../decisions/fhir_evasions.txt")
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .chain(TABLE)
-        .chain(smuggling.iter().map(String::as_str))
-        .collect();
-    for scope in ["patient/*.cruds", "user/*.cruds", "patient/*.cruds user/*.cruds system/*.cruds"] {
-        let bearer = clinic.bearer("p1", scope);
-        for line in &lines {
-            let answer = clinic.send(line, &bearer);
-            let others: Vec<usize> = owners(&answer).into_iter().filter(|patient| *patient != 1).collect();
-            assert_eq!(others, [0usize; 0], "{scope}: {line}");
+    let callers = [
+        ("p1", "patient/*.cruds"),
+        ("p1", "user/*.cruds"),
+        ("p1", "patient/*.cruds user/*.cruds system/*.cruds"),
+        ("carer", "user/*.cruds"),
+        ("p2", "user/*.cruds"),
+    ];
+    for (who, scope) in callers {
+        let bearer = clinic.bearer(who, scope);
+        for line in evasions() {
+            let seen = owners(&clinic.send(&line, &bearer));
+            match who {
+                // Their own or that of whom they act for, and never both at once.
+                "p2" => assert!(matches!(seen.as_slice(), [] | [1 | 2]), "{who}, {scope}: {line}: {seen:?}"),
+                _ => assert!(matches!(seen.as_slice(), [] | [1]), "{who}, {scope}: {line}: {seen:?}"),
+            }
         }
     }
-    let mine = clinic.send("GET /fhir/Observation?patient=p1", &clinic.bearer("p1", "patient/*.rs"));
-    assert_eq!((mine.status, owners(&mine)), (200, vec![1]));
+    for (who, scope) in [("p1", "patient/*.rs"), ("carer", "user/*.rs")] {
+        let mine = clinic.send("GET /fhir/Observation?patient=p1", &clinic.bearer(who, scope));
+        assert_eq!((mine.status, owners(&mine)), (200, vec![1]), "{who}");
+    }
 }

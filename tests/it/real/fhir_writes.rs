@@ -1,8 +1,11 @@
-//! What staff write to a real FHIR server: by Bundle and by patch, and that nobody prescribes by another door.
+//! What is written to a real FHIR server: by Bundle and by patch, that nobody prescribes by another door, and that patients and who
+//! acts for them change nothing of others.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fhir::Clinic;
+use super::fhir::{Clinic, evasions};
 use crate::support::http;
 
 /// A word that stands in every prescription that is tried, and nowhere else.
@@ -30,6 +33,31 @@ impl Clinic {
     fn stored(&self, kind: &str) -> String {
         let address = format!("/fhir/{kind}?_count=500");
         http::get(self.server.address, &address).expect("an answer").body
+    }
+
+    /// All that the server has and that is not p1's, with its versions.
+    fn of_others(&self) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        for kind in [
+            "Patient",
+            "Practitioner",
+            "Observation",
+            "Condition",
+            "MedicationRequest",
+            "Encounter",
+            "Bundle",
+        ] {
+            let found: Value = serde_json::from_str(&self.stored(kind)).expect("JSON");
+            for entry in found["entry"].as_array().into_iter().flatten() {
+                let resource = entry["resource"].clone();
+                let is_own = resource["subject"]["reference"] == "Patient/p1"
+                    || (kind == "Patient" && resource["id"] == "p1");
+                if !is_own {
+                    all.insert(format!("{kind}/{}", resource["id"]), resource);
+                }
+            }
+        }
+        all
     }
 }
 
@@ -165,4 +193,110 @@ fn a_patients_bundle_shows_what_is_theirs_only() {
         assert_eq!(refused.status, 403, "{kind}: {}", refused.body);
     }
     assert!(!clinic.stored("Observation").contains(MARK));
+}
+
+/// What would write to somebody else's record, or take it over, or link one's own with it.
+fn intrusions() -> Vec<String> {
+    let of = |subject: Value, more: Value| {
+        let mut made = json!({ "resourceType": "Observation", "status": "final", "code": { "text": MARK }, "subject": subject });
+        made.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("an object"));
+        made
+    };
+    let (own, other) = (json!({ "reference": "Patient/p1" }), json!({ "reference": "Patient/p3" }));
+    let link = json!([{ "other": other, "type": "seealso" }]);
+    let writes = [
+        ("POST", "Observation", of(other.clone(), json!({}))),
+        ("POST", "Observation", of(own.clone(), json!({ "performer": [other] }))),
+        ("POST", "Observation", of(json!([own, other]), json!({}))),
+        ("POST", "Observation", of(json!({ "identifier": { "value": "p3" } }), json!({}))),
+        ("POST", "Observation", of(json!({ "reference": "Patient?_id=p3" }), json!({}))),
+        (
+            "POST",
+            "Observation",
+            of(
+                json!({ "reference": "#p" }),
+                json!({ "contained": [{ "resourceType": "Patient", "id": "p" }] }),
+            ),
+        ),
+        ("POST", "Observation", of(Value::Null, json!({}))),
+        ("PUT", "Observation/o3", of(own.clone(), json!({ "id": "o3" }))),
+        ("PUT", "Observation/o3", of(other.clone(), json!({ "id": "o3" }))),
+        ("PUT", "Observation?_id=o3", of(own.clone(), json!({ "id": "o3" }))),
+        ("PUT", "Patient/p3", json!({ "resourceType": "Patient", "id": "p3", "active": false })),
+        ("PUT", "Patient/p3", json!({ "resourceType": "Patient", "id": "p1", "active": false })),
+        ("PUT", "Patient?_id=p3", json!({ "resourceType": "Patient", "id": "p3" })),
+        ("PUT", "Patient/p1", json!({ "resourceType": "Patient", "id": "p1", "link": link })),
+        ("PUT", "Patient/p1", json!({ "resourceType": "Patient", "id": "p3" })),
+        ("POST", "Patient", json!({ "resourceType": "Patient" })),
+        ("POST", "Condition", json!({ "resourceType": "Condition", "subject": own })),
+        ("DELETE", "Observation/o3", Value::Null),
+        ("DELETE", "Observation?patient=p3", Value::Null),
+        ("DELETE", "Patient/p3", Value::Null),
+    ];
+    let company = json!({ "request": { "method": "GET", "url": "Patient/p1" } });
+    let mut lines = vec![
+        r#"PATCH /fhir/Patient/p3 patch:[{"op":"add","path":"/active","value":false}]"#.to_owned(),
+        r#"PATCH /fhir/Observation/o3 patch:[{"op":"replace","path":"/status","value":"amended"}]"#.to_owned(),
+        r#"PATCH /fhir/Observation/o3 patch:[{"op":"replace","path":"/subject/reference","value":"Patient/p1"}]"#.to_owned(),
+    ];
+    for (method, url, body) in writes {
+        let mut inner = json!({ "request": { "method": method, "url": url } });
+        let mut line = format!("{method} /fhir/{url}");
+        if !body.is_null() {
+            line += &format!(" json:{body}");
+            inner["resource"] = body;
+        }
+        lines.push(line);
+        for kind in ["batch", "transaction"] {
+            lines.push(bundle(kind, std::slice::from_ref(&inner)));
+            lines.push(bundle(kind, &[company.clone(), inner.clone()]));
+        }
+    }
+    lines
+}
+
+/// Nor is anything made that is nobody's.
+#[test]
+fn patients_and_who_acts_for_them_change_nothing_of_others() {
+    let clinic = Clinic::open();
+    let before = clinic.of_others();
+    assert!(before.len() > 100, "{}", before.len());
+    for (who, scope) in [("p1", "patient/*.cruds"), ("p1", "user/*.cruds"), ("carer", "user/*.cruds")] {
+        let bearer = clinic.bearer(who, scope);
+        for line in intrusions() {
+            let answer = clinic.send(&line, &bearer);
+            assert!((400..500).contains(&answer.status), "{who}, {scope}: {line}: {}", answer.status);
+        }
+        evasions().iter().for_each(|line| drop(clinic.send(line, &bearer)));
+        let after = clinic.of_others();
+        let changed: Vec<_> =
+            after.iter().filter(|(name, resource)| before.get(*name) != Some(resource)).collect();
+        assert!(changed.is_empty() && after.len() == before.len(), "{who}, {scope}: {changed:?}");
+        // What is theirs to write was written.
+        let own = json!({ "resourceType": "Observation", "status": "final", "code": { "text": "weight" }, "subject": { "reference": "Patient/p1" } });
+        assert_eq!(
+            clinic.send(&format!("POST /fhir/Observation json:{own}"), &bearer).status,
+            201,
+            "{who}, {scope}"
+        );
+    }
+    // Scopes narrow what the rules allow: to read is not to write.
+    for (who, scope) in
+        [("p1", "patient/*.rs"), ("carer", "user/*.rs"), ("nurse", "user/*.rs"), ("lab-feed", "system/*.rs")]
+    {
+        let bearer = clinic.bearer(who, scope);
+        for line in [
+            r#"POST /fhir/Observation json:{"resourceType":"Observation","subject":{"reference":"Patient/p1"}}"#,
+            r#"PUT /fhir/Patient/p1 json:{"resourceType":"Patient","id":"p1"}"#,
+            r#"PATCH /fhir/Patient/p1 patch:[{"op":"add","path":"/active","value":true}]"#,
+            r#"POST /fhir json:{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/p1"}},"request":{"method":"POST","url":"Observation"}}]}"#,
+        ] {
+            let refused = clinic.send(line, &bearer);
+            assert_eq!(refused.status, 403, "{who}: {line}: {}", refused.body);
+        }
+    }
+    let nurse = clinic.bearer("nurse", "user/*.cruds");
+    let amended = r#"PATCH /fhir/Patient/p3 patch:[{"op":"add","path":"/active","value":false}]"#;
+    assert_eq!(clinic.send(amended, &nurse).status, 200);
+    assert_ne!(clinic.of_others(), before, "a change would have been seen");
 }
