@@ -1,6 +1,7 @@
 //! What each step of a request costs, without a network. `cargo bench` takes a minute or two once it is built.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod fhir;
 mod replies;
 mod support;
 
@@ -354,6 +355,6 @@ fn config() -> Criterion {
 criterion_group! {
     name = benches;
     config = config();
-    targets = read, decide, classify, token, replies::inspect, audit, gate
+    targets = read, decide, classify, fhir::classify, fhir::decide, fhir::inspect, token, replies::inspect, audit, gate
 }
 criterion_main!(benches);

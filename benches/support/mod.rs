@@ -34,6 +34,16 @@ const ROUTES: &str = r#"
     upstream: ehr
     tier: low
     any_of: [{ when: "'manager' in subject.roles && request.query.ward != ''" }]
+  - id: fhir.read
+    match: { fhir: { service: ehr-fhir, interactions: [read, vread, search-type, search-compartment] } }
+    data_class: phi
+    tier: low
+    any_of: [{ patient: self }]
+  - id: fhir.write
+    match: { fhir: { service: ehr-fhir, types: [Observation], interactions: [create, update, patch] } }
+    data_class: phi
+    tier: low
+    any_of: [{ patient: self }]
 "#;
 
 /// A policy in a directory of its own, with its issuer's keys.
@@ -74,6 +84,7 @@ issuers:
     assurance: {{ aal1: {{ any_of: {{ acr: [weak], amr: [pwd] }} }}, aal2: {{ any_of: {{ acr: [strong] }} }} }}
     claims: {{ patient: patient_id, roles: groups }}
 upstreams: {{ ehr: {{ endpoints: ["127.0.0.1:9001"] }} }}
+fhir_services: [{{ name: ehr-fhir, base: /fhir, version: R4, upstream: ehr }}]
 routes:{ROUTES}"#
     );
     match load("gateway.yaml", &text, dir) {

@@ -1,5 +1,6 @@
 //! Services that have a say in decisions: a real policy decision point, a record index, and every kind of bad one.
 
+mod interop;
 mod lookup;
 mod pdp;
 mod signals;
@@ -8,7 +9,9 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Gateway, Recorder, Setup, Signer, http, tokens};
+use serde_json::Value;
+
+use crate::support::{Gateway, Recorder, Setup, Signer, eventually, http, tokens};
 
 /// A service that answers with whatever it is told to.
 pub struct StandIn {
@@ -91,9 +94,13 @@ pub fn ask(gateway: &Gateway, token: &str, method: &str, target: &str) -> (u16, 
     let headers = [("Authorization", token), ("Host", "portal.example")];
     let answer = http::send(gateway.address, method, target, &headers, b"").expect("an answer");
     let id = answer.decision().to_owned();
-    let records = gateway.audit();
-    let record =
-        records.iter().find(|record| record["decision"] == id.as_str() && record["event"] != "outcome");
-    let record = record.unwrap_or_else(|| panic!("no record of {id}"));
+    let mut record = None;
+    // Of a low tier it may follow a little later.
+    eventually("it is on record", Duration::from_secs(20), || {
+        let is_it = |record: &Value| record["decision"] == id.as_str() && record["event"] != "outcome";
+        record = gateway.audit().into_iter().find(is_it);
+        record.is_some()
+    });
+    let record = record.expect("a record");
     (answer.status, record["reason"].as_str().expect("a reason").to_owned())
 }

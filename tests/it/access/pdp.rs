@@ -22,13 +22,13 @@ const ROUTES: &str = r#"
 const READ: &str = "/patients/p1/results/7";
 
 /// Cedar's engine behind AuthZEN; ends with the value.
-struct Cedar {
+pub(super) struct Cedar {
     process: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Cedar {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let address = free_address();
         let mut process = node()
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/authzen/pdp.mjs"))
@@ -52,7 +52,7 @@ impl Drop for Cedar {
     }
 }
 
-fn pdps(url: &str, more: &str) -> String {
+pub(super) fn pdps(url: &str, more: &str) -> String {
     format!(
         "pdps: [{{ name: clinic, type: authzen, url: \"{url}\", secret_file: secret, timeout: 1s{more} }}]"
     )

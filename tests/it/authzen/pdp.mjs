@@ -12,6 +12,15 @@ const policies = {
     when { principal.roles.contains("nurse") };`,
   "night-shift": `forbid (principal, action, resource == Route::"/ward/{bed}")
     when { resource.params.bed == "isolation" && principal.level != "aal2" };`,
+  // The list of tasks of AuthZEN's interop scenario for gateways.
+  "tasks-seen": `permit (principal, action == Action::"GET", resource)
+    when { resource == Route::"/todos" || resource == Route::"/users/{userId}" };`,
+  "tasks-made": `permit (principal, action == Action::"POST", resource == Route::"/todos")
+    when { principal.roles.containsAny(["admin", "editor"]) };`,
+  "tasks-changed": `permit (principal, action == Action::"PUT", resource == Route::"/todos/{todoId}")
+    when { principal.roles.containsAny(["evil_genius", "editor"]) };`,
+  "tasks-removed": `permit (principal, action == Action::"DELETE", resource == Route::"/todos/{todoId}")
+    when { principal.roles.containsAny(["admin", "editor"]) };`,
   "by-address": `forbid (principal, action, resource) unless { context.client_address == "127.0.0.1" };`,
 };
 // What a refusal by this policy would want to see.

@@ -15,7 +15,7 @@ fn question(method: &str, target: &str, authorization: &str) -> Value {
     })
 }
 
-fn post(world: &World, path: &str, body: &str) -> http::Answer {
+pub(super) fn post(world: &World, path: &str, body: &str) -> http::Answer {
     let headers =
         [("Content-Type", "application/json"), ("X-Request-ID", "q-17"), ("Host", "pdp.example:8443")];
     http::send(world.pdp, "POST", path, &headers, body.as_bytes()).expect("an answer")

@@ -2,6 +2,7 @@
 //! of them the verdicts are those of `mode: proxy`.
 
 mod authzen;
+mod authzen_examples;
 mod ext_authz;
 mod matrix;
 mod passing;
