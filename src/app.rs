@@ -150,6 +150,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let current = Arc::new(Current::new(live));
     let looked_at = Arc::clone(&current);
     background.spawn(Arc::clone(&gate).keep_sessions(move || looked_at.load().generation.sessions.clone()));
+    outages::services::keep_on_record(&gate, &current, background.handle());
     let looked_at = Arc::clone(&current);
     let has_rights = move || !looked_at.load().generation.policy.break_glass.is_empty();
     background.spawn(Arc::clone(&gate).watch_reviews(has_rights));

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub signals: IntCounterVec,
     /// `wardgate_access_questions_total{kind,service,result}`
     pub access_questions: IntCounterVec,
+    /// `wardgate_access_outages_total{kind,service}`: times one began to give no answers.
+    pub access_outages: IntCounterVec,
     /// `wardgate_introspections_total{issuer,result}`
     pub introspections: IntCounterVec,
     /// `wardgate_token_cache_total{result}`

@@ -12,10 +12,11 @@ use tokio::runtime::Handle;
 
 use self::authzen::Authzen;
 use self::record_index::RecordIndex;
+use self::service::Service;
 pub use self::service::StartError;
 use crate::config::settings::AccessSettings;
 use crate::decision::evidence::{Evaluation, Lookup};
-use crate::enforce::ports::{AccessServices, EvaluationRequest, PatientRequest};
+use crate::enforce::ports::{AccessServices, EvaluationRequest, PatientRequest, ServiceOutages};
 
 /// The services of one version of the configuration.
 pub struct Services {
@@ -44,6 +45,10 @@ impl Services {
         Ok(Self { pdps: pdps.collect::<Result<_, _>>()?, lookups: lookups.collect::<Result<_, _>>()? })
     }
 
+    fn each(&self) -> impl Iterator<Item = &Service> {
+        self.pdps.iter().map(Authzen::service).chain(self.lookups.iter().map(RecordIndex::service))
+    }
+
     /// Whether there is anybody to ask.
     pub fn are_any(&self) -> bool {
         !self.pdps.is_empty() || !self.lookups.is_empty()
@@ -67,8 +72,10 @@ impl AccessServices for Services {
     }
 
     fn trouble(&self) -> Vec<String> {
-        let services = self.pdps.iter().map(Authzen::service);
-        let services = services.chain(self.lookups.iter().map(RecordIndex::service));
-        services.filter_map(|service| service.trouble()).collect()
+        self.each().filter_map(Service::trouble).collect()
+    }
+
+    fn outages(&self) -> Vec<ServiceOutages> {
+        self.each().map(Service::outages).collect()
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::config::settings::ServiceSettings;
 use crate::enforce::flight::Flight;
+use crate::enforce::ports::ServiceOutages;
 use crate::outgoing::{self, Authorities, ClientError};
 use crate::telemetry::metrics;
 
@@ -24,6 +25,8 @@ const MOST_SECRET: usize = 8 * 1024;
 const IDLE: usize = 16;
 /// After so many failures in a row the service is left alone.
 const FAILURES: u32 = 5;
+/// After so many it is an outage. Of one alone the request's own record tells.
+const OUTAGE: u32 = 2;
 /// For so long; then one question tries whether it is back.
 const PAUSE: Duration = Duration::from_secs(2);
 /// By what both sides know a question (AuthZEN Authorization API 1.0, HTTPS binding).
@@ -96,6 +99,17 @@ struct Circuit {
     closed_until: Option<Instant>,
     /// What is wrong.
     trouble: Option<String>,
+    /// How many outages have begun, and why the last did.
+    outages: u64,
+    silent: String,
+}
+
+impl Circuit {
+    /// It has answered.
+    fn close(&mut self) {
+        let Self { outages, silent, .. } = std::mem::take(self);
+        *self = Self { outages, silent, ..Self::default() };
+    }
 }
 
 impl Service {
@@ -138,6 +152,18 @@ impl Service {
         self.circuit().trouble.clone()
     }
 
+    /// When it was silent.
+    pub fn outages(&self) -> ServiceOutages {
+        let circuit = self.circuit();
+        ServiceOutages {
+            kind: self.kind,
+            name: self.settings.name.clone(),
+            begun: circuit.outages,
+            lasts: circuit.failures >= OUTAGE,
+            why: circuit.silent.clone(),
+        }
+    }
+
     /// Puts a question whose name is `id`; gives the body of an answer of status 200.
     ///
     /// # Errors
@@ -164,7 +190,7 @@ impl Service {
         let outcome = flight.outcome(limit).await.unwrap_or(Err(Trouble::TooSlow));
         match outcome {
             Ok(body) => {
-                *self.circuit() = Circuit::default();
+                self.circuit().close();
                 Ok(body)
             }
             Err(trouble) => Err(self.failed(trouble)),
@@ -200,12 +226,14 @@ impl Service {
 
     fn failed(&self, trouble: Trouble) -> Fault {
         if matches!(trouble, Trouble::NotFound) {
-            *self.circuit() = Circuit::default();
+            self.circuit().close();
             self.count("not_found");
             return Fault::NotFound;
         }
         if let Trouble::Refused(why) = &trouble {
             self.count("refused");
+            // Whatever it said, it is not silent: the next request is refused too, and not taken for one in an outage.
+            self.circuit().close();
             return self.disbelieved(why);
         }
         let (kind, name) = (self.kind, &self.settings.name);
@@ -215,6 +243,11 @@ impl Service {
             circuit.closed_until = Some(Instant::now() + PAUSE);
         }
         let why = trouble.text();
+        if circuit.failures == OUTAGE {
+            circuit.outages += 1;
+            metrics().access_outages.with_label_values(&[kind, name]).inc();
+        }
+        circuit.silent.clone_from(&why);
         if circuit.trouble.is_none() {
             tracing::warn!(kind, service = %name, why, "a service that decisions depend on does not answer");
         }

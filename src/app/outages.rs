@@ -1,5 +1,7 @@
 //! Puts the beginning and the end of each outage of the state store on record.
 
+pub mod services;
+
 use std::sync::Arc;
 use std::time::Duration;
 

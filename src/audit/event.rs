@@ -121,6 +121,22 @@ pub enum Event<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
+    /// A service that decisions depend on gives no answers, or answers again.
+    AccessOutage {
+        /// `begun` or `ended`.
+        phase: &'static str,
+        /// What it is for: `pdp` or `patient`.
+        kind: &'static str,
+        /// Its name.
+        service: &'e str,
+        /// Which one of this service since the start, counted from 1.
+        number: u64,
+        /// What is wrong, or was, in words that hold no addresses, names of people or secrets.
+        why: &'e str,
+        /// How long it took, in seconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
     /// The journal itself takes no more records, or only those of requests whose tier needs them on disk; or takes them again.
     JournalOutage {
         /// `begun` or `ended`; of what could not be written at all only the end is told.
@@ -220,6 +236,7 @@ impl Event<'_> {
             Self::PseudonymShred(_) => "pseudonym_shred",
             Self::PseudonymEpoch(_) => "pseudonym_epoch",
             Self::StoreOutage { .. } => "store_outage",
+            Self::AccessOutage { .. } => "access_outage",
             Self::JournalOutage { .. } => "journal_outage",
             Self::JournalNearQuota { .. } => "journal_near_quota",
             Self::SinkDown { .. } => "sink_down",
@@ -249,6 +266,7 @@ impl Event<'_> {
             | Self::PseudonymShred(_)
             | Self::PseudonymEpoch(_)
             | Self::StoreOutage { .. }
+            | Self::AccessOutage { .. }
             | Self::JournalOutage { .. }
             | Self::JournalNearQuota { .. }
             | Self::SinkDown { .. }

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// The patient that the route's look-up is taken to give; without it, nobody. Nobody is asked.
     #[arg(long, value_name = "PATIENT")]
     looked_up: Option<String>,
+    /// The route's look-up of the patient is taken to give no answer.
+    #[arg(long, conflicts_with = "looked_up")]
+    lookup_unavailable: bool,
     /// The relation in which the caller is taken to act for the patient; without it, in none. Nobody is asked.
     #[arg(long, value_name = "RELATION")]
     acts_as: Option<String>,
@@ -116,8 +119,11 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let pdp = Answers::PDP.into_iter().find(|(word, _)| *word == arguments.pdp);
     let (_, pdp) =
         pdp.ok_or_else(|| format!("`--pdp {}`: write `permit`, `deny` or `unavailable`", arguments.pdp))?;
-    let patient =
-        arguments.looked_up.as_deref().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
+    let patient = match &arguments.looked_up {
+        _ if arguments.lookup_unavailable => Lookup::Unavailable,
+        Some(patient) => Lookup::Found(patient.as_str().into()),
+        None => Lookup::Absent,
+    };
     let delegation = arguments.acts_as.as_deref().map(Into::into);
     Ok(Answers { pdp, patient, delegation })
 }

@@ -65,7 +65,7 @@ maps! {
         route: Text,
     }
     /// What services outside answer in a test.
-    CaseAnswers { pdp: Text, patient: Text, delegation: Text, }
+    CaseAnswers { pdp: Text, patient: Text, patient_lookup: Text, delegation: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

@@ -90,6 +90,24 @@ pub trait AccessServices: Send + Sync {
 
     /// What is wrong with any of them now, in plain words.
     fn trouble(&self) -> Vec<String>;
+
+    /// Their outages until now.
+    fn outages(&self) -> Vec<ServiceOutages>;
+}
+
+/// When a service outside gave no answer several times in a row. What it answered is none, also where it was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceOutages {
+    /// What it is for, as in metrics.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: Box<str>,
+    /// How many have begun.
+    pub begun: u64,
+    /// Whether the last one still lasts.
+    pub lasts: bool,
+    /// What is wrong, or was when the last one ended, in words for the operator, without addresses, names or secrets.
+    pub why: String,
 }
 
 /// The answer to an attempt to spend a proof.

@@ -236,6 +236,11 @@ impl Metrics {
                 "Questions to services that have a say in decisions, by what the service is for, its name and what came of it.",
                 &["kind", "service", "result"],
             ),
+            access_outages: counters(
+                "wardgate_access_outages_total",
+                "Times a service that has a say in decisions began to give no answers, by what the service is for and its name.",
+                &["kind", "service"],
+            ),
             revocations: counters(
                 "wardgate_revocations_total",
                 "Names that were revoked here, by who asked and what came of it.",

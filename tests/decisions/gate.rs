@@ -11,7 +11,7 @@ use wardgate::audit::signing::Key;
 use wardgate::decision::{Decision, Evaluation, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{
     AccessServices, Consumed, EvaluationRequest, Identified, Identities, Journal, PatientRequest,
-    RevocationKey, State,
+    RevocationKey, ServiceOutages, State,
 };
 use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
@@ -72,6 +72,10 @@ impl AccessServices for World {
     }
 
     fn trouble(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn outages(&self) -> Vec<ServiceOutages> {
         Vec::new()
     }
 }

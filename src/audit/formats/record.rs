@@ -146,11 +146,11 @@ impl Record {
             "pseudonym_lookup" | "pseudonym_shred" | "delegation" => Weight::Notable,
             "unparsed" | "reloaded" | "shared_signal" | "retired" => Weight::Notable,
             "revocation" if is("result", "stored") => Weight::Notable,
-            "store_outage" | "journal_outage" if is("phase", "ended") => Weight::Notable,
+            "store_outage" | "access_outage" | "journal_outage" if is("phase", "ended") => Weight::Notable,
             "upgrade" if !is("result", "failed") => Weight::Notable,
             "sink_up" => Weight::Notable,
-            "revocation" | "store_outage" | "journal_outage" | "journal_near_quota" | "sink_down"
-            | "upgrade" | "reload_refused" => Weight::Fault,
+            "revocation" | "store_outage" | "access_outage" | "journal_outage" | "journal_near_quota"
+            | "sink_down" | "upgrade" | "reload_refused" => Weight::Fault,
             "break_glass"
                 if is("what", "ended")
                     || is("what", "reviewed")
@@ -208,6 +208,7 @@ impl Record {
             "pseudonym_shred" => "Keys of pseudonyms destroyed",
             "pseudonym_epoch" => "Epoch of pseudonyms",
             "store_outage" => "State store outage",
+            "access_outage" => "Access service outage",
             "journal_outage" => "Audit journal outage",
             "journal_near_quota" => "Audit delivery far behind",
             "sink_down" => "Audit delivery stopped",

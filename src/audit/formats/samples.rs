@@ -203,6 +203,10 @@ fn of_the_gateway(lines: &mut Lines) {
         })
     };
     let days = ["2026-03-18".to_owned(), "2026-06-16".to_owned()];
+    let access_outage = |phase, seconds| {
+        let (kind, service, why) = ("pdp", "clinic", "it is too slow");
+        Event::AccessOutage { phase, kind, service, number: 1, why, seconds }
+    };
     for event in [
         Event::Unparsed { listener: "portal", address: Some("a_c0ffee") },
         Event::Unparsed { listener: "portal", address: None },
@@ -330,6 +334,8 @@ fn of_the_gateway(lines: &mut Lines) {
         }),
         Event::StoreOutage { phase: "begun", number: 1, why: "it does not answer in time", seconds: None },
         Event::StoreOutage { phase: "ended", number: 1, why: "it refused the connection", seconds: Some(62) },
+        access_outage("begun", None),
+        access_outage("ended", Some(17)),
         Event::SinkDown { sink: "siem", why: "it does not answer in time" },
         Event::SinkUp { sink: "siem", seconds: 620 },
         quarantined("started", None),

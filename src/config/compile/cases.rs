@@ -79,7 +79,10 @@ fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> 
     let words = [0, 1, 2].map(|at| (Answers::PDP.get(at).map_or("", |(word, _)| word), at));
     let chosen = values::choice(report, &schema.pdp, &words, 0);
     let pdp = Answers::PDP.into_iter().nth(chosen).map(|(_, answer)| answer);
-    let patient = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
+    let found = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
+    let is_silent =
+        values::choice(report, &schema.patient_lookup, &[("answers", false), ("unavailable", true)], false);
+    let patient = if is_silent { Lookup::Unavailable } else { found };
     let relations = || known.delegations.relations.iter().map(|relation| relation.name.as_ref());
     if let Some(text) = schema.delegation.as_ref().filter(|text| relations().all(|name| name != text.value)) {
         report.unknown(Code::UnknownRelation, "relation", text, relations());

@@ -68,6 +68,12 @@ fn an_order_is_whose_the_service_says() {
     assert_eq!(upstream.count(), 1);
     index.answer(yes);
     eventually("it is asked again", Duration::from_secs(10), || read("/orders/o-1/items").0 == 200);
+    let outage = |record: &serde_json::Value| {
+        record["event"] == "access_outage" && record["kind"] == "patient" && record["service"] == "order.read"
+    };
+    eventually("its end is on record", Duration::from_secs(20), || {
+        gateway.audit().iter().filter(|it| outage(it)).count() == 2
+    });
     let records = gateway.audit();
     let words: Vec<&str> =
         records.iter().filter_map(|record| record["input"]["patient_lookup"].as_str()).collect();

@@ -156,6 +156,15 @@ fn silence_is_what_the_configuration_and_the_tier_say() {
         eventually("it is asked again", Duration::from_secs(10), || {
             ask(&gateway, &nurse, "POST", "/orders/9").0 == 200
         });
+        let outages = || {
+            let of_it = |record: &Value| record["event"] == "access_outage" && record["service"] == "clinic";
+            gateway.audit().into_iter().filter(of_it).collect::<Vec<_>>()
+        };
+        eventually("its end is on record", Duration::from_secs(20), || outages().len() == 2);
+        let told: Vec<_> = outages().iter().map(|record| record["phase"].clone()).collect();
+        assert_eq!(told, ["begun", "ended"]);
+        let begun = "wardgate_access_outages_total{kind=\"pdp\",service=\"clinic\"}";
+        assert_eq!(gateway.metric(begun), 1.0);
         let records = gateway.audit();
         let unavailable = records.iter().filter(|record| record["input"]["pdp"] == "unavailable").count();
         assert!(unavailable >= 8, "{unavailable}");
@@ -203,4 +212,23 @@ fn it_is_asked_once_about_what_the_rules_allow() {
     assert_eq!(ask(&gateway, &bearer(&signer, "u2", &[], "aal1"), "GET", READ).1, "pdp_denied");
     assert_eq!(pdp.recorder.count(), 3);
     assert_eq!(upstream.count(), 2);
+}
+
+/// What was silent and then talks nonsense is not silent any more: nobody gets past it as in an outage.
+#[test]
+fn nonsense_after_silence_is_refused_each_time() {
+    let (pdp, upstream, signer) = (StandIn::start(), Recorder::start(), Signer::new());
+    let url = pdp.url("/access/v1/evaluation");
+    let gateway = setup(&upstream, &signer, &pdps(&url, ", when_unavailable: allow"), ROUTES).start();
+    let nurse = bearer(&signer, "n1", &["nurse"], "aal2");
+    for _ in 0..6 {
+        assert_eq!(ask(&gateway, &nurse, "PUT", "/ward/4").0, 200);
+    }
+    pdp.say(Says::Answer(403, r#"{"decision":true}"#.into()));
+    eventually("it is asked again", Duration::from_secs(10), || {
+        ask(&gateway, &nurse, "PUT", "/ward/4").0 == 403
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, &nurse, "PUT", "/ward/4"), (403, "pdp_answer_refused".into()));
+    }
 }
