@@ -162,6 +162,8 @@ pub(super) const TABLE: &[&str] = &[
     "GET /fhir/Patient?_id=p1&_revinclude=Observation:performer",
     "GET /fhir/Observation?patient=p1&_has:Provenance:target:agent=x",
     "GET /fhir/Observation?subject=Patient/p1&category=laboratory&date=ge2026-01-01&date=le2026-12-31",
+    // Not among the service's parameters.
+    "GET /fhir/Encounter?patient=p1&participant=Practitioner/d1",
     "GET /fhir/Observation?patient=p2",
     "GET /fhir/Observation?code=x",
     "POST /fhir/Condition/_search form:patient=p1",
