@@ -10,6 +10,8 @@ most=3
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+# They wait more than they work.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 "${CARGO:-cargo}" test "$@" --no-fail-fast 2>&1 | tee "$log"
 [ "${PIPESTATUS[0]}" -eq 0 ] && exit 0
 

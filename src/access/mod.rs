@@ -4,6 +4,7 @@
 //! times. What it answers is read strictly: what is not understood is a refusal, and only silence is an outage.
 
 mod authzen;
+mod consent;
 mod record_index;
 mod service;
 
@@ -11,17 +12,21 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::authzen::Authzen;
+use self::consent::Consents;
 use self::record_index::RecordIndex;
 use self::service::Service;
 pub use self::service::StartError;
 use crate::config::settings::AccessSettings;
 use crate::decision::evidence::{Evaluation, Lookup};
-use crate::enforce::ports::{AccessServices, EvaluationRequest, PatientRequest, ServiceOutages};
+use crate::enforce::ports::{
+    AccessServices, ConsentRequest, EvaluationRequest, PatientRequest, ServiceOutages,
+};
 
 /// The services of one version of the configuration.
 pub struct Services {
     pdps: Vec<Authzen>,
     lookups: Vec<RecordIndex>,
+    consents: Vec<Consents>,
 }
 
 impl Services {
@@ -42,16 +47,26 @@ impl Services {
         let lookups = settings.lookups.iter().enumerate();
         let lookups = lookups
             .map(|(at, lookup)| RecordIndex::new(lookup, runtime, known(at).map(|lookup| lookup.service())));
-        Ok(Self { pdps: pdps.collect::<Result<_, _>>()?, lookups: lookups.collect::<Result<_, _>>()? })
+        let known = |position: usize| before.and_then(|before| before.consents.get(position));
+        let consents = settings.consents.iter().enumerate();
+        let consents = consents
+            .map(|(at, consent)| Consents::new(consent, runtime, known(at).map(|consent| consent.service())));
+        Ok(Self {
+            pdps: pdps.collect::<Result<_, _>>()?,
+            lookups: lookups.collect::<Result<_, _>>()?,
+            consents: consents.collect::<Result<_, _>>()?,
+        })
     }
 
     fn each(&self) -> impl Iterator<Item = &Service> {
-        self.pdps.iter().map(Authzen::service).chain(self.lookups.iter().map(RecordIndex::service))
+        let services = self.pdps.iter().map(Authzen::service);
+        let services = services.chain(self.lookups.iter().map(RecordIndex::service));
+        services.chain(self.consents.iter().map(Consents::service))
     }
 
     /// Whether there is anybody to ask.
     pub fn are_any(&self) -> bool {
-        !self.pdps.is_empty() || !self.lookups.is_empty()
+        !self.pdps.is_empty() || !self.lookups.is_empty() || !self.consents.is_empty()
     }
 }
 
@@ -67,6 +82,13 @@ impl AccessServices for Services {
     async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>> {
         match self.lookups.get(lookup) {
             Some(lookup) => lookup.patient(request).await,
+            None => Lookup::Unavailable,
+        }
+    }
+
+    async fn consents(&self, consent: usize, request: &ConsentRequest<'_>) -> Lookup<bool> {
+        match self.consents.get(consent) {
+            Some(consent) => consent.given(request).await,
             None => Lookup::Unavailable,
         }
     }

@@ -45,6 +45,9 @@ pub struct Arguments {
     /// What the route's policy decision point is taken to say: `permit`, `deny` or `unavailable`. Nobody is asked.
     #[arg(long, value_name = "WORD", default_value = "permit")]
     pdp: String,
+    /// What the route's consent service is taken to say: `given`, `not_given` or `unavailable`. Nobody is asked.
+    #[arg(long, value_name = "WORD", default_value = "given")]
+    consent: String,
     /// The patient that the route's look-up is taken to give; without it, nobody. Nobody is asked.
     #[arg(long, value_name = "PATIENT")]
     looked_up: Option<String>,
@@ -119,13 +122,17 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let pdp = Answers::PDP.into_iter().find(|(word, _)| *word == arguments.pdp);
     let (_, pdp) =
         pdp.ok_or_else(|| format!("`--pdp {}`: write `permit`, `deny` or `unavailable`", arguments.pdp))?;
+    let consent = Answers::CONSENT.into_iter().find(|(word, _)| *word == arguments.consent);
+    let (_, consent) = consent.ok_or_else(|| {
+        format!("`--consent {}`: write `given`, `not_given` or `unavailable`", arguments.consent)
+    })?;
     let patient = match &arguments.looked_up {
         _ if arguments.lookup_unavailable => Lookup::Unavailable,
         Some(patient) => Lookup::Found(patient.as_str().into()),
         None => Lookup::Absent,
     };
     let delegation = arguments.acts_as.as_deref().map(Into::into);
-    Ok(Answers { pdp, patient, delegation })
+    Ok(Answers { pdp, consent, patient, delegation })
 }
 
 fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Identity, String> {

@@ -41,6 +41,8 @@ pub struct Case {
 pub struct Answers {
     /// The route's policy decision point.
     pub pdp: Lookup<Evaluation>,
+    /// Whether the patient consents.
+    pub consent: Lookup<bool>,
     /// The look-up of the patient.
     pub patient: Lookup<Box<str>>,
     /// The relation in which the caller acts for whatever patient it is about.
@@ -50,11 +52,22 @@ pub struct Answers {
 impl Default for Answers {
     /// Every dependency in good order, nobody against it, and nothing found.
     fn default() -> Self {
-        Self { pdp: Lookup::Found(Evaluation::Permitted), patient: Lookup::Absent, delegation: None }
+        Self {
+            pdp: Lookup::Found(Evaluation::Permitted),
+            consent: Lookup::Found(true),
+            patient: Lookup::Absent,
+            delegation: None,
+        }
     }
 }
 
 impl Answers {
+    /// The words for whether the patient consents.
+    pub const CONSENT: [(&str, Lookup<bool>); 3] = [
+        ("given", Lookup::Found(true)),
+        ("not_given", Lookup::Found(false)),
+        ("unavailable", Lookup::Unavailable),
+    ];
     /// The words for what a policy decision point may say.
     pub const PDP: [(&str, Lookup<Evaluation>); 3] = [
         ("permit", Lookup::Found(Evaluation::Permitted)),

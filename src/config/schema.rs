@@ -12,7 +12,7 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
-pub(super) use super::schema_access::Pdp;
+pub(super) use super::schema_access::{Consent, Pdp};
 pub(super) use super::schema_break_glass::BreakGlass;
 pub(super) use super::schema_delegation::{Delegation, Relation};
 pub(super) use super::schema_fhir::{Bundles, FhirMatch, FhirService};
@@ -160,6 +160,7 @@ maps! {
         upstreams: Entries<Spanned<Upstream>>,
         fhir_services: Items<FhirService>,
         pdps: Items<Pdp>,
+        consents: Items<Consent>,
         signals: Items<Signal>,
         break_glass: Entries<Spanned<BreakGlass>>,
         delegation: Spanned<Delegation>,

@@ -26,6 +26,7 @@ maps! {
         deny: Items<When>,
         any_of: Items<AnyOf>,
         pdp: Text,
+        consent: Text,
         break_glass: Text,
         cors: Spanned<Cors>,
         body_bytes: Text,
@@ -65,7 +66,7 @@ maps! {
         route: Text,
     }
     /// What services outside answer in a test.
-    CaseAnswers { pdp: Text, patient: Text, patient_lookup: Text, delegation: Text, }
+    CaseAnswers { pdp: Text, consent: Text, patient: Text, patient_lookup: Text, delegation: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

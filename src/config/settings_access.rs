@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct AccessSettings {
     /// Policy decision points, in the policy's order.
     pub pdps: Vec<ServiceSettings>,
+    /// Services that know of consents, in the policy's order.
+    pub consents: Vec<ConsentSettings>,
     /// Look-ups of patients; routes refer to them by position.
     pub lookups: Vec<LookupSettings>,
 }
@@ -16,8 +18,29 @@ impl AccessSettings {
     /// The files beside the configuration that they need.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let services = self.pdps.iter().chain(self.lookups.iter().map(|lookup| &lookup.service));
+        let services = services.chain(self.consents.iter().map(|consent| &consent.service));
         services.flat_map(|service| [&service.secret_file, &service.ca_file]).filter_map(Option::as_deref)
     }
+}
+
+/// Who knows what a patient has consented to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentSettings {
+    /// The service.
+    pub service: ServiceSettings,
+    /// How it is asked.
+    pub kind: ConsentKind,
+    /// The code of the purpose that is consented to.
+    pub purpose: Option<Box<str>>,
+}
+
+/// How a service is asked for a consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsentKind {
+    /// A FHIR server: its address is the base.
+    Fhir,
+    /// A question and an answer in JSON.
+    Http,
 }
 
 /// Who knows what belongs to which patient.

@@ -133,9 +133,10 @@ fn inner<'p, T: Trace>(
     for (at, entry) in bundle.entries.iter().enumerate() {
         match find(question, service, entry, &mut changed) {
             // It answers on one action, and is not asked about several.
-            Ok(inner) if inner.route.pdp.is_some() => {
+            Ok(inner) if inner.route.pdp.is_some() || inner.route.consent.is_some() => {
                 findings.bundle = Some(Box::new(bundled));
-                return Err(refuse(trace, &format!("entry {at}: route `{}` has a `pdp`", inner.route.id)));
+                let why = format!("entry {at}: route `{}` has a `pdp` or asks for consent", inner.route.id);
+                return Err(refuse(trace, &why));
             }
             Ok(inner) => {
                 bundled.entries.push(BundledEntry { route: inner.position, lowered: false });

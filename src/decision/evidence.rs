@@ -144,6 +144,8 @@ pub struct Evidence {
     pub record: Option<Lookup<Box<str>>>,
     /// What each signal of the policy says, by its position; `None` in it is what can't be told.
     pub signals: Option<Vec<Option<bool>>>,
+    /// Whether the patient consents: from the service that the route names; `Absent` is an answer that can't be believed.
+    pub consent: Option<Lookup<bool>>,
     /// From the policy decision point of the route.
     pub evaluation: Option<Lookup<Evaluation>>,
     /// What the caller has opened of this patient's record: from the state store, for those who have the right to.
@@ -171,6 +173,11 @@ pub enum Need {
     Grant(TierIndex),
     /// Whose record it is, where the route has that looked up.
     Patient,
+    /// Whether the patient consents.
+    Consent {
+        /// Whether the action has its other, less risky name.
+        lowered: bool,
+    },
     /// What the policy decision point of the route says of the action at this tier.
     Evaluation {
         /// The tier, before its answer.

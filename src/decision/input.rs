@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Revocation, Tried};
-use super::outcome::{ConditionPlace, Findings, PdpWord};
+use super::outcome::{ConditionPlace, ConsentWord, Findings, PdpWord};
 use crate::identity::Subject;
 
 /// The version of the shape; it grows when a field changes its meaning.
@@ -34,6 +34,9 @@ pub struct DecisionInput<'i> {
     /// Whether it is known whose record it is, where that was looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     patient_lookup: Option<&'static str>,
+    /// Whether the patient consents, where the route asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent: Option<&'static str>,
     /// What the policy decision point outside said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pdp: Option<&'static str>,
@@ -124,6 +127,7 @@ impl<'i> DecisionInput<'i> {
                 Lookup::Absent => "none",
                 Lookup::Unavailable => "unavailable",
             }),
+            consent: findings.consent.map(ConsentWord::word),
             pdp: findings.pdp.map(PdpWord::word),
             break_glass: findings.break_glass.map(super::Glass::word),
             delegation: findings.mandate.as_deref().map(|mandate| DelegationInput {
@@ -203,6 +207,7 @@ impl DecisionInput<'static> {
             own_record: Some(true),
             device_recognised: Some(false),
             patient_lookup: Some("found"),
+            consent: Some("given"),
             pdp: Some("permit"),
             break_glass: Some("broken"),
             delegation: Some(DelegationInput { id: "2026-11-22.1".into(), relation: "caregiver".into() }),

@@ -9,6 +9,7 @@ mod authorize;
 mod break_glass;
 mod bundle;
 mod classify;
+mod consent;
 mod content;
 pub mod cors;
 mod delegation;

@@ -36,6 +36,8 @@ pub struct Findings {
     pub device: Option<bool>,
     /// The signals that fired, by name, and whether they are enforced.
     pub signals: SmallVec<[(Box<str>, bool); 2]>,
+    /// Whether the patient consents, where the route asks for that.
+    pub consent: Option<ConsentWord>,
     /// What the policy decision point said, where one was asked.
     pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.
@@ -94,6 +96,34 @@ impl PdpWord {
             Self::Permit => "permit",
             Self::Deny => "deny",
             Self::StepUp => "step_up",
+            Self::NotUnderstood => "not_understood",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Whether a patient consents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsentWord {
+    /// It is the caller's own record.
+    Own,
+    /// Yes.
+    Given,
+    /// No.
+    NotGiven,
+    /// The answer is none that can be believed.
+    NotUnderstood,
+    /// There was none.
+    Unavailable,
+}
+
+impl ConsentWord {
+    /// The word in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Given => "given",
+            Self::NotGiven => "not_given",
             Self::NotUnderstood => "not_understood",
             Self::Unavailable => "unavailable",
         }

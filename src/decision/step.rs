@@ -10,8 +10,8 @@ use super::presentation::check_cross_site;
 use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
 use super::{
-    Reason, anonymous, assure, authorize, break_glass, bundle, classify, delegation, evaluation, fhir,
-    possession, signals,
+    Reason, anonymous, assure, authorize, break_glass, bundle, classify, consent, delegation, evaluation,
+    fhir, possession, signals,
 };
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
@@ -163,6 +163,7 @@ fn judge<T: Trace>(
     let tier_index = least.map_or(tier, |least| tier.max(least));
     findings.tier = Some(tier_index);
     check_outages(policy.tier(tier_index), evidence, revocation, trace)?;
+    consent::check(question, evidence, tier_index, findings, trace)?;
     evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, (tier_index, floor), subject, now, trace)?;
     Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined })

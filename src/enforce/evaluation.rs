@@ -2,8 +2,8 @@
 
 use super::Generation;
 use super::gate::Arrival;
-use super::ports::{EvaluationRequest, PatientRequest};
-use crate::decision::{Evaluation, Evidence, Identity, Lookup, Question, patient};
+use super::ports::{ConsentRequest, EvaluationRequest, PatientRequest};
+use crate::decision::{Evaluation, Evidence, Identity, Lookup, Question, patient, who_acts};
 use crate::policy::{PatientSource, TierIndex};
 
 /// What the route's policy decision point says of the action at this tier; `lowered` where the action has its less risky name.
@@ -40,6 +40,29 @@ pub(super) async fn evaluate(
         client: facts.client,
     };
     services.evaluate(pdp, &request).await
+}
+
+/// Whether the patient whom the request is about consents; `lowered` where the action has its less risky name.
+pub(super) async fn consent_of(
+    generation: &Generation,
+    question: &Question<'_>,
+    arrival: &Arrival<'_>,
+    evidence: &Evidence,
+    lowered: bool,
+) -> Lookup<bool> {
+    let route = question.route;
+    let (Some(services), Some(at)) = (&generation.access, route.consent) else { return Lookup::Unavailable };
+    let Some(Identity::Known(subject)) = &evidence.identity else { return Lookup::Unavailable };
+    let Some(patient) = patient(question, evidence) else { return Lookup::Absent };
+    let request = ConsentRequest {
+        id: arrival.id,
+        patient: &patient,
+        action: route.lower_risk.as_ref().filter(|_| lowered).map_or(&route.id, |lower| &lower.id),
+        issuer: &subject.issuer,
+        subject: who_acts(subject).unwrap_or(&subject.id),
+        now: arrival.now,
+    };
+    services.consents(at, &request).await
 }
 
 /// Whose record it is, where the route has that looked up.

@@ -134,6 +134,10 @@ impl Gate {
                 Step::Need(Need::Patient) => {
                     evidence.record = Some(evaluation::patient_of(generation, question, arrival).await);
                 }
+                Step::Need(Need::Consent { lowered }) => {
+                    let asked = evaluation::consent_of(generation, question, arrival, &evidence, lowered);
+                    evidence.consent = Some(asked.await);
+                }
                 Step::Need(Need::Evaluation { tier, lowered }) => {
                     let asked =
                         evaluation::evaluate(generation, question, arrival, &evidence, (tier, lowered));

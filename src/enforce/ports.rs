@@ -79,6 +79,23 @@ pub struct PatientRequest<'a> {
     pub parameters: &'a [(&'a str, &'a str)],
 }
 
+/// A question whether a patient consents.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsentRequest<'a> {
+    /// The decision's id.
+    pub id: Uuid,
+    /// Whose record.
+    pub patient: &'a str,
+    /// The action.
+    pub action: &'a str,
+    /// The configured name of the issuer that vouches for whoever asks.
+    pub issuer: &'a str,
+    /// The issuer's name for whoever acts.
+    pub subject: &'a str,
+    /// The moment of the request, in Unix seconds.
+    pub now: i64,
+}
+
 /// Services outside that have a say in decisions. Implementations never wait longer than their own configured limits.
 #[async_trait]
 pub trait AccessServices: Send + Sync {
@@ -87,6 +104,9 @@ pub trait AccessServices: Send + Sync {
 
     /// Whose record the request is about, as the service at this position says.
     async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>>;
+
+    /// Whether the patient consents, as the service at this position says; `Absent` where its answer can't be believed.
+    async fn consents(&self, consent: usize, request: &ConsentRequest<'_>) -> Lookup<bool>;
 
     /// What is wrong with any of them now, in plain words.
     fn trouble(&self) -> Vec<String>;

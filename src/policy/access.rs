@@ -9,6 +9,16 @@ pub enum WhenUnavailable {
     Allow,
 }
 
+/// A service outside that knows what patients have consented to. It can refuse what the rules allow, never the other way
+/// round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Its name.
+    pub name: Box<str>,
+    /// What its outage counts as.
+    pub when_unavailable: WhenUnavailable,
+}
+
 /// A policy decision point outside (OpenID AuthZEN Authorization API 1.0). It can refuse what the rules allow, never the
 /// other way round.
 #[derive(Debug, Clone, PartialEq, Eq)]

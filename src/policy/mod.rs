@@ -22,7 +22,7 @@ mod tree;
 use crate::identity::IssuerRules;
 use crate::identity::assurance::Levels;
 
-pub use access::Pdp;
+pub use access::{Consent, Pdp};
 pub use anonymous::Anonymous;
 pub use break_glass::BreakGlass;
 pub use condition::Condition;
@@ -62,6 +62,8 @@ pub struct Policy {
     pub rate_limits: Vec<RateLimit>,
     /// Those outside who are asked about requests; routes refer to them by position.
     pub pdps: Vec<Pdp>,
+    /// The services that know what patients have consented to; routes refer to them by position.
+    pub consents: Vec<Consent>,
     /// What makes requests riskier whatever their routes say.
     pub signals: Vec<Signal>,
     /// The rights to break the glass; routes refer to them by position.

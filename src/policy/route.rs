@@ -136,6 +136,8 @@ pub struct Route {
     pub any_of: Vec<Entry>,
     /// The position of the policy decision point that is asked too.
     pub pdp: Option<usize>,
+    /// The position of the service that must know of the patient's consent.
+    pub consent: Option<usize>,
     /// The position of the right by which somebody can get beyond a refusal of these rules.
     pub break_glass: Option<usize>,
     /// Cross-origin callers.
@@ -197,6 +199,7 @@ impl Route {
             deny: Vec::new(),
             any_of: Vec::new(),
             pdp: None,
+            consent: None,
             break_glass: None,
             cors: None,
             body_bytes: None,

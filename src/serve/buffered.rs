@@ -156,8 +156,8 @@ fn may_send_again(
     bodiless: bool,
 ) -> bool {
     let spends = context.admission.as_ref().is_some_and(|admission| admission.spent().is_some());
-    // One proof pays for one request, and what may have taken effect is not sent twice.
-    let repeatable = !spends && context.resumed.is_none() && method.is_idempotent();
+    // One proof pays for one request. What was classified by its body changes something, and is not sent twice either.
+    let repeatable = !spends && context.resumed.is_none() && method.is_safe();
     let retries = context.upstream().and_then(|index| context.live.upstreams.retries(index));
     let failure = Failure::of(error, reused, repeatable, retries.filter(|_| bodiless), method);
     context.delivery.may_send_again(failure)

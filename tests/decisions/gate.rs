@@ -10,8 +10,8 @@ use wardgate::audit::pseudonym::{InForce, Pseudonyms};
 use wardgate::audit::signing::Key;
 use wardgate::decision::{Decision, Evaluation, Lookup, Need, Question, Revocation};
 use wardgate::enforce::ports::{
-    AccessServices, Consumed, EvaluationRequest, Identified, Identities, Journal, PatientRequest,
-    RevocationKey, ServiceOutages, State,
+    AccessServices, ConsentRequest, Consumed, EvaluationRequest, Identified, Identities, Journal,
+    PatientRequest, RevocationKey, ServiceOutages, State,
 };
 use wardgate::enforce::{Arrival, BodyFault, BodySource, Gate, Generation, Outcome};
 use wardgate::request::credentials::{Presented, Token};
@@ -69,6 +69,10 @@ impl AccessServices for World {
     async fn patient(&self, lookup: usize, request: &PatientRequest<'_>) -> Lookup<Box<str>> {
         assert_eq!((lookup, request.parameters), (0, [("order", "o-1")].as_slice()));
         self.known.lock().unwrap().clone().expect("a request").record
+    }
+
+    async fn consents(&self, consent: usize, _: &ConsentRequest<'_>) -> Lookup<bool> {
+        panic!("no route asks for consent {consent}")
     }
 
     fn trouble(&self) -> Vec<String> {
@@ -224,7 +228,8 @@ async fn a_gate_does_what_the_matrix_says() {
                 | Need::Attempts
                 | Need::BreakGlass
                 | Need::Signals
-                | Need::Delegation => false,
+                | Need::Delegation
+                | Need::Consent { .. } => false,
             })
             .collect();
         assert_eq!(world_asked, expected, "{line}");

@@ -208,6 +208,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Signals => evidence.signals = Some(Vec::new()),
                     Need::BreakGlass => evidence.break_glass = Some(Lookup::Absent),
                     Need::Delegation => evidence.delegation = Some(Lookup::Absent),
+                    Need::Consent { .. } => evidence.consent = Some(Lookup::Found(true)),
                 }
             }
         }
@@ -324,6 +325,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Signals => 's',
         Need::BreakGlass => 'g',
         Need::Delegation => 'm',
+        Need::Consent { .. } => 'n',
     });
     let asked: String = letters.collect();
     let tier = findings.tier.map_or("-", |tier| &policy.tier(tier).name);

@@ -9,10 +9,10 @@ use crate::config::codes::Code;
 use crate::config::diagnostic::Place;
 use crate::config::report::Report;
 use crate::config::schema::{File, Given, Text};
-use crate::config::settings::{AccessSettings, ServiceSettings};
+use crate::config::settings::{AccessSettings, ConsentKind, ConsentSettings, ServiceSettings};
 use crate::config::values::{self, Names, seconds};
-use crate::policy::Pdp;
 use crate::policy::access::WhenUnavailable;
+use crate::policy::{Consent, Pdp};
 
 /// How long a service may take where nothing is said: it stands beside the gateway, and somebody waits.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -28,10 +28,11 @@ const OUTAGES: [(&str, WhenUnavailable); 2] =
 #[derive(Default)]
 pub(super) struct Access {
     pub(super) pdps: Vec<Pdp>,
+    pub(super) consents: Vec<Consent>,
     pub(super) settings: AccessSettings,
 }
 
-/// Compiles `pdps`.
+/// Compiles `pdps` and `consents`.
 pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> Access {
     let (mut access, mut names) = (Access::default(), Names::default());
     for item in file.pdps.items() {
@@ -61,7 +62,42 @@ pub(super) fn compile(file: &File, base_dir: &Path, report: &mut Report<'_>) -> 
         access.pdps.push(Pdp { name: schema.name.text().unwrap_or_default().into(), when_unavailable });
         access.settings.pdps.extend(settings);
     }
+    consents(file, base_dir, &mut access, report);
     access
+}
+
+const KINDS: [(&str, ConsentKind); 2] = [("fhir", ConsentKind::Fhir), ("http", ConsentKind::Http)];
+
+fn consents(file: &File, base_dir: &Path, access: &mut Access, report: &mut Report<'_>) {
+    let mut names = Names::default();
+    for item in file.consents.items() {
+        let schema = &item.value;
+        let report = &mut report.within("consent", schema.name.text());
+        let place = Place::from(item);
+        if let Some(name) = report.required(&schema.name, "name", place, "sharing") {
+            values::name(report, name);
+            names.add(report, "consent", name);
+        }
+        report.required(&schema.r#type, "type", place, "fhir");
+        let kind = values::choice(report, &schema.r#type, &KINDS, ConsentKind::Fhir);
+        let url = report.required(&schema.url, "url", place, "https://fhir.clinic.example/r4");
+        let url = url.and_then(|text| address(report, text));
+        let when_unavailable =
+            values::choice(report, &schema.when_unavailable, &OUTAGES, WhenUnavailable::Deny);
+        let shared = Shared {
+            secret_file: &schema.secret_file,
+            ca_file: &schema.ca_file,
+            timeout: &schema.timeout,
+            concurrency: &schema.concurrency,
+            cache: &schema.cache,
+        };
+        let service = shared.compile(report, base_dir, schema.name.text().unwrap_or_default(), url);
+        let purpose = schema.purpose.as_ref().map(|text| values::filled(report, text).into());
+        access
+            .consents
+            .push(Consent { name: schema.name.text().unwrap_or_default().into(), when_unavailable });
+        access.settings.consents.extend(service.map(|service| ConsentSettings { service, kind, purpose }));
+    }
 }
 
 /// The keys that all services have.

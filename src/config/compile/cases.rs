@@ -76,9 +76,8 @@ fn case(
 }
 
 fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> Answers {
-    let words = [0, 1, 2].map(|at| (Answers::PDP.get(at).map_or("", |(word, _)| word), at));
-    let chosen = values::choice(report, &schema.pdp, &words, 0);
-    let pdp = Answers::PDP.into_iter().nth(chosen).map(|(_, answer)| answer);
+    let pdp = chosen(report, &schema.pdp, &Answers::PDP);
+    let consent = chosen(report, &schema.consent, &Answers::CONSENT);
     let found = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
     let is_silent =
         values::choice(report, &schema.patient_lookup, &[("answers", false), ("unavailable", true)], false);
@@ -88,7 +87,20 @@ fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> 
         report.unknown(Code::UnknownRelation, "relation", text, relations());
     }
     let delegation = schema.delegation.text().map(Into::into);
-    pdp.map_or_else(Answers::default, |pdp| Answers { pdp, patient, delegation })
+    let all_well = Answers::default();
+    Answers {
+        pdp: pdp.unwrap_or(all_well.pdp),
+        consent: consent.unwrap_or(all_well.consent),
+        patient,
+        delegation,
+    }
+}
+
+/// What one of the words stands for; the first where none is given.
+fn chosen<T: Clone>(report: &mut Report<'_>, given: &Given<Text>, answers: &[(&str, T); 3]) -> Option<T> {
+    let words = [0, 1, 2].map(|at| (answers.get(at).map_or("", |(word, _)| *word), at));
+    let at = values::choice(report, given, &words, 0);
+    answers.get(at).map(|(_, answer)| answer.clone())
 }
 
 fn request_line(report: &mut Report<'_>, text: &Text) -> Option<(Method, Box<str>)> {

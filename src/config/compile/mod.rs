@@ -86,6 +86,7 @@ pub(super) fn compile(
     let known = routes::Known {
         fhir_services: &fhir_services,
         pdps: &access.pdps,
+        consents: &access.consents,
         break_glass: &break_glass,
         delegations: &delegations,
         ways: &ways.policy,
@@ -139,6 +140,7 @@ pub(super) fn compile(
         index,
         rate_limits,
         pdps: access.pdps,
+        consents: access.consents,
         signals,
         break_glass,
         delegations,

@@ -16,7 +16,7 @@ use crate::config::values::{self, Names};
 use crate::identity::Level;
 use crate::identity::assurance::Levels;
 use crate::policy::delegation::Delegations;
-use crate::policy::{Access, BreakGlass, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
+use crate::policy::{Access, BreakGlass, Consent, FhirService, PatientSource, Pdp, Route, TierIndex, Way};
 use crate::request::PathReading;
 
 /// What routes and policy tests refer to.
@@ -24,6 +24,7 @@ use crate::request::PathReading;
 pub(super) struct Known<'k> {
     pub(super) fhir_services: &'k [FhirService],
     pub(super) pdps: &'k [Pdp],
+    pub(super) consents: &'k [Consent],
     pub(super) break_glass: &'k [BreakGlass],
     pub(super) delegations: &'k Delegations,
     pub(super) ways: &'k [Way],
@@ -59,6 +60,20 @@ impl Known<'_> {
         let at = names().position(|name| name == text.value);
         if at.is_none() {
             report.unknown(Code::UnknownPdp, "policy decision point", text, names());
+        }
+        at
+    }
+
+    fn consent(&self, report: &mut Report<'_>, text: &Text, has_patient: bool) -> Option<usize> {
+        let names = || self.consents.iter().map(|consent| consent.name.as_ref());
+        let at = names().position(|name| name == text.value);
+        if at.is_none() {
+            report.unknown(Code::UnknownConsent, "consent", text, names());
+        }
+        if !has_patient {
+            let message = "this route does not say whose consent it asks for";
+            let help = "add `patient: { from: path.patient }` to the route";
+            report.add(Code::ConsentWithoutPatient, text, message, help);
         }
         at
     }
@@ -172,6 +187,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
     let any_of =
         schema.any_of.as_ref().map(|list| entries::compile(report, known, ground, has_patient, list));
     let pdp = schema.pdp.as_ref().and_then(|text| known.pdp(report, text));
+    let consent = schema.consent.as_ref().and_then(|text| known.consent(report, text, has_patient));
     let glass = break_glass::of_route(report, known, schema, (access, patient.as_ref(), matched.as_ref()));
     let anonymous = anonymous::compile(report, known, schema, (access, tier, matched.as_ref()));
     let cors = schema.cors.as_ref().map(|schema| cors::compile(report, schema));
@@ -199,6 +215,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         deny,
         any_of: any_of.unwrap_or_default(),
         pdp,
+        consent,
         break_glass: glass,
         cors,
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
@@ -246,7 +263,7 @@ fn tier(
 
 /// Reports what makes no sense where nobody is asked for.
 fn check_public(report: &mut Report<'_>, schema: &Schema) {
-    let rules: [(&str, Option<Place>); 7] = [
+    let rules: [(&str, Option<Place>); 8] = [
         ("any_of", schema.any_of.as_ref().map(Into::into)),
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
@@ -254,6 +271,7 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
         ("lower_risk_if_only", schema.lower_risk_if_only.as_ref().map(Into::into)),
         ("deny", schema.deny.as_ref().map(Into::into)),
         ("pdp", schema.pdp.as_ref().map(Into::into)),
+        ("consent", schema.consent.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
         if let Some(place) = place {

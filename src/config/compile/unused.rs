@@ -30,6 +30,10 @@ pub(super) fn check(file: &File, report: &mut Report<'_>) {
     for name in file.pdps.items().iter().filter_map(|item| item.value.name.as_ref()) {
         unused(report, "policy decision point", name, &used);
     }
+    let used: HashSet<&str> = routes().filter_map(|route| route.consent.text()).collect();
+    for name in file.consents.items().iter().filter_map(|item| item.value.name.as_ref()) {
+        unused(report, "consent", name, &used);
+    }
     let used: HashSet<&str> = routes().filter_map(|route| route.break_glass.text()).collect();
     for (name, _) in file.break_glass.entries() {
         unused(report, "right to break the glass", name, &used);

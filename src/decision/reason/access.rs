@@ -13,6 +13,12 @@ pub enum AccessRefusal {
     PdpUnavailable,
     /// The look-up of the patient does not answer.
     PatientUnavailable,
+    /// The patient does not consent.
+    ConsentNotGiven,
+    /// What is said of the patient's consent can't be believed.
+    ConsentAnswerRefused,
+    /// Whether the patient consents can't be known.
+    ConsentUnavailable,
     /// A signal refuses.
     Signal,
 }
@@ -25,6 +31,9 @@ impl AccessRefusal {
             Self::PdpAnswerRefused => "pdp_answer_refused",
             Self::PdpUnavailable => "pdp_unavailable",
             Self::PatientUnavailable => "patient_unavailable",
+            Self::ConsentNotGiven => "consent_not_given",
+            Self::ConsentAnswerRefused => "consent_answer_refused",
+            Self::ConsentUnavailable => "consent_unavailable",
             Self::Signal => "signal_denied",
         }
     }
@@ -35,6 +44,15 @@ impl AccessRefusal {
             Self::PdpDenied => "the route's `pdp` says no: its own log has the decision's id",
             Self::PdpAnswerRefused => {
                 "the route's `pdp` answered with an error, with no boolean `decision`, or with obligations, which are not carried out: see `/readyz` and its own log"
+            }
+            Self::ConsentNotGiven => {
+                "the service behind the route's `consent` knows none by which the patient agrees to this, or one by which they don't"
+            }
+            Self::ConsentAnswerRefused => {
+                "the service behind the route's `consent` answered with an error, or with what is no answer to the question: see `/readyz` and its own log"
+            }
+            Self::ConsentUnavailable => {
+                "the service behind the route's `consent` did not answer in time: check it, its `timeout` and `concurrency`; `/readyz` says what was wrong"
             }
             Self::Signal => {
                 "a signal with `effect: { deny: true }` fired: the record's `input.signals` says which"
@@ -50,8 +68,12 @@ impl AccessRefusal {
 
     const fn is_outage(self) -> bool {
         match self {
-            Self::PdpUnavailable | Self::PatientUnavailable => true,
-            Self::PdpDenied | Self::PdpAnswerRefused | Self::Signal => false,
+            Self::PdpUnavailable | Self::PatientUnavailable | Self::ConsentUnavailable => true,
+            Self::PdpDenied
+            | Self::PdpAnswerRefused
+            | Self::ConsentNotGiven
+            | Self::ConsentAnswerRefused
+            | Self::Signal => false,
         }
     }
 
@@ -73,14 +95,14 @@ impl AccessRefusal {
 
 #[cfg(test)]
 mod tests {
-    use super::AccessRefusal::{PdpAnswerRefused, PdpDenied, Signal};
+    use super::AccessRefusal::{ConsentAnswerRefused, ConsentNotGiven, PdpAnswerRefused, PdpDenied, Signal};
     use crate::decision::Reason;
 
     #[test]
     fn refusals_look_like_any_other() {
         let outward =
             |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
-        for why in [PdpDenied, PdpAnswerRefused, Signal] {
+        for why in [PdpDenied, PdpAnswerRefused, ConsentNotGiven, ConsentAnswerRefused, Signal] {
             assert_eq!(outward(Reason::Access(why)), outward(Reason::NoRelation));
         }
     }
