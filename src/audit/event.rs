@@ -125,7 +125,7 @@ pub enum Event<'e> {
     AccessOutage {
         /// `begun` or `ended`.
         phase: &'static str,
-        /// What it is for: `pdp` or `patient`.
+        /// What it is for: `pdp`, `patient` or `consent`.
         kind: &'static str,
         /// Its name.
         service: &'e str,

@@ -1,5 +1,5 @@
 //! Puts the beginning and the end of each outage of a service that decisions depend on (policy decision points, look-ups of
-//! patients) on record.
+//! patients, consents) on record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
