@@ -163,7 +163,8 @@ fn records_arrive_over_tls() {
     eventually("records come", LONG, || world.cluster.count() > 0);
     let pid = i32::try_from(world.gateway.0.id()).expect("a number");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).expect("told");
-    assert!(world.gateway.0.wait().expect("an end").success());
+    let ended = world.gateway.0.wait().expect("an end");
+    assert!(ended.success(), "{ended}");
     let audit = world.dir.path().join("audit");
     let all = events(&audit).len();
     eventually("all are read", LONG, || world.cluster.kept().len() >= all);
