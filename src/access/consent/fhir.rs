@@ -144,7 +144,9 @@ fn apply(rule: &Value, above: Option<Word>, asked: &Asked<'_>) -> Option<Word> {
         (Some(_), _) => None,
     };
     if in_time == Some(false) || in_purpose == Some(false) {
-        return above;
+        // What is permitted at another time only, or is limited to other purposes, is not permitted now.
+        let is_limit = own != Some(Word::Deny) && (in_time == Some(false) || !members.contains_key("type"));
+        return above.filter(|word| *word == Word::Deny || !is_limit);
     }
     let understood =
         in_time.is_some() && in_purpose.is_some() && members.keys().all(|name| UNDERSTOOD.contains(&&**name));

@@ -148,6 +148,16 @@ fn it_holds_in_its_time() {
     assert!(!during("2025", "2026-13"));
     let over = json!({ "provision": { "type": "deny", "period": { "end": "2025" } } });
     assert!(of(&[over]));
+    // The time of an opted-in consent is that of its root provision.
+    for over in
+        [json!({ "period": { "end": "2025" } }), json!({ "type": "permit", "period": { "end": "2025" } })]
+    {
+        assert!(!of(&[json!({ "provision": over })]), "{over}");
+    }
+    assert!(
+        !of(&[json!({ "provision": { "purpose": [{ "code": "TREAT" }] } })]),
+        "limited to another purpose"
+    );
     let odd = json!({ "provision": { "type": "deny", "period": { "end": "2025", "_end": {} } } });
     assert!(!of(&[odd]), "a refusal whose time can't be read stands");
 }
