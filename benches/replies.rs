@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use serde_json::json;
+use wardgate::request::fhir::Version;
 use wardgate::request::fhir::belonging::Home;
 use wardgate::request::fhir::reference::Place;
 use wardgate::request::fhir::reply::{Awaited, Confined, Wanted};
@@ -32,7 +33,11 @@ pub fn inspect(criterion: &mut Criterion) {
     let rules = Confined {
         home: Home {
             patient: "p1".into(),
-            place: Place { hosts: vec!["ehr.clinic.example".into()], base: "/fhir".into() },
+            place: Place {
+                hosts: vec!["ehr.clinic.example".into()],
+                base: "/fhir".into(),
+                version: Version::R4,
+            },
         },
         shared: vec!["Practitioner"],
         awaited: Awaited::One(Wanted { resource: None, names_patient: true }),

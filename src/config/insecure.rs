@@ -8,7 +8,6 @@ use super::schema::{File, Text};
 use super::settings::{KeySource, RedisTopology, Settings, SignalSettings, StoreSettings};
 use crate::policy::{Policy, StoreDown};
 use crate::request::PathReading;
-use crate::request::fhir::Version;
 
 /// The issuers that may be spoken to over plain HTTP, by name.
 #[derive(Debug)]
@@ -85,12 +84,10 @@ pub(super) fn relaxations(policy: &Policy, settings: &Settings) -> Vec<String> {
             .push(format!("issuer `{}`: tokens that are not marked as access tokens are taken", issuer.name));
     }
     for service in policy.index.fhir().services().iter().filter(|service| service.replies.is_none()) {
-        if service.version == Version::R4 {
-            let name = &service.name;
-            found.push(format!(
-                "FHIR service `{name}`: replies to patients go out unread, whosever records they show"
-            ));
-        }
+        let name = &service.name;
+        found.push(format!(
+            "FHIR service `{name}`: replies to patients go out unread, whosever records they show"
+        ));
     }
     for tier in
         policy.tiers.iter().filter(|tier| tier.when_store_down == StoreDown::AllowWithoutRevocationCheck)

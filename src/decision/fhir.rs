@@ -28,10 +28,8 @@ type Needed = (Option<&'static str>, Permissions);
 /// The patient that a request names; nobody where its parameters can't be read.
 pub(super) fn naming(question: &Question<'_>, body: &BodyReading) -> Naming {
     with_request(question, |service, request| {
-        if let (Interaction::Create, false, Version::R4) =
-            (request.interaction, request.conditional, service.version)
-        {
-            return created(request, body);
+        if request.interaction == Interaction::Create && !request.conditional {
+            return created(service.version, request, body);
         }
         let by_body = request.interaction == Interaction::Operation && !question.facts.method.is_safe();
         let parameters = parameters(question, request, body).filter(|_| !by_body);
@@ -50,11 +48,11 @@ pub(super) fn naming(question: &Question<'_>, body: &BodyReading) -> Naming {
 }
 
 /// The patient whose record a resource will be that is made: a new `Patient` is nobody's yet.
-fn created(request: &FhirRequest<'_>, body: &BodyReading) -> Naming {
+fn created(version: Version, request: &FhirRequest<'_>, body: &BodyReading) -> Naming {
     let kind = request.resource_type.filter(|kind| *kind != "Patient");
     match body {
         BodyReading::Read(BodyFacts::Json(value))
-            if kind.is_some_and(|kind| compartment::parameters(kind).is_some()) =>
+            if kind.is_some_and(|kind| compartment::parameters(version, kind).is_some()) =>
         {
             content::patient(value)
         }
@@ -66,9 +64,7 @@ fn created(request: &FhirRequest<'_>, body: &BodyReading) -> Naming {
 /// what the service shares with everybody.
 pub(super) fn reply_tells(question: &Question<'_>, body: &BodyReading) -> bool {
     with_request(question, |service, request| {
-        let Some(replies) = service.replies.as_ref().filter(|_| service.version == Version::R4) else {
-            return false;
-        };
+        let Some(replies) = service.replies.as_ref() else { return false };
         let Some(name) = request.resource_type else { return false };
         let is_shared = replies.shared.contains(&name);
         let parameters = parameters(question, request, body);
@@ -76,7 +72,7 @@ pub(super) fn reply_tells(question: &Question<'_>, body: &BodyReading) -> bool {
         is_plain
             && match request.interaction {
                 Interaction::Read | Interaction::Vread | Interaction::HistoryInstance => {
-                    is_shared || elements::of(name).is_some()
+                    is_shared || elements::of(service.version, name).is_some()
                 }
                 Interaction::SearchType => is_shared,
                 _ => false,

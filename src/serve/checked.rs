@@ -60,7 +60,7 @@ impl<'c> Check<'c> {
         let replies = service.replies.as_ref()?;
         let own = context.facts.as_ref().map(|facts| facts.host.as_str().into());
         let hosts = own.into_iter().chain(replies.hosts.iter().cloned()).collect();
-        let place = Place { hosts, base: service.base.clone() };
+        let place = Place { hosts, base: service.base.clone(), version: service.version };
         let rules = Confined {
             home: Home { patient: confinement.patient.clone(), place },
             shared: replies.shared.clone(),

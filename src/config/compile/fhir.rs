@@ -102,11 +102,12 @@ fn service(
         report.required(&map.value.allow, "allow", map.into(), "[patient, code, date, _count]");
         values::texts(report, &map.value.allow)
     });
+    let version = values::choice(report, &schema.version, &versions, Version::R4);
     Some(FhirService {
         name: schema.name.text().unwrap_or_default().into(),
         host: schema.host.as_ref().and_then(|host| compile_host(report, host)),
         base: base?,
-        version: values::choice(report, &schema.version, &versions, Version::R4),
+        version,
         upstream: upstream.unwrap_or_default(),
         smart: values::choice(
             report,
@@ -116,7 +117,7 @@ fn service(
         ),
         bundles: schema.bundles.as_ref().map(|map| bundles(report, map)),
         allowed_parameters: listed.unwrap_or_else(|| ALLOWED.map(Into::into).to_vec()),
-        replies: replies::compile(report, item, upstream.and_then(|at| upstreams.get(at))),
+        replies: replies::compile(report, item, (version, upstream.and_then(|at| upstreams.get(at)))),
     })
 }
 
@@ -247,11 +248,7 @@ pub(super) fn matched(
 }
 
 /// Reports what routes below a base have no use for.
-pub(super) fn check_route(
-    report: &mut Report<'_>,
-    schema: &RouteSchema,
-    (access, version): (Access, Option<Version>),
-) {
+pub(super) fn check_route(report: &mut Report<'_>, schema: &RouteSchema, access: Access) {
     if let Some(text) = schema.upstream.as_ref() {
         without_meaning(report, "upstream", text.into());
     }
@@ -261,13 +258,6 @@ pub(super) fn check_route(
     if let Some(text) = schema.access.as_ref().filter(|_| access == Access::Public) {
         let message = "a FHIR route is never public: `/metadata` and `.well-known/smart-configuration` are by themselves";
         report.add(Code::FhirRouteRule, text, message, "take `access: public` out, and say who is allowed");
-    }
-    for entry in schema.any_of.items().iter().filter(|_| version == Some(Version::R5)) {
-        if let Some(text) = entry.value.patient.as_ref() {
-            let message =
-                "whose record a resource of R5 is can't be told: the compartment of R4 is known only";
-            report.add(Code::FhirRouteRule, text, message, "allow roles or clients here, or use R4");
-        }
     }
 }
 

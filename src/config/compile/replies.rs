@@ -9,7 +9,8 @@ use crate::config::schema::FhirService as Schema;
 use crate::config::settings::{Endpoint, UpstreamSettings};
 use crate::config::values;
 use crate::policy::fhir::ReplyCheck;
-use crate::request::fhir::elements::OF_NOBODY;
+use crate::request::fhir::Version;
+use crate::request::fhir::elements::of_nobody;
 
 /// Replies without a limit of their own: 4 MiB, some thousand resources.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -20,13 +21,12 @@ const BYTES: std::ops::RangeInclusive<u64> = 1024..=64 * 1024 * 1024;
 pub(super) fn compile(
     report: &mut Report<'_>,
     item: &Spanned<Schema>,
-    upstream: Option<&UpstreamSettings>,
+    (version, upstream): (Version, Option<&UpstreamSettings>),
 ) -> Option<ReplyCheck> {
     let schema = &item.value;
-    let is_r5 = schema.version.text() == Some("R5");
     let asked = schema.check_replies.as_ref();
     let is_off = asked.is_some_and(|flag| !flag.value);
-    if is_r5 || is_off {
+    if is_off {
         let keys: [(&str, Option<Place>); 3] = [
             ("check_replies", asked.filter(|flag| flag.value).map(Into::into)),
             ("max_reply_bytes", schema.max_reply_bytes.as_ref().map(Into::into)),
@@ -34,32 +34,28 @@ pub(super) fn compile(
         ];
         for (key, place) in keys {
             if let Some(place) = place {
-                let message = if is_r5 {
-                    format!("`{key}` has no meaning: whose record a resource of R5 is can't be told")
-                } else {
-                    format!("`{key}` has no meaning beside `check_replies: false`")
-                };
+                let message = format!("`{key}` has no meaning beside `check_replies: false`");
                 report.add(Code::NoReplyCheck, place, message, format!("take `{key}` out"));
             }
         }
     }
-    if let Some(flag) = asked.filter(|flag| !flag.value && !is_r5) {
+    if let Some(flag) = asked.filter(|flag| !flag.value) {
         let message =
             "replies to patients go out unread: a server that ignores a parameter shows others' records";
         report.add(Code::RepliesNotChecked, flag, message, "take `check_replies: false` out");
     }
-    if is_r5 || is_off {
+    if is_off {
         return None;
     }
     values::texts(report, &schema.shared_types);
     let mut shared = Vec::new();
     for text in schema.shared_types.items() {
-        match OF_NOBODY.iter().find(|name| **name == text.value) {
-            Some(name) => shared.push(*name),
+        match of_nobody(version).find(|name| *name == text.value) {
+            Some(name) => shared.push(name),
             None => {
                 let message =
                     format!("`{}` is no type of which every resource is nobody's record", text.value);
-                let help = format!("such types are {}", OF_NOBODY.join(", "));
+                let help = format!("such types are {}", of_nobody(version).collect::<Vec<_>>().join(", "));
                 report.add(Code::BadSharedType, text, message, help);
             }
         }

@@ -162,9 +162,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         None => Some(Level::NONE),
     };
     if is_fhir {
-        let service = matched.as_ref().and_then(|matched| matched.fhir.as_ref());
-        let service = service.and_then(|fhir| known.fhir_services.get(fhir.service));
-        fhir::check_route(report, schema, (access, service.map(|service| service.version)));
+        fhir::check_route(report, schema, access);
     }
     // A public route need not name its tier, and has no rules that could be above or below it.
     let base = tier.filter(|_| access == Access::Protected);

@@ -1,4 +1,4 @@
-//! Whose record a resource is, by its own elements (CompartmentDefinition `patient`, FHIR R4).
+//! Whose record a resource is, by its own elements (CompartmentDefinition `patient`).
 
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ impl Home {
             let is_own = resource.get("id").and_then(Value::as_str) == Some(&self.patient);
             return if is_own { Belonging::Own } else { Belonging::Other };
         }
-        let Some(paths) = elements::of(resource_type) else { return Belonging::Nobody };
+        let Some(paths) = elements::of(self.place.version, resource_type) else { return Belonging::Nobody };
         let mut is_own = false;
         for (position, path) in paths.iter().enumerate() {
             let mut found = Vec::new();
@@ -109,10 +109,15 @@ fn collect<'v>(object: &'v Map<String, Value>, path: &str, found: &mut Vec<&'v V
 mod tests {
     use serde_json::json;
 
+    use super::super::Version;
     use super::*;
 
     fn of(resource: Value) -> Belonging {
-        let place = Place { hosts: vec!["ehr.example".into()], base: "/fhir".into() };
+        in_version(Version::R4, resource)
+    }
+
+    fn in_version(version: Version, resource: Value) -> Belonging {
+        let place = Place { hosts: vec!["ehr.example".into()], base: "/fhir".into(), version };
         let home = Home { patient: "p1".into(), place };
         let name = resource["resourceType"].as_str().expect("a type").to_owned();
         home.belonging(&name, resource.as_object().expect("an object"))
@@ -141,6 +146,30 @@ mod tests {
         };
         assert_eq!(appointment(&["Patient/p1", "Practitioner/1"]), Belonging::Own);
         assert_eq!(appointment(&["Patient/p1", "Patient/p2"]), Belonging::Other);
+    }
+
+    #[test]
+    fn versions_differ_in_where_it_stands() {
+        let own = json!({ "reference": "Patient/p1" });
+        let consent = json!({ "resourceType": "Consent", "subject": own });
+        assert_eq!(in_version(Version::R5, consent.clone()), Belonging::Own);
+        assert_eq!(in_version(Version::R4, consent), Belonging::Other);
+        let order = |performer: &str| {
+            let performer = json!({ "reference": { "reference": performer } });
+            in_version(
+                Version::R5,
+                json!({ "resourceType": "DeviceRequest", "subject": own, "performer": performer }),
+            )
+        };
+        assert_eq!((order("Practitioner/1"), order("Patient/p2")), (Belonging::Own, Belonging::Other));
+        assert_eq!(
+            in_version(Version::R5, json!({ "resourceType": "DeviceUsage", "patient": own })),
+            Belonging::Own
+        );
+        assert_eq!(
+            in_version(Version::R4, json!({ "resourceType": "DeviceUsage", "patient": own })),
+            Belonging::Nobody
+        );
     }
 
     #[test]

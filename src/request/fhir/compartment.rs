@@ -1,6 +1,8 @@
 //! The patient compartment of FHIR R4: which resources are somebody's record, and by which search parameters they say
 //! whose (CompartmentDefinition `http://hl7.org/fhir/CompartmentDefinition/patient`, 4.0.1).
 
+use super::{Version, r5};
+
 /// A type, the parameters by which the definition has it in the compartment, and those that find a part of the same by
 /// the patient alone.
 pub const PATIENT: [(&str, &[&str], &[&str]); 66] = [
@@ -75,13 +77,17 @@ pub const PATIENT: [(&str, &[&str], &[&str]); 66] = [
 /// The parameters that name the patient in searches for a type; `None` where the type is nobody's record.
 ///
 /// A patient is found by `_id`: `link`, which the definition names, leads to records of others.
-pub fn parameters(resource_type: &str) -> Option<impl Iterator<Item = &'static str>> {
+pub fn parameters(version: Version, resource_type: &str) -> Option<impl Iterator<Item = &'static str>> {
     const ITSELF: (&[&str], &[&str]) = (&["_id"], &[]);
     let (defined, narrower) = if resource_type == "Patient" {
         ITSELF
     } else {
-        let at = PATIENT.binary_search_by_key(&resource_type, |(name, ..)| name).ok()?;
-        PATIENT.get(at).map(|(_, defined, narrower)| (*defined, *narrower))?
+        let table = match version {
+            Version::R4 => &PATIENT[..],
+            Version::R5 => &r5::PATIENT,
+        };
+        let at = table.binary_search_by_key(&resource_type, |(name, ..)| name).ok()?;
+        table.get(at).map(|(_, defined, narrower)| (*defined, *narrower))?
     };
     Some(defined.iter().chain(narrower).copied())
 }
@@ -92,10 +98,18 @@ mod tests {
 
     #[test]
     fn types_are_found_by_the_alphabet() {
-        assert!(PATIENT.is_sorted_by_key(|(name, ..)| *name));
-        let of = |name| parameters(name).map(|found| found.collect::<Vec<_>>());
+        assert!(
+            PATIENT.is_sorted_by_key(|(name, ..)| *name) && r5::PATIENT.is_sorted_by_key(|(name, ..)| *name)
+        );
+        let of = |name| parameters(Version::R4, name).map(|found| found.collect::<Vec<_>>());
         assert_eq!(of("Observation"), Some(vec!["subject", "performer", "patient"]));
         assert_eq!(of("Patient"), Some(vec!["_id"]));
         assert_eq!(of("Practitioner"), None);
+        let newer = |name| parameters(Version::R5, name).map(|found| found.collect::<Vec<_>>());
+        assert_eq!(
+            (of("Consent"), newer("Consent")),
+            (Some(vec!["patient"]), Some(vec!["subject", "patient"]))
+        );
+        assert_eq!((newer("Patient"), newer("Media")), (Some(vec!["_id"]), None));
     }
 }

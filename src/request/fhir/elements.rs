@@ -1,6 +1,8 @@
 //! Where a resource of FHIR R4 says whose record it is: the elements behind the search parameters of the patient
 //! compartment (`SearchParameter.expression`, 4.0.1).
 
+use super::{Version, r5};
+
 /// A type, and the paths of the elements that put it into a patient's compartment. The first of them says what the
 /// resource is about; the others name people who have to do with it.
 pub const ELEMENTS: [(&str, &[&str]); 66] = [
@@ -74,7 +76,7 @@ pub const ELEMENTS: [(&str, &[&str]); 66] = [
 
 /// The types that no patient is named by, in any element (`StructureDefinition`s of 4.0.1): what a service may share
 /// with everybody.
-pub const OF_NOBODY: [&str; 27] = [
+const OF_NOBODY: [&str; 27] = [
     "CapabilityStatement",
     "ChargeItemDefinition",
     "CodeSystem",
@@ -105,9 +107,19 @@ pub const OF_NOBODY: [&str; 27] = [
 ];
 
 /// The paths of a type; `None` where it is nobody's record.
-pub fn of(resource_type: &str) -> Option<&'static [&'static str]> {
-    let at = ELEMENTS.binary_search_by_key(&resource_type, |(name, _)| name).ok()?;
-    ELEMENTS.get(at).map(|(_, paths)| *paths)
+pub fn of(version: Version, resource_type: &str) -> Option<&'static [&'static str]> {
+    let table = match version {
+        Version::R4 => &ELEMENTS[..],
+        Version::R5 => &r5::ELEMENTS,
+    };
+    let at = table.binary_search_by_key(&resource_type, |(name, _)| name).ok()?;
+    table.get(at).map(|(_, paths)| *paths)
+}
+
+/// What a service of this version may share with everybody.
+pub fn of_nobody(version: Version) -> impl Iterator<Item = &'static str> {
+    // In R5 one of them may be about a group of patients.
+    OF_NOBODY.into_iter().filter(move |name| version == Version::R4 || *name != "SpecimenDefinition")
 }
 
 #[cfg(test)]
@@ -117,8 +129,12 @@ mod tests {
     #[test]
     fn types_are_found_by_the_alphabet() {
         assert!(ELEMENTS.is_sorted_by_key(|(name, _)| *name) && OF_NOBODY.is_sorted());
-        assert_eq!(of("Observation"), Some(&["subject", "performer"][..]));
-        assert_eq!(of("Practitioner"), None);
-        assert!(OF_NOBODY.iter().all(|name| of(name).is_none()));
+        assert!(r5::ELEMENTS.is_sorted_by_key(|(name, _)| *name));
+        for version in [Version::R4, Version::R5] {
+            assert_eq!(of(version, "Observation"), Some(&["subject", "performer"][..]));
+            assert_eq!(of(version, "Practitioner"), None);
+            assert!(of_nobody(version).all(|name| of(version, name).is_none()));
+        }
+        assert_eq!(of(Version::R5, "DeviceRequest"), Some(&["subject", "performer.reference"][..]));
     }
 }

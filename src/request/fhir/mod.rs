@@ -12,6 +12,7 @@ mod interaction;
 mod parameters;
 mod patch;
 mod path;
+pub mod r5;
 pub mod reference;
 pub mod reply;
 pub mod types;

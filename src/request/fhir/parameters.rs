@@ -122,7 +122,7 @@ impl Parameters {
     pub fn naming(&self, request: &FhirRequest<'_>, version: Version, sees_reply: bool) -> Naming {
         let is_wide =
             if sees_reply { self.looks_elsewhere(version) } else { !self.other_types(version).is_empty() };
-        if version != Version::R4 || request.conditional || is_wide {
+        if request.conditional || is_wide {
             return Naming::Nobody;
         }
         let mut named = Named::default();
@@ -137,7 +137,7 @@ impl Parameters {
             },
         }
         if let Some(resource_type) = request.resource_type {
-            match self.add_searched(resource_type, request.interaction, &mut named) {
+            match self.add_searched((version, resource_type), request.interaction, &mut named) {
                 Some(()) => {}
                 None => return Naming::Nobody,
             }
@@ -146,11 +146,16 @@ impl Parameters {
     }
 
     /// Adds the patients that a search names; `None` where one of its parameters could be read in another way.
-    fn add_searched(&self, resource_type: &str, interaction: Interaction, named: &mut Named) -> Option<()> {
+    fn add_searched(
+        &self,
+        (version, resource_type): (Version, &str),
+        interaction: Interaction,
+        named: &mut Named,
+    ) -> Option<()> {
         if !interaction.is_search() {
             return Some(());
         }
-        let parameters: Vec<&str> = compartment::parameters(resource_type)?.collect();
+        let parameters: Vec<&str> = compartment::parameters(version, resource_type)?.collect();
         // Whatever else speaks of a patient must agree, or a server that knows one of two names would give another
         // record.
         let speaks = |name: &str| {

@@ -10,6 +10,8 @@ pub struct Place {
     pub hosts: Vec<Box<str>>,
     /// The path of the base, without a slash at the end.
     pub base: Box<str>,
+    /// Its version: which types there are.
+    pub version: Version,
 }
 
 /// What a reference points at.
@@ -73,7 +75,7 @@ impl Place {
             _ => None,
         };
         let here = found.filter(|(_, id)| is_id(id));
-        match here.and_then(|(name, id)| Some((types::find(Version::R4, name)?, id))) {
+        match here.and_then(|(name, id)| Some((types::find(self.version, name)?, id))) {
             Some((name, id)) => Referred::Here(name, id),
             // Another server's patient, a search for one, another spelling.
             None if says_patient(text) => Referred::Unclear,
@@ -92,7 +94,11 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { hosts: vec!["ehr.example".into(), "10.0.0.7:8080".into()], base: "/fhir".into() }
+        Place {
+            hosts: vec!["ehr.example".into(), "10.0.0.7:8080".into()],
+            base: "/fhir".into(),
+            version: Version::R4,
+        }
     }
 
     #[test]

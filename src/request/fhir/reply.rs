@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::belonging::{Belonging, Home};
 use super::bundle::BundleKind;
 use super::reference::Referred;
-use super::{Version, types};
+use super::types;
 use crate::request::json;
 use crate::request::names::fold;
 
@@ -150,7 +150,7 @@ impl Look<'_> {
         found: &mut Found,
     ) -> Result<(), Unfit> {
         let name = resource.get("resourceType").and_then(Value::as_str).ok_or(Unfit::Unreadable)?;
-        let name = types::find(Version::R4, name).ok_or(Unfit::Unreadable)?;
+        let name = types::find(self.home.place.version, name).ok_or(Unfit::Unreadable)?;
         match (name, standing) {
             ("Bundle", Standing::Root | Standing::Entry) => return self.bundle(resource, found),
             ("Parameters", Standing::Root | Standing::Entry) => {

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
+use super::super::Version;
 use super::super::reference::Place;
 use super::*;
 
 fn confined() -> Confined {
-    let place = Place { hosts: vec!["ehr.example".into()], base: "/fhir".into() };
+    let place = Place { hosts: vec!["ehr.example".into()], base: "/fhir".into(), version: Version::R4 };
     Confined {
         home: Home { patient: "p1".into(), place },
         shared: vec!["Organization", "Practitioner"],

@@ -46,7 +46,7 @@ const R5: &str = "\
     HealthcareService ImagingSelection ImagingStudy Immunization ImmunizationEvaluation ImmunizationRecommendation \
     ImplementationGuide Ingredient InsurancePlan InventoryItem InventoryReport Invoice Library Linkage List Location \
     ManufacturedItemDefinition Measure MeasureReport Medication MedicationAdministration MedicationDispense \
-    MedicationKnowledge MedicationRequest MedicationStatement MessageDefinition MessageHeader MolecularSequence \
+    MedicationKnowledge MedicationRequest MedicationStatement MedicinalProductDefinition MessageDefinition MessageHeader MolecularSequence \
     NamingSystem NutritionIntake NutritionOrder NutritionProduct Observation ObservationDefinition \
     OperationDefinition OperationOutcome Organization OrganizationAffiliation PackagedProductDefinition Parameters \
     Patient PaymentNotice PaymentReconciliation Permission Person PlanDefinition Practitioner PractitionerRole \
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn versions_have_types_of_their_own() {
-        for (version, count) in [(Version::R4, 146), (Version::R5, 157)] {
+        for (version, count) in [(Version::R4, 146), (Version::R5, 158)] {
             let types: Vec<_> = all(version).collect();
             assert!(types.is_sorted() && types.len() == count, "{}", types.len());
             assert!(types.iter().all(|name| find(version, name) == Some(name)));

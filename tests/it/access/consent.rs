@@ -46,7 +46,6 @@ fn what_patients_have_agreed_to_stands_in_a_real_fhir_server() {
         consent("c3", "p3", "OPTOUT", &json!({ "type": "permit", "purpose": research })),
         consent("c4", "p4", "OPTIN", &json!({ "type": "deny", "purpose": research })),
         consent("c5", "p5", "OPTIN", &json!({ "period": { "end": "2025-12-31" } })),
-        consent("c5b", "p5", "OPTOUT", &Value::Null),
     ]);
     let url = format!("http://{}/fhir", fhir.address);
     let setting = consents("fhir", &url, ", purpose: HRESCH").replace("500ms", "5s");

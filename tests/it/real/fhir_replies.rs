@@ -35,6 +35,10 @@ struct Clinic {
 
 impl Clinic {
     fn open() -> Self {
+        Self::of_version("R4")
+    }
+
+    fn of_version(version: &str) -> Self {
         let next: Next = Arc::default();
         let said = Arc::clone(&next);
         let behaviour: Behaviour = Arc::new(move |_, stream: &mut TcpStream| {
@@ -46,14 +50,15 @@ impl Clinic {
             let _ = (sent, stream.flush(), stream.shutdown(std::net::Shutdown::Both));
             false
         });
-        Self::before(behaviour, next)
+        Self::before(version, behaviour, next)
     }
 
-    fn before(behaviour: Behaviour, next: Next) -> Self {
+    fn before(version: &str, behaviour: Behaviour, next: Next) -> Self {
         let server = Recorder::behaving(behaviour);
         let ehr = "fhir_services:\n  - { name: ehr, base: /fhir, version: R4, upstream: app, max_reply_bytes: 64KiB, shared_types: [Practitioner],\n      search_params: { allow: [patient, _include, _revinclude, _summary] } }\nroutes:";
         let signer = Signer::new();
-        let text = tokens::config(server.address, ROUTES).replace("routes:", ehr);
+        let ehr = ehr.replace("version: R4", &format!("version: {version}"));
+        let text = tokens::config(server.address, ROUTES).replace("routes:", &ehr);
         let gateway = Gateway::start(&text, |dir| {
             std::fs::write(dir.join("jwks.json"), signer.jwks()).expect("writable")
         });
@@ -357,9 +362,41 @@ fn ones_own_record_comes_as_the_server_wrote_it() {
     assert_eq!(searched.last().expect("a request").values("prefer"), ["handling=strict"]);
 }
 
+/// In R5 some types are others, and say elsewhere whose they are.
+#[test]
+fn the_compartment_of_r5_is_its_own() {
+    let clinic = Clinic::of_version("R5");
+    let own = json!({ "reference": "Patient/p1" });
+    let other = json!({ "reference": "Patient/p2", "display": SECRET });
+    let ordered = |by: &Value| json!({ "resourceType": "DeviceRequest", "id": "x", "subject": own, "performer": { "reference": by } });
+    let made =
+        |kind: &str, member: &str, whose: &Value| json!({ "resourceType": kind, "id": "x", member: whose });
+    for (resource, status) in [
+        (made("DeviceUsage", "patient", &own), 200),
+        (made("DeviceUsage", "patient", &other), 404),
+        (made("Consent", "subject", &own), 200),
+        (made("Consent", "subject", &other), 404),
+        (made("Consent", "patient", &own), 404),
+        (ordered(&json!({ "reference": "Practitioner/1" })), 200),
+        (ordered(&other), 404),
+    ] {
+        clinic.answers(vec![answer(&resource)]);
+        let kind = resource["resourceType"].as_str().expect("a type");
+        let seen = clinic.get(&format!("/fhir/{kind}/x"));
+        assert!(seen.status == status && !format!("{seen:?}").contains(SECRET), "{resource}: {seen:?}");
+    }
+    clinic.answers(vec![answer(&bundle(&[made("DeviceUsage", "patient", &own)]))]);
+    assert_eq!(clinic.get("/fhir/DeviceUsage?patient=p1").status, 200);
+    assert_eq!(clinic.get("/fhir/DeviceUsage?patient=p2").status, 403);
+    clinic.answers(vec![answer(&bundle(&[made("DeviceUsage", "patient", &other)]))]);
+    assert_ne!(clinic.get("/fhir/DeviceUsage?patient=p1").status, 200);
+    // R4 had these.
+    assert_eq!(clinic.get("/fhir/DeviceUseStatement?patient=p1").status, 400);
+}
+
 #[test]
 fn a_kept_connection_that_the_server_closed_costs_only_what_must_not_be_sent_twice() {
-    let clinic = Clinic::before(keeps_no_connection(), Next::default());
+    let clinic = Clinic::before("R4", keeps_no_connection(), Next::default());
     let resent = || clinic.gateway.metric(r#"wardgate_upstream_retries_total{kind="resend",upstream="app"}"#);
     let read = || clinic.get("/fhir/Observation/o1").status;
     assert_eq!((read(), resent()), (200, 0.0));
