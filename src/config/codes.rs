@@ -232,9 +232,9 @@ codes! {
     // Services that have a say in decisions.
     "WG250" Error UnknownPdp "a name that is no policy decision point's";
     "WG251" Error BadServiceAddress "an address of a service that no decision can depend on";
+    "WG252" Error BadPatientLookup "a look-up of the patient that asks about nothing, or keys of one where there is none";
     "WG253" Error UnknownConsent "a name that is no consent service's";
     "WG254" Error ConsentWithoutPatient "a route that asks for a patient's consent and does not say which patient it is about";
-    "WG252" Error BadPatientLookup "a look-up of the patient that asks about nothing, or keys of one where there is none";
     // Breaking the glass.
     "WG270" Error BreakGlassRight "a right to break the glass that nobody could have";
     "WG271" Error UnknownBreakGlass "a name that is no right to break the glass";
