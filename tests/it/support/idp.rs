@@ -4,12 +4,16 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::canaries::canary;
 use super::{free_address, http};
+
+/// How long it may take to say where it listens, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The provider; ends with the value.
 pub struct Idp {
@@ -192,6 +196,13 @@ pub fn node() -> Command {
 }
 
 fn launch(address: SocketAddr) -> (Child, SocketAddr) {
+    // Now and then Node hangs before it has run anything: it is started anew.
+    let started = (0..3).find_map(|_| try_to_launch(address));
+    started.expect("the provider starts; `scripts/setup.sh test` installs it")
+}
+
+/// `None` where it says nothing for a long time.
+fn try_to_launch(address: SocketAddr) -> Option<(Child, SocketAddr)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut process = node()
         .arg(root.join("tests/it/idp/server.mjs"))
@@ -203,11 +214,21 @@ fn launch(address: SocketAddr) -> (Child, SocketAddr) {
         .stderr(Stdio::null())
         .spawn()
         .expect("node starts; `scripts/setup.sh test` installs it");
-    let mut line = String::new();
-    let read = BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line);
-    read.expect("the provider speaks");
-    let said: Value = serde_json::from_str(&line)
+    let mut stdout = BufReader::new(process.stdout.take().expect("piped"));
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = stdout.read_line(&mut line);
+        // Nobody listens any more where it took too long.
+        let _ = tell.send(read.map(|_| line));
+    });
+    let Ok(line) = told.recv_timeout(PATIENCE) else {
+        process.kill().expect("killed");
+        process.wait().expect("ended");
+        return None;
+    };
+    let said: Value = serde_json::from_str(&line.expect("the provider speaks"))
         .unwrap_or_else(|error| panic!("the provider did not start ({error}): run `scripts/setup.sh test`"));
     let control = said["control"].as_str().and_then(|url| url.strip_prefix("http://")?.parse().ok());
-    (process, control.expect("the address of its controls"))
+    Some((process, control.expect("the address of its controls")))
 }
