@@ -242,7 +242,6 @@ fn verify(criterion: &mut Criterion, dir: &Path) {
 }
 
 fn intent<'e>(
-    policy: &'e Policy,
     question: &Question<'e>,
     evidence: &'e Evidence,
     findings: &'e Findings,
@@ -268,7 +267,7 @@ fn intent<'e>(
         entries: None,
         actions: Vec::new(),
         rule: findings.rule,
-        input: Some(DecisionInput::new(&policy.version, &policy.levels, evidence, findings, now)),
+        input: Some(DecisionInput::new(question, evidence, findings, now)),
     })
 }
 

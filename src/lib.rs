@@ -11,7 +11,7 @@
 //! # The floors
 //! Stairs go down only; `tests/architecture.rs` watches them.
 //! - Floor 0, pure: [`request`] (what is asked), [`identity`] (who asks).
-//! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), the events, pseudonyms and receipts of [`audit`].
+//! - Floor 1, pure: [`policy`] (the rules), [`decision`] (judgement), [`replay`] (judgement once more), the events, pseudonyms and receipts of [`audit`].
 //! - Floor 2, against traits: [`enforce`] (the order of events), [`config`] (text to policy), [`tls`] (certificates), [`outgoing`] (HTTP
 //!   clients).
 //! - Floor 3, the world: [`access`], [`keys`], [`state`], [`audit::journal`], [`session`], [`serve`]. They never import each other.
@@ -28,6 +28,7 @@ pub mod identity;
 pub mod keys;
 pub mod outgoing;
 pub mod policy;
+pub mod replay;
 pub mod request;
 pub mod serve;
 pub mod session;

@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("identity", 0),
     ("policy", 1),
     ("decision", 1),
+    ("replay", 1),
     ("audit", 3),
     ("audit::detections", 1),
     ("audit::epoch", 1),

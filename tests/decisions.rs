@@ -31,6 +31,8 @@ mod matrix;
 mod named;
 #[path = "decisions/properties.rs"]
 mod properties;
+#[path = "decisions/replay.rs"]
+mod replay;
 #[path = "decisions/signals.rs"]
 mod signals;
 #[path = "decisions/world.rs"]

@@ -8,6 +8,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod operators;
+mod replay;
 mod revoke;
 mod routes;
 mod schema;
@@ -82,6 +83,12 @@ enum Command {
     ///
     /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
     Explain(explain::Arguments),
+    /// Forecast what a changed configuration would make of the requests on record; starts nothing.
+    ///
+    /// Decides the requests of an audit trail once more, by the changed rules, and says what would be another: what goes through,
+    /// is refused or is asked for proof that was not, for whom and how often. What can't be said is counted, and never guessed.
+    /// Exits with 0; with 1 where a limit (`--max-…`) is passed; with 2 where something can't be read.
+    Replay(replay::Arguments),
     /// Look at the world around a configuration, from where the gateway runs: what can be reached, and around it what.
     ///
     /// Loads the configuration as `check` does. Then it asks: can the applications be reached around the gateway? Do upstreams,
@@ -123,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(&config),
         Command::Test(arguments) => test::test(&arguments),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Drain(arguments) => drain::drain(&arguments),
         Command::Revoke(arguments) => revoke::revoke(&arguments),

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Revocation, Tried};
 use super::outcome::{ConditionPlace, ConsentWord, Findings, PdpWord};
-use crate::identity::Subject;
+use super::step::Question;
+use crate::identity::assurance::Levels;
+use crate::identity::{Caller, Subject};
+use crate::request::credentials::Presented;
 
 /// The version of the shape; it grows when a field changes its meaning.
 pub const VERSION: u8 = 1;
@@ -29,8 +32,17 @@ pub struct DecisionInput<'i> {
     attempts: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_record: Option<bool>,
+    /// Whether only the reply tells whose record it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    reply_tells: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_recognised: Option<bool>,
+    /// The step-up that was finished for this very action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<GrantInput<'i>>,
+    /// Whether it was kept during a step-up, and goes on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
     /// Whether it is known whose record it is, where that was looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     patient_lookup: Option<&'static str>,
@@ -61,6 +73,13 @@ struct DelegationInput {
 }
 
 #[derive(Debug, Serialize)]
+struct GrantInput<'i> {
+    level: &'i str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    methods: &'i [Box<str>],
+}
+
+#[derive(Debug, Serialize)]
 struct CallerInput<'i> {
     issuer: &'i str,
     kind: &'static str,
@@ -70,6 +89,12 @@ struct CallerInput<'i> {
     /// Seconds since `auth_time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<i64>,
+    /// Seconds since `iat`, of a machine's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_age: Option<i64>,
+    /// Whether a browser's session was shown, and no token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_session: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     methods: &'i [Box<str>],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -89,19 +114,28 @@ struct CallerInput<'i> {
 impl<'i> DecisionInput<'i> {
     /// Collects the input from what was known when the decision fell. `now` is in Unix seconds.
     pub fn new(
-        policy: &'i str,
-        levels: &'i crate::identity::assurance::Levels,
+        question: &Question<'i>,
         evidence: &'i Evidence,
         findings: &Findings,
         now: i64,
     ) -> Self {
+        let levels = &question.policy.levels;
         let caller = match &evidence.identity {
-            Some(Identity::Known(subject)) => Some(CallerInput::new(subject, levels, now)),
+            Some(Identity::Known(subject)) => {
+                let by_session = matches!(question.facts.presented, Presented::Session(_));
+                Some(CallerInput { by_session, ..CallerInput::new(subject, levels, now) })
+            }
+            _ => None,
+        };
+        let grant = match &evidence.grant {
+            Some(Lookup::Found(granted)) => {
+                Some(GrantInput { level: levels.name(granted.level), methods: &granted.methods })
+            }
             _ => None,
         };
         Self {
             v: VERSION,
-            policy,
+            policy: &question.policy.version,
             caller,
             revoked: evidence.revocation.map(|revocation| match revocation {
                 Revocation::Valid => "no",
@@ -121,7 +155,10 @@ impl<'i> DecisionInput<'i> {
                 Lookup::Absent | Lookup::Unavailable => "unknown",
             }),
             own_record: findings.own_record,
+            reply_tells: findings.reply_tells,
             device_recognised: findings.device,
+            grant,
+            resumed: evidence.resumes.is_some(),
             patient_lookup: evidence.record.as_ref().map(|record| match record {
                 Lookup::Found(_) => "found",
                 Lookup::Absent => "none",
@@ -150,13 +187,16 @@ impl<'i> DecisionInput<'i> {
 }
 
 impl<'i> CallerInput<'i> {
-    fn new(subject: &'i Subject, levels: &'i crate::identity::assurance::Levels, now: i64) -> Self {
+    fn new(subject: &'i Subject, levels: &'i Levels, now: i64) -> Self {
+        let is_machine = subject.caller == Caller::Service;
         Self {
             issuer: &subject.issuer,
             kind: subject.caller_word(),
             client: subject.client.as_deref(),
             level: levels.name(subject.level),
             age: subject.age(now),
+            token_age: is_machine.then(|| now.saturating_sub(subject.issued_at).max(0)),
+            by_session: false,
             methods: &subject.methods,
             roles: &subject.roles,
             scopes: &subject.scopes,
@@ -168,11 +208,8 @@ impl<'i> CallerInput<'i> {
 }
 
 fn place_name(place: ConditionPlace) -> String {
-    match place {
-        ConditionPlace::Refine(at) => format!("refine[{at}]"),
-        ConditionPlace::Deny(at) => format!("deny[{at}]"),
-        ConditionPlace::AnyOf(at) => format!("any_of[{at}]"),
-    }
+    let (list, at) = place.parts();
+    format!("{list}[{at}]")
 }
 
 #[cfg(test)]
@@ -193,6 +230,8 @@ impl DecisionInput<'static> {
                 client: Some("portal-app"),
                 level: "aal2",
                 age: Some(12),
+                token_age: Some(7),
+                by_session: true,
                 methods,
                 roles,
                 scopes,
@@ -205,7 +244,10 @@ impl DecisionInput<'static> {
             body: Some("read"),
             attempts: Some("within"),
             own_record: Some(true),
+            reply_tells: true,
             device_recognised: Some(false),
+            grant: Some(GrantInput { level: "aal2", methods }),
+            resumed: true,
             patient_lookup: Some("found"),
             consent: Some("given"),
             pdp: Some("permit"),

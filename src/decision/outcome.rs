@@ -141,6 +141,17 @@ pub enum ConditionPlace {
     AnyOf(usize),
 }
 
+impl ConditionPlace {
+    /// The list in the route, and the position there.
+    pub const fn parts(self) -> (&'static str, usize) {
+        match self {
+            Self::Refine(at) => ("refine", at),
+            Self::Deny(at) => ("deny", at),
+            Self::AnyOf(at) => ("any_of", at),
+        }
+    }
+}
+
 /// Leave to forward one request. Made by [`super::step`] only:
 /// ```compile_fail,E0451
 /// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None, confined: None };

@@ -156,13 +156,7 @@ impl Gate {
             entries: bundle.map(|bundled| bundled.entries.len()),
             actions: bundle.map(|bundled| actions(question.policy, bundled)).unwrap_or_default(),
             rule: findings.rule,
-            input: Some(DecisionInput::new(
-                &question.policy.version,
-                &question.policy.levels,
-                evidence,
-                findings,
-                arrival.now,
-            )),
+            input: Some(DecisionInput::new(question, evidence, findings, arrival.now)),
         };
         if !forwards {
             count(Some(route), tier, verdict, reason);

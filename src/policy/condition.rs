@@ -228,6 +228,13 @@ impl Condition {
     }
 }
 
+/// Of two that are written alike the same comes.
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
 impl fmt::Debug for Condition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Condition({:?})", self.source)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::identity::Level;
 
 /// What the configuration says of people who act for patients.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Delegations {
     /// The relations; rules refer to them by position.
     pub relations: Vec<Relation>,
@@ -21,7 +21,7 @@ impl Delegations {
 }
 
 /// Those who grant delegations and look at them again.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Grantors {
     /// The position of the issuer that vouches for them.
     pub issuer: usize,
@@ -32,7 +32,7 @@ pub struct Grantors {
 }
 
 /// In what relation somebody acts for a patient: a parent, a caregiver.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Relation {
     /// Its configured name.
     pub name: Box<str>,

@@ -33,7 +33,7 @@ pub enum PatientSource {
 }
 
 /// One way to be allowed: everything in it must hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Entry {
     /// The issuer's position.
     pub issuer: Option<usize>,
@@ -52,7 +52,7 @@ pub struct Entry {
 }
 
 /// A condition under which the action is riskier.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Refine {
     /// When it applies; an error counts as yes.
     pub when: Condition,
@@ -94,7 +94,7 @@ pub struct UpstreamTimeouts {
 }
 
 /// One route.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Route {
     /// Its name: the action in audit records.
     pub id: Box<str>,

@@ -51,7 +51,7 @@ pub struct ServiceRule {
 pub const MOST_PROOF_AGE: i64 = 3_600;
 
 /// One tier.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
     /// Its name.
     pub name: Box<str>,

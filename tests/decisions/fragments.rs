@@ -359,6 +359,12 @@ pub fn setting() -> impl Strategy<Value = Setting> {
 }
 
 impl Setting {
+    /// The situations, each with the route it is for among so many.
+    pub fn routed(&self, routes: usize) -> Vec<Situation> {
+        let routed = |situation: &Situation| Situation { route: situation.route % routes, ..situation.clone() };
+        self.situations.iter().map(routed).collect()
+    }
+
     /// The policy; warnings are as they may be, for instance of a rule that changes nothing.
     pub fn compile(&self) -> Compiled {
         let (head, _) = POLICY.split_once("routes:\n").expect("a policy with routes");
