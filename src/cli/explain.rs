@@ -1,4 +1,7 @@
-//! `wardgate explain`: the numbered account of one decision.
+//! `wardgate explain`: the numbered account of one decision, of a request that nobody sent or of one on record.
+
+mod otherwise;
+mod recorded;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +20,7 @@ use crate::enforce::ports::Identities as _;
 use crate::identity::jwt;
 use crate::keys::Verifier;
 use crate::policy::Policy;
+use crate::replay::otherwise::Otherwise;
 use crate::request::credentials::Token;
 use crate::request::json;
 
@@ -27,11 +31,18 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The method, in upper case.
-    #[arg(value_name = "METHOD")]
-    method: String,
+    #[arg(value_name = "METHOD", required_unless_present = "decision", conflicts_with = "decision")]
+    method: Option<String>,
     /// The address: a path with its query, or a whole URL whose host counts.
-    #[arg(value_name = "URL")]
-    url: String,
+    #[arg(value_name = "URL", required_unless_present = "decision", conflicts_with = "decision")]
+    url: Option<String>,
+    /// A decision on record, by the id that people are told: how it came about, and what would have let it through. The
+    /// configuration must be the one under which it was made.
+    #[arg(long, value_name = "ID", requires = "audit", conflicts_with_all = ["claims", "token", "body"])]
+    decision: Option<String>,
+    /// The directory of the audit trail, for a decision on record.
+    #[arg(long, value_name = "DIR", requires = "decision")]
+    audit: Option<PathBuf>,
     /// A JSON file with the caller's claims, believed as they stand; `-` is standard input. What a token always has
     /// (`aud`, `exp`, `iat`, `sub`, `jti`, `client_id`) may be left out, and so may `iss` where there is one issuer.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
@@ -72,6 +83,8 @@ struct Explanation<'e> {
     acr_values: Vec<Box<str>>,
     max_age: Option<i64>,
     for_operators: &'static str,
+    /// The fewest changes that would let it through: each way in which so many do.
+    passes_with: Vec<String>,
     trace: Vec<Note<'e>>,
 }
 
@@ -82,10 +95,14 @@ struct Note<'e> {
 }
 
 /// Explains one request.
-pub fn explain(arguments: &Arguments, compiled: &Compiled) -> ExitCode {
+pub fn explain(arguments: &Arguments, compiled: Compiled) -> ExitCode {
+    if let (Some(decision), Some(audit)) = (&arguments.decision, &arguments.audit) {
+        return recorded::explain(decision, audit, compiled, arguments.json);
+    }
+    let compiled = &compiled;
     match rehearsed(arguments, compiled) {
-        Ok((result, recorder)) => {
-            print(arguments.json, &compiled.policy, &result, &recorder);
+        Ok((result, recorder, passes_with)) => {
+            print(arguments.json, &compiled.policy, &result, &recorder, &passes_with);
             match result.decision {
                 Decision::Permit(_) => ExitCode::SUCCESS,
                 Decision::Challenge(_) => ExitCode::from(3),
@@ -99,11 +116,13 @@ pub fn explain(arguments: &Arguments, compiled: &Compiled) -> ExitCode {
     }
 }
 
-fn rehearsed(arguments: &Arguments, compiled: &Compiled) -> Result<(Rehearsed, Recorder), String> {
+type Account = (Rehearsed, Recorder, Vec<Vec<Otherwise>>);
+
+fn rehearsed(arguments: &Arguments, compiled: &Compiled) -> Result<Account, String> {
     let now = jiff::Timestamp::now().as_second();
-    let method = Method::from_bytes(arguments.method.as_bytes())
-        .map_err(|_| format!("`{}` is no HTTP method", arguments.method))?;
-    let (host, target) = split_url(&arguments.url);
+    let named = arguments.method.as_deref().unwrap_or_default();
+    let method = Method::from_bytes(named.as_bytes()).map_err(|_| format!("`{named}` is no HTTP method"))?;
+    let (host, target) = split_url(arguments.url.as_deref().unwrap_or_default());
     let body = match &arguments.body {
         None => None,
         Some(path) => Some(json::parse(&read(path)?).map_err(|error| {
@@ -115,7 +134,8 @@ fn rehearsed(arguments: &Arguments, compiled: &Compiled) -> Result<(Rehearsed, R
     let rehearsal = Rehearsal { method: &method, target, host, body: body.as_ref(), identity, answers, now };
     let mut recorder = Recorder::default();
     let result = rehearse(&compiled.policy, &rehearsal, &mut recorder);
-    Ok((result, recorder))
+    let passes_with = otherwise::passes_with(&compiled.policy, &rehearsal, &result);
+    Ok((result, recorder, passes_with))
 }
 
 fn answers(arguments: &Arguments) -> Result<Answers, String> {
@@ -193,7 +213,15 @@ fn believed(mut claims: Map<String, Value>, policy: &Policy, now: i64) -> Result
     })
 }
 
-fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder) {
+fn print(
+    as_json: bool,
+    policy: &Policy,
+    result: &Rehearsed,
+    recorder: &Recorder,
+    passes_with: &[Vec<Otherwise>],
+) {
+    let way =
+        |way: &Vec<Otherwise>| way.iter().map(ToString::to_string).collect::<Vec<String>>().join(" and ");
     let reason = result.decision.reason();
     let (acr_values, max_age) = match &result.decision {
         Decision::Challenge(challenge) => (challenge.acr_values.clone(), challenge.max_age),
@@ -208,6 +236,7 @@ fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder
         acr_values,
         max_age,
         for_operators: reason.wording().operator,
+        passes_with: passes_with.iter().map(way).collect(),
         trace: recorder.notes.iter().map(|(stage, finding)| Note { stage: *stage, finding }).collect(),
     };
     if as_json {
@@ -232,6 +261,9 @@ fn print(as_json: bool, policy: &Policy, result: &Rehearsed, recorder: &Recorder
     }
     if !explanation.for_operators.is_empty() {
         println!("     {}", explanation.for_operators);
+    }
+    for way in &explanation.passes_with {
+        println!("     passes with {way}");
     }
 }
 

@@ -79,7 +79,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Explain step by step how a request would be decided, without sending it.
+    /// Explain step by step how a request would be decided, without sending it, or how one on record was.
     ///
     /// Exits with 0 for permit, 3 for challenge, 4 for deny, 1 for a fault.
     Explain(explain::Arguments),
@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::print(),
         Command::Audit(command) => audit::run(&command),
         Command::Explain(arguments) => {
-            with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, &compiled))
+            with_config(&arguments.config.clone(), |compiled| explain::explain(&arguments, compiled))
         }
     }
 }

@@ -113,12 +113,7 @@ struct CallerInput<'i> {
 
 impl<'i> DecisionInput<'i> {
     /// Collects the input from what was known when the decision fell. `now` is in Unix seconds.
-    pub fn new(
-        question: &Question<'i>,
-        evidence: &'i Evidence,
-        findings: &Findings,
-        now: i64,
-    ) -> Self {
+    pub fn new(question: &Question<'i>, evidence: &'i Evidence, findings: &Findings, now: i64) -> Self {
         let levels = &question.policy.levels;
         let caller = match &evidence.identity {
             Some(Identity::Known(subject)) => {

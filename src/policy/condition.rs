@@ -163,6 +163,19 @@ impl Condition {
         })
     }
 
+    /// One whose answer is known: whether it holds, or nothing where it can't be evaluated. It reads nothing.
+    ///
+    /// # Errors
+    /// As [`Condition::compile`].
+    pub fn known(source: &str, holds: Option<bool>) -> Result<Self, String> {
+        let constant = match holds {
+            Some(true) => "true",
+            Some(false) => "false",
+            None => "1 / 0 == 1",
+        };
+        Ok(Self { source: source.into(), ..Self::compile(constant)? })
+    }
+
     /// The expression as written.
     pub fn source(&self) -> &str {
         &self.source

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use http::Method;
 
+use super::otherwise::{self, Otherwise};
 use super::places::{self, Places};
 use super::record::Recorded;
 use super::stage::{Outcome, Stage};
@@ -43,6 +44,8 @@ pub struct Explained<T> {
     pub trace: T,
     /// What was assumed on the way, because it is not on record.
     pub assumed: Vec<Unknown>,
+    /// The fewest changes that would have let it through, each way in which so many do, where the rest was as it had to be.
+    pub passes_with: Vec<Vec<Otherwise>>,
 }
 
 /// The rules of one configuration.
@@ -93,7 +96,13 @@ impl<'p> Replay<'p> {
         relations.sort_unstable();
         relations.dedup();
         Self {
-            same_around: was.iter().map(|was| is_same_around(&was.policy, &candidate.policy) && was.refuses_hidden == candidate.refuses_hidden).collect(),
+            same_around: was
+                .iter()
+                .map(|was| {
+                    is_same_around(&was.policy, &candidate.policy)
+                        && was.refuses_hidden == candidate.refuses_hidden
+                })
+                .collect(),
             was,
             candidate,
             ages,
@@ -121,20 +130,35 @@ impl<'p> Replay<'p> {
     pub fn explain<T: Trace + Default>(&self, recorded: &Recorded) -> Option<Explained<T>> {
         let (_, was, route) = self.of_the_time(recorded)?;
         let stage = self.stage((was, route), (was, route), None);
-        let (world, _) = consistent(&stage, recorded).ok()?.into_iter().next()?;
+        let worlds: Vec<World> =
+            consistent(&stage, recorded).ok()?.into_iter().map(|(world, _)| world).collect();
+        let world = worlds.first()?;
+        let issuer = recorded.input.caller.as_ref().map(|caller| caller.issuer.as_str());
+        let issuer = issuer.filter(|_| recorded.verdict != "permit");
+        let ways = issuer.map(|issuer| otherwise::all(&was.policy, route, issuer)).unwrap_or_default();
+        let passes_with = otherwise::fewest(&ways, |chosen| {
+            let mut changed = recorded.clone();
+            chosen.iter().for_each(|what| changed.change(what));
+            let worlds = explore(worlds.iter().cloned(), |world| stage.run(&changed, world, &mut Silent));
+            worlds.is_ok_and(|worlds| worlds.iter().any(|(_, outcome)| outcome.verdict == "permit"))
+        });
+        let assumed = world.unknowns().cloned().collect();
         let mut trace = T::default();
-        match stage.run(recorded, &world, &mut trace) {
-            Ran::Decided(outcome) => Some(Explained { outcome, trace, assumed: world.unknowns().cloned().collect() }),
+        match stage.run(recorded, world, &mut trace) {
+            Ran::Decided(outcome) => Some(Explained { outcome, trace, assumed, passes_with }),
             Ran::Depends(..) | Ran::Beyond(_) => None,
         }
     }
 
     fn compare(&mut self, recorded: &Recorded) -> Finding {
-        let Some(version) = self.was.iter().position(|was| *was.policy.version == *recorded.input.policy) else {
+        let Some(version) = self.was.iter().position(|was| *was.policy.version == *recorded.input.policy)
+        else {
             return Finding::OtherPolicy;
         };
         let Some((position, was, route)) = self.of_the_time(recorded) else { return Finding::NotReproduced };
-        let Ok(method) = Method::from_bytes(recorded.method.as_bytes()) else { return Finding::NotReproduced };
+        let Ok(method) = Method::from_bytes(recorded.method.as_bytes()) else {
+            return Finding::NotReproduced;
+        };
         let candidate = &self.candidate.policy;
         let places = Rc::clone(
             self.places

@@ -12,6 +12,7 @@
 //! never guessed. A record that does not come out as it did under the rules of its time is not used at all.
 
 mod compare;
+pub mod otherwise;
 mod places;
 mod props;
 pub mod record;

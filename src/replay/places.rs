@@ -43,7 +43,11 @@ pub fn find(was: &Policy, route: &Route, method: &Method, candidate: &Policy) ->
 fn is_same_place(was: &Policy, route: &Route, candidate: &Policy, other: &Route) -> bool {
     let service = |policy: &Policy, route: &Route| {
         let matched = route.fhir.as_ref()?;
-        policy.index.fhir().service(matched.service).map(|service| (service.host.clone(), service.base.clone()))
+        policy
+            .index
+            .fhir()
+            .service(matched.service)
+            .map(|service| (service.host.clone(), service.base.clone()))
     };
     let same_fhir = match (&route.fhir, &other.fhir) {
         (None, None) => true,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::record::{Caller, Recorded};
-use super::stage::{NOW, Stage, body};
+use super::stage::{Depends, NOW, Stage, body};
 use super::world::{Unknown, World};
 use crate::decision::{BodyReading, Findings, Lookup};
 use crate::identity::{self, NamedActions, Subject};
@@ -35,9 +35,6 @@ pub(super) struct Props {
     open: Vec<(&'static str, usize, Box<str>)>,
 }
 
-/// What a decision depends on, and how many answers there are.
-type Depends = (Unknown, u8);
-
 /// Whether a refusal is one of the FHIR service itself, whatever the rules of routes.
 pub(super) fn is_of_service(reason: &str) -> bool {
     reason.starts_with("fhir_")
@@ -49,8 +46,9 @@ pub(super) fn of_condition(source: &str) -> Unknown {
 
 /// Makes them, or says on what they depend.
 pub(super) fn make(stage: &Stage<'_>, recorded: &Recorded, world: &World) -> Result<Props, Depends> {
-    let assumed = |what: Unknown, answers: u8| world.answer(stage.place, &what).ok_or((what, answers));
-    let mut conditions = Conditions { known: known_conditions(stage, recorded), world, stage, open: Vec::new() };
+    let assumed = |what: Unknown, answers: u8| stage.assumed(world, true, what, answers);
+    let mut conditions =
+        Conditions { known: known_conditions(stage, recorded), world, stage, open: Vec::new() };
     let route = stage.route;
     let mut staged = Route::public(route.id.clone(), route.template.clone());
     staged.host = route.host.clone();
@@ -76,15 +74,17 @@ pub(super) fn make(stage: &Stage<'_>, recorded: &Recorded, world: &World) -> Res
 
     if route.fhir.is_some() && !serves_alike(stage) && assumed(Unknown::Fhir, 2)? == 1 {
         // As good as any other refusal that comes behind the rules.
-        staged.deny.extend(constant(Some(true)));
+        staged.deny.extend(Condition::known("the FHIR service", Some(true)));
     }
     let is_looked_up = matches!(route.patient, Some(PatientSource::Lookup(_))) && stage.place.is_none();
     let record = match whose(stage, recorded) {
         _ if route.patient.is_none() => Lookup::Absent,
-        _ if is_looked_up && recorded.input.patient_lookup.as_deref() == Some("unavailable") => Lookup::Unavailable,
+        _ if is_looked_up && recorded.input.patient_lookup.as_deref() == Some("unavailable") => {
+            Lookup::Unavailable
+        }
         Some(Some(is_own)) => Lookup::Found(if is_own { OWN.into() } else { OTHER.into() }),
         Some(None) => Lookup::Absent,
-        None => match assumed(Unknown::Whose, 3)? {
+        None => match stage.assumed(world, stage.was_route.patient == route.patient, Unknown::Whose, 3)? {
             0 => Lookup::Found(OWN.into()),
             1 => Lookup::Found(OTHER.into()),
             _ => Lookup::Absent,
@@ -94,7 +94,7 @@ pub(super) fn make(stage: &Stage<'_>, recorded: &Recorded, world: &World) -> Res
     let is_unnamed_fhir = route.patient == Some(PatientSource::Fhir) && record == Lookup::Absent;
     staged.patient = route.patient.as_ref().filter(|_| !is_unnamed_fhir).map(|_| PatientSource::Lookup(0));
 
-    let (reading, is_hidden) = read_body(stage, recorded, &assumed)?;
+    let (reading, is_hidden) = read_body(stage, (recorded, world))?;
     staged.lower_risk = route.lower_risk.as_ref().map(|lower| LowerRisk {
         fields: vec![HARMLESS.into()],
         tier: lower.tier,
@@ -120,10 +120,11 @@ pub(super) fn make(stage: &Stage<'_>, recorded: &Recorded, world: &World) -> Res
 /// What could be read of the body, and whether it is refused whatever the rules.
 fn read_body(
     stage: &Stage<'_>,
-    recorded: &Recorded,
-    assumed: &impl Fn(Unknown, u8) -> Result<u8, Depends>,
+    (recorded, world): (&Recorded, &World),
 ) -> Result<(BodyReading, bool), Depends> {
-    let route = stage.route;
+    let (was, route) = (stage.was_route, stage.route);
+    let harmless = |route: &Route| route.lower_risk.as_ref().map(|lower| lower.fields.clone());
+    let is_told_alike = harmless(was) == harmless(route);
     let is_read = route.needs_body();
     if route.access == Access::Public {
         return Ok((body(true), false));
@@ -131,15 +132,12 @@ fn read_body(
     let may_hide = stage.refuses_hidden && !matches!(recorded.method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let was_looked_at = recorded.input.body.is_some();
     let was_refused = was_looked_at && is_of_body(&recorded.reason);
-    let hidden = match (may_hide, was_refused) {
-        (false, _) => false,
-        (true, true) if is_read && stage.place.is_none() => true,
-        (true, false) if was_looked_at && stage.was_refuses_hidden => false,
-        // Asked for together with what else stands in it.
-        (true, false) if !was_looked_at && is_read => false,
-        (true, _) => assumed(Unknown::Hidden, 2)? == 1,
-    };
-    if hidden {
+    let was_let_pass = was_looked_at && !was_refused && stage.was_refuses_hidden;
+    // Where it is not known at all, that is asked together with what else stands in it.
+    let hidden = may_hide && !was_let_pass && (was_looked_at || !is_read);
+    let is_searched_only = !is_read && !matches!(route.patient, Some(PatientSource::Query(_)));
+    let how = if is_searched_only { Unknown::Hidden } else { Unknown::HiddenInRead };
+    if hidden && stage.assumed(world, true, how, 2)? == 1 {
         return Ok((BodyReading::Absent, true));
     }
     if !is_read {
@@ -150,9 +148,9 @@ fn read_body(
         Some("unreadable" | "searched") => BodyReading::Unreadable,
         Some(_) => match is_harmless(stage, recorded) {
             Some(is_harmless) => body(is_harmless),
-            None => body(assumed(Unknown::Body, 2)? == 1),
+            None => body(stage.assumed(world, is_told_alike, Unknown::Body, 2)? == 1),
         },
-        None => match assumed(Unknown::Body, if may_hide { 5 } else { 4 })? {
+        None => match stage.assumed(world, is_told_alike, Unknown::Body, if may_hide { 5 } else { 4 })? {
             4 => return Ok((BodyReading::Absent, true)),
             3 => BodyReading::Absent,
             2 => BodyReading::Unreadable,
@@ -170,7 +168,10 @@ pub(super) fn is_of_body(reason: &str) -> bool {
 /// Whose record it was: the caller's own, another's, nobody's; `None` where the record does not tell.
 fn whose(stage: &Stage<'_>, recorded: &Recorded) -> Option<Option<bool>> {
     let same = stage.place.is_none() && stage.was_route.patient == stage.route.patient;
-    if same && matches!(stage.route.patient, Some(PatientSource::Lookup(_))) && recorded.input.patient_lookup.as_deref() == Some("none") {
+    if same
+        && matches!(stage.route.patient, Some(PatientSource::Lookup(_)))
+        && recorded.input.patient_lookup.as_deref() == Some("none")
+    {
         return Some(None);
     }
     match recorded.input.own_record.filter(|_| same) {
@@ -239,12 +240,13 @@ impl Conditions<'_> {
     fn fixed(&mut self, list: &'static str, at: usize, condition: &Condition) -> Option<Condition> {
         let source = condition.source();
         let known = self.known.iter().find(|(known, _)| *known == source).map(|(_, holds)| *holds);
-        let assumed = || self.world.answer(self.stage.place, &of_condition(source)).map(|answer| Some(answer == 1));
+        let assumed =
+            || self.world.answer(self.stage.place, &of_condition(source)).map(|answer| Some(answer == 1));
         let Some(holds) = known.or_else(assumed) else {
             self.open.push((list, at, source.into()));
-            return constant(Some(false));
+            return Condition::known(source, Some(false)).ok();
         };
-        constant(holds)
+        Condition::known(source, holds).ok()
     }
 
     fn of_refine(&mut self, refine: &[Refine]) -> Vec<Refine> {
@@ -272,16 +274,6 @@ impl Conditions<'_> {
     }
 }
 
-/// A condition that always gives this; `None` is one that can't be evaluated.
-fn constant(holds: Option<bool>) -> Option<Condition> {
-    let source = match holds {
-        Some(true) => "true",
-        Some(false) => "false",
-        None => "1 / 0 == 1",
-    };
-    Condition::compile(source).ok()
-}
-
 impl Props {
     /// The condition whose answer nobody knows and that was looked at first.
     pub fn first_open(&self, findings: &Findings) -> Option<&str> {
@@ -305,7 +297,8 @@ impl Props {
     pub fn subject(&self, policy: &Policy, caller: &Caller) -> Option<Subject> {
         let rules = policy.issuers.iter().find(|rules| *rules.name == *caller.issuer)?;
         let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
-        let kind = if caller.kind == "service" { identity::Caller::Service } else { identity::Caller::Person };
+        let kind =
+            if caller.kind == "service" { identity::Caller::Service } else { identity::Caller::Person };
         Some(Subject {
             issuer: Arc::clone(&rules.name),
             issuer_index: rules.index,

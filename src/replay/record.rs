@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::otherwise::Otherwise;
+
 /// A line of the trail, as far as it is needed.
 #[derive(Debug, Deserialize)]
 pub struct Line {
@@ -111,6 +113,34 @@ impl Line {
             is_bundle: self.bundle.is_some(),
             input: self.input?,
         })
+    }
+}
+
+impl Recorded {
+    /// Makes something otherwise than it was.
+    pub fn change(&mut self, what: &Otherwise) {
+        let input = &mut self.input;
+        match (what, &mut input.caller) {
+            (Otherwise::Level(name), Some(caller)) => caller.level = name.to_string(),
+            (Otherwise::Fresh, Some(caller)) if caller.kind == "person" => caller.age = Some(0),
+            (Otherwise::Fresh, Some(caller)) => caller.token_age = Some(0),
+            (Otherwise::Method(name), Some(caller)) => caller.methods.push(name.to_string()),
+            (Otherwise::ForThisAction, Some(caller)) if caller.by_session => {
+                let (level, methods) = (caller.level.clone(), caller.methods.clone());
+                input.grant = Some(Grant { level, methods });
+            }
+            (Otherwise::Role(name), Some(caller)) => caller.roles.push(name.to_string()),
+            (Otherwise::Scope(name), Some(caller)) => caller.scopes.push(name.to_string()),
+            (Otherwise::OwnRecord, _) if self.has_patient => input.own_record = Some(true),
+            (Otherwise::ActsAs(relation), _) => {
+                input.delegation = Some(Delegation { relation: relation.to_string() });
+            }
+            (Otherwise::Consent, _) => input.consent = Some("given".to_owned()),
+            (Otherwise::Evaluation, _) => input.pdp = Some("permit".to_owned()),
+            (Otherwise::BrokenGlass, _) => input.break_glass = Some("broken".to_owned()),
+            (Otherwise::Quiet(name), _) => input.signals.retain(|(fired, _)| **fired != **name),
+            _ => {}
+        }
     }
 }
 

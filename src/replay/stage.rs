@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::props::{self, Props, of_condition};
 use super::record::Recorded;
-use super::world::{Place, Ran, Unknown, World};
+use super::world::{ASKED_OTHERWISE, Place, Ran, Unknown, World};
 use crate::decision::trace::Trace;
 use crate::decision::{
     BodyReading, Decision, Delegated, Evaluation, Evidence, Findings, Granted, Identity, Lookup, Need,
@@ -19,7 +19,7 @@ use crate::decision::{
 };
 use crate::identity::{Subject, TokenFault};
 use crate::policy::signal::Signal;
-use crate::policy::{Access, Policy, Route};
+use crate::policy::{Access, Consent, Pdp, Policy, Route};
 use crate::request::Facts;
 use crate::request::body::BodyFacts;
 use crate::request::credentials::{KeyBound, Presented, SessionId, ShownProof, Token};
@@ -43,6 +43,9 @@ pub struct Outcome {
     /// for this one alone.
     pub lasts: Option<i64>,
 }
+
+/// On what a decision depends: where, what, and how many answers there are.
+pub(super) type Depends = (Place, Unknown, u8);
 
 /// A place at which a record is decided again.
 #[derive(Debug, Clone, Copy)]
@@ -86,21 +89,27 @@ impl Stage<'_> {
         }
         let props = match props::make(self, recorded, world) {
             Ok(props) => props,
-            Err((what, answers)) => return Ran::Depends(self.place, what, answers),
+            Err((place, what, answers)) => return Ran::Depends(place, what, answers),
         };
-        let Some(facts) = facts(recorded, &props) else { return Ran::Beyond(Unknown::Route(self.route.id.clone())) };
-        let question =
-            Question { policy: self.policy, route: &props.route, facts: &facts, forms_may_override: props.is_hidden };
+        let Some(facts) = facts(recorded, &props) else {
+            return Ran::Beyond(Unknown::Route(self.route.id.clone()));
+        };
+        let question = Question {
+            policy: self.policy,
+            route: &props.route,
+            facts: &facts,
+            forms_may_override: props.is_hidden,
+        };
         let mut evidence = Evidence { keys_too_stale: recorded.input.keys_too_stale, ..Evidence::default() };
         evidence.resumes = recorded.input.resumed.then(spent);
         let (decision, findings) = loop {
             match step(&question, &evidence, NOW, &mut crate::decision::trace::Silent) {
                 Step::Decided(decision, findings) => break (decision, findings),
                 Step::Need(need) => {
-                    if let Err((what, answers)) =
-                        self.find_out(need, (recorded, world), &props, &question, &mut evidence)
+                    if let Err((place, what, answers)) =
+                        self.find_out(need, (recorded, world), &props, &mut evidence)
                     {
-                        return Ran::Depends(self.place, what, answers);
+                        return Ran::Depends(place, what, answers);
                     }
                 }
             }
@@ -134,9 +143,16 @@ impl Stage<'_> {
         };
         let tier_name = tier.map(|tier| tier.name.clone());
         if refused_by_service(decision.verdict()) {
-            return Outcome { verdict: "deny", tier: tier_name, reason: recorded.reason.as_str().into(), lasts: None };
+            return Outcome {
+                verdict: "deny",
+                tier: tier_name,
+                reason: recorded.reason.as_str().into(),
+                lasts: None,
+            };
         }
-        let lasts = tier.filter(|tier| !tier.each_action_needs_new_proof).map(|tier| tier.max_age.unwrap_or(i64::MAX));
+        let lasts = tier
+            .filter(|tier| !tier.each_action_needs_new_proof)
+            .map(|tier| tier.max_age.unwrap_or(i64::MAX));
         Outcome { verdict: decision.verdict(), tier: tier_name, reason, lasts }
     }
 
@@ -155,21 +171,33 @@ impl Stage<'_> {
         }
     }
 
+    /// Whether the record speaks of what is asked here, where that is asked alike.
+    fn is_here(&self, alike: bool) -> bool {
+        alike && self.place.is_none()
+    }
+
+    /// What is assumed in this world, or that it depends on it.
+    pub(super) fn assumed(
+        &self,
+        world: &World,
+        alike: bool,
+        what: Unknown,
+        answers: u8,
+    ) -> Result<u8, Depends> {
+        let place = if alike { self.place } else { self.place.or(ASKED_OTHERWISE) };
+        world.answer(place, &what).ok_or((place, what, answers))
+    }
+
     /// Answers what the decision needs, or says on what that depends and how many answers there are.
     fn find_out(
         &self,
         need: Need,
         (recorded, world): (&Recorded, &World),
         props: &Props,
-        question: &Question<'_>,
         evidence: &mut Evidence,
-    ) -> Result<(), (Unknown, u8)> {
+    ) -> Result<(), Depends> {
         let input = &recorded.input;
-        let is_here = self.place.is_none();
-        let assumed = |what: Unknown, answers: u8| {
-            let answer = world.answer(self.place, &what);
-            answer.ok_or((what, answers))
-        };
+        let assumed = |what: Unknown, answers: u8| self.assumed(world, true, what, answers);
         match need {
             Need::Identity => evidence.identity = Some(self.identity(recorded, props)),
             Need::Possession => evidence.possession = Some(Possession::Proven),
@@ -192,31 +220,34 @@ impl Stage<'_> {
             Need::Grant(_) => evidence.grant = Some(self.grant(recorded)),
             Need::Patient => evidence.record = Some(props.record.clone()),
             Need::Consent { .. } => {
-                let same = || {
-                    let service = |policy: &Policy, route: &Route| route.consent.and_then(|at| policy.consents.get(at).cloned());
-                    service(self.was, self.was_route) == service(self.policy, self.route)
-                };
-                evidence.consent = Some(match input.consent.as_deref().filter(|_| is_here && same()) {
+                fn service<'p>(policy: &'p Policy, route: &Route) -> Option<&'p Consent> {
+                    policy.consents.get(route.consent?)
+                }
+                let alike = service(self.was, self.was_route) == service(self.policy, self.route);
+                evidence.consent = Some(match input.consent.as_deref().filter(|_| self.is_here(alike)) {
                     Some("given") => Lookup::Found(true),
                     Some("not_given") => Lookup::Found(false),
                     Some("not_understood") => Lookup::Absent,
                     Some("unavailable") => Lookup::Unavailable,
-                    _ => Lookup::Found(assumed(Unknown::Consent, 2)? == 0),
+                    _ => Lookup::Found(self.assumed(world, alike, Unknown::Consent, 2)? == 0),
                 });
             }
             Need::Evaluation { tier, .. } => {
-                let pdp = |policy: &Policy, route: &Route| route.pdp.and_then(|at| policy.pdps.get(at).cloned());
-                let same = || {
-                    pdp(self.was, self.was_route) == pdp(self.policy, self.route)
-                        && recorded.tier.as_deref() == Some(&*self.policy.tier(tier).name)
-                };
-                evidence.evaluation = Some(match input.pdp.as_deref().filter(|_| is_here && same()) {
+                fn pdp<'p>(policy: &'p Policy, route: &Route) -> Option<&'p Pdp> {
+                    policy.pdps.get(route.pdp?)
+                }
+                // It is told the tier.
+                let alike = pdp(self.was, self.was_route) == pdp(self.policy, self.route)
+                    && recorded.tier.as_deref() == Some(&*self.policy.tier(tier).name);
+                evidence.evaluation = Some(match input.pdp.as_deref().filter(|_| self.is_here(alike)) {
                     Some("permit") => Lookup::Found(Evaluation::Permitted),
                     Some("deny") => Lookup::Found(Evaluation::Denied),
                     Some("not_understood") => Lookup::Found(Evaluation::NotUnderstood),
                     Some("step_up") => Lookup::Found(Evaluation::StepUp(StepUpHint::default())),
                     Some("unavailable") => Lookup::Unavailable,
-                    _ if assumed(Unknown::Evaluation, 2)? == 0 => Lookup::Found(Evaluation::Permitted),
+                    _ if self.assumed(world, alike, Unknown::Evaluation, 2)? == 0 => {
+                        Lookup::Found(Evaluation::Permitted)
+                    }
                     _ => Lookup::Found(Evaluation::Denied),
                 });
             }
@@ -231,68 +262,93 @@ impl Stage<'_> {
                 evidence.signals = Some(said);
             }
             Need::Attempts => {
-                evidence.attempts = Some(match input.attempts.as_deref() {
+                let limit = |route: &Route| route.anonymous.as_ref().map(|anonymous| anonymous.attempts);
+                let alike = limit(self.was_route) == limit(self.route);
+                evidence.attempts = Some(match input.attempts.as_deref().filter(|_| self.is_here(alike)) {
                     Some("within") => Lookup::Found(Tried::Within),
                     Some("beyond") => Lookup::Found(Tried::Beyond),
                     Some(_) => Lookup::Unavailable,
-                    None if assumed(Unknown::Attempts, 2)? == 0 => Lookup::Found(Tried::Within),
+                    None if self.assumed(world, alike, Unknown::Attempts, 2)? == 0 => {
+                        Lookup::Found(Tried::Within)
+                    }
                     None => Lookup::Found(Tried::Beyond),
                 });
             }
             Need::BreakGlass => {
-                let known = input.break_glass.as_deref();
-                let right = self.route.break_glass.and_then(|at| self.policy.break_glass.get(at));
-                // Nobody can have broken what there was not.
-                let was_there = right.is_some_and(|right| self.was.break_glass.iter().any(|was| was.name == right.name));
-                let (is_broken, drill) = match known {
-                    Some(word) => (word != "offered", word == "drill"),
-                    None if was_there => (assumed(Unknown::BreakGlass, 2)? == 1, false),
-                    None => (false, false),
-                };
-                let opened = right.filter(|_| is_broken).zip(subject_of(evidence));
-                evidence.break_glass = Some(opened.map_or(Lookup::Absent, |(right, subject)| {
-                    Lookup::Found(Opened {
-                        id: "replay".into(),
-                        right: right.name.clone(),
-                        issuer: (*subject.issuer).into(),
-                        subject: subject.id.clone(),
-                        patient: props.patient().into(),
-                        until: i64::MAX,
-                        drill,
-                    })
-                }));
+                let opened = self.opened((recorded, world), props, evidence)?;
+                evidence.break_glass = Some(opened.map_or(Lookup::Absent, Lookup::Found));
             }
             Need::Delegation => {
-                let known = input.delegation.as_ref().filter(|_| is_here).map(|known| known.relation.as_str());
-                let relation = match known {
-                    Some(relation) => Some(relation),
-                    None if self.was.delegations.relations.is_empty() => None,
-                    None => {
-                        let answers = u8::try_from(self.relations.len() + 1).unwrap_or(u8::MAX);
-                        let answer = assumed(Unknown::Delegation, answers)?;
-                        usize::from(answer).checked_sub(1).and_then(|at| self.relations.get(at)).map(AsRef::as_ref)
-                    }
-                };
-                let granted = relation.zip(subject_of(evidence)).and_then(|(relation, subject)| {
-                    let is_due = recorded.reason == "delegation_review_due";
-                    Some(Delegated {
-                        id: "replay".into(),
-                        relation: relation.into(),
-                        issuer: (*subject.issuer).into(),
-                        person: who_acts(subject)?.into(),
-                        patient: props.patient().into(),
-                        actions: Vec::new(),
-                        granted: NOW,
-                        until: i64::MAX,
-                        review_due: if is_due { NOW } else { i64::MAX },
-                    })
-                });
-                let _ = question;
+                let granted = self.delegated((recorded, world), props, evidence)?;
                 evidence.delegation = Some(granted.map_or(Lookup::Absent, Lookup::Found));
             }
             Need::Content => evidence.content = Some(Lookup::Absent),
         }
         Ok(())
+    }
+
+    /// What the caller had opened, where there was something to open.
+    fn opened(
+        &self,
+        (recorded, world): (&Recorded, &World),
+        props: &Props,
+        evidence: &Evidence,
+    ) -> Result<Option<Opened>, Depends> {
+        let Some(right) = self.route.break_glass.and_then(|at| self.policy.break_glass.get(at)) else {
+            return Ok(None);
+        };
+        let was = self.was.break_glass.iter().find(|was| was.name == right.name);
+        let alike = was == Some(right);
+        let known = recorded.input.break_glass.as_deref().filter(|_| self.is_here(alike));
+        let (is_broken, drill) = match known {
+            Some(word) => (word != "offered", word == "drill"),
+            // Nobody can have broken what there was not.
+            None if was.is_none() => (false, false),
+            None => (self.assumed(world, alike, Unknown::BreakGlass, 2)? == 1, false),
+        };
+        Ok(subject_of(evidence).filter(|_| is_broken).map(|subject| Opened {
+            id: "replay".into(),
+            right: right.name.clone(),
+            issuer: (*subject.issuer).into(),
+            subject: subject.id.clone(),
+            patient: props.patient().into(),
+            until: i64::MAX,
+            drill,
+        }))
+    }
+
+    /// By what the caller acted for the patient.
+    fn delegated(
+        &self,
+        (recorded, world): (&Recorded, &World),
+        props: &Props,
+        evidence: &Evidence,
+    ) -> Result<Option<Delegated>, Depends> {
+        let alike = self.was.delegations == self.policy.delegations;
+        let known = recorded.input.delegation.as_ref().filter(|_| self.is_here(alike));
+        let relation = match known {
+            Some(known) => Some(known.relation.as_str()),
+            None if self.was.delegations.relations.is_empty() => None,
+            None => {
+                let answers = u8::try_from(self.relations.len() + 1).unwrap_or(u8::MAX);
+                let answer = usize::from(self.assumed(world, alike, Unknown::Delegation, answers)?);
+                answer.checked_sub(1).and_then(|at| self.relations.get(at)).map(AsRef::as_ref)
+            }
+        };
+        let is_due = recorded.reason == "delegation_review_due";
+        Ok(relation.zip(subject_of(evidence)).and_then(|(relation, subject)| {
+            Some(Delegated {
+                id: "replay".into(),
+                relation: relation.into(),
+                issuer: (*subject.issuer).into(),
+                person: who_acts(subject)?.into(),
+                patient: props.patient().into(),
+                actions: Vec::new(),
+                granted: NOW,
+                until: i64::MAX,
+                review_due: if is_due { NOW } else { i64::MAX },
+            })
+        }))
     }
 
     /// Whether a signal fired, where the same was watched for then.

@@ -285,7 +285,8 @@ impl Tally {
         let mut changes: Vec<(Change, Counted)> =
             self.changes.into_iter().map(|(change, it)| (change, counted(it))).collect();
         changes.sort_by(|(one, ones), (other, others)| {
-            (one.kind, std::cmp::Reverse(ones.requests)).cmp(&(other.kind, std::cmp::Reverse(others.requests)))
+            (one.kind, std::cmp::Reverse(ones.requests))
+                .cmp(&(other.kind, std::cmp::Reverse(others.requests)))
         });
         let mut open_for: Vec<_> =
             self.open_for.into_iter().map(|((action, what), count)| (action, what, count)).collect();

@@ -14,8 +14,10 @@ pub enum Unknown {
     /// What stands in the body: more than harmless fields, those only, nothing that can be read, or what is refused whatever
     /// the rules, as a hidden method.
     Body,
-    /// Whether the body holds what is refused whatever the rules.
+    /// Whether the body holds what is refused whatever the rules: one that is searched for that alone.
     Hidden,
+    /// The same for one that is read for the rules: more kinds are.
+    HiddenInRead,
     /// From which page it came.
     Page,
     /// Whether a condition holds.
@@ -53,7 +55,7 @@ impl fmt::Display for Unknown {
         match self {
             Self::Whose => formatter.write_str("whose record it is"),
             Self::Body => formatter.write_str("what stands in the body"),
-            Self::Hidden => formatter.write_str("whether the body hides another method"),
+            Self::Hidden | Self::HiddenInRead => formatter.write_str("whether the body hides another method"),
             Self::Page => formatter.write_str("from which page it came"),
             Self::Condition(source) => write!(formatter, "whether `{source}` holds"),
             Self::Signal(name) => write!(formatter, "whether signal `{name}` fires"),
@@ -75,6 +77,9 @@ impl fmt::Display for Unknown {
 
 /// Where something is unknown: at the place that the record speaks of, or at another route by its position.
 pub type Place = Option<usize>;
+
+/// Where the same is asked in another way than at the time, so that one answer says nothing of the other.
+pub const ASKED_OTHERWISE: Place = Some(usize::MAX);
 
 /// One way in which all that is not on record could have been.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

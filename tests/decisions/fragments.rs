@@ -361,7 +361,8 @@ pub fn setting() -> impl Strategy<Value = Setting> {
 impl Setting {
     /// The situations, each with the route it is for among so many.
     pub fn routed(&self, routes: usize) -> Vec<Situation> {
-        let routed = |situation: &Situation| Situation { route: situation.route % routes, ..situation.clone() };
+        let routed =
+            |situation: &Situation| Situation { route: situation.route % routes, ..situation.clone() };
         self.situations.iter().map(routed).collect()
     }
 

@@ -93,16 +93,21 @@ pub fn replay(arguments: &Arguments) -> ExitCode {
 }
 
 /// What of a configuration decides.
-fn rules(compiled: Compiled) -> Rules {
+pub(super) fn rules(compiled: Compiled) -> Rules {
     let upstreams = compiled.settings.upstreams.iter();
-    Rules { refuses_hidden: upstreams.map(|upstream| upstream.refuse_hidden_method).collect(), policy: compiled.policy }
+    Rules {
+        refuses_hidden: upstreams.map(|upstream| upstream.refuse_hidden_method).collect(),
+        policy: compiled.policy,
+    }
 }
 
 fn forecast(arguments: &Arguments, was: &[Rules], candidate: &Rules) -> Result<Forecast, String> {
     let dir = arguments.audit.display();
     let trails = trails(&arguments.audit).map_err(|error| format!("`{dir}` can't be read: {error}"))?;
     if trails.is_empty() {
-        return Err(format!("there is no audit trail in `{dir}`: it is the directory of the setting `audit: dir`"));
+        return Err(format!(
+            "there is no audit trail in `{dir}`: it is the directory of the setting `audit: dir`"
+        ));
     }
     let mut replay = Replay::new(was, candidate);
     let mut tally = Tally::default();

@@ -49,7 +49,7 @@ fn line(forecast: &Forecast, change: &Change, counted: &Counted, days: Option<f6
     let all = forecast.people.get(&change.callers).copied().unwrap_or(0);
     if counted.people > 0 {
         let share = 100.0 * counted.people as f64 / all.max(1) as f64;
-        line.push_str(&format!(" of {} people, {share:.0} % of those on record", counted.people));
+        line.push_str(&format!(" of {} callers, {share:.0} % of those on record", counted.people));
     }
     if change.kind == Kind::NewPrompt {
         line.push_str(&format!(", {} prompts", counted.prompts));
@@ -57,7 +57,8 @@ fn line(forecast: &Forecast, change: &Change, counted: &Counted, days: Option<f6
             line.push_str(&format!(" (+{} a day)", per_day(counted.prompts, days)));
         }
     }
-    let tier = |tier: &Option<Box<str>>| tier.as_deref().map_or(String::new(), |tier| format!(" at `{tier}`"));
+    let tier =
+        |tier: &Option<Box<str>>| tier.as_deref().map_or(String::new(), |tier| format!(" at `{tier}`"));
     line.push_str(&format!(
         "\n      {}{} becomes {}{} ({})",
         change.was,

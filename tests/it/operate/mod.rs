@@ -19,6 +19,7 @@ mod load;
 mod proxying;
 mod pseudonyms;
 mod quota;
+mod replay;
 mod resources;
 mod retries;
 mod room;
