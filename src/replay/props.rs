@@ -133,11 +133,9 @@ fn read_body(
     let was_looked_at = recorded.input.body.is_some();
     let was_refused = was_looked_at && is_of_body(&recorded.reason);
     let was_let_pass = was_looked_at && !was_refused && stage.was_refuses_hidden;
-    // Where it is not known at all, that is asked together with what else stands in it.
-    let hidden = may_hide && !was_let_pass && (was_looked_at || !is_read);
     let is_searched_only = !is_read && !matches!(route.patient, Some(PatientSource::Query(_)));
     let how = if is_searched_only { Unknown::Hidden } else { Unknown::HiddenInRead };
-    if hidden && stage.assumed(world, true, how, 2)? == 1 {
+    if may_hide && !was_let_pass && stage.assumed(world, true, how, 2)? == 1 {
         return Ok((BodyReading::Absent, true));
     }
     if !is_read {
@@ -150,8 +148,7 @@ fn read_body(
             Some(is_harmless) => body(is_harmless),
             None => body(stage.assumed(world, is_told_alike, Unknown::Body, 2)? == 1),
         },
-        None => match stage.assumed(world, is_told_alike, Unknown::Body, if may_hide { 5 } else { 4 })? {
-            4 => return Ok((BodyReading::Absent, true)),
+        None => match stage.assumed(world, is_told_alike, Unknown::Body, 4)? {
             3 => BodyReading::Absent,
             2 => BodyReading::Unreadable,
             answer => body(answer == 1),

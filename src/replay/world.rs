@@ -11,8 +11,7 @@ use std::fmt;
 pub enum Unknown {
     /// Whose record it is: the caller's own, another's, or nobody's in particular.
     Whose,
-    /// What stands in the body: more than harmless fields, those only, nothing that can be read, or what is refused whatever
-    /// the rules, as a hidden method.
+    /// What stands in the body: more than harmless fields, those only, nothing that can be read, or nothing.
     Body,
     /// Whether the body holds what is refused whatever the rules: one that is searched for that alone.
     Hidden,

@@ -199,7 +199,7 @@ fn a_decision_on_record_is_told_with_what_would_have_let_it_through() {
     assert_eq!((code, &told["reason"]), (Some(4), &"no_relation".into()), "{told}");
     assert_eq!(
         told["passes_with"],
-        serde_json::json!([["role `nurse`"], ["the caller's own record"]]),
+        serde_json::json!([["the caller's own record"], ["role `nurse`"]]),
         "{told}"
     );
     let (code, told) = explain(&fine, &[]);
