@@ -176,7 +176,7 @@ fn audit(criterion: &mut Criterion) {
         panic!("no permit")
     };
     let journal = Arc::new(journal(&clinic.dir.path().join("audit")));
-    let event = || intent(policy, &question, &evidence, &findings, now);
+    let event = || intent(&question, &evidence, &findings, now);
     let mut group = criterion.benchmark_group("audit");
     group.throughput(Throughput::Elements(1));
     for (name, durability) in [("buffered", Durability::Buffered), ("written", Durability::Written)] {
