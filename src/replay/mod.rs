@@ -11,6 +11,7 @@
 //! gateway's own rules; what is neither on record nor the same whichever way it was ([`world`]) is counted as open, and
 //! never guessed. A record that does not come out as it did under the rules of its time is not used at all.
 
+mod answers;
 mod compare;
 pub mod otherwise;
 mod places;
