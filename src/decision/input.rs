@@ -86,7 +86,7 @@ struct CallerInput<'i> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'i str>,
     level: &'i str,
-    /// Seconds since `auth_time`.
+    /// Seconds since `auth_time`; below zero where the issuer's clock is ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<i64>,
     /// Seconds since `iat`, of a machine's token.
@@ -189,8 +189,8 @@ impl<'i> CallerInput<'i> {
             kind: subject.caller_word(),
             client: subject.client.as_deref(),
             level: levels.name(subject.level),
-            age: subject.age(now),
-            token_age: is_machine.then(|| now.saturating_sub(subject.issued_at).max(0)),
+            age: subject.auth_time.map(|at| now.saturating_sub(at)),
+            token_age: is_machine.then(|| now.saturating_sub(subject.issued_at)),
             by_session: false,
             methods: &subject.methods,
             roles: &subject.roles,

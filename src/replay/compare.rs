@@ -266,6 +266,10 @@ impl<'p> Replay<'p> {
     /// Makes of ages that no tier tells apart one.
     fn fold_ages(&self, recorded: &mut Recorded) {
         let fold = |age: i64| {
+            if age < 0 {
+                // Still to come: it pays for nothing yet.
+                return -1;
+            }
             let over = self.ages.last().map_or(0, |most| most.saturating_add(1));
             self.ages.iter().copied().find(|known| age <= *known).unwrap_or(over)
         };
