@@ -119,6 +119,8 @@ pub struct Metrics {
     pub key_proofs: IntCounterVec,
     /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.
     pub revocations: IntCounterVec,
+    /// Claims of halves of separations of duties, by result.
+    pub duties: IntCounterVec,
     /// `wardgate_shared_signals_total{issuer,event,result}`: security events, and what became of them.
     pub shared_signals: IntCounterVec,
     /// `wardgate_shared_signal_polls_total{issuer,result}`: requests for events.

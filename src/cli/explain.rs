@@ -59,6 +59,9 @@ pub struct Arguments {
     /// What the route's consent service is taken to say: `given`, `not_given` or `unavailable`. Nobody is asked.
     #[arg(long, value_name = "WORD", default_value = "given")]
     consent: String,
+    /// Whether the caller is taken to have done what nobody may do together with this: `not_done`, `done` or `unavailable`.
+    #[arg(long, value_name = "WORD", default_value = "not_done")]
+    other_duty: String,
     /// The patient that the route's look-up is taken to give; without it, nobody. Nobody is asked.
     #[arg(long, value_name = "PATIENT")]
     looked_up: Option<String>,
@@ -146,13 +149,17 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let (_, consent) = consent.ok_or_else(|| {
         format!("`--consent {}`: write `given`, `not_given` or `unavailable`", arguments.consent)
     })?;
+    let other_duty = Answers::OTHER_DUTY.into_iter().find(|(word, _)| *word == arguments.other_duty);
+    let (_, other_duty) = other_duty.ok_or_else(|| {
+        format!("`--other-duty {}`: write `not_done`, `done` or `unavailable`", arguments.other_duty)
+    })?;
     let patient = match &arguments.looked_up {
         _ if arguments.lookup_unavailable => Lookup::Unavailable,
         Some(patient) => Lookup::Found(patient.as_str().into()),
         None => Lookup::Absent,
     };
     let delegation = arguments.acts_as.as_deref().map(Into::into);
-    Ok(Answers { pdp, consent, patient, delegation })
+    Ok(Answers { pdp, consent, other_duty, patient, delegation })
 }
 
 fn identity(arguments: &Arguments, compiled: &Compiled, now: i64) -> Result<Identity, String> {

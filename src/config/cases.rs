@@ -43,6 +43,8 @@ pub struct Answers {
     pub pdp: Lookup<Evaluation>,
     /// Whether the patient consents.
     pub consent: Lookup<bool>,
+    /// Whether the caller has done what nobody may do together with this.
+    pub other_duty: Lookup<bool>,
     /// The look-up of the patient.
     pub patient: Lookup<Box<str>>,
     /// The relation in which the caller acts for whatever patient it is about.
@@ -55,6 +57,7 @@ impl Default for Answers {
         Self {
             pdp: Lookup::Found(Evaluation::Permitted),
             consent: Lookup::Found(true),
+            other_duty: Lookup::Found(false),
             patient: Lookup::Absent,
             delegation: None,
         }
@@ -62,6 +65,13 @@ impl Default for Answers {
 }
 
 impl Answers {
+    /// The words for whether the caller has done what nobody may do together with this.
+    pub const OTHER_DUTY: [(&str, Lookup<bool>); 3] = [
+        ("not_done", Lookup::Found(false)),
+        ("done", Lookup::Found(true)),
+        ("unavailable", Lookup::Unavailable),
+    ];
+
     /// The words for whether the patient consents.
     pub const CONSENT: [(&str, Lookup<bool>); 3] = [
         ("given", Lookup::Found(true)),

@@ -235,6 +235,8 @@ codes! {
     "WG252" Error BadPatientLookup "a look-up of the patient that asks about nothing, or keys of one where there is none";
     "WG253" Error UnknownConsent "a name that is no consent service's";
     "WG254" Error ConsentWithoutPatient "a route that asks for a patient's consent and does not say which patient it is about";
+    "WG255" Error BadDuties "a separation of duties that could not be kept";
+    "WG256" Error DutiesNotShared "a separation of duties that a second gateway would not know of";
     // Breaking the glass.
     "WG270" Error BreakGlassRight "a right to break the glass that nobody could have";
     "WG271" Error UnknownBreakGlass "a name that is no right to break the glass";

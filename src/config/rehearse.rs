@@ -131,6 +131,7 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
             Step::Need(Need::Device) => evidence.device = Some(Lookup::Absent),
             Step::Need(Need::Patient) => evidence.record = Some(rehearsal.answers.patient.clone()),
             Step::Need(Need::Consent { .. }) => evidence.consent = Some(rehearsal.answers.consent.clone()),
+            Step::Need(Need::Duties) => evidence.duties = Some(rehearsal.answers.other_duty.clone()),
             Step::Need(Need::Evaluation { .. }) => evidence.evaluation = Some(rehearsal.answers.pdp.clone()),
             // What is rehearsed has no hour and comes from nowhere.
             Step::Need(Need::Signals) => evidence.signals = Some(vec![Some(false); policy.signals.len()]),

@@ -27,6 +27,7 @@ maps! {
         any_of: Items<AnyOf>,
         pdp: Text,
         consent: Text,
+        separation_of_duties: Spanned<SeparationOfDuties>,
         break_glass: Text,
         cors: Spanned<Cors>,
         body_bytes: Text,
@@ -49,6 +50,8 @@ maps! {
     When { when: Text, }
     /// One way to be allowed.
     AnyOf { issuer: Text, roles: Texts, scopes: Texts, clients: Texts, patient: Text, delegate: Texts, when: Text, }
+    /// What the same person may not do as well.
+    SeparationOfDuties { not_same_actor_as: Text, on: Text, within: Text, }
     /// Which pages of other origins may call.
     Cors { origins: Texts, headers: Texts, max_age: Text, }
 
@@ -66,7 +69,7 @@ maps! {
         route: Text,
     }
     /// What services outside answer in a test.
-    CaseAnswers { pdp: Text, consent: Text, patient: Text, patient_lookup: Text, delegation: Text, }
+    CaseAnswers { pdp: Text, consent: Text, other_duty: Text, patient: Text, patient_lookup: Text, delegation: Text, }
     /// Who makes a test's request.
     Person {
         issuer: Text,

@@ -4,6 +4,7 @@
 use smallvec::smallvec;
 
 use super::authorize::body_may_name;
+use super::duties::Claims;
 use super::evidence::{BodyReading, Evidence, Granted, Lookup, Need, Tried};
 use super::outcome::{Challenge, Denial, Exceeded, Findings, Permit};
 use super::presentation::check_own_page;
@@ -60,12 +61,24 @@ pub(super) fn judge<T: Trace>(
     if let Some(granted) = proven(question, anonymous, evidence)? {
         trace.note(Stage::Assure, || "proof was given for this very request".to_owned());
         let spend = Some(granted.proof.clone());
-        return Ok(Permit { subject: None, reason: Reason::AnonymousProven, spend, confined: None });
+        return Ok(Permit {
+            subject: None,
+            reason: Reason::AnonymousProven,
+            spend,
+            confined: None,
+            claims: Claims::new(),
+        });
     }
     check_attempts(anonymous, evidence, trace)?;
     if anonymous.step_up.is_empty() {
         let spend = evidence.resumes.clone();
-        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend, confined: None });
+        return Ok(Permit {
+            subject: None,
+            reason: Reason::PublicRoute,
+            spend,
+            confined: None,
+            claims: Claims::new(),
+        });
     }
     trace.note(Stage::Assure, || {
         format!("tier `{}` asks for proof before anybody has signed in", policy.tier(route.tier).name)

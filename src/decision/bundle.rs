@@ -133,9 +133,12 @@ fn inner<'p, T: Trace>(
     for (at, entry) in bundle.entries.iter().enumerate() {
         match find(question, service, entry, &mut changed) {
             // It answers on one action, and is not asked about several.
-            Ok(inner) if inner.route.pdp.is_some() || inner.route.consent.is_some() => {
+            Ok(inner) if is_asked_alone(inner.route) => {
                 findings.bundle = Some(Box::new(bundled));
-                let why = format!("entry {at}: route `{}` has a `pdp` or asks for consent", inner.route.id);
+                let why = format!(
+                    "entry {at}: route `{}` has a `pdp`, asks for consent or separates duties",
+                    inner.route.id
+                );
                 return Err(refuse(trace, &why));
             }
             Ok(inner) => {
@@ -151,6 +154,11 @@ fn inner<'p, T: Trace>(
     }
     findings.bundle = Some(Box::new(bundled));
     Ok(found)
+}
+
+/// Whether a route asks somebody, or claims something, for one action only.
+fn is_asked_alone(route: &Route) -> bool {
+    route.pdp.is_some() || route.consent.is_some() || !route.duties.is_empty()
 }
 
 /// Finds the route of one request. `changed` holds what the ones before it change.

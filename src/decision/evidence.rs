@@ -146,6 +146,8 @@ pub struct Evidence {
     pub signals: Option<Vec<Option<bool>>>,
     /// Whether the patient consents: from the service that the route names; `Absent` is an answer that can't be believed.
     pub consent: Option<Lookup<bool>>,
+    /// Whether the caller has done what nobody may do together with this: from the state store.
+    pub duties: Option<Lookup<bool>>,
     /// From the policy decision point of the route.
     pub evaluation: Option<Lookup<Evaluation>>,
     /// What the caller has opened of this patient's record: from the state store, for those who have the right to.
@@ -178,6 +180,8 @@ pub enum Need {
         /// Whether the action has its other, less risky name.
         lowered: bool,
     },
+    /// Whether the caller has done what nobody may do together with this.
+    Duties,
     /// What the policy decision point of the route says of the action at this tier.
     Evaluation {
         /// The tier, before its answer.

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Revocation, Tried};
-use super::outcome::{ConditionPlace, ConsentWord, Findings, PdpWord};
+use super::outcome::{ConditionPlace, ConsentWord, DutyWord, Findings, PdpWord};
 use super::step::Question;
 use crate::identity::assurance::Levels;
 use crate::identity::{Caller, Subject};
@@ -49,6 +49,9 @@ pub struct DecisionInput<'i> {
     /// Whether the patient consents, where the route asks for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     consent: Option<&'static str>,
+    /// Whether the caller has done what nobody may do together with this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duties: Option<&'static str>,
     /// What the policy decision point outside said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pdp: Option<&'static str>,
@@ -160,6 +163,7 @@ impl<'i> DecisionInput<'i> {
                 Lookup::Unavailable => "unavailable",
             }),
             consent: findings.consent.map(ConsentWord::word),
+            duties: findings.duties.map(DutyWord::word),
             pdp: findings.pdp.map(PdpWord::word),
             break_glass: findings.break_glass.map(super::Glass::word),
             delegation: findings.mandate.as_deref().map(|mandate| DelegationInput {
@@ -245,6 +249,7 @@ impl DecisionInput<'static> {
             resumed: true,
             patient_lookup: Some("found"),
             consent: Some("given"),
+            duties: Some("free"),
             pdp: Some("permit"),
             break_glass: Some("broken"),
             delegation: Some(DelegationInput { id: "2026-11-22.1".into(), relation: "caregiver".into() }),

@@ -13,6 +13,7 @@ mod consent;
 mod content;
 pub mod cors;
 mod delegation;
+mod duties;
 mod evaluation;
 pub mod evidence;
 mod fhir;
@@ -31,6 +32,7 @@ pub use anonymous::account;
 pub use authorize::{is_patient, patient};
 pub use break_glass::{Glass, Opened, unproven};
 pub use delegation::{Delegated, Mandate, who_acts};
+pub use duties::{Claim, Claims, claims};
 pub use evidence::{
     BodyReading, Evaluation, Evidence, Granted, Identity, Lookup, Need, Possession, Revocation, StepUpHint,
     Tried,

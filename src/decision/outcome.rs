@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::Reason;
 use super::break_glass::Glass;
 use super::delegation::Mandate;
+use super::duties::Claims;
 use crate::identity::{Level, NamedAction, Subject};
 use crate::policy::anonymous::Attempts;
 use crate::policy::requirement::Unmet;
@@ -38,6 +39,8 @@ pub struct Findings {
     pub signals: SmallVec<[(Box<str>, bool); 2]>,
     /// Whether the patient consents, where the route asks for that.
     pub consent: Option<ConsentWord>,
+    /// Whether the caller has done what nobody may do together with this.
+    pub duties: Option<DutyWord>,
     /// What the policy decision point said, where one was asked.
     pub pdp: Option<PdpWord>,
     /// The position of the rule in `any_of` that allowed it.
@@ -130,6 +133,28 @@ impl ConsentWord {
     }
 }
 
+/// Whether somebody has done the other half of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DutyWord {
+    /// No.
+    Free,
+    /// Yes.
+    Other,
+    /// Nobody can tell.
+    Unavailable,
+}
+
+impl DutyWord {
+    /// The word in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Other => "other",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Where in a route a condition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionPlace {
@@ -154,7 +179,7 @@ impl ConditionPlace {
 
 /// Leave to forward one request. Made by [`super::step`] only:
 /// ```compile_fail,E0451
-/// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None, confined: None };
+/// let forged = wardgate::decision::Permit { subject: None, reason: wardgate::decision::Reason::Permitted, spend: None, confined: None, claims: Default::default() };
 /// ```
 #[derive(Debug)]
 pub struct Permit {
@@ -162,6 +187,7 @@ pub struct Permit {
     pub(in crate::decision) reason: Reason,
     pub(in crate::decision) spend: Option<ProofKey>,
     pub(in crate::decision) confined: Option<Box<Confinement>>,
+    pub(in crate::decision) claims: Claims,
 }
 
 /// What the reply to a permitted request may show, at most.
@@ -196,6 +222,11 @@ impl Permit {
     /// What the reply must be looked through for before it goes out; `None` where it may show anything.
     pub fn confinement(&self) -> Option<&Confinement> {
         self.confined.as_deref()
+    }
+
+    /// What has to be claimed before the request may go out, so that the same person does not do its other half.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// What has to be spent before the request may go out.

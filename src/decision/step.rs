@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::duties::Claims;
 use super::evidence::{BodyReading, Evidence, Identity, Lookup, Need, Revocation};
 use super::inputs::condition_inputs;
 use super::outcome::{Challenge, Confinement, Decision, Denial, Findings, Permit};
@@ -10,8 +11,8 @@ use super::presentation::check_cross_site;
 use super::reason::AccessRefusal;
 use super::trace::{Stage, Trace};
 use super::{
-    Reason, anonymous, assure, authorize, break_glass, bundle, classify, consent, delegation, evaluation,
-    fhir, possession, signals,
+    Reason, anonymous, assure, authorize, break_glass, bundle, classify, consent, delegation, duties,
+    evaluation, fhir, possession, signals,
 };
 use crate::identity::Subject;
 use crate::policy::anonymous::HintSource;
@@ -134,7 +135,13 @@ fn judge<T: Trace>(
             return Err(Reason::MethodOverride.into());
         }
         trace.note(Stage::Authorize, || "the route is public".to_owned());
-        return Ok(Permit { subject: None, reason: Reason::PublicRoute, spend: None, confined: None });
+        return Ok(Permit {
+            subject: None,
+            reason: Reason::PublicRoute,
+            spend: None,
+            confined: None,
+            claims: Claims::new(),
+        });
     }
     findings.tier = Some(route.tier);
     if facts.method_override {
@@ -163,10 +170,11 @@ fn judge<T: Trace>(
     let tier_index = least.map_or(tier, |least| tier.max(least));
     findings.tier = Some(tier_index);
     check_outages(policy.tier(tier_index), evidence, revocation, trace)?;
+    let claims = duties::check(question, evidence, subject, findings, trace)?;
     consent::check(question, evidence, tier_index, findings, trace)?;
     evaluation::check(question, evidence, tier_index, (subject, now), findings, trace)?;
     let spend = assure::assure(question, evidence, (tier_index, floor), subject, now, trace)?;
-    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined })
+    Ok(Permit { subject: Some(Arc::clone(subject)), reason, spend, confined, claims })
 }
 
 /// What comes of the rules for one action.

@@ -1,5 +1,6 @@
 //! The only key to an upstream.
 
+use super::duties::Claimed;
 use crate::audit::receipt::Receipt;
 use crate::decision::Permit;
 use crate::state::spent::Spent;
@@ -18,11 +19,16 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Joins the three; `None` where the permit asks for a proof that this is not, which only a mistake in this
+    /// Joins them; `None` where the permit asks for a proof that this is not, or claims what is not claimed, which only a mistake in this
     /// program can bring about.
-    pub(in crate::enforce) fn new(permit: Permit, receipt: Receipt, spent: Option<Spent>) -> Option<Self> {
+    pub(in crate::enforce) fn new(
+        permit: Permit,
+        receipt: Receipt,
+        spent: Option<Spent>,
+        claimed: &Claimed,
+    ) -> Option<Self> {
         let paid = permit.to_spend() == spent.as_ref().map(Spent::key);
-        if paid { Some(Self { permit, receipt, spent }) } else { None }
+        if paid && claimed.covers(&permit) { Some(Self { permit, receipt, spent }) } else { None }
     }
 
     /// The permit.

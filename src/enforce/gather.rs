@@ -134,6 +134,9 @@ impl Gate {
                 Step::Need(Need::Patient) => {
                     evidence.record = Some(evaluation::patient_of(generation, question, arrival).await);
                 }
+                Step::Need(Need::Duties) => {
+                    evidence.duties = Some(Box::pin(self.other_duty(question, &evidence)).await);
+                }
                 Step::Need(Need::Consent { lowered }) => {
                     let asked = evaluation::consent_of(generation, question, arrival, &evidence, lowered);
                     evidence.consent = Some(asked.await);

@@ -8,6 +8,7 @@ mod admission;
 mod attempts;
 pub mod break_glass;
 pub mod delegation;
+mod duties;
 mod evaluation;
 pub mod flight;
 pub mod flood;

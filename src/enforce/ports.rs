@@ -193,6 +193,13 @@ pub trait State: Send + Sync {
     /// Takes sealed bytes out, once: a second caller gets `Absent`.
     async fn unseal(&self, key: &str) -> Lookup<Vec<u8>>;
 
+    /// Gives `key` to whoever comes first: keeps `word` there for `keep`, unless another word is there, and gives the one that
+    /// is there then. The same word once more is kept for at least as long. `Absent` never comes back.
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>>;
+
+    /// The word that [`State::hold`] keeps under `key`.
+    async fn held(&self, key: &str) -> Lookup<Box<str>>;
+
     /// Reads sealed bytes and leaves them where they are. A store whose servers changed may give bytes that were taken
     /// out before the change: only what the revocation table guards too may be kept for reading.
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>>;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::duties::Attempt;
 use super::gate::{Arrival, Gate, Outcome};
 use super::ports::Consumed;
 use super::record::OpenIntent;
 use super::{Admission, Ending};
+use crate::decision::reason::AccessRefusal;
 use crate::decision::{Challenge, Decision, Denial, Evidence, Findings, Glass, Permit, Question, Reason};
 use crate::policy::tier::MOST_PROOF_AGE;
 use crate::telemetry::metrics;
@@ -74,6 +76,14 @@ impl Gate {
         let Ok((receipt, intent)) = self.record_intent(context, &permit).await else {
             return (refuse(Reason::AuditUnavailable), None);
         };
+        let claimed = match Box::pin(self.claim(permit.claims())).await {
+            Attempt::Done(claimed) => claimed,
+            // Both halves came at once, and the other one was first.
+            Attempt::Other => {
+                return self.not_forwarded(context, &intent, Reason::Access(AccessRefusal::SameActor)).await;
+            }
+            Attempt::Unknown => return self.not_forwarded(context, &intent, Reason::StoreUnavailable).await,
+        };
         let spent = match permit.to_spend() {
             None => None,
             Some(key) => match self
@@ -100,19 +110,24 @@ impl Gate {
                 }
                 Consumed::Unknown => {
                     metrics().proofs.with_label_values(&["unknown"]).inc();
-                    self.close(&intent, Ending::not_forwarded(context.arrival, Reason::StoreUnavailable))
-                        .await;
-                    return (refuse(Reason::StoreUnavailable), None);
+                    return self.not_forwarded(context, &intent, Reason::StoreUnavailable).await;
                 }
             },
         };
-        match Admission::new(permit, receipt, spent) {
+        match Admission::new(permit, receipt, spent, &claimed) {
             Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent)),
-            None => {
-                self.close(&intent, Ending::not_forwarded(context.arrival, Reason::StoreUnavailable)).await;
-                (refuse(Reason::StoreUnavailable), None)
-            }
+            None => self.not_forwarded(context, &intent, Reason::StoreUnavailable).await,
         }
+    }
+
+    async fn not_forwarded(
+        &self,
+        context: &Context<'_>,
+        intent: &OpenIntent,
+        reason: Reason,
+    ) -> (Outcome, Option<OpenIntent>) {
+        self.close(intent, Ending::not_forwarded(context.arrival, reason)).await;
+        (Outcome::Refused(Denial::new(reason)), None)
     }
 }
 

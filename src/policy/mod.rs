@@ -7,6 +7,7 @@ pub mod anonymous;
 pub mod break_glass;
 pub mod condition;
 pub mod delegation;
+pub mod duties;
 pub mod fhir;
 pub mod index;
 mod near;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::duties::Duty;
 use super::{Anonymous, Condition, FhirMatch, Template, TierIndex};
 use crate::identity::Level;
 use crate::request::PathReading;
@@ -138,6 +139,8 @@ pub struct Route {
     pub pdp: Option<usize>,
     /// The position of the service that must know of the patient's consent.
     pub consent: Option<usize>,
+    /// What nobody may do together with this.
+    pub duties: Vec<Duty>,
     /// The position of the right by which somebody can get beyond a refusal of these rules.
     pub break_glass: Option<usize>,
     /// Cross-origin callers.
@@ -200,6 +203,7 @@ impl Route {
             any_of: Vec::new(),
             pdp: None,
             consent: None,
+            duties: Vec::new(),
             break_glass: None,
             cors: None,
             body_bytes: None,

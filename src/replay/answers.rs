@@ -47,6 +47,15 @@ impl Stage<'_> {
             Need::Device => evidence.device = Some(Lookup::Absent),
             Need::Grant(_) => evidence.grant = Some(self.grant(recorded)),
             Need::Patient => evidence.record = Some(props.record.clone()),
+            Need::Duties => {
+                let alike = self.was_route.duties == self.route.duties;
+                evidence.duties = Some(match input.duties.as_deref().filter(|_| self.is_here(alike)) {
+                    Some("free") => Lookup::Found(false),
+                    Some("other") => Lookup::Found(true),
+                    Some(_) => Lookup::Unavailable,
+                    None => Lookup::Found(self.assumed(world, alike, Unknown::Duties, 2)? == 1),
+                });
+            }
             Need::Consent { .. } => {
                 fn service<'p>(policy: &'p Policy, route: &Route) -> Option<&'p Consent> {
                     policy.consents.get(route.consent?)

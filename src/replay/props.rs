@@ -61,6 +61,7 @@ pub(super) fn make(stage: &Stage<'_>, recorded: &Recorded, world: &World) -> Res
     staged.data_floor = route.data_floor;
     staged.pdp = route.pdp;
     staged.consent = route.consent;
+    staged.duties = route.duties.clone();
     staged.break_glass = route.break_glass;
     staged.cors = route.cors.clone();
     staged.refine = conditions.of_refine(&route.refine);

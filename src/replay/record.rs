@@ -173,6 +173,8 @@ pub struct Input {
     #[serde(default)]
     pub consent: Option<String>,
     #[serde(default)]
+    pub duties: Option<String>,
+    #[serde(default)]
     pub pdp: Option<String>,
     #[serde(default)]
     pub break_glass: Option<String>,

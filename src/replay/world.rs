@@ -25,6 +25,8 @@ pub enum Unknown {
     Signal(Box<str>),
     /// Whether the patient consents.
     Consent,
+    /// Whether the caller has done what nobody may do together with this.
+    Duties,
     /// What the policy decision point says.
     Evaluation,
     /// In what relation the caller acts for the patient.
@@ -59,6 +61,7 @@ impl fmt::Display for Unknown {
             Self::Condition(source) => write!(formatter, "whether `{source}` holds"),
             Self::Signal(name) => write!(formatter, "whether signal `{name}` fires"),
             Self::Consent => formatter.write_str("whether the patient consents"),
+            Self::Duties => formatter.write_str("whether the caller has done what is kept apart from it"),
             Self::Evaluation => formatter.write_str("what the policy decision point says"),
             Self::Delegation => formatter.write_str("for whom the caller acts"),
             Self::BreakGlass => formatter.write_str("whether the glass was broken"),

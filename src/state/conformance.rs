@@ -39,6 +39,8 @@ pub async fn run(store: Arc<dyn State>) {
     windows_lose_no_event(&store).await;
     sealed_bytes_are_taken_once(&store).await;
     sealed_bytes_end(store.as_ref()).await;
+    the_first_word_is_held(&store).await;
+    words_end(store.as_ref()).await;
 }
 
 /// Calls `attempt` from many tasks at once for each key and gives how many were successful, per key.
@@ -78,6 +80,44 @@ async fn a_proof_is_spent_exactly_once(store: &Arc<dyn State>) {
         }
     });
     assert_eq!(winners.await, vec![1; KEYS], "each proof has one winner");
+}
+
+async fn the_first_word_is_held(store: &Arc<dyn State>) {
+    let mut racers = JoinSet::new();
+    for key in 0..KEYS {
+        for racer in 0..RACERS {
+            let (store, word) = (Arc::clone(store), if racer % 2 == 0 { "even" } else { "odd" });
+            racers.spawn(async move {
+                match store.hold(&format!("private:race {key}"), word, HOUR).await {
+                    Lookup::Found(held) => (key, *held == *word, held),
+                    other => panic!("{other:?}"),
+                }
+            });
+        }
+    }
+    let mut held: Vec<Option<Box<str>>> = vec![None; KEYS];
+    let mut winners = vec![0; KEYS];
+    while let Some(finished) = racers.join_next().await {
+        let (key, won, word) = finished.expect("racer");
+        assert!(held[key].as_ref().is_none_or(|known| *known == word), "everybody is told the same");
+        held[key] = Some(word);
+        winners[key] += usize::from(won);
+    }
+    assert_eq!(winners, vec![RACERS / 2; KEYS], "one half wins, all of it");
+    assert_eq!(store.held("private:race 0").await, Lookup::Found(held[0].clone().expect("a word")));
+    assert_eq!(store.held("private:nobody's").await, Lookup::Absent);
+}
+
+async fn words_end(store: &dyn State) {
+    let found = |word: &str| Lookup::Found(Box::from(word));
+    assert_eq!(store.hold("ends", "one", SHORT).await, found("one"));
+    assert_eq!(store.hold("ends", "other", HOUR).await, found("one"));
+    assert_eq!(store.hold("lasts", "one", HOUR).await, found("one"));
+    assert_eq!(store.hold("lasts", "one", SHORT).await, found("one"), "no shorter than it was");
+    sleep(LONGER_THAN_SHORT).await;
+    assert_eq!(store.held("ends").await, Lookup::Absent);
+    assert_eq!(store.hold("ends", "other", HOUR).await, found("other"));
+    assert_eq!(store.held("lasts").await, found("one"));
 }
 
 async fn proofs_are_told_apart_and_end(store: &dyn State) {

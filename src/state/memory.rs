@@ -31,6 +31,8 @@ pub struct MemoryLimits {
     pub sealed: usize,
     /// Bytes in all sealed pieces together.
     pub sealed_bytes: usize,
+    /// Words that are held; one takes about 150 bytes.
+    pub held: usize,
 }
 
 impl Default for MemoryLimits {
@@ -41,6 +43,7 @@ impl Default for MemoryLimits {
             windows: 100_000,
             sealed: 20_000,
             sealed_bytes: 64 * 1024 * 1024,
+            held: 200_000,
         }
     }
 }
@@ -59,6 +62,7 @@ pub struct MemoryState {
     sealed: Expiring<Sealed>,
     sealed_bytes: Arc<AtomicUsize>,
     most_sealed_bytes: usize,
+    held: Expiring<Box<str>>,
 }
 
 impl MemoryState {
@@ -80,6 +84,7 @@ impl MemoryState {
             sealed: Expiring::new(limits.sealed),
             sealed_bytes: Arc::default(),
             most_sealed_bytes: limits.sealed_bytes,
+            held: Expiring::new(limits.held),
         }
     }
 
@@ -234,6 +239,28 @@ impl State for MemoryState {
         }
     }
 
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
+        let now = Instant::now();
+        let held = self.held.change(Key::of(&[key.as_bytes()]), now, |entry| {
+            let ends = Entry::new((), now, keep).ends;
+            let entry = entry.get_or_insert_with(|| Entry { value: word.into(), ends });
+            if *entry.value == *word {
+                entry.ends = entry.ends.max(ends);
+            }
+            entry.value.clone()
+        });
+        held.map_or(Lookup::Unavailable, Lookup::Found)
+    }
+
+    async fn held(&self, key: &str) -> Lookup<Box<str>> {
+        let read = |entry: &mut Option<Entry<Box<str>>>| entry.as_ref().map(|entry| entry.value.clone());
+        match self.held.change(Key::of(&[key.as_bytes()]), Instant::now(), read) {
+            Ok(Some(word)) => Lookup::Found(word),
+            Ok(None) => Lookup::Absent,
+            Err(Full) => Lookup::Unavailable,
+        }
+    }
+
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
         let read = |entry: &mut Option<Entry<Sealed>>| entry.as_ref().map(|entry| entry.value.bytes.clone());
         match self.sealed.change(Key::of(&[key.as_bytes()]), Instant::now(), read) {
@@ -273,6 +300,7 @@ mod tests {
             windows: 64,
             sealed: 640,
             sealed_bytes: 100,
+            held: 64,
         })
     }
 

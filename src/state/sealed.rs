@@ -75,6 +75,31 @@ impl State for SealedState {
         found
     }
 
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
+        let places = self.ring.load().places(key);
+        let Some((first, before)) = places.split_first() else { return Lookup::Unavailable };
+        // What was held before a rotation is held.
+        for place in before {
+            match self.inner.held(place).await {
+                Lookup::Found(held) if *held != *word => return Lookup::Found(held),
+                Lookup::Unavailable => return Lookup::Unavailable,
+                Lookup::Found(_) | Lookup::Absent => {}
+            }
+        }
+        self.inner.hold(first, word, keep).await
+    }
+
+    async fn held(&self, key: &str) -> Lookup<Box<str>> {
+        let places = self.ring.load().places(key);
+        for place in places.iter() {
+            match self.inner.held(place).await {
+                Lookup::Absent => {}
+                other => return other,
+            }
+        }
+        Lookup::Absent
+    }
+
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
         let places = self.ring.load().places(key);
         for place in places.iter() {
@@ -148,6 +173,20 @@ mod tests {
         assert_eq!(state.peek(&name).await, Lookup::Found(b"new".to_vec()));
         assert_eq!(state.unseal(&name).await, Lookup::Found(b"new".to_vec()));
         assert_eq!(state.peek(&name).await, Lookup::Absent, "what was sealed before does not come back");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_held_through_a_rotation() {
+        let (inner, ring_of, state) = sealed_state();
+        let name = format!("{PRIVATE}duty:mia:p1");
+        assert_eq!(state.hold(&name, "one", HOUR).await, Lookup::Found("one".into()));
+        assert_eq!(inner.held(&name).await, Lookup::Absent, "not under a name that says whose it is");
+        ring_of.store(Arc::new(ring(&["k2", "k1"])));
+        assert_eq!(state.hold(&name, "other", HOUR).await, Lookup::Found("one".into()));
+        assert_eq!(state.held(&name).await, Lookup::Found("one".into()));
+        assert_eq!(state.hold(&name, "one", HOUR).await, Lookup::Found("one".into()));
+        ring_of.store(Arc::new(ring(&["k2"])));
+        assert_eq!(state.held(&name).await, Lookup::Found("one".into()), "under the new key, too");
     }
 
     #[tokio::test]

@@ -256,6 +256,11 @@ impl Metrics {
                 "What became of grants to act for patients: granted, reviewed, ended.",
                 &["relation", "what"],
             ),
+            duties: counters(
+                "wardgate_duties_total",
+                "Claims of one half of a separation of duties: claimed, other (the same person holds the other half), unknown.",
+                &["result"],
+            ),
             shared_signals: counters(
                 "wardgate_shared_signals_total",
                 "Security events of transmitters, by type and what became of them.",

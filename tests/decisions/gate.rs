@@ -118,6 +118,14 @@ impl State for World {
         self.store().unseal(key).await
     }
 
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
+        self.store().hold(key, word, keep).await
+    }
+
+    async fn held(&self, key: &str) -> Lookup<Box<str>> {
+        self.store().held(key).await
+    }
+
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
         self.store().peek(key).await
     }
@@ -229,6 +237,7 @@ async fn a_gate_does_what_the_matrix_says() {
                 | Need::BreakGlass
                 | Need::Signals
                 | Need::Delegation
+                | Need::Duties
                 | Need::Consent { .. } => false,
             })
             .collect();

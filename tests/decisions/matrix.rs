@@ -208,6 +208,7 @@ pub fn decide(question: &Question<'_>, known: &Known) -> (Vec<Need>, Decision, F
                     Need::Signals => evidence.signals = Some(Vec::new()),
                     Need::BreakGlass => evidence.break_glass = Some(Lookup::Absent),
                     Need::Delegation => evidence.delegation = Some(Lookup::Absent),
+                    Need::Duties => evidence.duties = Some(Lookup::Found(false)),
                     Need::Consent { .. } => evidence.consent = Some(Lookup::Found(true)),
                 }
             }
@@ -325,6 +326,7 @@ fn answer(compiled: &Compiled, row: &Row) -> String {
         Need::Signals => 's',
         Need::BreakGlass => 'g',
         Need::Delegation => 'm',
+        Need::Duties => 'v',
         Need::Consent { .. } => 'n',
     });
     let asked: String = letters.collect();

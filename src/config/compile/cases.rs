@@ -78,6 +78,7 @@ fn case(
 fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> Answers {
     let pdp = chosen(report, &schema.pdp, &Answers::PDP);
     let consent = chosen(report, &schema.consent, &Answers::CONSENT);
+    let other_duty = chosen(report, &schema.other_duty, &Answers::OTHER_DUTY);
     let found = schema.patient.text().map_or(Lookup::Absent, |patient| Lookup::Found(patient.into()));
     let is_silent =
         values::choice(report, &schema.patient_lookup, &[("answers", false), ("unavailable", true)], false);
@@ -91,6 +92,7 @@ fn answers(report: &mut Report<'_>, known: &Known<'_>, schema: &CaseAnswers) -> 
     Answers {
         pdp: pdp.unwrap_or(all_well.pdp),
         consent: consent.unwrap_or(all_well.consent),
+        other_duty: other_duty.unwrap_or(all_well.other_duty),
         patient,
         delegation,
     }

@@ -14,6 +14,7 @@ mod conditions;
 mod cors;
 mod delegation;
 mod detections;
+mod duties;
 mod endpoints;
 mod entries;
 mod fhir;
@@ -104,6 +105,7 @@ pub(super) fn compile(
     let own_routes = fhir_own::routes(&fhir_services, &drafts, &rate_limits, report);
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
+    duties::compile(&mut drafts, &state, report);
     anonymous::check_store(&drafts, &state, report);
     break_glass::check_store(file, &state, report);
     delegation::check(file, &delegations, &state, report);

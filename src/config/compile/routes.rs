@@ -214,6 +214,8 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         any_of: any_of.unwrap_or_default(),
         pdp,
         consent,
+        // Once all routes are known.
+        duties: Vec::new(),
         break_glass: glass,
         cors,
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
@@ -261,7 +263,7 @@ fn tier(
 
 /// Reports what makes no sense where nobody is asked for.
 fn check_public(report: &mut Report<'_>, schema: &Schema) {
-    let rules: [(&str, Option<Place>); 8] = [
+    let rules: [(&str, Option<Place>); 9] = [
         ("any_of", schema.any_of.as_ref().map(Into::into)),
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
@@ -270,6 +272,7 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
         ("deny", schema.deny.as_ref().map(Into::into)),
         ("pdp", schema.pdp.as_ref().map(Into::into)),
         ("consent", schema.consent.as_ref().map(Into::into)),
+        ("separation_of_duties", schema.separation_of_duties.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
         if let Some(place) = place {

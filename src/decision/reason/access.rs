@@ -21,6 +21,8 @@ pub enum AccessRefusal {
     ConsentUnavailable,
     /// A signal refuses.
     Signal,
+    /// The caller has done what nobody may do together with this.
+    SameActor,
 }
 
 impl AccessRefusal {
@@ -35,6 +37,7 @@ impl AccessRefusal {
             Self::ConsentAnswerRefused => "consent_answer_refused",
             Self::ConsentUnavailable => "consent_unavailable",
             Self::Signal => "signal_denied",
+            Self::SameActor => "same_actor",
         }
     }
 
@@ -57,6 +60,9 @@ impl AccessRefusal {
             Self::Signal => {
                 "a signal with `effect: { deny: true }` fired: the record's `input.signals` says which"
             }
+            Self::SameActor => {
+                "the same person has done the action of the route's `separation_of_duties` on the same thing: somebody else has to do this one"
+            }
             Self::PdpUnavailable => {
                 "the route's `pdp` did not answer in time: check it, its `timeout` and `concurrency`; `/readyz` says what was wrong"
             }
@@ -73,7 +79,8 @@ impl AccessRefusal {
             | Self::PdpAnswerRefused
             | Self::ConsentNotGiven
             | Self::ConsentAnswerRefused
-            | Self::Signal => false,
+            | Self::Signal
+            | Self::SameActor => false,
         }
     }
 
@@ -95,14 +102,16 @@ impl AccessRefusal {
 
 #[cfg(test)]
 mod tests {
-    use super::AccessRefusal::{ConsentAnswerRefused, ConsentNotGiven, PdpAnswerRefused, PdpDenied, Signal};
+    use super::AccessRefusal::{
+        ConsentAnswerRefused, ConsentNotGiven, PdpAnswerRefused, PdpDenied, SameActor, Signal,
+    };
     use crate::decision::Reason;
 
     #[test]
     fn refusals_look_like_any_other() {
         let outward =
             |reason: Reason| (reason.wording().status, reason.wording().title, reason.wording().remedy);
-        for why in [PdpDenied, PdpAnswerRefused, ConsentNotGiven, ConsentAnswerRefused, Signal] {
+        for why in [PdpDenied, PdpAnswerRefused, ConsentNotGiven, ConsentAnswerRefused, Signal, SameActor] {
             assert_eq!(outward(Reason::Access(why)), outward(Reason::NoRelation));
         }
     }

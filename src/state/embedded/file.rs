@@ -47,6 +47,8 @@ pub(super) enum Change {
     Revoke(Key, i64, i64),
     /// Keeps bytes.
     Seal(Key, Vec<u8>, i64),
+    /// Keeps bytes, unless others are there, and gives those that are there then.
+    Hold(Key, Vec<u8>, i64),
     /// Takes bytes out.
     Unseal(Key),
     /// Reads bytes.
@@ -236,9 +238,23 @@ impl<'t> Tables<'t> {
                 self.revoke(key.digest(), moment, now, now.saturating_add(keep))
             }
             Change::Seal(key, bytes, keep) => self.seal(key.digest(), &bytes, now, now.saturating_add(keep)),
+            Change::Hold(key, bytes, keep) => self.hold(key.digest(), bytes, now, now.saturating_add(keep)),
             Change::Unseal(key) => self.unseal(key.digest(), now),
             Change::Peek(key) => peek(&self.sealed, key.digest(), now),
         }
+    }
+
+    fn hold(&mut self, name: &Name, bytes: Vec<u8>, now: i64, ends: i64) -> Result<Done, StorageError> {
+        let before = self.sealed.get(name)?.map(|kept| (kept.value().0, kept.value().1.to_vec()));
+        let ends = match before {
+            Some((until, kept)) if until > now && kept != bytes => return Ok(Done::Taken(kept)),
+            Some((until, _)) => ends.max(until),
+            None => ends,
+        };
+        Ok(match self.seal(name, &bytes, now, ends)? {
+            Done::Stored => Done::Taken(bytes),
+            other => other,
+        })
     }
 
     fn consume(&mut self, name: &Name, now: i64, ends: i64) -> Result<Done, StorageError> {

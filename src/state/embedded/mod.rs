@@ -217,6 +217,22 @@ impl State for EmbeddedState {
         }
     }
 
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
+        let change = Change::Hold(held_name(key), word.into(), millis(keep));
+        match self.ask(change).await {
+            Done::Taken(bytes) => counted("hold", true, word_of(&bytes)),
+            _ => counted("hold", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn held(&self, key: &str) -> Lookup<Box<str>> {
+        match self.ask(Change::Peek(held_name(key))).await {
+            Done::Taken(bytes) => counted("held", true, word_of(&bytes)),
+            Done::Absent => counted("held", true, Lookup::Absent),
+            _ => counted("held", false, Lookup::Unavailable),
+        }
+    }
+
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
         match self.ask(Change::Peek(Key::of(&[key.as_bytes()]))).await {
             Done::Taken(bytes) => counted("peek", true, Lookup::Found(bytes)),
@@ -224,6 +240,15 @@ impl State for EmbeddedState {
             _ => counted("peek", false, Lookup::Unavailable),
         }
     }
+}
+
+/// Words lie among the sealed pieces, under names that those can't have.
+fn held_name(key: &str) -> Key {
+    Key::of(&[b"held", key.as_bytes()])
+}
+
+fn word_of(bytes: &[u8]) -> Lookup<Box<str>> {
+    std::str::from_utf8(bytes).map_or(Lookup::Unavailable, |word| Lookup::Found(word.into()))
 }
 
 fn millis(duration: Duration) -> i64 {

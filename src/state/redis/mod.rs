@@ -321,6 +321,28 @@ impl State for RedisState {
         }
     }
 
+    async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
+        let name = self.inner.names.held(key);
+        let command = |_: Told<'_>| scripts::hold(&name, word, millis(keep));
+        match self.inner.write::<String>(command).await {
+            Some(held) => counted("hold", true, Lookup::Found(held.into())),
+            None => counted("hold", false, Lookup::Unavailable),
+        }
+    }
+
+    async fn held(&self, key: &str) -> Lookup<Box<str>> {
+        let inner = &self.inner;
+        let Some(link) = inner.link.load_full() else {
+            return counted("held", false, Lookup::Unavailable);
+        };
+        let command = scripts::peek(inner.names.held(key));
+        match inner.noticed(within(inner.settings.timeout, link.ask::<Option<String>>(&command)).await) {
+            Some(Some(held)) => counted("held", true, Lookup::Found(held.into())),
+            Some(None) => counted("held", true, Lookup::Absent),
+            None => counted("held", false, Lookup::Unavailable),
+        }
+    }
+
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
         let keys = self.inner.names.sealed(key);
         let command = |told: Told<'_>| scripts::seal(&keys, told, bytes, millis(ttl));

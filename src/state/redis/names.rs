@@ -44,6 +44,12 @@ impl Names {
         self.beside_epoch("sealed", &Key::of(&[name.as_bytes()]))
     }
 
+    /// A word that is held.
+    pub(super) fn held(&self, name: &str) -> String {
+        let [held, _] = self.beside_epoch("held", &Key::of(&[name.as_bytes()]));
+        held
+    }
+
     /// A counter.
     pub(super) fn window(&self, name: &str, span_micros: u128) -> String {
         let [window, _] =

@@ -62,6 +62,15 @@ return 1
 "
 );
 
+/// Keeps a word where there is none, or the same for longer; gives the one that is there then.
+const HOLD: &str = r"
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return held end
+local keep = math.max(tonumber(ARGV[2]), redis.call('PTTL', KEYS[1]))
+redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%d', keep))
+return ARGV[1]
+";
+
 /// Takes the bytes out; those of another epoch may have been taken out before.
 const UNSEAL: &str = with_epoch!(
     r"
@@ -210,7 +219,13 @@ pub(super) fn unseal(keys: &[String; 2], of: Told<'_>) -> Cmd {
     told(UNSEAL, keys, of)
 }
 
-/// Reads what [`seal`] has kept; see [`kept`].
+pub(super) fn hold(key: &str, word: &str, keep_ms: u64) -> Cmd {
+    let mut command = eval(HOLD, &[key.to_owned()]);
+    command.arg(word).arg(keep_ms);
+    command
+}
+
+/// Reads what [`seal`] or [`hold`] has kept; see [`kept`].
 pub(super) fn peek(key: String) -> Cmd {
     let mut command = cmd("GET");
     command.arg(key);
