@@ -13,6 +13,8 @@ mod break_glass;
 mod delegation;
 #[path = "decisions/device.rs"]
 mod device;
+#[path = "decisions/duties.rs"]
+mod duties;
 #[path = "decisions/fhir.rs"]
 mod fhir;
 #[path = "decisions/fhir_bundles.rs"]

@@ -76,14 +76,6 @@ impl Gate {
         let Ok((receipt, intent)) = self.record_intent(context, &permit).await else {
             return (refuse(Reason::AuditUnavailable), None);
         };
-        let claimed = match Box::pin(self.claim(permit.claims())).await {
-            Attempt::Done(claimed) => claimed,
-            // Both halves came at once, and the other one was first.
-            Attempt::Other => {
-                return self.not_forwarded(context, &intent, Reason::Access(AccessRefusal::SameActor)).await;
-            }
-            Attempt::Unknown => return self.not_forwarded(context, &intent, Reason::StoreUnavailable).await,
-        };
         let spent = match permit.to_spend() {
             None => None,
             Some(key) => match self
@@ -113,6 +105,15 @@ impl Gate {
                     return self.not_forwarded(context, &intent, Reason::StoreUnavailable).await;
                 }
             },
+        };
+        // Last: a claim stays, and would keep its person from the other half where this one was never done.
+        let claimed = match Box::pin(self.claim(permit.claims())).await {
+            Attempt::Done(claimed) => claimed,
+            // Both halves came at once, and the other one was first.
+            Attempt::Other => {
+                return self.not_forwarded(context, &intent, Reason::Access(AccessRefusal::SameActor)).await;
+            }
+            Attempt::Unknown => return self.not_forwarded(context, &intent, Reason::StoreUnavailable).await,
         };
         match Admission::new(permit, receipt, spent, &claimed) {
             Some(admission) => (Outcome::Admitted(Box::new(admission)), Some(intent)),

@@ -1,6 +1,7 @@
 //! Services that have a say in decisions: a real policy decision point, a record index, and every kind of bad one.
 
 mod consent;
+mod duties;
 mod interop;
 mod lookup;
 mod pdp;
