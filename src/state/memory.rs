@@ -254,11 +254,8 @@ impl State for MemoryState {
 
     async fn held(&self, key: &str) -> Lookup<Box<str>> {
         let read = |entry: &mut Option<Entry<Box<str>>>| entry.as_ref().map(|entry| entry.value.clone());
-        match self.held.change(Key::of(&[key.as_bytes()]), Instant::now(), read) {
-            Ok(Some(word)) => Lookup::Found(word),
-            Ok(None) => Lookup::Absent,
-            Err(Full) => Lookup::Unavailable,
-        }
+        let held = self.held.change(Key::of(&[key.as_bytes()]), Instant::now(), read);
+        held.map_or(Lookup::Unavailable, |held| held.map_or(Lookup::Absent, Lookup::Found))
     }
 
     async fn peek(&self, key: &str) -> Lookup<Vec<u8>> {
