@@ -116,7 +116,7 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
     let store = Arc::new(Store::open(&settings.state, background.handle(), predecessor.is_some())?);
     let rates = Arc::new(LocalRates::default());
     let gate = Gate::new(store.state(), Arc::clone(&journal) as _, rates, pseudonyms);
-    let gate = Arc::new(gate.with_nonces(store.nonces()?));
+    let gate = Arc::new(gate.with_nonces(store.nonces()?).with_observed(Store::of_this_process()));
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         policy: &policy.version,

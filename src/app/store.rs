@@ -79,6 +79,11 @@ impl Store {
         Arc::clone(&self.state)
     }
 
+    /// A store of this process's own, for what is only observed: nobody waits for another machine then.
+    pub fn of_this_process() -> Arc<dyn State> {
+        Arc::new(MemoryState::new())
+    }
+
     /// The nonces of proofs of possession: those of the ring, or this process's own where nothing is shared.
     ///
     /// # Errors

@@ -250,6 +250,7 @@ codes! {
     "WG283" Error DelegationNotShared "delegation with a store that other gateways don't share, and nothing says that there are none";
     // Signals.
     "WG290" Error BadSignal "a signal that watches for nothing, or for too much, or does nothing";
+    "WG291" Error SignalNotShared "an enforced signal that counts, with a store that other gateways don't share, and nothing says that there are none";
 }
 
 #[cfg(test)]

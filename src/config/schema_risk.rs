@@ -13,11 +13,15 @@ maps! {
         time_zone: Text,
         networks: Texts,
         networks_file: Text,
+        requests: Spanned<MoreThan>,
+        distinct_patients: Spanned<MoreThan>,
         effect: Spanned<SignalEffect>,
         mode: Text,
         issuers: Texts,
         when_unavailable: Text,
     }
+    /// How often in how long.
+    MoreThan { more_than: Text, r#in: Text, }
     /// What it does.
     SignalEffect { raise_to: Text, deny: Spanned<bool>, }
 }

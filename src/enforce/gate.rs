@@ -26,6 +26,8 @@ pub struct Gate {
     pub(super) rates: Arc<dyn Rates>,
     pub(super) streams: Arc<OpenStreams>,
     pub(super) nonces: Option<Arc<dyn Nonces>>,
+    /// Where what is only observed is counted.
+    pub(super) observed: Option<Arc<dyn State>>,
     pub(super) flood: Flood,
     pub(super) pseudonyms: Arc<InForce>,
 }
@@ -99,12 +101,19 @@ impl Gate {
         pseudonyms: Arc<InForce>,
     ) -> Self {
         let (streams, flood) = (Arc::default(), Flood::default());
-        Self { state, journal, rates, streams, nonces: None, flood, pseudonyms }
+        Self { state, journal, rates, streams, nonces: None, observed: None, flood, pseudonyms }
     }
 
     /// What runs.
     pub fn streams(&self) -> &Arc<OpenStreams> {
         &self.streams
+    }
+
+    /// The same gate with a store of its own for what is only observed, so that nobody waits for that.
+    #[must_use]
+    pub fn with_observed(mut self, observed: Arc<dyn State>) -> Self {
+        self.observed = Some(observed);
+        self
     }
 
     /// The same gate with nonces to give out; without them no proof can hold one.

@@ -10,7 +10,6 @@ use super::evaluation;
 use super::gate::{Arrival, Gate};
 use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
-use super::signals;
 use crate::decision::trace::Silent;
 use crate::decision::{
     BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question,
@@ -126,7 +125,7 @@ impl Gate {
                     evidence.delegation = Some(Box::pin(self.delegated(question, &evidence)).await);
                 }
                 Step::Need(Need::Signals) => {
-                    evidence.signals = Some(signals::look(question, &evidence, now));
+                    evidence.signals = Some(self.look_at_signals(question, &evidence, now).await);
                 }
                 Step::Need(Need::Device) => {
                     evidence.device = Some(device(generation, question.facts, arrival.now, &evidence).await);

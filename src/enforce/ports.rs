@@ -186,6 +186,10 @@ pub trait State: Send + Sync {
     /// Counts one event under `key` and gives how many there were in the last `span`, this one included.
     async fn window(&self, key: &str, span: Duration) -> Lookup<u64>;
 
+    /// Notes `member` under `key` and gives how many different ones were noted there in the last `span`, this one included. Of
+    /// more than `most` no more are kept or told; up to there it is exact.
+    async fn distinct(&self, key: &str, member: &str, span: Duration, most: usize) -> Lookup<usize>;
+
     /// Keeps bytes under `key` for `ttl`. Callers give them in the clear: a ring of keys around the store encrypts what
     /// leaves the process. `Found` says they are stored, and outlast a crash of the store where anything does.
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()>;

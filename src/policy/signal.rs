@@ -1,6 +1,7 @@
 //! Signals: what makes requests riskier whatever their routes say.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -15,6 +16,28 @@ pub enum Watch {
     Outside(Hours),
     /// Clients in these networks.
     Networks(Vec<IpNet>),
+    /// What somebody does more often than this.
+    Counted(Counted),
+}
+
+/// What is counted of one person, at all gateways together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What of theirs.
+    pub what: Countable,
+    /// It fires where there are more.
+    pub more_than: usize,
+    /// In so long.
+    pub span: Duration,
+}
+
+/// What can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Countable {
+    /// Requests.
+    Requests,
+    /// Different patients that requests name.
+    Patients,
 }
 
 /// What it does to a request.
@@ -49,7 +72,15 @@ impl Signal {
         self.issuers.is_empty() || self.issuers.contains(&issuer)
     }
 
-    /// Whether it fires at `now` (Unix seconds) for a client; `None` where that can't be told.
+    /// What it counts, where it counts something.
+    pub fn counted(&self) -> Option<&Counted> {
+        match &self.watch {
+            Watch::Counted(counted) => Some(counted),
+            Watch::Outside(_) | Watch::Networks(_) => None,
+        }
+    }
+
+    /// Whether it fires at `now` (Unix seconds) for a client; `None` where that can't be told, as of what has to be counted.
     pub fn fires(&self, now: i64, client: Option<IpAddr>) -> Option<bool> {
         match &self.watch {
             Watch::Outside(hours) => Timestamp::from_second(now).ok().map(|moment| !hours.contains(moment)),
@@ -57,6 +88,7 @@ impl Signal {
                 let client = client?.to_canonical();
                 Some(networks.iter().any(|network| network.contains(&client)))
             }
+            Watch::Counted(_) => None,
         }
     }
 }

@@ -37,6 +37,7 @@ pub async fn run(store: Arc<dyn State>) {
     revocations_end(store.as_ref()).await;
     windows_count_and_slide(store.as_ref()).await;
     windows_lose_no_event(&store).await;
+    different_members_are_counted(&store).await;
     sealed_bytes_are_taken_once(&store).await;
     sealed_bytes_end(store.as_ref()).await;
     the_first_word_is_held(&store).await;
@@ -173,6 +174,32 @@ async fn windows_count_and_slide(store: &dyn State) {
     assert_eq!(store.window("slides", HOUR).await, Lookup::Found(1), "each span has its own count");
     sleep(LONGER_THAN_SHORT).await;
     assert_eq!(store.window("slides", SHORT).await, Lookup::Found(1));
+}
+
+async fn different_members_are_counted(store: &Arc<dyn State>) {
+    let note = async |key: &str, member: &str, span| store.distinct(key, member, span, 10).await;
+    for (member, expected) in [("a", 1), ("b", 2), ("a", 2), ("c", 3)] {
+        assert_eq!(note("seen", member, SHORT).await, Lookup::Found(expected), "{member}");
+    }
+    assert_eq!(note("seen", "a", HOUR).await, Lookup::Found(1), "each span has its own");
+    assert_eq!(note("other", "d", SHORT).await, Lookup::Found(1));
+    sleep(LONGER_THAN_SHORT).await;
+    assert_eq!(note("seen", "d", SHORT).await, Lookup::Found(1));
+    // No more are kept than are asked for, and all at once none is lost.
+    let mut racers = JoinSet::new();
+    for member in 0..50 {
+        let store = Arc::clone(store);
+        racers.spawn(async move { store.distinct("race", &(member % 30).to_string(), HOUR, 100).await });
+    }
+    let mut most = 0;
+    while let Some(Ok(counted)) = racers.join_next().await {
+        let Lookup::Found(counted) = counted else { panic!("{counted:?}") };
+        most = most.max(counted);
+    }
+    assert_eq!(most, 30);
+    for member in 0..20 {
+        assert_eq!(note("many", &member.to_string(), HOUR).await, Lookup::Found(10.min(member + 1)));
+    }
 }
 
 async fn windows_lose_no_event(store: &Arc<dyn State>) {

@@ -3,6 +3,7 @@
 //! Every store implements [`crate::enforce::ports::State`] and passes the same conformance suite.
 
 pub mod conformance;
+mod distinct;
 pub mod embedded;
 mod expiring;
 pub mod health;

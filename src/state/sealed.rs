@@ -50,6 +50,16 @@ impl State for SealedState {
         self.inner.window(&name, span).await
     }
 
+    async fn distinct(&self, key: &str, member: &str, span: Duration, most: usize) -> Lookup<usize> {
+        let (name, mut member) = {
+            let ring = self.ring.load();
+            (ring.blinded(key), ring.blinded(&format!("{}:{key}:{member}", key.len())))
+        };
+        // 96 bits tell them apart; there are many of them.
+        member.truncate(16);
+        self.inner.distinct(&name, &member, span, most).await
+    }
+
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
         let (sealed, places) = {
             let ring = self.ring.load();

@@ -118,6 +118,10 @@ impl State for World {
         self.store().unseal(key).await
     }
 
+    async fn distinct(&self, key: &str, member: &str, span: Duration, most: usize) -> Lookup<usize> {
+        self.store().distinct(key, member, span, most).await
+    }
+
     async fn hold(&self, key: &str, word: &str, keep: Duration) -> Lookup<Box<str>> {
         self.store().hold(key, word, keep).await
     }

@@ -106,6 +106,7 @@ pub(super) fn compile(
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
     duties::compile(&mut drafts, &state, report);
+    signals::check_store(file, &state, report);
     anonymous::check_store(&drafts, &state, report);
     break_glass::check_store(file, &state, report);
     delegation::check(file, &delegations, &state, report);

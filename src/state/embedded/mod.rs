@@ -203,6 +203,10 @@ impl State for EmbeddedState {
         self.memory.window(key, span).await
     }
 
+    async fn distinct(&self, key: &str, member: &str, span: Duration, most: usize) -> Lookup<usize> {
+        self.memory.distinct(key, member, span, most).await
+    }
+
     async fn seal(&self, key: &str, bytes: &[u8], ttl: Duration) -> Lookup<()> {
         let change = Change::Seal(Key::of(&[key.as_bytes()]), bytes.to_vec(), millis(ttl));
         let stored = self.ask(change).await == Done::Stored;

@@ -57,6 +57,13 @@ impl Names {
         window
     }
 
+    /// Those of whom different things are counted.
+    pub(super) fn distinct(&self, name: &str, span_micros: u128) -> String {
+        let [distinct, _] =
+            self.beside_epoch("distinct", &Key::of(&[name.as_bytes(), &span_micros.to_be_bytes()]));
+        distinct
+    }
+
     /// The epoch of a bucket, and the key that is written to see whether it can be.
     pub(super) fn probe(&self, bucket: u8) -> [String; 2] {
         [self.in_bucket(bucket, "epoch"), self.in_bucket(bucket, "probe")]

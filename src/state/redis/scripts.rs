@@ -122,6 +122,23 @@ redis.call('PEXPIRE', KEYS[1], math.ceil((span + width) / 1000))
 return sum
 ";
 
+/// Notes a member with the moment, and keeps no more than `ARGV[3]` of them: those of the last moments. As many as are
+/// kept are all in the span, or there are fewer.
+const DISTINCT: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local span, most = tonumber(ARGV[1]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - span))
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[2])
+local count = redis.call('ZCARD', KEYS[1])
+if count > most then
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, count - most - 1)
+  count = most
+end
+redis.call('PEXPIRE', KEYS[1], math.ceil(span / 1000))
+return count
+";
+
 /// Finds out whether the revocation table has lost something: it belongs to another lineage than the caller has seen,
 /// or has counted less. Then everything from before now is revoked, since nobody knows what was. That counts like a
 /// revocation, so that the next loss is found as well. `KEYS[1]` is the revision, `KEYS[2]` the floor; `ARGV` is the
@@ -247,6 +264,12 @@ pub(super) fn probe(keys: &[String; 2], of: Told<'_>) -> Cmd {
 pub(super) fn window(key: String, span_micros: u128) -> Cmd {
     let mut command = eval(WINDOW, &[key]);
     command.arg(span_micros.to_string());
+    command
+}
+
+pub(super) fn distinct(key: String, member: &str, span_micros: u128, most: usize) -> Cmd {
+    let mut command = eval(DISTINCT, &[key]);
+    command.arg(span_micros.to_string()).arg(member).arg(most.max(1));
     command
 }
 
