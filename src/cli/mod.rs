@@ -7,6 +7,7 @@ mod delegation;
 mod doctor;
 mod drain;
 mod explain;
+mod init;
 mod operators;
 mod replay;
 mod revoke;
@@ -70,6 +71,11 @@ enum Command {
     /// Says of each case that fails what was expected, what came, and the way to it, step by step; then which outcomes of which
     /// routes no case looks at. Exits with 0 where all pass, else 1.
     Test(test::Arguments),
+    /// Draft a configuration from an OpenAPI document or a FHIR CapabilityStatement, with the reason for each choice.
+    ///
+    /// The draft is on the careful side, and marks with `FILL IN` what no document says; until then it lets nobody in. Exits
+    /// with 0 where it loads.
+    Init(init::Arguments),
     /// Show what each route asks for, as a table.
     Routes {
         /// The configuration file.
@@ -129,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
