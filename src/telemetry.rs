@@ -119,6 +119,8 @@ pub struct Metrics {
     pub key_proofs: IntCounterVec,
     /// `wardgate_revocations_total{source,result}`: `stored` or `unavailable`.
     pub revocations: IntCounterVec,
+    /// Decisions on routes that try out a tier, by route, verdict, and the candidate's.
+    pub candidates: IntCounterVec,
     /// Claims of halves of separations of duties, by result.
     pub duties: IntCounterVec,
     /// `wardgate_shared_signals_total{issuer,event,result}`: security events, and what became of them.

@@ -86,6 +86,8 @@ struct Explanation<'e> {
     acr_values: Vec<Box<str>>,
     max_age: Option<i64>,
     for_operators: &'static str,
+    /// The tier that the route tries out, and what would come of it there.
+    candidate: Option<(&'e str, &'static str)>,
     /// The fewest changes that would let it through: each way in which so many do.
     passes_with: Vec<String>,
     trace: Vec<Note<'e>>,
@@ -243,6 +245,10 @@ fn print(
         acr_values,
         max_age,
         for_operators: reason.wording().operator,
+        candidate: result
+            .findings
+            .candidate
+            .map(|candidate| (policy.tier(candidate.tier).name.as_ref(), candidate.verdict)),
         passes_with: passes_with.iter().map(way).collect(),
         trace: recorder.notes.iter().map(|(stage, finding)| Note { stage: *stage, finding }).collect(),
     };
@@ -268,6 +274,9 @@ fn print(
     }
     if !explanation.for_operators.is_empty() {
         println!("     {}", explanation.for_operators);
+    }
+    if let Some((tier, verdict)) = explanation.candidate {
+        println!("     at tier `{tier}`, which the route tries out: {verdict}");
     }
     for way in &explanation.passes_with {
         println!("     passes with {way}");

@@ -248,6 +248,8 @@ codes! {
     "WG281" Error UnknownRelation "a name that is no relation";
     "WG282" Error DelegationRule "a rule for people who act for patients that could never hold";
     "WG283" Error DelegationNotShared "delegation with a store that other gateways don't share, and nothing says that there are none";
+    // Candidates.
+    "WG285" Warning CandidateIsSame "a tier that is tried out and is the route's own";
     // Signals.
     "WG290" Error BadSignal "a signal that watches for nothing, or for too much, or does nothing";
     "WG291" Error SignalNotShared "an enforced signal that counts, with a store that other gateways don't share, and nothing says that there are none";

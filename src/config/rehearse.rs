@@ -144,7 +144,10 @@ pub fn rehearse<T: Trace>(policy: &Policy, rehearsal: &Rehearsal<'_>, trace: &mu
         }
     }
     match step(&question, &evidence, rehearsal.now, trace) {
-        Step::Decided(decision, findings) => Rehearsed { decision, findings, route: Some(index) },
+        Step::Decided(decision, mut findings) => {
+            findings.candidate = decision::try_out(&question, &evidence, rehearsal.now);
+            Rehearsed { decision, findings, route: Some(index) }
+        }
         Step::Need(_) => refused(Reason::KeysUnavailable, Some(index)),
     }
 }

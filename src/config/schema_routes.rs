@@ -28,6 +28,7 @@ maps! {
         pdp: Text,
         consent: Text,
         separation_of_duties: Spanned<SeparationOfDuties>,
+        candidate: Spanned<Candidate>,
         break_glass: Text,
         cors: Spanned<Cors>,
         body_bytes: Text,
@@ -50,6 +51,8 @@ maps! {
     When { when: Text, }
     /// One way to be allowed.
     AnyOf { issuer: Text, roles: Texts, scopes: Texts, clients: Texts, patient: Text, delegate: Texts, when: Text, }
+    /// What is tried out.
+    Candidate { tier: Text, }
     /// What the same person may not do as well.
     SeparationOfDuties { not_same_actor_as: Text, on: Text, within: Text, }
     /// Which pages of other origins may call.

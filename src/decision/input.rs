@@ -63,6 +63,9 @@ pub struct DecisionInput<'i> {
     /// The signals that fired.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     signals: Vec<(String, &'static str)>,
+    /// What would have come of it at the tier that the route tries out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<CandidateInput<'i>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     lowered: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -73,6 +76,12 @@ pub struct DecisionInput<'i> {
 struct DelegationInput {
     id: Box<str>,
     relation: Box<str>,
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateInput<'i> {
+    tier: &'i str,
+    verdict: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,6 +184,10 @@ impl<'i> DecisionInput<'i> {
                 .iter()
                 .map(|(name, enforced)| (name.to_string(), if *enforced { "enforced" } else { "observed" }))
                 .collect(),
+            candidate: findings.candidate.map(|candidate| CandidateInput {
+                tier: &question.policy.tier(candidate.tier).name,
+                verdict: candidate.verdict,
+            }),
             lowered: findings.lowered,
             conditions: findings
                 .conditions
@@ -254,6 +267,7 @@ impl DecisionInput<'static> {
             break_glass: Some("broken"),
             delegation: Some(DelegationInput { id: "2026-11-22.1".into(), relation: "caregiver".into() }),
             signals: vec![("off_hours".to_owned(), "observed")],
+            candidate: Some(CandidateInput { tier: "high", verdict: "challenge" }),
             lowered: true,
             conditions: vec![("refine[0]".to_owned(), Some(true)), ("any_of[1]".to_owned(), None)],
         }

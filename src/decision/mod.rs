@@ -8,6 +8,7 @@ mod assure;
 mod authorize;
 mod break_glass;
 mod bundle;
+mod candidate;
 mod classify;
 mod consent;
 mod content;
@@ -31,6 +32,7 @@ pub mod trace;
 pub use anonymous::account;
 pub use authorize::{is_patient, patient};
 pub use break_glass::{Glass, Opened, unproven};
+pub use candidate::try_out;
 pub use delegation::{Delegated, Mandate, who_acts};
 pub use duties::{Claim, Claims, claims};
 pub use evidence::{
@@ -38,8 +40,8 @@ pub use evidence::{
     Tried,
 };
 pub use outcome::{
-    Bundled, BundledEntry, Challenge, Confinement, Decision, Denial, Exceeded, Findings, Offer, PdpWord,
-    Permit,
+    Bundled, BundledEntry, Candidate, Challenge, Confinement, Decision, Denial, Exceeded, Findings, Offer,
+    PdpWord, Permit,
 };
 pub use reason::Reason;
 pub use step::{Question, Step, step};

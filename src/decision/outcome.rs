@@ -43,6 +43,8 @@ pub struct Findings {
     pub duties: Option<DutyWord>,
     /// What the policy decision point said, where one was asked.
     pub pdp: Option<PdpWord>,
+    /// What would have come of it at the tier that the route tries out.
+    pub candidate: Option<Candidate>,
     /// The position of the rule in `any_of` that allowed it.
     pub rule: Option<usize>,
     /// The positions of rules that would allow it to somebody who acts for the patient.
@@ -131,6 +133,15 @@ impl ConsentWord {
             Self::Unavailable => "unavailable",
         }
     }
+}
+
+/// A decision that was not enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// The tier.
+    pub tier: TierIndex,
+    /// `permit`, `challenge` or `deny`; `open` where that depends on what was not looked for.
+    pub verdict: &'static str,
 }
 
 /// Whether somebody has done the other half of a pair.

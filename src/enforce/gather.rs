@@ -12,14 +12,15 @@ use super::ports::{Identities, RevocationClaim, RevocationKey, State};
 use super::sessions::Use;
 use crate::decision::trace::Silent;
 use crate::decision::{
-    BodyReading, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need, Possession, Question,
-    Reason, Revocation, Step, step,
+    BodyReading, Candidate, Decision, Denial, Evidence, Findings, Granted, Identity, Lookup, Need,
+    Possession, Question, Reason, Revocation, Step, step, try_out,
 };
 use crate::identity::Subject;
 use crate::policy::TierIndex;
 use crate::request::Facts;
 use crate::request::credentials::{Presented, Token};
 use crate::request::framing::BodyLength;
+use crate::telemetry::metrics;
 
 /// Why a body could not be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,19 @@ pub trait BodySource: Send {
     async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyFault>;
 }
 
+/// What would have come of it at the tier that the route tries out, counted beside what comes of it.
+fn tried_out(
+    question: &Question<'_>,
+    evidence: &Evidence,
+    now: i64,
+    verdict: &'static str,
+) -> Option<Candidate> {
+    let candidate = try_out(question, evidence, now)?;
+    let labels = [&*question.route.id, verdict, candidate.verdict];
+    metrics().candidates.with_label_values(&labels).inc();
+    Some(candidate)
+}
+
 impl Gate {
     /// Decides, gathering evidence as `step` asks for it. Each thing is looked for once.
     pub(super) async fn decide(
@@ -71,7 +85,8 @@ impl Gate {
         };
         loop {
             match step(question, &evidence, now, &mut Silent) {
-                Step::Decided(decision, findings) => {
+                Step::Decided(decision, mut findings) => {
+                    findings.candidate = tried_out(question, &evidence, now, decision.verdict());
                     let decision = match self.limit_entries(question, &decision, &findings) {
                         Ok(()) => decision,
                         Err(denial) => Decision::Deny(denial),

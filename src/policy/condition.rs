@@ -19,9 +19,10 @@ const VARIABLES: &[&str] = &["subject", "request", "body", "changes", "client_ce
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// A compiled condition.
+#[derive(Clone)]
 pub struct Condition {
     source: Box<str>,
-    program: Program,
+    program: Arc<Program>,
     reads_subject: bool,
     reads_request: bool,
     reads_body: bool,
@@ -152,7 +153,7 @@ impl Condition {
         let reads_device = references.has_variable("device");
         Ok(Self {
             source: source.into(),
-            program,
+            program: Arc::new(program),
             reads_subject,
             reads_request,
             reads_body,

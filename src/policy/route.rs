@@ -34,7 +34,7 @@ pub enum PatientSource {
 }
 
 /// One way to be allowed: everything in it must hold.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Entry {
     /// The issuer's position.
     pub issuer: Option<usize>,
@@ -53,7 +53,7 @@ pub struct Entry {
 }
 
 /// A condition under which the action is riskier.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refine {
     /// When it applies; an error counts as yes.
     pub when: Condition,
@@ -95,7 +95,7 @@ pub struct UpstreamTimeouts {
 }
 
 /// One route.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Its name: the action in audit records.
     pub id: Box<str>,
@@ -143,6 +143,8 @@ pub struct Route {
     pub duties: Vec<Duty>,
     /// The position of the right by which somebody can get beyond a refusal of these rules.
     pub break_glass: Option<usize>,
+    /// The same with a tier that is tried out: decided beside it, never enforced.
+    pub candidate: Option<Box<Route>>,
     /// Cross-origin callers.
     pub cors: Option<Cors>,
     /// The most bytes of a body, instead of the listener's limit.
@@ -205,6 +207,7 @@ impl Route {
             consent: None,
             duties: Vec::new(),
             break_glass: None,
+            candidate: None,
             cors: None,
             body_bytes: None,
             rate_limits: Vec::new(),

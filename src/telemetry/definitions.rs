@@ -256,6 +256,11 @@ impl Metrics {
                 "What became of grants to act for patients: granted, reviewed, ended.",
                 &["relation", "what"],
             ),
+            candidates: counters(
+                "wardgate_candidate_decisions_total",
+                "Decisions on routes that try out another tier, by route, the verdict, and what it would have been: permit, challenge, deny, open.",
+                &["route", "verdict", "candidate"],
+            ),
             duties: counters(
                 "wardgate_duties_total",
                 "Claims of one half of a separation of duties: claimed, other (the same person holds the other half), unknown.",

@@ -9,6 +9,7 @@ mod anonymous;
 mod assurance;
 mod audit;
 mod break_glass;
+mod candidate;
 mod cases;
 mod conditions;
 mod cors;
@@ -106,6 +107,7 @@ pub(super) fn compile(
     reach::check(file, &drafts, &known, report);
     let state = state::compile(file, base_dir, report);
     duties::compile(&mut drafts, &state, report);
+    candidate::compile(&mut drafts, &known, report);
     signals::check_store(file, &state, report);
     anonymous::check_store(&drafts, &state, report);
     break_glass::check_store(file, &state, report);

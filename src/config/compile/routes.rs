@@ -217,6 +217,7 @@ fn route<'s>(report: &mut Report<'_>, known: &Known<'_>, item: &'s Spanned<Schem
         // Once all routes are known.
         duties: Vec::new(),
         break_glass: glass,
+        candidate: None,
         cors,
         body_bytes: schema.body_bytes.as_ref().map(|_| limits::body_bytes(report, &schema.body_bytes, 0)),
         rate_limits: Vec::new(),
@@ -263,7 +264,7 @@ fn tier(
 
 /// Reports what makes no sense where nobody is asked for.
 fn check_public(report: &mut Report<'_>, schema: &Schema) {
-    let rules: [(&str, Option<Place>); 9] = [
+    let rules: [(&str, Option<Place>); 10] = [
         ("any_of", schema.any_of.as_ref().map(Into::into)),
         ("patient", schema.patient.as_ref().map(Into::into)),
         ("data_class", schema.data_class.as_ref().map(Into::into)),
@@ -273,6 +274,7 @@ fn check_public(report: &mut Report<'_>, schema: &Schema) {
         ("pdp", schema.pdp.as_ref().map(Into::into)),
         ("consent", schema.consent.as_ref().map(Into::into)),
         ("separation_of_duties", schema.separation_of_duties.as_ref().map(Into::into)),
+        ("candidate", schema.candidate.as_ref().map(Into::into)),
     ];
     for (key, place) in rules {
         if let Some(place) = place {

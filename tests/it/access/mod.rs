@@ -1,5 +1,6 @@
 //! Services that have a say in decisions: a real policy decision point, a record index, and every kind of bad one.
 
+mod candidate;
 mod consent;
 mod duties;
 mod interop;
