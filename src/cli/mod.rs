@@ -4,6 +4,7 @@ mod audit;
 mod break_glass;
 mod check;
 mod delegation;
+mod diff;
 mod doctor;
 mod drain;
 mod explain;
@@ -76,6 +77,11 @@ enum Command {
     /// The draft is on the careful side, and marks with `FILL IN` what no document says; until then it lets nobody in. Exits
     /// with 0 where it loads.
     Init(init::Arguments),
+    /// Compare two configurations by what they mean: what is said in other ways, and who gets another verdict for what.
+    ///
+    /// Requests and callers are made up from both files and decided under each. What hangs on more, such as a condition, is listed
+    /// as what may differ. Exits with 0 where nothing differs, 1 where something does, 2 for a fault.
+    Diff(diff::Arguments),
     /// Show what each route asks for, as a table.
     Routes {
         /// The configuration file.
@@ -135,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format, pid_file } => run(config, log_format, pid_file),
         Command::Check { config } => check::check(&config),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Init(arguments) => init::init(&arguments),
         Command::Routes { config, json } => with_config(&config, |compiled| routes::print(&compiled, json)),
         Command::Replay(arguments) => replay::replay(&arguments),

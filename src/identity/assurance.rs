@@ -68,6 +68,11 @@ impl AssuranceMap {
         self.0.iter().rev().find(|(_, words)| says(words)).map_or(Level::NONE, |(level, _)| *level)
     }
 
+    /// Every `amr` that counts for some level.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|(_, words)| words.amr.iter().map(AsRef::as_ref))
+    }
+
     /// The highest level this issuer can ever reach.
     pub fn highest(&self) -> Level {
         self.0.last().map_or(Level::NONE, |(level, _)| *level)
