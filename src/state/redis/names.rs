@@ -79,10 +79,10 @@ impl Names {
         ["revision", "floor"].map(|what| format!("{}:{{r}}:{what}", self.prefix))
     }
 
-    /// Two names with one hash tag for whoever only looks whether Redis can be used; nothing of the gateway's is there.
-    pub(super) fn of_a_look(&self) -> [String; 2] {
+    /// Three names with one hash tag for whoever only looks whether Redis can be used; nothing of the gateway's is there.
+    pub(super) fn of_a_look(&self) -> [String; 3] {
         let look = uuid::Uuid::now_v7().simple();
-        ["text", "hash"].map(|what| format!("{}:{{look}}:{what}:{look}", self.prefix))
+        ["text", "hash", "set"].map(|what| format!("{}:{{look}}:{what}:{look}", self.prefix))
     }
 
     fn beside_epoch(&self, kind: &str, key: &Key) -> [String; 2] {

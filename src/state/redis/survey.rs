@@ -105,7 +105,7 @@ async fn ask<T: redis::FromRedisValue>(
 /// Every command of the gateway's, in an order in which each has something to work on.
 fn commands(names: &Names) -> Vec<(&'static str, Cmd)> {
     // One slot of a cluster: what is in braces is its tag.
-    let [text, hash] = names.of_a_look();
+    let [text, hash, set] = names.of_a_look();
     let made = |name: &'static str, arguments: &[&str]| {
         let mut command = cmd(name);
         for argument in arguments {
@@ -124,8 +124,12 @@ fn commands(names: &Names) -> Vec<(&'static str, Cmd)> {
         made("PEXPIRE", &[&hash, "10000"]),
         made("HGETALL", &[&hash]),
         made("HDEL", &[&hash, "1"]),
+        made("ZADD", &[&set, "1", "1"]),
+        made("ZREMRANGEBYSCORE", &[&set, "-inf", "0"]),
+        made("ZREMRANGEBYRANK", &[&set, "0", "-3"]),
+        made("ZCARD", &[&set]),
         made("EVAL", &["return redis.call('GET', KEYS[1])", "1", &text]),
-        made("DEL", &[&text, &hash]),
+        made("DEL", &[&text, &hash, &set]),
         // Not what an announcement looks like: whoever hears it does nothing.
         made("PUBLISH", &[names.channel(), "look"]),
     ]
@@ -145,7 +149,7 @@ async fn try_all(connector: &Connector, link: &Link, settings: &RedisSettings) -
     let confirmed = match settings.min_replicas {
         0 => None,
         wanted => {
-            let [text, _] = names.of_a_look();
+            let [text, ..] = names.of_a_look();
             let mut write = cmd("SET");
             write.arg(text).arg("1").arg("PX").arg(10_000);
             let written = timeout(OPENS_WITHIN, link.write::<Value>(write, wanted, settings.timeout)).await;

@@ -279,7 +279,7 @@ fn what_redis_lacks_is_named() {
     patient.file("key", SECRET, 0o400);
     patient.file("password", SECRET, 0o400);
     let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]);
-    let all = "+publish +subscribe +eval +get +set +del +mget +hincrby +hgetall +hdel +pexpire +pttl +time +info +wait +ping";
+    let all = "+publish +subscribe +eval +get +set +del +mget +hincrby +hgetall +hdel +zadd +zcard +zremrangebyscore +zremrangebyrank +pexpire +pttl +time +info +wait +ping";
     let user = |rights: &str| {
         let mut words = vec!["ACL", "SETUSER", "wardgate", "reset", "on"];
         let password = format!(">{SECRET}");
