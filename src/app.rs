@@ -4,6 +4,7 @@ mod askers;
 mod checkpoint_key;
 mod detections;
 mod fingerprint;
+mod leaving;
 mod operations;
 mod operators;
 mod outages;
@@ -31,9 +32,9 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
-use tokio::runtime::Handle;
 
 use self::checkpoint_key::open_journal;
+use self::leaving::Leaving;
 use self::operations::Operator;
 use self::program::Program;
 use self::pseudonym_key::pseudonyms;
@@ -44,9 +45,8 @@ use self::succession::Predecessor;
 use self::telemetry::{Telemetry, add_telemetry, tracer};
 use crate::access::Services;
 use crate::audit::event::Event;
-use crate::audit::journal::FileJournal;
-use crate::audit::sinks::{LAST_DELIVERY, Sinks};
-use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings, ShutdownSettings};
+use crate::audit::sinks::Sinks;
+use crate::config::settings::{Compiled, ListenAddress, ListenerSettings, Settings};
 use crate::enforce::ports::PseudonymKeys;
 use crate::enforce::{Gate, flood};
 use crate::keys::Verifier;
@@ -64,8 +64,6 @@ use crate::telemetry::metrics;
 /// The buffer before each client connection, in bytes: none. Who reads asks for more at once than a small one holds, and
 /// Pingora's own 64 KiB would be much of the memory of thousands of slow connections.
 const READ_BUFFER: usize = 0;
-/// How long after the listeners closed requests may still begin on open connections.
-const LAST_REQUESTS: Duration = Duration::from_millis(2500);
 /// How long after the grace period WebSockets have for their close frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -178,9 +176,20 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         },
         &sockets,
     )?;
-    let unix_sockets = UnixSockets::of(&settings.listeners).and(settings.operators.clone());
-    let trail = (&journal, &sinks, &gate, background.handle());
-    leave_when_idle(shutdown, &draining, trail, &tracer, &store, &unix_sockets, launch.pid_file.clone())?;
+    let leaving = Arc::new(Leaving {
+        grace: shutdown.grace,
+        draining: draining.clone(),
+        journal: Arc::clone(&journal),
+        sinks,
+        gate: Arc::clone(&gate),
+        background: background.handle().clone(),
+        tracer,
+        store: Arc::clone(&store),
+        unix_sockets: UnixSockets::of(&settings.listeners).and(settings.operators.clone()),
+        pid_file: launch.pid_file.clone(),
+        begun: AtomicBool::new(false),
+    });
+    leaving.watch()?;
     let for_operators = settings.operators.as_deref().map(|path| {
         let (gate, current) = (Arc::clone(&gate), Arc::clone(&current));
         let parts = operators::Parts { gate, current, readiness, pseudonym_keys };
@@ -207,7 +216,6 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
         store.begin_after(leave.map_err(StartError)?).map_err(StartError)?;
         metrics().upgrades.with_label_values(&["took_over"]).inc();
     }
-    let (ending, closing) = (Arc::clone(&gate), Arc::clone(&store));
     let (ask, asked) = std::sync::mpsc::channel();
     spawn_named("reload", move || reloader.run(&asked))?;
     let operations = Operator {
@@ -236,15 +244,9 @@ pub fn run(compiled: Compiled, launch: Launch) -> Result<(), StartError> {
             .map_err(|error| StartError(format!("signals can't be received: {error}")))?
     };
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
-    background.block_on(ending.record_flood());
-    let flushed = journal.flush(shutdown.grace);
-    sinks.finish(LAST_DELIVERY);
-    tracer.flush();
-    closing.close();
-    unix_sockets.remove();
-    launch.pid_file.as_deref().inspect(|path| program::remove_pid(path));
+    let written = leaving.finish();
     background.shutdown_timeout(Duration::from_secs(1));
-    flushed.map_err(|_| lost_records())
+    written.then_some(()).ok_or_else(lost_records)
 }
 
 fn lost_records() -> StartError {
@@ -269,7 +271,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
         work_stealing: false,
         // Never the limit: each request counts its own tries.
         max_retries: crate::serve::MOST_TRIES,
-        // Pingora sleeps for so long; `leave_when_idle` ends the process before, if nothing holds it up.
+        // Pingora sleeps for so long; `Leaving` ends the process before, if nothing holds it up.
         grace_period_seconds: Some((settings.shutdown.grace + LAST_WORDS).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
@@ -348,47 +350,6 @@ async fn record_floods(gate: Arc<Gate>) {
         spans.tick().await;
         gate.record_flood().await;
     }
-}
-
-/// Pingora waits for the whole grace period even when nothing runs any more; this ends the process as soon as the last
-/// request has. At the end of the grace period it lets WebSockets and connections of HTTP/2 be closed.
-fn leave_when_idle(
-    settings: ShutdownSettings,
-    draining: &Draining,
-    (journal, sinks, gate, runtime): (&Arc<FileJournal>, &Sinks, &Arc<Gate>, &Handle),
-    tracer: &Tracer,
-    store: &Arc<Store>,
-    unix_sockets: &UnixSockets,
-    pid_file: Option<PathBuf>,
-) -> Result<(), StartError> {
-    let (unix_sockets, store, sinks) = (unix_sockets.clone(), Arc::clone(store), sinks.clone());
-    let (draining, journal, tracer) = (draining.clone(), Arc::clone(journal), tracer.clone());
-    let (gate, runtime) = (Arc::clone(gate), runtime.clone());
-    let watch = move || {
-        loop {
-            std::thread::park_timeout(Duration::from_millis(100));
-            let Some(closed_for) = draining.closed_for() else { continue };
-            if closed_for > settings.grace {
-                draining.say_farewell();
-            }
-            if closed_for > LAST_REQUESTS && metrics().in_flight.get() == 0 && !draining.is_held() {
-                tracing::info!("every request is finished");
-                runtime.block_on(gate.record_flood());
-                let lost = journal.flush(settings.grace).is_err();
-                sinks.finish(LAST_DELIVERY);
-                tracer.flush();
-                store.close();
-                unix_sockets.remove();
-                pid_file.as_deref().inspect(|path| program::remove_pid(path));
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "the journal is flushed, and Pingora offers no earlier end of its grace period"
-                )]
-                std::process::exit(i32::from(lost));
-            }
-        }
-    };
-    spawn_named("leave", watch)
 }
 
 fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {

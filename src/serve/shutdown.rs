@@ -20,6 +20,7 @@ pub struct Draining(Arc<Progress>);
 struct Progress {
     begun: OnceLock<Instant>,
     listeners_closed: OnceLock<Instant>,
+    interrupted: OnceLock<Instant>,
     farewell: AtomicBool,
     told: Arc<Notify>,
     held: AtomicUsize,
@@ -34,6 +35,11 @@ impl Draining {
     /// How long ago the listeners were closed; `None` while they are open.
     pub fn closed_for(&self) -> Option<Duration> {
         self.0.listeners_closed.get().map(Instant::elapsed)
+    }
+
+    /// How long ago the process was told to end at once; `None` if it wasn't.
+    pub fn interrupted_for(&self) -> Option<Duration> {
+        self.0.interrupted.get().map(Instant::elapsed)
     }
 
     /// Whether something is under way that no request counts: an answer of HTTP/2 that its connection still has to write.
@@ -66,6 +72,11 @@ impl Draining {
     /// For how long it has been, from now on at the latest.
     fn begin(&self) -> Duration {
         self.0.begun.get_or_init(Instant::now).elapsed()
+    }
+
+    fn interrupt(&self) -> ShutdownSignal {
+        let _ = self.0.interrupted.set(Instant::now());
+        ShutdownSignal::FastShutdown
     }
 
     fn close_listeners(&self) {
@@ -170,7 +181,7 @@ impl ShutdownSignalWatch for Signals {
             tokio::select! {
                 _ = streams.interrupt.recv() => {
                     self.operations.stopping().await;
-                    return ShutdownSignal::FastShutdown;
+                    return self.draining.interrupt();
                 }
                 _ = streams.terminate.recv() => break,
                 _ = streams.hangup.recv() => self.operations.reload(),
@@ -203,7 +214,7 @@ impl ShutdownSignalWatch for Signals {
         tracing::info!(?lame_duck, "stopping: /readyz says no, requests are still served");
         tokio::select! {
             () = tokio::time::sleep(lame_duck) => self.leave(),
-            _ = streams.interrupt.recv() => ShutdownSignal::FastShutdown,
+            _ = streams.interrupt.recv() => self.draining.interrupt(),
         }
     }
 }
