@@ -3,37 +3,28 @@
 
 mod fhir;
 
-use std::time::Duration;
-
-use aws_lc_rs::digest::{Context, SHA256};
 use http::header;
 use jiff::Timestamp;
-use quick_cache::sync::Cache;
 use reqwest::{RequestBuilder, Url};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
+use super::remembered::{Key, Question as Remembering, Remembered, key};
 use super::service::{Fault, Service, StartError};
 use crate::config::settings::{ConsentKind, ConsentSettings};
 use crate::decision::evidence::Lookup;
 use crate::enforce::ports::ConsentRequest;
 use crate::request::json as strict;
 
-/// So many answers are remembered at most.
-const REMEMBERED: usize = 10_000;
 /// So many consents of one patient are read; whoever has more is told apart by a service of their own.
 const MOST_CONSENTS: &str = "50";
-
-/// Answers, by digests of the questions, and until when each holds.
-type Remembered = Cache<[u8; 32], (Instant, bool)>;
 
 /// A service that knows who has consented to what.
 pub struct Consents {
     service: Service,
     kind: ConsentKind,
     purpose: Option<Box<str>>,
-    remembered: Option<(Duration, Remembered)>,
+    remembered: Option<Remembered<bool>>,
 }
 
 impl Consents {
@@ -44,7 +35,7 @@ impl Consents {
         before: Option<&Service>,
     ) -> Result<Self, StartError> {
         let service = Service::new("consent", &settings.service, runtime, before)?;
-        let remembered = settings.service.cache.map(|keep| (keep, Cache::new(REMEMBERED)));
+        let remembered = settings.service.cache.map(Remembered::new);
         Ok(Self { service, kind: settings.kind, purpose: settings.purpose.clone(), remembered })
     }
 
@@ -55,18 +46,15 @@ impl Consents {
 
     /// Whether the patient has consented. An answer that can't be believed is [`Lookup::Absent`].
     pub async fn given(&self, request: &ConsentRequest<'_>) -> Lookup<bool> {
-        let known = self.remembered.as_ref().map(|(keep, cache)| (self.key(request), *keep, cache));
-        if let Some((key, _, cache)) = &known
-            && let Some((until, given)) = cache.get(key)
-            && Instant::now() < until
-        {
+        let known = self.remembered.as_ref().map(|remembered| remembered.of(self.key(request)));
+        if let Some(given) = known.as_ref().and_then(Remembering::answer) {
             self.service.count("remembered");
             return Lookup::Found(given);
         }
         let Some(question) = self.question(request) else { return Lookup::Absent };
-        let asked = Instant::now();
-        let body = match self.service.ask(question, request.id).await {
-            Ok(body) => body,
+        let calls = known.as_ref().map(Remembering::calls);
+        let reply = match self.service.ask(question, request.id, calls).await {
+            Ok(reply) => reply,
             Err(Fault::Unavailable) => return Lookup::Unavailable,
             Err(Fault::NotFound) => {
                 self.service.disbelieved("it answers with status 404: `url` is not where consents are known");
@@ -74,16 +62,16 @@ impl Consents {
             }
             Err(Fault::Refused) => return Lookup::Absent,
         };
-        match self.read(&body, request) {
+        match self.read(&reply.body, request) {
             Ok(given) => {
-                self.service.count(if given { "given" } else { "not_given" });
-                if let Some((key, keep, cache)) = known {
-                    cache.insert(key, (asked + keep, given));
+                self.service.count_reply(&reply, if given { "given" } else { "not_given" });
+                if let Some(known) = known {
+                    known.keep(reply.asked, given);
                 }
                 Lookup::Found(given)
             }
             Err(why) => {
-                self.service.count("refused");
+                self.service.count_reply(&reply, "refused");
                 self.service.disbelieved(why);
                 Lookup::Absent
             }
@@ -130,19 +118,10 @@ impl Consents {
         }
     }
 
-    /// The digest of whatever the answer depends on, each part behind its length.
-    fn key(&self, request: &ConsentRequest<'_>) -> [u8; 32] {
+    fn key(&self, request: &ConsentRequest<'_>) -> Key {
         let by_person = [request.action, request.issuer, request.subject];
         let more = if self.kind == ConsentKind::Http { &by_person[..] } else { &[] };
-        let mut context = Context::new(&SHA256);
-        for value in [request.patient].iter().chain(more) {
-            // `usize` has at most 64 bits wherever this runs.
-            context.update(&u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
-            context.update(value.as_bytes());
-        }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
-        bytes
+        key([request.patient].into_iter().chain(more.iter().copied()))
     }
 }
 

@@ -6,6 +6,7 @@
 mod authzen;
 mod consent;
 mod record_index;
+mod remembered;
 mod service;
 
 use async_trait::async_trait;

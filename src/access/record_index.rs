@@ -1,34 +1,25 @@
 //! Which patient's record something belongs to, by a contract of one question: the configured address with the values of
 //! the route's parameters in it, and `{"patient": "…"}` or `{"patient": null}` for an answer.
 
-use std::time::Duration;
-
-use aws_lc_rs::digest::{Context, SHA256};
-use quick_cache::sync::Cache;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
+use super::remembered::{Question, Remembered, key};
 use super::service::{Fault, Service, StartError};
 use crate::config::settings::{LookupSegment, LookupSettings};
 use crate::decision::evidence::Lookup;
 use crate::enforce::ports::PatientRequest;
 use crate::request::json;
 
-/// So many answers are remembered at most.
-const REMEMBERED: usize = 10_000;
 /// No patient's name is longer.
 const MOST_NAME: usize = 256;
-
-/// Answers, by digests of the questions, and until when each holds.
-type Remembered = Cache<[u8; 32], (Instant, Box<str>)>;
 
 /// A service that knows what belongs to whom.
 pub struct RecordIndex {
     service: Service,
     segments: Vec<LookupSegment>,
-    remembered: Option<(Duration, Remembered)>,
+    remembered: Option<Remembered<Box<str>>>,
 }
 
 impl RecordIndex {
@@ -39,7 +30,7 @@ impl RecordIndex {
         before: Option<&Service>,
     ) -> Result<Self, StartError> {
         let service = Service::new("patient", &settings.service, runtime, before)?;
-        let remembered = settings.service.cache.map(|keep| (keep, Cache::new(REMEMBERED)));
+        let remembered = settings.service.cache.map(Remembered::new);
         Ok(Self { service, segments: settings.segments.clone(), remembered })
     }
 
@@ -52,35 +43,33 @@ impl RecordIndex {
     pub async fn patient(&self, request: &PatientRequest<'_>) -> Lookup<Box<str>> {
         let Some(values) = values(&self.segments, request.parameters) else { return Lookup::Absent };
         let Some(address) = address(&self.service.settings().url, &values) else { return Lookup::Absent };
-        let known = self.remembered.as_ref().map(|(keep, cache)| (key(&values), *keep, cache));
-        if let Some((key, _, cache)) = &known
-            && let Some((until, patient)) = cache.get(key)
-            && Instant::now() < until
-        {
+        let values = values.iter().copied();
+        let known = self.remembered.as_ref().map(|remembered| remembered.of(key(values)));
+        if let Some(patient) = known.as_ref().and_then(Question::answer) {
             self.service.count("remembered");
             return Lookup::Found(patient);
         }
-        let asked = Instant::now();
-        let body = match self.service.ask(self.service.client().get(address), request.id).await {
-            Ok(body) => body,
+        let calls = known.as_ref().map(Question::calls);
+        let reply = match self.service.ask(self.service.client().get(address), request.id, calls).await {
+            Ok(reply) => reply,
             Err(Fault::Unavailable) => return Lookup::Unavailable,
             // Nobody's, then: it is refused, and an error of the service is among the notices.
             Err(Fault::NotFound | Fault::Refused) => return Lookup::Absent,
         };
-        match read(&body) {
+        match read(&reply.body) {
             Ok(Some(patient)) => {
-                self.service.count("found");
-                if let Some((key, keep, cache)) = known {
-                    cache.insert(key, (asked + keep, patient.clone()));
+                self.service.count_reply(&reply, "found");
+                if let Some(known) = known {
+                    known.keep(reply.asked, patient.clone());
                 }
                 Lookup::Found(patient)
             }
             Ok(None) => {
-                self.service.count("not_found");
+                self.service.count_reply(&reply, "not_found");
                 Lookup::Absent
             }
             Err(why) => {
-                self.service.count("refused");
+                self.service.count_reply(&reply, "refused");
                 self.service.disbelieved(why);
                 Lookup::Absent
             }
@@ -106,19 +95,6 @@ fn address(base: &Url, values: &[&str]) -> Option<Url> {
     let mut address = base.clone();
     address.path_segments_mut().ok()?.clear().extend(values);
     Some(address)
-}
-
-/// The digest of all values, each behind its length.
-fn key(values: &[&str]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for value in values {
-        // `usize` has at most 64 bits wherever this runs.
-        context.update(&u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(value.as_bytes());
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    bytes
 }
 
 fn read(text: &[u8]) -> Result<Option<Box<str>>, &'static str> {
@@ -189,12 +165,5 @@ mod tests {
         ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_remembered_is_told_apart() {
-        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
-        assert_ne!(key(&["a", ""]), key(&["a"]));
-        assert_eq!(key(&["a", "b"]), key(&["a", "b"]));
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::remembered::{Called, Calls, Key};
 use crate::config::settings::ServiceSettings;
 use crate::enforce::flight::Flight;
 use crate::enforce::ports::ServiceOutages;
@@ -78,18 +79,28 @@ pub enum Fault {
 
 /// A service.
 pub struct Service {
-    kind: &'static str,
-    settings: ServiceSettings,
     client: Client,
     authorization: Option<HeaderValue>,
     runtime: Handle,
     known: Arc<Known>,
 }
 
-/// What outlives a version of the configuration.
+/// What outlives a version of the configuration, where the settings stay the same.
 struct Known {
-    slots: Arc<Semaphore>,
+    kind: &'static str,
+    settings: ServiceSettings,
+    slots: Semaphore,
     circuit: Mutex<Circuit>,
+}
+
+/// An answer of status 200.
+pub struct Reply {
+    /// When it was asked for.
+    pub asked: Instant,
+    /// What it holds.
+    pub body: Arc<[u8]>,
+    /// Whether somebody else's equal question was under way, and this is its answer.
+    joined: bool,
 }
 
 #[derive(Default)]
@@ -122,11 +133,11 @@ impl Service {
     ) -> Result<Self, StartError> {
         let name = &settings.name;
         let authorization = settings.secret_file.as_deref().map(|path| bearer(name, path)).transpose()?;
-        let before = before.filter(|before| before.settings == *settings);
+        let before = before.filter(|before| before.known.settings == *settings);
         let known = before.map_or_else(
             || {
-                let slots = Arc::new(Semaphore::new(settings.concurrency));
-                Arc::new(Known { slots, circuit: Mutex::default() })
+                let slots = Semaphore::new(settings.concurrency);
+                Arc::new(Known { kind, settings: settings.clone(), slots, circuit: Mutex::default() })
             },
             |before| Arc::clone(&before.known),
         );
@@ -134,12 +145,12 @@ impl Service {
         let authorities = Authorities::of(&settings.url, settings.ca_file.as_deref());
         let client = outgoing::client(authorities, None, IDLE)
             .map_err(|why| StartError::Client { name: name.clone(), why })?;
-        Ok(Self { kind, settings: settings.clone(), client, authorization, runtime: runtime.clone(), known })
+        Ok(Self { client, authorization, runtime: runtime.clone(), known })
     }
 
     /// Its settings.
     pub fn settings(&self) -> &ServiceSettings {
-        &self.settings
+        &self.known.settings
     }
 
     /// The client, to begin a question with.
@@ -149,61 +160,101 @@ impl Service {
 
     /// What is wrong with it, in plain words.
     pub fn trouble(&self) -> Option<String> {
-        self.circuit().trouble.clone()
+        self.known.circuit().trouble.clone()
     }
 
     /// When it was silent.
     pub fn outages(&self) -> ServiceOutages {
-        let circuit = self.circuit();
+        let Known { kind, settings, .. } = &*self.known;
+        let circuit = self.known.circuit();
         ServiceOutages {
-            kind: self.kind,
-            name: self.settings.name.clone(),
+            kind,
+            name: settings.name.clone(),
             begun: circuit.outages,
             lasts: circuit.failures >= OUTAGE,
             why: circuit.silent.clone(),
         }
     }
 
-    /// Puts a question whose name is `id`; gives the body of an answer of status 200.
+    /// Puts a question whose name is `id`, or waits for the answer to an equal one among `calls` that is under way.
     ///
     /// # Errors
-    /// There is none, or it is none.
-    pub async fn ask(&self, question: RequestBuilder, id: Uuid) -> Result<Vec<u8>, Fault> {
-        if !self.may_ask() {
-            self.count("left_alone");
-            return Err(Fault::Unavailable);
-        }
+    /// There is no answer, or it is none.
+    pub async fn ask(
+        &self,
+        question: RequestBuilder,
+        id: Uuid,
+        calls: Option<(&Calls, Key)>,
+    ) -> Result<Reply, Fault> {
+        let running = calls.and_then(|(calls, key)| calls.running(&key));
+        let (flight, joined) = match (running, calls) {
+            (Some(running), _) => (running, true),
+            (None, _) if !self.known.may_ask() => {
+                self.count("left_alone");
+                return Err(Fault::Unavailable);
+            }
+            (None, None) => (Flight::start(&self.runtime, self.call(question, id)), false),
+            (None, Some((calls, key))) => calls.join_or_start(key, |under_way| {
+                Flight::start(&self.runtime, under_way.until_over(self.call(question, id)))
+            }),
+        };
+        let outcome = flight.outcome(self.known.settings.timeout).await;
+        let called = outcome.unwrap_or_else(|| Err(self.known.failed(Trouble::TooSlow)));
+        let failed = |fault| {
+            if joined {
+                self.count("joined");
+            }
+            fault
+        };
+        called.map(|(asked, body)| Reply { asked, body, joined }).map_err(failed)
+    }
+
+    /// One call, which keeps to the timeout and counts for the service however it ends.
+    fn call(&self, question: RequestBuilder, id: Uuid) -> impl Future<Output = Called> + use<> {
         let id = id.to_string();
         let mut question = question.header(header::ACCEPT, "application/json").header(REQUEST_ID, &id);
         if let Some(value) = &self.authorization {
             question = question.header(header::AUTHORIZATION, value.clone());
         }
-        let (limit, slots) = (self.settings.timeout, Arc::clone(&self.known.slots));
-        let deadline = Instant::now() + limit;
-        let flight = Flight::start(&self.runtime, async move {
+        let (known, asked) = (Arc::clone(&self.known), Instant::now());
+        async move {
             let whole = async {
-                let _slot = slots.acquire().await.map_err(|_| Trouble::Overloaded)?;
+                let _slot = known.slots.acquire().await.map_err(|_| Trouble::Overloaded)?;
                 exchange(question, &id).await
             };
-            timeout_at(deadline, whole).await.unwrap_or(Err(Trouble::TooSlow))
-        });
-        let outcome = flight.outcome(limit).await.unwrap_or(Err(Trouble::TooSlow));
-        match outcome {
-            Ok(body) => {
-                self.circuit().close();
-                Ok(body)
+            let deadline = asked + known.settings.timeout;
+            match timeout_at(deadline, whole).await.unwrap_or(Err(Trouble::TooSlow)) {
+                Ok(body) => {
+                    known.circuit().close();
+                    Ok((asked, body.into()))
+                }
+                Err(trouble) => Err(known.failed(trouble)),
             }
-            Err(trouble) => Err(self.failed(trouble)),
         }
     }
 
-    /// Counts what came of a question.
+    /// Counts what came of a question without an answer of its own.
     pub fn count(&self, result: &str) {
-        metrics().access_questions.with_label_values(&[self.kind, &self.settings.name, result]).inc();
+        self.known.count(result);
+    }
+
+    /// Counts what a reply said.
+    pub fn count_reply(&self, reply: &Reply, result: &str) {
+        self.known.count(if reply.joined { "joined" } else { result });
     }
 
     /// Notes that an answer could not be used; gives what that counts as.
     pub fn disbelieved(&self, why: &str) -> Fault {
+        self.known.disbelieved(why)
+    }
+}
+
+impl Known {
+    fn count(&self, result: &str) {
+        metrics().access_questions.with_label_values(&[self.kind, &self.settings.name, result]).inc();
+    }
+
+    fn disbelieved(&self, why: &str) -> Fault {
         let (kind, name) = (self.kind, &self.settings.name);
         tracing::warn!(kind, service = %name, why, "an answer is refused, and with it the request");
         self.circuit().trouble =
@@ -258,7 +309,7 @@ impl Service {
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.known.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whose an order is: nobody's word counts but the configured service's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Says, StandIn, ask, bearer, setup};
-use crate::support::{Recorder, Signer, eventually};
+use crate::support::{Recorder, Signer, eventually, http};
 
 fn routes(pdp: &StandIn, more: &str) -> String {
     format!(
@@ -102,4 +104,42 @@ fn an_answer_is_remembered_for_its_order_alone() {
     index.answer(r#"{"patient":"p2"}"#);
     assert_eq!((read("/orders/o-1/items"), read("/orders/o-2/items")), (200, 403));
     assert_eq!((index.recorder.count(), upstream.count()), (4, 3));
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn equal_questions_at_once_are_one_call_where_answers_are_remembered() {
+    for (cache, calls) in [(", cache: 30s", 2), ("", 9)] {
+        let (index, upstream, signer) = (StandIn::start(), Recorder::start(), Signer::new());
+        let routes = routes(&index, cache).replace("500ms", "5s");
+        let gateway = setup(&upstream, &signer, "", &routes).start();
+        let token = bearer(&signer, "u1", &[], "aal1");
+        let may = Arc::new(AtomicBool::new(false));
+        index.say(Says::Late(Arc::clone(&may), r#"{"patient":"p1"}"#.into()));
+        let read = |target: &str| {
+            let headers = [("Authorization", &*token), ("Host", "portal.example")];
+            http::send(gateway.address, "GET", target, &headers, b"").expect("an answer").status
+        };
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..9)
+                .map(|at| {
+                    scope.spawn(move || read(if at == 0 { "/orders/o-2/items" } else { "/orders/o-1/items" }))
+                })
+                .collect();
+            eventually("all wait", LONG, || {
+                gateway.metric("wardgate_requests_in_flight") == 9.0 && index.recorder.count() == calls
+            });
+            may.store(true, Ordering::Release);
+            asking.into_iter().map(|thread| thread.join().expect("ended")).collect()
+        });
+        assert_eq!(statuses, [200; 9]);
+        assert_eq!((index.recorder.count(), upstream.count()), (calls, 9), "{cache}");
+        let told = |result: &str| {
+            gateway.metric(&format!(
+                r#"wardgate_access_questions_total{{kind="patient",result="{result}",service="order.read"}}"#
+            ))
+        };
+        assert_eq!((told("found"), told("joined")), (calls as f64, 9.0 - calls as f64));
+    }
 }

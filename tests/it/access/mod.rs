@@ -9,6 +9,7 @@ mod pdp;
 mod signals;
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub enum Says {
     Elsewhere(String),
     /// Leads elsewhere.
     Redirect,
+    /// Answers once it may.
+    Late(Arc<AtomicBool>, String),
     /// Says nothing for a while.
     Nothing,
     /// Ends the connection.
@@ -46,6 +49,12 @@ impl StandIn {
             let id = request.values("x-request-id").first().map_or(String::new(), |id| (*id).to_owned());
             let (status, id, more, body) = match says {
                 Says::Answer(status, body) => (status, id, "", body),
+                Says::Late(may, body) => {
+                    while !may.load(Ordering::Acquire) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    (200, id, "", body)
+                }
                 Says::Elsewhere(body) => (200, "00000000-0000-0000-0000-000000000000".to_owned(), "", body),
                 Says::Redirect => (307, id, "Location: /access/v1/evaluation\r\n", String::new()),
                 Says::Nothing => {
